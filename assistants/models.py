@@ -1,0 +1,82 @@
+"""Assistants: a graph with a configuration, and every version that it ever had."""
+
+from __future__ import annotations
+
+import uuid
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from access.owner import owner_column
+from access.policy import Scope
+from config.fields import JSONField
+
+
+class AssistantQuerySet(models.QuerySet["Assistant"]):
+    def visible_to(self, scope: Scope) -> AssistantQuerySet:
+        """What the caller's filter matches, and what the server itself provides."""
+        return self.filter(scope.rows | Q(is_system=True)) if scope.rows else self
+
+
+class Configured(models.Model):
+    """What an assistant and each of its versions have in common."""
+
+    graph_id = models.TextField()
+    version = models.IntegerField(default=1)
+    name = models.TextField(default="Untitled")
+    description = models.TextField(null=True, blank=True)  # noqa: DJ001 - null on the wire
+    config = JSONField(default=dict)
+    context = JSONField(default=dict)
+    metadata = JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        abstract = True
+
+
+class Assistant(Configured):
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    # Made by the server from langgraph.json. A column, since clients write metadata.
+    is_system = models.BooleanField(default=False)
+    updated_at = models.DateTimeField(db_default=Now())
+    owner = owner_column()
+
+    objects = AssistantQuerySet.as_manager()
+
+    class Meta:
+        db_table = "assistants"
+        indexes = [
+            models.Index(
+                fields=["owner", "-created_at", "id"], name="assistants_by_owner"
+            ),
+            models.Index(fields=["graph_id"], name="assistants_by_graph"),
+            GinIndex(
+                fields=["metadata"],
+                name="assistants_metadata",
+                opclasses=["jsonb_path_ops"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.graph_id})"
+
+
+class AssistantVersion(Configured):
+    """A version as it was made; rows are never changed."""
+
+    assistant = models.ForeignKey(
+        Assistant, on_delete=models.CASCADE, related_name="versions"
+    )
+
+    class Meta:
+        db_table = "assistant_versions"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["assistant", "version"], name="one_row_per_assistant_version"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.assistant_id} v{self.version}"

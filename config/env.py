@@ -1,0 +1,77 @@
+"""Typed reads of the environment. A bad value stops the start with one line."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+TRUE = {"1", "true", "yes", "on"}
+FALSE = {"0", "false", "no", "off", ""}
+
+
+def stop(message: str) -> NoReturn:
+    """End the process with one line on stderr and exit status 1."""
+    raise SystemExit(f"spool: {message}")
+
+
+def env_str(*names: str, default: str = "") -> str:
+    """The first of `names` that is set to something, so that aliases can be listed."""
+    for name in names:
+        if value := os.environ.get(name, "").strip():
+            return value
+    return default
+
+
+def env_bool(name: str, *, default: bool) -> bool:
+    if name not in os.environ:
+        return default
+    value = os.environ[name].strip().lower()
+    if value in TRUE:
+        return True
+    if value in FALSE:
+        return False
+    stop(f"{name} must be true or false, not {os.environ[name]!r}")
+
+
+def env_int(name: str, *, default: int, least: int = 0, most: int = 2**31) -> int:
+    text = env_str(name)
+    if not text:
+        return default
+    try:
+        value = int(text)
+    except ValueError:
+        stop(f"{name} must be a whole number, not {text!r}")
+    if not least <= value <= most:
+        stop(f"{name} must be between {least} and {most}, not {value}")
+    return value
+
+
+def env_float(name: str, *, default: float, least: float = 0.0) -> float:
+    text = env_str(name)
+    if not text:
+        return default
+    try:
+        value = float(text)
+    except ValueError:
+        stop(f"{name} must be a number, not {text!r}")
+    if not value >= least:
+        stop(f"{name} must be at least {least}, not {text}")
+    return value
+
+
+def env_list(name: str, *, default: list[str]) -> list[str]:
+    """Comma-separated; empty entries are dropped."""
+    if name not in os.environ:
+        return default
+    return [part.strip() for part in os.environ[name].split(",") if part.strip()]
+
+
+def env_secret(name: str, *, default: str = "") -> str:
+    """`NAME`, or the contents of the file that `NAME_FILE` points at."""
+    if path := env_str(f"{name}_FILE"):
+        try:
+            return Path(path).read_text(encoding="utf-8").strip()
+        except OSError as exc:
+            stop(f"{name}_FILE: cannot read {path}: {exc.strerror}")
+    return env_str(name, default=default)

@@ -1,0 +1,94 @@
+"""Every error body that leaves Spool: `{"detail": "<one string>"}`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db import InterfaceError, OperationalError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+
+logger = logging.getLogger(__name__)
+
+
+class BadRequest(exceptions.APIException):
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_detail = "Bad Request"
+
+
+class NotFound(exceptions.APIException):
+    status_code = status.HTTP_404_NOT_FOUND
+    default_detail = "Not Found"
+
+
+class Conflict(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_detail = "Conflict"
+
+
+class Unprocessable(exceptions.APIException):
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_detail = "Unprocessable Entity"
+
+
+def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's hook. What it answers None for is a bug of ours: a 500 without its text."""
+    if isinstance(exc, Http404):
+        exc = NotFound()
+    elif isinstance(exc, PermissionDenied):
+        exc = exceptions.PermissionDenied("Forbidden")
+    elif isinstance(exc, (OperationalError, InterfaceError)):
+        return _database_failed(exc, context)
+    if isinstance(exc, exceptions.ValidationError):
+        return _answer(422, "; ".join(_lines(exc.detail)))
+    if isinstance(exc, exceptions.MethodNotAllowed):
+        return _answer(405, "Method Not Allowed", _headers(exc))
+    if isinstance(exc, exceptions.APIException):
+        return _answer(exc.status_code, str(exc.detail), _headers(exc))
+    view, request = context.get("view"), context.get("request")
+    logger.error("%s failed in %s", request, type(view).__name__, exc_info=exc)
+    return _answer(500, "Internal Server Error")
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return JsonResponse({"detail": "Not Found"}, status=404)
+
+
+def server_error(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"detail": "Internal Server Error"}, status=500)
+
+
+def _answer(code: int, detail: str, headers: dict[str, str] | None = None) -> Response:
+    return Response({"detail": detail}, status=code, headers=headers)
+
+
+def _headers(exc: exceptions.APIException) -> dict[str, str]:
+    headers: dict[str, str] = dict(getattr(exc, "headers", None) or {})
+    if challenge := getattr(exc, "auth_header", None):
+        headers["WWW-Authenticate"] = challenge
+    if wait := getattr(exc, "wait", None):
+        headers["Retry-After"] = str(int(wait))
+    return headers
+
+
+def _database_failed(exc: Exception, context: dict[str, Any]) -> Response:
+    # Clients retry a 503; what Postgres said stays in our log.
+    logger.error("%s: the database failed", context.get("request"), exc_info=exc)
+    return _answer(503, "The database is not available, try again")
+
+
+def _lines(detail: Any, path: str = "") -> Iterator[str]:
+    """A line for each field that is wrong, named by its path."""
+    if isinstance(detail, dict):
+        for key, value in detail.items():
+            below = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
+            yield from _lines(value, below)
+    elif isinstance(detail, list):
+        for value in detail:
+            yield from _lines(value, path)
+    else:
+        yield f"{path}: {detail}" if path else str(detail)

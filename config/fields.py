@@ -1,0 +1,27 @@
+"""Django's `JSONField` for Postgres, written and read by `config.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+from django.db import models
+
+from config.json import jsonb
+
+
+class JSONField(models.JSONField):
+    """`jsonb` that takes what graphs put into state and never fails on its text."""
+
+    def get_db_prep_value(
+        self, value: Any, connection: Any, prepared: bool = False
+    ) -> Any:
+        return jsonb(value)
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        return orjson.loads(value) if isinstance(value, (str, bytes)) else value
+
+    def deconstruct(self) -> Any:
+        # Migrations need no code of ours: the column is Django's own.
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs

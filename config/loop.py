@@ -1,0 +1,87 @@
+"""An asyncio loop on a thread of its own, with a Postgres pool: where graphs live.
+
+Django's side of Spool is synchronous, graphs are asynchronous. Synchronous code
+hands a coroutine to the process's loop and waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import connections
+from psycopg import AsyncConnection
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, dict_row
+from psycopg_pool import AsyncConnectionPool
+
+T = TypeVar("T")
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+
+def conninfo() -> str:
+    """The database that Django uses now, which in a test is the test's own."""
+    given = dict(settings.DATABASE_CONNINFO)
+    given["dbname"] = connections["default"].settings_dict["NAME"]
+    return make_conninfo("", **given)
+
+
+def new_pool(size: int) -> Pool:
+    """A closed pool of autocommit connections; open it on the loop that uses it."""
+    return AsyncConnectionPool(
+        conninfo(),
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=30,
+        # A dead connection is found out by its first statement, and that is tried
+        # again where it matters: no round trip is spent on asking.
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "prepare_threshold": 2 if settings.DATABASE_PREPARED_STATEMENTS else None,
+        },
+    )
+
+
+class Loop:
+    """A running loop; `pool` is open on it from the first `run`."""
+
+    pool: Pool
+
+    def __init__(self, *, name: str, pool_size: int) -> None:
+        self.asyncio_loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self.asyncio_loop.run_forever, name=name, daemon=True
+        )
+        self._thread.start()
+        self.run(self._open_pool(pool_size))
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the loop, and wait for it from another thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio_loop).result()
+
+    def close(self) -> None:
+        if self.asyncio_loop.is_closed():
+            return
+        self.run(self.pool.close())
+        self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
+        self._thread.join()
+        self.asyncio_loop.close()
+
+    async def _open_pool(self, size: int) -> None:
+        self.pool = new_pool(size)
+        await self.pool.open()
+
+
+@cache
+def shared_loop() -> Loop:
+    """The process's loop, started when it is first wanted."""
+    loop = Loop(name="spool-loop", pool_size=settings.CHECKPOINT_POOL_SIZE)
+    atexit.register(loop.close)
+    return loop

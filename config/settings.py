@@ -1,0 +1,231 @@
+"""Every setting of Spool, each from the environment. See docs/configuration.md."""
+
+from __future__ import annotations
+
+import secrets
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
+
+from config.env import env_bool, env_float, env_int, env_list, env_secret, env_str, stop
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+VERSION = "0.1.0"
+try:
+    LANGGRAPH_VERSION = version("langgraph")
+except PackageNotFoundError:
+    stop("langgraph is not installed: run `make` or `pip install -r requirements.txt`")
+
+# What is served, and where our own state lives.
+SPOOL_HOME = Path(env_str("SPOOL_HOME", default=str(BASE_DIR / ".spool"))).resolve()
+LANGGRAPH_CONFIG = Path(
+    env_str("LANGGRAPH_CONFIG", default=str(BASE_DIR / "langgraph.json"))
+).resolve()
+HOST = env_str("HOST", default="127.0.0.1")
+PORT = env_int("PORT", default=8123, least=1, most=65535)
+
+
+# --- Postgres -----------------------------------------------------------------
+def _conninfo(url: str) -> dict[str, Any]:
+    if not url:
+        stop("DATABASE_URL is not set: use `make serve`, or point it at a Postgres")
+    try:
+        return conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://"))
+    except psycopg.ProgrammingError as exc:
+        stop(f"DATABASE_URL is not a Postgres URL: {str(exc).strip()}")
+
+
+DATABASE_CONNINFO = _conninfo(
+    env_str("DATABASE_URL", "DATABASE_URI", "POSTGRES_URI", "POSTGRES_URI_CUSTOM")
+)
+# How many Postgres connections one process may hold for its graphs' checkpoints.
+CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=10, least=1)
+# Prepared statements save planning; PgBouncer in transaction mode can't have them.
+DATABASE_PREPARED_STATEMENTS = env_bool("DATABASE_PREPARED_STATEMENTS", default=True)
+WEB_THREADS = env_int("WEB_THREADS", default=8, least=1, most=256)
+
+_options = {
+    key: value
+    for key, value in DATABASE_CONNINFO.items()
+    if key not in {"dbname", "user", "password", "host", "port"}
+}
+DATABASES = {
+    "default": {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": DATABASE_CONNINFO.get("dbname") or DATABASE_CONNINFO.get("user"),
+        "USER": DATABASE_CONNINFO.get("user", ""),
+        "PASSWORD": DATABASE_CONNINFO.get("password", ""),
+        "HOST": DATABASE_CONNINFO.get("host", ""),
+        "PORT": DATABASE_CONNINFO.get("port", ""),
+        # One lasting connection a thread: the web's thread pool bounds their number.
+        "CONN_MAX_AGE": None,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": {"connect_timeout": 10, **_options},
+    }
+}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+# --- Redis and Celery -----------------------------------------------------------
+REDIS_URL = env_str("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
+if not REDIS_URL:
+    stop("REDIS_URL is not set: use `make serve`, or point it at a Redis or Valkey")
+REDIS_KEY_PREFIX = env_str("REDIS_KEY_PREFIX")
+REDIS_MAX_CONNECTIONS = env_int("REDIS_MAX_CONNECTIONS", default=2000, least=2)
+
+CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    # A message is only a wake-up (the row in Postgres is the run), so Redis needs
+    # no bookkeeping of messages that are being worked on.
+    "ack_emulation": False,
+    "global_keyprefix": REDIS_KEY_PREFIX,
+}
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_TASK_DEFAULT_QUEUE = "spool"
+CELERY_WORKER_POOL = "threads"
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_WORKER_SEND_TASK_EVENTS = False
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULER = "django_celery_beat.schedulers:DatabaseScheduler"
+# How long beat may sleep before it looks at the schedule again, in seconds.
+CELERY_BEAT_MAX_LOOP_INTERVAL = 1
+
+# --- Runs -----------------------------------------------------------------------
+N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, most=1000)
+CELERY_WORKER_CONCURRENCY = max(N_JOBS_PER_WORKER, 1)
+BG_JOB_TIMEOUT_SECS = env_float("BG_JOB_TIMEOUT_SECS", default=3600)
+BG_JOB_ISOLATED_LOOPS = env_bool("BG_JOB_ISOLATED_LOOPS", default=False)
+BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS = env_int(
+    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", default=180, most=3600
+)
+BG_JOB_MAX_ATTEMPTS = env_int("BG_JOB_MAX_ATTEMPTS", default=3, least=1)
+# A worker says that it is alive every HEARTBEAT seconds; silent for LEASE seconds,
+# it has lost its runs.
+WORKER_HEARTBEAT_SECS = env_float("WORKER_HEARTBEAT_SECS", default=2, least=0.1)
+WORKER_LEASE_SECS = env_float("WORKER_LEASE_SECS", default=8, least=0.5)
+if WORKER_LEASE_SECS < 2 * WORKER_HEARTBEAT_SECS:
+    stop("WORKER_LEASE_SECS must be at least twice WORKER_HEARTBEAT_SECS")
+RESUMABLE_STREAM_TTL_SECONDS = env_int("RESUMABLE_STREAM_TTL_SECONDS", default=120)
+# Events kept for one run while viewers may still come back for them.
+STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
+# Both kinds of stream say that they are alive this often, in seconds.
+STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
+
+# --- Django ---------------------------------------------------------------------
+DEBUG = False
+REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # `config.asgi` has bounded the body already.
+
+
+def _secret_key() -> str:
+    """The given key, or one made once for this machine and kept in SPOOL_HOME."""
+    if given := env_secret("DJANGO_SECRET_KEY"):
+        return given
+    path = SPOOL_HOME / "secret_key"
+    try:
+        SPOOL_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with path.open("x", encoding="utf-8") as file:
+            path.chmod(0o600)
+            file.write(secrets.token_urlsafe(48))
+    except FileExistsError:
+        pass
+    except OSError as exc:
+        stop(f"SPOOL_HOME: cannot write {path}: {exc.strerror}")
+    return path.read_text(encoding="utf-8").strip() or stop(f"{path} is empty")
+
+
+SECRET_KEY = _secret_key()
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default=["*"])
+CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[])
+ROOT_URLCONF = "config.urls"
+ASGI_APPLICATION = "config.asgi.application"
+USE_TZ = True
+TIME_ZONE = "UTC"
+USE_I18N = False
+APPEND_SLASH = False
+SESSION_COOKIE_NAME = "spool_session"
+CSRF_COOKIE_NAME = "spool_csrf"
+STATIC_URL = "/static/"
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "rest_framework",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "django_celery_beat",
+    "access",
+    "assistants",
+    "threads",
+    "runs",
+    "store",
+    "crons",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+# The packages' own files are served as they lie: no collectstatic step to forget.
+WHITENOISE_USE_FINDERS = True
+WHITENOISE_AUTOREFRESH = False
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+REST_FRAMEWORK = {
+    "DEFAULT_RENDERER_CLASSES": ["config.rest.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.rest.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.Authentication"],
+    "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.errors.exception_handler",
+    "UNAUTHENTICATED_USER": None,
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.rest.JSONNegotiation",
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Spool",
+    "DESCRIPTION": "The LangGraph Agent Server API, on your own machines.",
+    "VERSION": VERSION,
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+}
+UNFOLD = {"SITE_TITLE": "Spool", "SITE_HEADER": "Spool"}
+
+LOG_LEVEL = env_str("LOG_LEVEL", default="INFO").upper()
+if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
+    stop(f"LOG_LEVEL must be DEBUG, INFO, WARNING, ERROR or CRITICAL, not {LOG_LEVEL}")
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {
+        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+    },
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["console"], "level": LOG_LEVEL},
+    "loggers": {"httpx": {"level": "WARNING"}},
+}

@@ -1,0 +1,5 @@
+"""Routes about the server itself."""
+
+from django.urls import URLPattern, URLResolver
+
+urlpatterns: list[URLPattern | URLResolver] = []

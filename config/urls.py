@@ -1,0 +1,19 @@
+from django.contrib import admin
+from django.urls import include, path
+from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
+
+handler404 = "config.errors.not_found"
+handler500 = "config.errors.server_error"
+
+urlpatterns = [
+    path("", include("config.system")),
+    path("", include("assistants.urls")),
+    # Crons before runs: `/runs/crons/…` must not be read as a run's id.
+    path("", include("crons.urls")),
+    path("", include("runs.urls")),
+    path("", include("threads.urls")),
+    path("", include("store.urls")),
+    path("admin/", admin.site.urls),
+    path("openapi.json", SpectacularAPIView.as_view(), name="openapi"),
+    path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+]

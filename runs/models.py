@@ -1,0 +1,201 @@
+"""Runs, the workers that execute them, and the webhooks that tell of their end."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+
+from access.policy import Scope
+from config.fields import JSONField
+from config.ids import uuid7
+from threads.models import Thread
+
+
+class Worker(models.Model):
+    """One worker process. A restarted worker is a new row."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    hostname = models.TextField()
+    pid = models.IntegerField()
+    capacity = models.IntegerField()
+    started_at = models.DateTimeField(db_default=Now())
+    heartbeat_at = models.DateTimeField(db_default=Now())
+    # Set by whoever took its runs away: the process may live, but owns nothing now.
+    expired_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        db_table = "workers"
+        indexes = [
+            models.Index(
+                fields=["heartbeat_at"],
+                name="workers_alive",
+                condition=Q(expired_at__isnull=True),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.hostname}:{self.pid}"
+
+
+class RunQuerySet(models.QuerySet["Run"]):
+    def visible_to(self, scope: Scope) -> RunQuerySet:
+        return self.filter(thread__in=Thread.objects.visible_to(scope))
+
+    def joinable_by(self, scope: Scope) -> RunQuerySet:
+        """Also the runs of temporary threads, for a while after their end."""
+        return self.filter(thread__in=Thread.objects.joinable_by(scope))
+
+    def active(self) -> RunQuerySet:
+        return self.filter(status__in=Run.ACTIVE)
+
+    def pending(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.PENDING)
+
+    def running(self) -> RunQuerySet:
+        return self.filter(status=Run.Status.RUNNING)
+
+    def newest_first(self) -> RunQuerySet:
+        return self.order_by("-created_at", "-id")
+
+    def oldest_first(self) -> RunQuerySet:
+        return self.order_by("created_at", "id")
+
+
+class Run(models.Model):
+    class Status(models.TextChoices):  # The wire's own words.
+        PENDING = "pending"
+        RUNNING = "running"
+        SUCCESS = "success"
+        ERROR = "error"
+        TIMEOUT = "timeout"
+        INTERRUPTED = "interrupted"
+
+    class CancelAction(models.TextChoices):
+        INTERRUPT = "interrupt"
+        ROLLBACK = "rollback"
+
+    class MultitaskStrategy(models.TextChoices):
+        REJECT = "reject"
+        ENQUEUE = "enqueue"
+        INTERRUPT = "interrupt"
+        ROLLBACK = "rollback"
+
+    ACTIVE = (Status.PENDING, Status.RUNNING)
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    thread = models.ForeignKey(Thread, on_delete=models.CASCADE, related_name="runs")
+    # No foreign key: a run outlives its assistant.
+    assistant_id = models.UUIDField(db_index=True)
+    graph_id = models.TextField()
+    status = models.TextField(choices=Status.choices, default=Status.PENDING)
+    metadata = JSONField(default=dict)
+    # The request as the wire shows it; see `runs.serializers.RunRequest`.
+    kwargs = JSONField(default=dict)
+    multitask_strategy = models.TextField(
+        choices=MultitaskStrategy.choices, default=MultitaskStrategy.ENQUEUE
+    )
+    # A stateless run deletes its thread at the end.
+    is_temporary = models.BooleanField(default=False)
+    # Who asked, as graphs see them; kept apart from `kwargs`, which goes on the wire.
+    user = JSONField(null=True, blank=True)
+    # The fence: every write by a worker names the attempt that it belongs to.
+    attempt = models.IntegerField(default=0)
+    worker = models.ForeignKey(
+        Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+    )
+    cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
+        choices=CancelAction.choices, null=True, blank=True
+    )
+    error = JSONField(null=True, blank=True)
+    # In the future for a run that waits (`after_seconds`); runs of a thread go in
+    # this order.
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    # When its wake-up message was last sent.
+    dispatched_at = models.DateTimeField(null=True, blank=True)
+    started_at = models.DateTimeField(null=True, blank=True)
+    ended_at = models.DateTimeField(null=True, blank=True)
+
+    objects = RunQuerySet.as_manager()
+
+    class Meta:
+        db_table = "runs"
+        constraints = [
+            # A graph has one state per thread: two runs must never write it at once.
+            models.UniqueConstraint(
+                fields=["thread"],
+                condition=Q(status="running"),
+                name="one_running_run_per_thread",
+            ),
+            models.CheckConstraint(
+                condition=Q(
+                    status__in=[
+                        "pending",
+                        "running",
+                        "success",
+                        "error",
+                        "timeout",
+                        "interrupted",
+                    ]
+                ),
+                name="run_status_is_known",
+            ),
+        ]
+        indexes = [
+            models.Index(
+                F("thread"),
+                F("created_at").desc(),
+                F("id").desc(),
+                name="runs_by_thread",
+            ),
+            models.Index(
+                fields=["created_at"],
+                name="runs_pending",
+                condition=Q(status="pending"),
+            ),
+            models.Index(
+                fields=["worker"], name="runs_running", condition=Q(status="running")
+            ),
+            models.Index(fields=["-created_at"], name="runs_by_created"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+    @property
+    def is_active(self) -> bool:
+        return self.status in self.ACTIVE
+
+
+class WebhookDelivery(models.Model):
+    """An outbox row: written in the transaction that ends the run, sent by a task."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No foreign keys: a delivery outlives a temporary thread and its run.
+    run_id = models.UUIDField(db_index=True)
+    thread_id = models.UUIDField()
+    url = models.TextField()
+    payload = JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    # Null once delivered or given up.
+    next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
+    attempts = models.IntegerField(default=0)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    last_status = models.IntegerField(null=True, blank=True)
+    last_error = models.TextField(default="", blank=True)
+
+    class Meta:
+        db_table = "webhook_deliveries"
+        verbose_name_plural = "webhook deliveries"
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="webhook_deliveries_due",
+                condition=Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(fields=["-created_at"], name="webhook_deliveries_newest"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.run_id} to {self.url}"

@@ -1,0 +1,98 @@
+"""Threads: a conversation's newest state, in a row that lists and filters well.
+
+The truth of a thread's state is its checkpoints; `values`, `interrupts`, `error` and
+`status` are a cache of the newest one, written in the transaction that ends a run.
+"""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from access.owner import owner_column
+from access.policy import Scope
+from config.fields import JSONField
+from config.ids import uuid7
+
+
+class ThreadQuerySet(models.QuerySet["Thread"]):
+    def visible_to(self, scope: Scope) -> ThreadQuerySet:
+        return self.filter(scope.rows, discarded_at=None)
+
+    def joinable_by(self, scope: Scope) -> ThreadQuerySet:
+        """Also the caller's temporary threads whose run has just ended."""
+        return self.filter(scope.rows)
+
+
+class Thread(models.Model):
+    class Status(models.TextChoices):  # The wire's own words.
+        IDLE = "idle"
+        BUSY = "busy"
+        INTERRUPTED = "interrupted"
+        ERROR = "error"
+
+    class TTLStrategy(models.TextChoices):
+        DELETE = "delete"
+        KEEP_LATEST = "keep_latest"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    status = models.TextField(choices=Status.choices, default=Status.IDLE)
+    metadata = JSONField(default=dict)
+    config = JSONField(default=dict)
+    values = JSONField(null=True, blank=True)
+    # Task id -> list of {"id", "value", "response_schema"}. None until a run ended.
+    interrupts = JSONField(null=True, blank=True)
+    # {"error": class, "message": text} of the last run, if it failed.
+    error = JSONField(null=True, blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    state_updated_at = models.DateTimeField(db_default=Now())
+    ttl_minutes = models.FloatField(null=True, blank=True)
+    ttl_strategy = models.TextField(
+        choices=TTLStrategy.choices, default=TTLStrategy.DELETE
+    )
+    expires_at = models.DateTimeField(null=True, blank=True)
+    # A temporary thread whose run has ended: gone for lists and reads, but its last
+    # viewers may still fetch the result until the sweep deletes it.
+    discarded_at = models.DateTimeField(null=True, blank=True, editable=False)
+    owner = owner_column()
+
+    objects = ThreadQuerySet.as_manager()
+
+    class Meta:
+        db_table = "threads"
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(status__in=["idle", "busy", "interrupted", "error"]),
+                name="thread_status_is_known",
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["owner", "-created_at", "id"], name="threads_by_owner_created"
+            ),
+            models.Index(
+                fields=["owner", "-updated_at", "id"], name="threads_by_owner_updated"
+            ),
+            models.Index(fields=["-created_at", "id"], name="threads_by_created"),
+            models.Index(
+                fields=["expires_at"],
+                name="threads_expiring",
+                condition=Q(expires_at__isnull=False),
+            ),
+            models.Index(
+                fields=["discarded_at"],
+                name="threads_discarded",
+                condition=Q(discarded_at__isnull=False),
+            ),
+            GinIndex(
+                fields=["metadata"],
+                name="threads_metadata",
+                opclasses=["jsonb_path_ops"],
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.id)
