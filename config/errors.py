@@ -54,12 +54,25 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     return _answer(500, "Internal Server Error")
 
 
+def answer(code: int, detail: str) -> JsonResponse:
+    """The body of an error outside of Django REST Framework's views."""
+    return JsonResponse({"detail": detail}, status=code)
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return answer(400, "Bad Request")
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> JsonResponse:
+    return answer(403, "Forbidden")
+
+
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    return JsonResponse({"detail": "Not Found"}, status=404)
+    return answer(404, "Not Found")
 
 
 def server_error(request: HttpRequest) -> JsonResponse:
-    return JsonResponse({"detail": "Internal Server Error"}, status=500)
+    return answer(500, "Internal Server Error")
 
 
 def _answer(code: int, detail: str, headers: dict[str, str] | None = None) -> Response:

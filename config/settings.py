@@ -54,7 +54,7 @@ _options = {
 }
 DATABASES = {
     "default": {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "config.postgres",
         "NAME": DATABASE_CONNINFO.get("dbname") or DATABASE_CONNINFO.get("user"),
         "USER": DATABASE_CONNINFO.get("user", ""),
         "PASSWORD": DATABASE_CONNINFO.get("password", ""),
@@ -139,6 +139,8 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+# Whose web pages may call the API; `http.cors` in langgraph.json goes before it.
+CORS_ALLOW_ORIGINS = env_list("CORS_ALLOW_ORIGINS", default=["*"])
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default=["*"])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[])
 ROOT_URLCONF = "config.urls"
@@ -171,6 +173,7 @@ INSTALLED_APPS = [
     "crons",
 ]
 MIDDLEWARE = [
+    "config.cors.CORSMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",

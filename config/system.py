@@ -1,5 +1,13 @@
 """Routes about the server itself."""
 
-from django.urls import URLPattern, URLResolver
+from __future__ import annotations
 
-urlpatterns: list[URLPattern | URLResolver] = []
+from django.http import HttpRequest, JsonResponse
+from django.urls import URLPattern, URLResolver, path
+
+
+def ok(request: HttpRequest) -> JsonResponse:
+    return JsonResponse({"ok": True})
+
+
+urlpatterns: list[URLPattern | URLResolver] = [path("ok", ok)]

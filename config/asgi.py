@@ -1,0 +1,251 @@
+"""The web process: `uvicorn config.asgi:application`.
+
+Django's own ASGI handler starts a thread for each request and hops into it for every
+signal. This one hands the whole synchronous chain (signals, middleware, view) to a
+shared pool of threads in one hop. A streaming response with an asynchronous iterator
+is iterated on the event loop, so that a viewer holds neither a thread nor a database
+connection; when its client goes away the iterator is closed.
+
+Everything also works under `django.core.asgi`, only slower.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from contextvars import copy_context
+from io import BytesIO
+from tempfile import SpooledTemporaryFile
+from typing import IO, Any, TypeVar, cast
+
+import django
+from django.conf import settings
+from django.core import signals
+from django.core.handlers.asgi import ASGIRequest, get_script_prefix
+from django.core.handlers.base import BaseHandler
+from django.db import connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.http import HttpResponse, StreamingHttpResponse
+from django.http.response import HttpResponseBase
+from django.urls import get_resolver, set_script_prefix
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from config import cors, errors  # noqa: E402 - both need Django's settings
+
+T = TypeVar("T")
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+
+logger = logging.getLogger(__name__)
+
+
+class BodyTooLarge(Exception):
+    """The request's body is over `settings.REQUEST_MAX_BYTES`."""
+
+
+class ClientGone(Exception):
+    """The client went away before its request was complete."""
+
+
+class Handler(BaseHandler):
+    def __init__(self) -> None:
+        super().__init__()
+        self.load_middleware()
+        # A broken URLconf stops the start, not the first request.
+        _ = get_resolver().url_patterns
+        self._connections: list[BaseDatabaseWrapper] = []
+        self._pool = ThreadPoolExecutor(
+            settings.WEB_THREADS,
+            thread_name_prefix="spool-web",
+            initializer=self._remember_connection,
+        )
+
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        body: IO[bytes] | None
+        try:
+            body = await _read_body(scope, receive)
+        except BodyTooLarge:
+            body = None
+        except ClientGone:
+            return
+        response = await self._in_pool(self._respond, scope, body)
+        # A server may say by an OSError that its client is gone.
+        with suppress(OSError):
+            await send(_start(response))
+            if isinstance(response, StreamingHttpResponse):
+                await self._stream(response, receive, send)
+            else:
+                content = cast(HttpResponse, response).content
+                await send({"type": "http.response.body", "body": content})
+
+    def close(self) -> None:
+        """Wait for the requests in hand, then give the connections back."""
+        self._pool.shutdown()
+        for connection in self._connections:
+            connection.inc_thread_sharing()
+            connection.close()
+
+    def _respond(
+        self, scope: MutableMapping[str, Any], body: IO[bytes] | None
+    ) -> HttpResponseBase:
+        """All of Django's part. Nothing but a stream is left to do after it."""
+        set_script_prefix(get_script_prefix(scope))
+        signals.request_started.send(sender=self.__class__, scope=scope)
+        try:
+            request = ASGIRequest(scope, body or BytesIO())
+        except UnicodeDecodeError:
+            cast("IO[bytes]", body).close()
+            return errors.answer(400, "Bad Request")
+        if body is None:
+            return cors.with_headers(
+                request, errors.answer(413, "Request Entity Too Large")
+            )
+        # A body sent in pieces has no length of its own, and REST framework takes
+        # what has no length for empty.
+        request.META.setdefault("CONTENT_LENGTH", str(body.seek(0, os.SEEK_END)))
+        body.seek(0)
+        response = self.get_response(request)
+        if not response.streaming:
+            response.close()
+        return response
+
+    async def _stream(
+        self, response: StreamingHttpResponse, receive: Receive, send: Send
+    ) -> None:
+        sending = asyncio.ensure_future(self._send_stream(response, send))
+        gone = asyncio.ensure_future(_disconnect(receive))
+        try:
+            await asyncio.wait((sending, gone), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            sending.cancel()
+            gone.cancel()
+            await asyncio.wait((sending, gone))
+            response.close()
+        if not sending.cancelled():
+            # A failure in mid-stream must cut the connection: to end it cleanly
+            # would tell the client that it has everything.
+            sending.result()
+
+    async def _send_stream(self, response: StreamingHttpResponse, send: Send) -> None:
+        if response.is_async:
+            # Not `streaming_content`: its wrappers would leave the view's own
+            # generator to the garbage collector instead of closing it.
+            iterator = response._iterator  # type: ignore[attr-defined]
+            try:
+                async for part in iterator:
+                    await send(_more(response.make_bytes(part)))
+            finally:
+                if aclose := getattr(iterator, "aclose", None):
+                    await aclose()
+        else:
+            chunks = iter(cast("Any", response))
+            while (chunk := await self._in_pool(next, chunks, None)) is not None:
+                await send(_more(chunk))
+        await send({"type": "http.response.body"})
+
+    async def _in_pool(self, function: Callable[..., T], *args: Any) -> T:
+        # A context of its own: what one request sets, the thread's next can't see.
+        run = copy_context().run
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, run, function, *args)
+
+    def _remember_connection(self) -> None:
+        self._connections.append(connections["default"])
+
+
+class Application:
+    """The ASGI application: HTTP to Django, and the server's start and stop."""
+
+    def __init__(self) -> None:
+        self.handler = Handler()
+
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
+        if scope["type"] == "http":
+            await self.handler(scope, receive, send)
+        elif scope["type"] == "websocket":
+            await _refuse_websocket(receive, send)
+        elif scope["type"] == "lifespan":
+            await self._lifespan(receive, send)
+
+    async def _lifespan(self, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "lifespan.startup.complete"})
+        await receive()
+        await asyncio.to_thread(self.handler.close)
+        await send({"type": "lifespan.shutdown.complete"})
+
+
+async def _read_body(scope: MutableMapping[str, Any], receive: Receive) -> IO[bytes]:
+    """The whole body: in memory while it is small, else in a temporary file."""
+    most = settings.REQUEST_MAX_BYTES
+    if _content_length(scope) > most:
+        raise BodyTooLarge
+    file = _new_file()
+    more = True
+    while more:
+        message = await receive()
+        more = message.get("more_body", False)
+        file.write(message.get("body", b""))
+        if message["type"] == "http.disconnect" or file.tell() > most:
+            file.close()
+            raise BodyTooLarge if message["type"] == "http.request" else ClientGone
+    file.seek(0)
+    return file
+
+
+def _new_file() -> IO[bytes]:
+    size = settings.FILE_UPLOAD_MAX_MEMORY_SIZE
+    return cast("IO[bytes]", SpooledTemporaryFile(max_size=size))
+
+
+def _content_length(scope: MutableMapping[str, Any]) -> int:
+    for name, value in scope["headers"]:
+        if name == b"content-length" and value.isdigit():
+            return int(value)
+    return 0
+
+
+def _start(response: HttpResponseBase) -> Message:
+    headers = [
+        (name.encode("ascii"), value.encode("latin1"))
+        for name, value in response.items()
+    ]
+    headers += [
+        (b"Set-Cookie", cookie.OutputString().encode("ascii"))
+        for cookie in response.cookies.values()
+    ]
+    return {
+        "type": "http.response.start",
+        "status": response.status_code,
+        "headers": headers,
+    }
+
+
+def _more(body: bytes) -> Message:
+    return {"type": "http.response.body", "body": body, "more_body": True}
+
+
+async def _disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+async def _refuse_websocket(receive: Receive, send: Send) -> None:
+    await receive()
+    # A close code reaches the client only once the connection is accepted.
+    await send({"type": "websocket.accept"})
+    await send({"type": "websocket.close", "code": 4404, "reason": "Not Found"})
+
+
+application = Application()
