@@ -1,0 +1,50 @@
+"""Django's middleware for people with browsers, who are all in the admin.
+
+The API knows callers by their keys and tokens: it needs neither sessions nor CSRF
+tokens, and these would cost a fifth of a small request. Elsewhere than below
+`/admin/` each of them steps aside.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib.auth import middleware as auth
+from django.contrib.messages import middleware as messages
+from django.contrib.sessions import middleware as sessions
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware import clickjacking, csrf
+
+ADMIN = "/admin/"
+
+
+class _AdminOnly:
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(ADMIN):
+            response: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
+        else:
+            response = self.get_response(request)
+        return response
+
+
+class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
+    pass
+
+
+class CsrfViewMiddleware(_AdminOnly, csrf.CsrfViewMiddleware):
+    """Its check of a view is left in place: it passes what is exempt, as the API is."""
+
+
+class AuthenticationMiddleware(_AdminOnly, auth.AuthenticationMiddleware):
+    pass
+
+
+class MessageMiddleware(_AdminOnly, messages.MessageMiddleware):
+    pass
+
+
+class XFrameOptionsMiddleware(_AdminOnly, clickjacking.XFrameOptionsMiddleware):
+    pass
