@@ -12,8 +12,10 @@ import base64
 import json
 import re
 from collections import deque
-from collections.abc import Mapping
-from datetime import timedelta
+from collections.abc import Callable, Mapping
+from dataclasses import fields, is_dataclass
+from datetime import UTC, date, datetime, time, timedelta
+from enum import Enum
 from typing import Any
 
 import orjson
@@ -33,54 +35,54 @@ class TooDeep(ValueError):
 
 
 def dumps(value: Any) -> bytes:
-    """Compact UTF-8 JSON of anything; NaN and infinities become `null`."""
+    """Compact UTF-8 JSON of anything; NaN and infinities become `null`.
+
+    Raises `TooDeep` for what contains itself.
+    """
     try:
-        return orjson.dumps(value, default=plain, option=orjson.OPT_SERIALIZE_NUMPY)
+        return orjson.dumps(value, default=plain, option=_OPTIONS)
     except TypeError:
-        # Integers over 64 bits, keys that are no strings, lone surrogates: rare,
-        # so only then pay for a walk through the whole value.
+        pass
+    # Integers over 64 bits, keys that are no strings, lone surrogates, depth: rare,
+    # so only then pay for a walk through the whole value.
+    try:
         return json.dumps(
-            clean(value), default=plain, ensure_ascii=False, separators=(",", ":")
+            clean(value), ensure_ascii=False, separators=(",", ":")
         ).encode()
+    except RecursionError:
+        raise TooDeep("the value is nested too deep to be written as JSON") from None
 
 
 def loads(text: bytes | str) -> Any:
     """Parse JSON, cleaned for Postgres. Raises `ValueError` for what is not JSON."""
-    raw = text.encode() if isinstance(text, str) else text
+    raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     try:
         value = orjson.loads(raw)
+        is_clean = b"\\u0000" not in raw
     except orjson.JSONDecodeError:
         # orjson refuses lone surrogates, which models do produce.
         value = json.loads(raw, parse_constant=_refuse_constant)
-        return clean(value)
+        is_clean = False
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _check_depth(value)
-    return clean(value) if b"\\u0000" in raw else value
+    return value if is_clean else clean(value)
 
 
-def plain(value: Any) -> Any:  # noqa: C901 - one flat table of types
+def plain(value: Any) -> Any:
     """What `value` is written as, for types that JSON does not know."""
-    if isinstance(value, BaseModel):
-        return value.model_dump()
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return value._asdict()
-    if isinstance(value, (tuple, set, frozenset, deque)):
-        return list(value)
-    if isinstance(value, (bytes, bytearray, memoryview)):
-        return base64.b64encode(bytes(value)).decode()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, BaseException):
-        return {"error": type(value).__name__, "message": str(value)}
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, type):
-        return value.__name__
-    if isinstance(value, str):
-        return clean_text(value)
-    if callable(getattr(value, "dict", None)):  # Pydantic v1 models.
-        return value.dict()
-    return str(value)
+    if isinstance(value, datetime):
+        # The wire's form always has microseconds, which orjson leaves out when zero.
+        utc = value.astimezone(UTC) if value.tzinfo else value
+        return utc.isoformat(timespec="microseconds")
+    for kinds, write in _WRITERS:
+        if isinstance(value, kinds):
+            return write(value)
+    if is_dataclass(value):
+        return {field.name: getattr(value, field.name) for field in fields(value)}
+    for method in ("_asdict", "tolist", "dict"):  # Named tuples, numpy, Pydantic v1.
+        if callable(getattr(value, method, None)):
+            return getattr(value, method)()
+    return list(value) if isinstance(value, tuple) else str(value)
 
 
 def clean(value: Any) -> Any:
@@ -93,12 +95,12 @@ def clean(value: Any) -> Any:
         return [clean(item) for item in value]
     if isinstance(value, (int, float)) or value is None:
         return None if value != value or value in _INFINITE else value
-    return clean(orjson.loads(dumps(plain(value))))
+    return clean(plain(value))
 
 
 def clean_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
-        return str(text)
+        return str.__str__(text)  # An enum's own `str` would be its name.
     # Through UTF-16, so that two halves of one character find each other.
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return whole.replace("\0", REPLACEMENT)
@@ -116,7 +118,24 @@ def jsonb_bytes(value: Any) -> bytes:
     return text
 
 
+_OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME
 _INFINITE = (float("inf"), float("-inf"))
+_WRITERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
+    (BaseModel, lambda model: model.model_dump(warnings=False)),
+    (Enum, lambda member: member.value),
+    ((date, time), lambda moment: moment.isoformat()),
+    ((set, frozenset, deque), list),
+    ((bytes, bytearray), lambda data: base64.b64encode(data).decode()),
+    (memoryview, lambda view: base64.b64encode(view.tobytes()).decode()),
+    (timedelta, lambda delta: delta.total_seconds()),
+    (
+        BaseException,
+        lambda exc: {"error": type(exc).__name__, "message": str(exc)},
+    ),
+    (Mapping, dict),
+    (type, lambda kind: kind.__name__),
+    (str, clean_text),
+)
 
 
 def _key(key: Any) -> str:
@@ -124,7 +143,8 @@ def _key(key: Any) -> str:
         return clean_text(key)
     if isinstance(key, bool) or key is None:
         return {True: "true", False: "false", None: "null"}[key]
-    return str(key)
+    written = plain(key)
+    return _key(written) if isinstance(written, str) else str(written)
 
 
 def _check_depth(value: Any) -> None:
