@@ -1,4 +1,4 @@
-"""Ids that sort by the time they were made."""
+"""Ids: those we make sort by time, those in a path are checked."""
 
 from __future__ import annotations
 
@@ -6,6 +6,16 @@ import uuid
 
 import uuid_utils
 
+from config.errors import Unprocessable
+
 
 def uuid7() -> uuid.UUID:
     return uuid.UUID(int=uuid_utils.uuid7().int)
+
+
+def path_uuid(text: str, what: str) -> uuid.UUID:
+    """An id from a URL's path. Raises 422, naming `what` it is the id of."""
+    try:
+        return uuid.UUID(text)
+    except ValueError:
+        raise Unprocessable(f"Invalid {what} ID: must be a UUID") from None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
 from config.env import env_bool, env_float, env_int, env_list, env_secret, env_str, stop
@@ -85,6 +86,9 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "spool"
+# Runs have a queue of their own, so that the tick never stands behind them.
+RUNS_QUEUE = "spool.runs"
+CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(RUNS_QUEUE)]
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = False
@@ -96,7 +100,8 @@ CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 
 # --- Runs -----------------------------------------------------------------------
 N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, most=1000)
-CELERY_WORKER_CONCURRENCY = max(N_JOBS_PER_WORKER, 1)
+# Threads for the tick and webhooks come on top: runs never take them.
+CELERY_WORKER_CONCURRENCY = N_JOBS_PER_WORKER + 4
 BG_JOB_TIMEOUT_SECS = env_float("BG_JOB_TIMEOUT_SECS", default=3600)
 BG_JOB_ISOLATED_LOOPS = env_bool("BG_JOB_ISOLATED_LOOPS", default=False)
 BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS = env_int(

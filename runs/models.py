@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
+from django.conf import settings
 from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
@@ -10,6 +13,12 @@ from access.policy import Scope
 from config.fields import JSONField
 from config.ids import uuid7
 from threads.models import Thread
+
+
+class WorkerQuerySet(models.QuerySet["Worker"]):
+    def alive(self) -> WorkerQuerySet:
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECS)
+        return self.filter(expired_at=None, heartbeat_at__gt=Now() - lease)
 
 
 class Worker(models.Model):
@@ -23,6 +32,8 @@ class Worker(models.Model):
     heartbeat_at = models.DateTimeField(db_default=Now())
     # Set by whoever took its runs away: the process may live, but owns nothing now.
     expired_at = models.DateTimeField(null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
 
     class Meta:
         db_table = "workers"
@@ -97,10 +108,14 @@ class Run(models.Model):
     )
     # A stateless run deletes its thread at the end.
     is_temporary = models.BooleanField(default=False)
+    # Whose run it is: the partition of the store that its graph gets.
+    owner = models.TextField(default="", blank=True)
     # Who asked, as graphs see them; kept apart from `kwargs`, which goes on the wire.
     user = JSONField(null=True, blank=True)
     # The fence: every write by a worker names the attempt that it belongs to.
     attempt = models.IntegerField(default=0)
+    # Attempts whose worker died. Being handed over by a worker that stops is none.
+    losses = models.IntegerField(default=0)
     worker = models.ForeignKey(
         Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
     )
@@ -112,7 +127,7 @@ class Run(models.Model):
     # this order.
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
-    # When its wake-up message was last sent.
+    # When its wake-up message was last sent; null while its turn has not come.
     dispatched_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
@@ -149,10 +164,21 @@ class Run(models.Model):
                 F("id").desc(),
                 name="runs_by_thread",
             ),
+            # Runs whose turn it is; those behind another run of their thread are not in.
+            models.Index(
+                fields=["dispatched_at"],
+                name="runs_dispatched",
+                condition=Q(status="pending", dispatched_at__isnull=False),
+            ),
             models.Index(
                 fields=["created_at"],
-                name="runs_pending",
-                condition=Q(status="pending"),
+                name="runs_waiting",
+                condition=Q(status="pending", dispatched_at__isnull=True),
+            ),
+            models.Index(
+                fields=["thread", "created_at", "id"],
+                name="runs_active",
+                condition=Q(status__in=["pending", "running"]),
             ),
             models.Index(
                 fields=["worker"], name="runs_running", condition=Q(status="running")

@@ -1,20 +1,114 @@
-"""The checkpointer: langgraph-checkpoint-postgres over Spool's pools."""
+"""The checkpointer: langgraph-checkpoint-postgres over Spool's pools.
+
+Its tables and what it reads are the library's own. What a run writes goes through
+`RunSaver`: each save is one statement, and it is fenced: it changes nothing unless
+the run is still running, in the attempt that saves.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db import connection
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import (
+    WRITES_IDX_MAP,
+    ChannelVersions,
+    Checkpoint,
+    CheckpointMetadata,
+    CheckpointTuple,
+)
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
+from langgraph.checkpoint.serde.types import _DeltaSnapshot
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
 
+from config.json import jsonb
 from config.loop import Pool
+
+T = TypeVar("T")
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
+# What a broken connection raises, as opposed to a statement that Postgres refuses.
+CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
+
+# How long a save outlasts a Postgres that is restarting, in seconds.
+RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
+
+# KEY SHARE holds off a DELETE of the run, so that whoever deletes a thread finds the
+# rows that were saved before and none is saved after.
+_FENCE = """
+WITH run AS (
+    SELECT id FROM runs
+    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+    FOR KEY SHARE
+)"""
+
+_SAVE_CHECKPOINT = f"""{_FENCE}, blobs AS (
+    INSERT INTO checkpoint_blobs
+        (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(thread_id)s, %(ns)s, b.channel, b.version, b.type, b.blob
+    FROM run, unnest(
+        %(channels)s::text[], %(versions)s::text[], %(types)s::text[],
+        %(blobs)b::bytea[]
+    ) AS b (channel, version, type, blob)
+    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
+)
+INSERT INTO checkpoints
+    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
+SELECT %(thread_id)s, %(ns)s, %(id)s, %(parent_id)s, %(checkpoint)s, %(metadata)s
+FROM run
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE
+SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
+"""
+
+_SAVE_WRITES = f"""{_FENCE}
+INSERT INTO checkpoint_writes (
+    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,
+    blob
+)
+SELECT %(thread_id)s, %(ns)s, %(id)s, %(task_id)s, %(task_path)s,
+    w.idx, w.channel, w.type, w.blob
+FROM run, unnest(
+    %(indexes)s::int[], %(channels)s::text[], %(types)s::text[], %(blobs)b::bytea[]
+) AS w (idx, channel, type, blob)
+ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO
+"""
+# Special channels (errors, interrupts, resumes) are written again; results are not.
+_KEEP_WRITES = _SAVE_WRITES + "NOTHING"
+_REPLACE_WRITES = (
+    _SAVE_WRITES
+    + """UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type,
+    blob = EXCLUDED.blob"""
+)
+_STILL_OURS = f"{_FENCE} SELECT id FROM run"
+
+
+class LostRun(Exception):
+    """The run was taken from this attempt: nothing that it says counts any more."""
+
+
+class CheckpointsUnavailable(Exception):
+    """Postgres did not come back in time. The graph is not to blame."""
+
+
+@dataclass(frozen=True)
+class Fence:
+    run_id: UUID
+    attempt: int
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {"run_id": self.run_id, "attempt": self.attempt}
+
 
 def saver(pool: Pool) -> AsyncPostgresSaver:
-    """A checkpointer for one run or one read. Make it on the loop that owns `pool`.
+    """A checkpointer for one read or one edit. Make it on the loop that owns `pool`.
 
     Savers are cheap and serialize their statements with a lock of their own, so each
     piece of work gets one.
@@ -22,9 +116,181 @@ def saver(pool: Pool) -> AsyncPostgresSaver:
     return AsyncPostgresSaver(pool)
 
 
+class RunSaver(AsyncPostgresSaver):
+    """The checkpointer of one attempt of one run.
+
+    Raises `LostRun` where the attempt no longer holds the run, and
+    `CheckpointsUnavailable` where Postgres stays away.
+    """
+
+    def __init__(self, pool: Pool, fence: Fence, metadata: dict[str, Any]) -> None:
+        super().__init__(pool)
+        self.pool = pool
+        self.fence = fence
+        # Ours alone: the library would copy `configurable` too, with its secrets.
+        self.metadata = metadata
+
+    async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        return await _persist(lambda: super(RunSaver, self).aget_tuple(config))
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        configurable = config["configurable"]
+        thread_id, ns = configurable["thread_id"], configurable.get("checkpoint_ns", "")
+        inline, values = _split(checkpoint["channel_values"])
+        versions = {k: v for k, v in new_versions.items() if k in values}
+        dumped = [self.serde.dumps_typed(values[channel]) for channel in versions]
+        params = {
+            "thread_id": str(thread_id),
+            "ns": ns,
+            "id": checkpoint["id"],
+            "parent_id": configurable.get("checkpoint_id"),
+            "checkpoint": jsonb({**checkpoint, "channel_values": inline}),
+            "metadata": jsonb({**self.metadata, **metadata}),
+            "channels": list(versions),
+            "versions": [str(version) for version in versions.values()],
+            "types": [kind for kind, _ in dumped],
+            "blobs": [blob for _, blob in dumped],
+        }
+        await self._save(_SAVE_CHECKPOINT, params)
+        saved = {
+            "thread_id": thread_id,
+            "checkpoint_ns": ns,
+            "checkpoint_id": checkpoint["id"],
+        }
+        return {"configurable": saved}
+
+    async def aput_writes(
+        self,
+        config: RunnableConfig,
+        writes: Sequence[tuple[str, Any]],
+        task_id: str,
+        task_path: str = "",
+    ) -> None:
+        configurable = config["configurable"]
+        special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        dumped = [self.serde.dumps_typed(value) for _, value in writes]
+        params = {
+            "thread_id": str(configurable["thread_id"]),
+            "ns": configurable.get("checkpoint_ns", ""),
+            "id": configurable["checkpoint_id"],
+            "task_id": task_id,
+            "task_path": task_path,
+            "indexes": [
+                WRITES_IDX_MAP.get(channel, index)
+                for index, (channel, _) in enumerate(writes)
+            ],
+            "channels": [channel for channel, _ in writes],
+            "types": [kind for kind, _ in dumped],
+            "blobs": [blob for _, blob in dumped],
+        }
+        await self._save(_REPLACE_WRITES if special else _KEEP_WRITES, params)
+
+    async def _save(self, statement: str, params: dict[str, Any]) -> None:
+        params |= self.fence.params
+        saved = await _persist(lambda: self._execute(statement, params))
+        # Nothing written: kept writes that are there already, or a lost run.
+        if not saved and not await _persist(
+            lambda: self._execute(_STILL_OURS, self.fence.params)
+        ):
+            raise LostRun(str(self.fence.run_id))
+
+    async def _execute(self, statement: str, params: dict[str, Any]) -> int:
+        async with self.pool.connection() as conn:
+            return (await conn.execute(statement, params)).rowcount
+
+
+async def _persist(attempt: Callable[[], Awaitable[T]]) -> T:
+    """Try again while Postgres restarts: saves and reads change nothing twice."""
+    for delay in RETRY_DELAYS:
+        try:
+            return await attempt()
+        except CONNECTION_FAULTS:
+            await asyncio.sleep(delay)
+    try:
+        return await attempt()
+    except CONNECTION_FAULTS as exc:
+        raise CheckpointsUnavailable(str(exc)) from exc
+
+
+def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Primitive channel values stay in the checkpoint's JSON, others become blobs."""
+    inline: dict[str, Any] = {}
+    blobs: dict[str, Any] = {}
+    for channel, value in values.items():
+        if isinstance(value, _DeltaSnapshot):
+            inline[channel], blobs[channel] = True, value
+        elif value is None or isinstance(value, (str, int, float, bool)):
+            inline[channel] = value
+        else:
+            blobs[channel] = value
+    return inline, blobs
+
+
+async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
+    """Whether the thread's newest state was saved by this run."""
+    async with pool.connection() as conn:
+        cursor = await conn.execute(
+            """SELECT metadata ->> 'run_id' AS run_id FROM checkpoints
+            WHERE thread_id = %s AND checkpoint_ns = ''
+            ORDER BY checkpoint_id DESC LIMIT 1""",
+            [str(thread_id)],
+        )
+        row = await cursor.fetchone()
+    return row is not None and row["run_id"] == str(run_id)
+
+
+async def undo_run(pool: Pool, thread_id: UUID, run_id: UUID) -> None:
+    """Take back what a run saved: its checkpoints, and its answers to interrupts."""
+    params = {"thread_id": str(thread_id), "run_id": str(run_id)}
+    async with pool.connection() as conn, conn.transaction():
+        for statement in _UNDO:
+            await conn.execute(statement, params)
+
+
+# Answers to an interrupt, and what the answered tasks then did, are writes on the
+# checkpoint that was there before the run. They go first, while that one can be found.
+_UNDO = (
+    """WITH before AS (
+        SELECT checkpoint_ns, checkpoint_id FROM checkpoints
+        WHERE thread_id = %(thread_id)s
+            AND metadata ->> 'run_id' IS DISTINCT FROM %(run_id)s
+        ORDER BY checkpoint_id DESC LIMIT 1
+    ), writes AS (
+        SELECT w.* FROM checkpoint_writes w JOIN before
+            ON w.checkpoint_ns = before.checkpoint_ns
+            AND w.checkpoint_id = before.checkpoint_id
+        WHERE w.thread_id = %(thread_id)s
+    )
+    DELETE FROM checkpoint_writes w USING writes
+    WHERE w.thread_id = writes.thread_id AND w.checkpoint_ns = writes.checkpoint_ns
+        AND w.checkpoint_id = writes.checkpoint_id AND w.task_id = writes.task_id
+        AND w.idx = writes.idx AND w.channel <> '__interrupt__'
+        AND (w.channel = '__resume__' OR w.task_id IN (
+            SELECT task_id FROM writes WHERE channel = '__interrupt__'))""",
+    """DELETE FROM checkpoint_writes w USING checkpoints c
+    WHERE c.thread_id = %(thread_id)s AND c.metadata ->> 'run_id' = %(run_id)s
+        AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns
+        AND w.checkpoint_id = c.checkpoint_id""",
+    """DELETE FROM checkpoints
+    WHERE thread_id = %(thread_id)s AND metadata ->> 'run_id' = %(run_id)s""",
+    """DELETE FROM checkpoint_blobs b WHERE b.thread_id = %(thread_id)s
+    AND NOT EXISTS (
+        SELECT FROM checkpoints c
+        WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
+            AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
+    )""",
+)
+
+
 def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
     """Delete all state of these threads, in the caller's transaction."""
     ids = [str(thread_id) for thread_id in thread_ids]
     with connection.cursor() as cursor:
         for table in TABLES:
-            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])  # noqa: S608
+            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])

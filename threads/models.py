@@ -39,6 +39,10 @@ class Thread(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     status = models.TextField(choices=Status.choices, default=Status.IDLE)
+    # What `status` goes back to once no run is active.
+    resting_status = models.TextField(
+        choices=Status.choices, default=Status.IDLE, editable=False
+    )
     metadata = JSONField(default=dict)
     config = JSONField(default=dict)
     values = JSONField(null=True, blank=True)

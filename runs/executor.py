@@ -1,0 +1,262 @@
+"""Executes a run: claim it, drive its graph, tell viewers, record how it ended.
+
+Nothing here knows of HTTP or Celery. Everything a run can end with is in `execute`:
+its graph finishes or raises, it is asked to stop, it takes too long, its worker has to
+go, its row is taken away, or Postgres does not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+from uuid import UUID
+
+from django.conf import settings
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from redis.asyncio import Redis
+
+from assistants.graphs import registry
+from config.loop import Pool
+from runs import lifecycle
+from runs.events import END, ERROR, METADATA, EventWriter
+from runs.inputs import graph_config, graph_input
+from runs.lifecycle import Claim, Ended, Outcome
+from runs.models import Run
+from runs.stream_modes import Translator, stream_graph
+from store.backend import PostgresStore
+from threads.checkpoints import (
+    CONNECTION_FAULTS,
+    CheckpointsUnavailable,
+    Fence,
+    LostRun,
+    RunSaver,
+    has_checkpoint_of,
+    undo_run,
+)
+from threads.models import Thread
+from threads.state import cached_columns
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+HAND_BACK = "hand back"
+
+# How often, and for how many seconds each time, a node is asked to stop.
+CANCEL_ATTEMPTS = 3
+CANCEL_PATIENCE = 5.0
+# Pause, in seconds, before a move is tried again that Postgres could not take.
+INSIST_DELAY = 1.0
+
+
+@dataclass
+class Execution:
+    """A run that this process executes now, and how to make it stop."""
+
+    held: Claim
+    task: asyncio.Task[Any]
+    loop: asyncio.AbstractEventLoop
+    # Why it was stopped: a `Run.CancelAction`, `HAND_BACK`, or None: it was not.
+    stopped: str | None = None
+    _stopping: asyncio.Future[None] | None = None
+
+    def stop(self, reason: str) -> None:
+        """Stop it, from any thread. A wish to roll back outdoes one to interrupt."""
+        self.loop.call_soon_threadsafe(self._stop, reason)
+
+    def _stop(self, reason: str) -> None:
+        first = self.stopped is None
+        if first or reason == Run.CancelAction.ROLLBACK:
+            self.stopped = reason
+        if first:
+            self._stopping = asyncio.ensure_future(_cancel(self.task))
+
+
+@dataclass
+class Executor:
+    """Executes runs on one event loop, in the name of one worker."""
+
+    pool: Pool
+    redis: Redis
+    worker_id: Callable[[], UUID]
+    executions: dict[UUID, Execution] = field(default_factory=dict)
+    # Runs from their claim to their end, not only while their graph runs.
+    holding: set[UUID] = field(default_factory=set)
+
+    async def execute(self, run_id: UUID) -> Ended | None:
+        """Execute a run to its end. None: it was not ours, or is not any more."""
+        held = await lifecycle.claim(self.pool, run_id, self.worker_id())
+        if held is None:
+            return None
+        self.holding.add(held.id)
+        try:
+            return await self._execute(held)
+        finally:
+            self.holding.discard(held.id)
+
+    async def _execute(self, held: Claim) -> Ended | None:
+        writer = EventWriter(self.redis, thread_id=held.thread_id, run_id=held.id)
+        writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
+        try:
+            outcome = await self._outcome(held, writer)
+            if outcome is None:
+                await _insist(lambda: lifecycle.hand_back(self.pool, held))
+                return Ended(held.thread_id, next_run_id=held.id)
+            ended = await _insist(lambda: lifecycle.end(self.pool, held, outcome))
+        except LostRun:
+            logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
+            return None
+        if ended:
+            await writer.close(*_last_events(outcome))
+        return ended
+
+    async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
+        """How the run ended. None: it did not, another worker shall go on."""
+        config = graph_config(held)
+        saver = None
+        if not held.is_temporary:
+            fence = Fence(held.id, held.attempt)
+            saver = RunSaver(self.pool, fence, dict(config["metadata"]))
+        store = PostgresStore(self.pool, held.owner)
+        opened = registry().open(held.graph_id, config, checkpointer=saver, store=store)
+        try:
+            async with opened as graph:
+                return await self._supervise(_Drive(graph, held, config, writer))
+        except CheckpointsUnavailable as exc:
+            logger.warning("run %s: handed back: %s", held.id, exc)
+            return None
+        except LostRun:
+            raise
+        except Exception as exc:
+            # A graph that can't be made: its factory is user code too.
+            logger.exception("run %s: graph %s failed", held.id, held.graph_id)
+            return Outcome(Run.Status.ERROR, error=described(exc))
+
+    async def _supervise(self, drive: _Drive) -> Outcome | None:
+        held = drive.held
+        resumes = held.attempt > 1 and not held.is_temporary
+        if resumes:
+            resumes = await has_checkpoint_of(self.pool, held.thread_id, held.id)
+        task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
+        execution = Execution(held, task, asyncio.get_running_loop())
+        self.executions[held.id] = execution
+        if held.cancel_action:  # Asked to stop in an earlier attempt.
+            execution.stop(held.cancel_action)
+        try:
+            timeout = settings.BG_JOB_TIMEOUT_SECS or None
+            done, _ = await asyncio.wait([task], timeout=timeout)
+            if not done:
+                await _cancel(task)
+        finally:
+            del self.executions[held.id]
+        if execution.stopped == HAND_BACK:
+            return None
+        if execution.stopped == Run.CancelAction.ROLLBACK:
+            await undo_run(self.pool, held.thread_id, held.id)
+            return Outcome(None, state=await drive.state())
+        if execution.stopped == Run.CancelAction.INTERRUPT:
+            return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
+        if not done:
+            error = {"error": "TimeoutError", "message": ""}
+            return Outcome(Run.Status.TIMEOUT, error, await drive.state())
+        return await drive.finished(task)
+
+
+@dataclass
+class _Drive:
+    """One graph being driven through one run."""
+
+    graph: Pregel[Any, Any, Any, Any]
+    held: Claim
+    config: RunnableConfig
+    writer: EventWriter
+
+    def __post_init__(self) -> None:
+        self.translator = Translator(self.held.kwargs["stream_mode"])
+
+    async def run(self, resumes: bool) -> None:
+        """Stream the graph to its end. `resumes`: go on from our last checkpoint."""
+        kwargs, config = self.held.kwargs, self.config
+        if resumes:
+            config = self._newest()
+        options: dict[str, Any] = {}
+        if not self.held.is_temporary:
+            options["durability"] = kwargs["durability"]
+        async for name, data in stream_graph(
+            self.graph,
+            None if resumes else graph_input(kwargs),
+            config,
+            wire_modes=kwargs["stream_mode"],
+            translator=self.translator,
+            subgraphs=kwargs["subgraphs"],
+            context=kwargs["context"] or None,
+            interrupt_before=kwargs["interrupt_before"],
+            interrupt_after=kwargs["interrupt_after"],
+            **options,
+        ):
+            self.writer.emit(name, data)
+
+    async def finished(self, task: asyncio.Task[None]) -> Outcome:
+        exc = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if exc is None:
+            return Outcome(Run.Status.SUCCESS, state=await self.state(complete=True))
+        if isinstance(exc, (LostRun, CheckpointsUnavailable)):
+            raise exc
+        # The graph is user code: whatever it raises is the run's result.
+        logger.error("run %s failed", self.held.id, exc_info=exc)
+        return Outcome(Run.Status.ERROR, described(exc), await self.state())
+
+    async def state(self, *, complete: bool = False) -> dict[str, Any]:
+        """The thread's new state, from the stream where that has told all of it."""
+        told = self.translator.values
+        streamed = isinstance(self.graph, CompiledStateGraph) and told is not None
+        if self.held.is_temporary or (
+            complete and streamed and not self.translator.interrupted
+        ):
+            return {"values": told, "interrupts": {}, "status": Thread.Status.IDLE}
+        return cached_columns(await self.graph.aget_state(self._newest()))
+
+    def _newest(self) -> RunnableConfig:
+        """Our configuration without the checkpoint that the run was forked from."""
+        configurable = dict(self.config["configurable"])
+        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+            configurable.pop(key, None)
+        return {**self.config, "configurable": configurable}
+
+
+def described(exc: BaseException) -> dict[str, str]:
+    """An exception as the wire tells of it."""
+    return {"error": type(exc).__name__, "message": str(exc)}
+
+
+async def _insist(move: Callable[[], Awaitable[T]]) -> T:
+    """A move that must be made, however long Postgres stays away."""
+    while True:
+        try:
+            return await move()
+        except CONNECTION_FAULTS as exc:
+            logger.warning("Postgres is away, trying again: %s", exc)
+            await asyncio.sleep(INSIST_DELAY)
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel, and again where a node has swallowed it; then leave it to the fence."""
+    for _ in range(CANCEL_ATTEMPTS):
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=CANCEL_PATIENCE)
+        if done:
+            return
+    logger.error("%s does not stop; its writes are refused", task.get_name())
+
+
+def _last_events(outcome: Outcome) -> list[tuple[str, Any]]:
+    """What viewers get once the end of the run is in Postgres."""
+    last: list[tuple[str, Any]] = [(END, outcome.status or Run.Status.INTERRUPTED)]
+    if outcome.status == Run.Status.ERROR:
+        last.insert(0, (ERROR, outcome.error))
+    return last

@@ -1,0 +1,235 @@
+"""Events from Redis to the viewers of one web process.
+
+One pub/sub connection serves all of them. A viewer subscribes, reads back what it has
+missed from the thread's stream, and then gets what is published. Should Redis go away
+or forget, each viewer is still told that its run has ended: from time to time Postgres
+is asked about all watched runs at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import ParamSpec, TypeVar, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db import close_old_connections
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from runs.events import (
+    Event,
+    channel,
+    decode,
+    new_async_redis,
+    parse_id,
+    stream_key,
+)
+from runs.models import Run
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# Pause before the connection to Redis is tried again, in seconds.
+RECONNECT_DELAY = 0.5
+# How long a viewer waits for Redis before it starts with what Postgres knows.
+SUBSCRIBE_TIMEOUT = 2.0
+
+
+class Viewer:
+    """One open subscription to a thread: batches as they come, and two signals."""
+
+    def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
+        self.thread_id = thread_id
+        self.run_id = run_id
+        # Postgres says that the run is over, whatever Redis says.
+        self.is_over = False
+        # Something may have been missed: read back before going on.
+        self.has_gap = True
+        self._batches: list[list[Event]] = []
+        self._news = asyncio.Event()
+
+    def push(self, events: list[Event]) -> None:
+        self._batches.append(events)
+        self._news.set()
+
+    def wake(self) -> None:
+        self._news.set()
+
+    async def batches(self, timeout: float) -> list[Event]:
+        """What has come, in order; empty after `timeout` seconds or on a signal."""
+        if not self._batches and not self._news.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
+        self._news.clear()
+        taken, self._batches = self._batches, []
+        return [event for events in taken for event in events]
+
+
+class Fanout:
+    """The viewers of one process. Lives on the web server's event loop."""
+
+    def __init__(self) -> None:
+        self.redis = new_async_redis()
+        self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
+        self._pubsub: PubSub = self.redis.pubsub()
+        self._subscribing = asyncio.Lock()
+        # Channels that Redis has confirmed: what is published now reaches us.
+        self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def watch(
+        self, thread_id: UUID, run_id: UUID | None = None
+    ) -> AsyncIterator[Viewer]:
+        viewer = Viewer(thread_id, run_id)
+        name = channel(thread_id)
+        self._viewers[name].add(viewer)
+        try:
+            await self._start()
+            await self._subscribe(name)
+            yield viewer
+        finally:
+            self._viewers[name].discard(viewer)
+            if not self._viewers[name]:
+                del self._viewers[name]
+                await self._unsubscribe(name)
+
+    async def _start(self) -> None:
+        if not self._tasks:
+            # A channel that is never left, so that the connection is always listening.
+            await self._subscribe(channel("none"), wait=False)
+            self._tasks = [
+                asyncio.create_task(self._listen()),
+                asyncio.create_task(self._ask_postgres()),
+            ]
+
+    async def _subscribe(self, name: str, *, wait: bool = True) -> None:
+        async with self._subscribing:
+            if name not in self._confirmed:
+                self._confirmed[name] = asyncio.Event()
+                # Not connected now: `_listen` subscribes to everything once it is.
+                with suppress(RedisError, OSError):
+                    await self._pubsub.subscribe(name)
+        if wait:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+                    await self._confirmed[name].wait()
+
+    async def _unsubscribe(self, name: str) -> None:
+        async with self._subscribing:
+            if name not in self._viewers:
+                self._confirmed.pop(name, None)
+                with suppress(RedisError, OSError):
+                    await self._pubsub.unsubscribe(name)
+
+    async def read_back(
+        self, thread_id: UUID, after: tuple[int, int]
+    ) -> list[Event] | None:
+        """The kept events later than `after`. None: Redis can't be asked now."""
+        try:
+            entries = await self.redis.xrange(
+                stream_key(thread_id), min=f"({after[0]}-{after[1]}"
+            )
+        except (RedisError, OSError):
+            return None
+        events: list[Event] = []
+        for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries):
+            ms, last = parse_id(entry_id.decode())
+            count = int(fields[b"n"])
+            events += decode((ms, last - count + 1), fields[b"e"])
+        return [event for event in events if event.id > after]
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._receive()
+            except (RedisError, OSError) as exc:
+                logger.warning("redis: %s; connecting again", exc)
+            except Exception:
+                logger.exception("the stream of events broke; connecting again")
+            await asyncio.sleep(RECONNECT_DELAY)
+            await self._subscribe_again()
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._pubsub.get_message(timeout=None)
+            if message is None:
+                continue
+            name = message["channel"].decode()
+            if message["type"] == "subscribe" and name in self._confirmed:
+                self._confirmed[name].set()
+            elif message["type"] == "message":
+                first, _, batch = message["data"].partition(b"\n")
+                events = list(decode(parse_id(first.decode()), batch))
+                for viewer in self._viewers.get(name, ()):
+                    viewer.push(events)
+
+    async def _subscribe_again(self) -> None:
+        async with self._subscribing:
+            with suppress(RedisError, OSError):
+                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+            self._pubsub = self.redis.pubsub()
+            with suppress(RedisError, OSError):
+                await self._pubsub.subscribe(*self._confirmed)
+        for viewers in self._viewers.values():
+            for viewer in viewers:
+                viewer.has_gap = True
+                viewer.wake()
+
+    async def _ask_postgres(self) -> None:
+        """For ends that were never published: a worker killed between two lines."""
+        while True:
+            await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
+            watched = {
+                viewer.run_id
+                for viewers in self._viewers.values()
+                for viewer in viewers
+                if viewer.run_id
+            }
+            if not watched:
+                continue
+            try:
+                active = await in_thread(_active_runs, watched)
+            except Exception:
+                logger.exception("watched runs could not be looked up")
+                continue
+            for viewers in self._viewers.values():
+                for viewer in viewers:
+                    if viewer.run_id in watched - active:
+                        viewer.is_over = True
+                        viewer.wake()
+
+
+async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call something synchronous, which may use the database, from the event loop."""
+
+    def call() -> T:
+        close_old_connections()
+        return function(*args, **kwargs)
+
+    return await asyncio.to_thread(call)
+
+
+def _active_runs(run_ids: set[UUID]) -> set[UUID]:
+    return set(Run.objects.filter(pk__in=run_ids).active().values_list("pk", flat=True))
+
+
+_fanouts: dict[asyncio.AbstractEventLoop, Fanout] = {}
+
+
+def fanout() -> Fanout:
+    """The fan-out of the running event loop; a server has one of each."""
+    loop = asyncio.get_running_loop()
+    for other in [known for known in _fanouts if known.is_closed()]:
+        del _fanouts[other]
+    if loop not in _fanouts:
+        _fanouts[loop] = Fanout()
+    return _fanouts[loop]

@@ -1,0 +1,366 @@
+"""The only module that writes `Run.status` and `Thread.status`.
+
+    pending --claim--> running --end--> success | error | timeout | interrupted
+       ^                  |
+       +----hand back-----+        pending --cancel--> interrupted
+
+A move is one guarded statement; whether it changed a row is the answer, and losing a
+race is an answer too, not an error. A worker's moves name the attempt that it holds.
+
+What is decided over a thread's runs is decided under the lock of the thread's row.
+The lock is taken by a statement of its own where the next one must see what others
+committed while it waited: each statement of READ COMMITTED looks anew.
+
+The statements are run by Django's connection (web, tick) and by a worker's async pool.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from psycopg import errors
+
+from config.json import jsonb
+from config.loop import Pool
+from runs.models import Run
+from threads.models import Thread
+
+LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
+
+# `thread` reads the row as it is once the lock is held. A busy thread gives the run its
+# turn when it comes, unless all that it waits for is a later run (`after_seconds`).
+CREATE = """
+WITH thread AS (
+    SELECT id, status, metadata FROM threads WHERE id = %(thread_id)s FOR UPDATE
+), run AS (
+    INSERT INTO runs (
+        id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
+        multitask_strategy, is_temporary, owner, "user", attempt, losses,
+        created_at, updated_at, dispatched_at
+    )
+    SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
+        %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
+        %(multitask_strategy)s, %(is_temporary)s, %(owner)s, %(user)s, 0, 0,
+        clock_timestamp() + make_interval(secs => %(after_seconds)s),
+        clock_timestamp(),
+        CASE WHEN %(after_seconds)s <= 0 AND NOT (
+            thread.status = 'busy' AND EXISTS (
+                SELECT FROM runs ahead WHERE ahead.thread_id = thread.id
+                    AND ahead.status IN ('pending', 'running')
+                    AND (ahead.status = 'running'
+                        OR ahead.created_at <= clock_timestamp())
+            )
+        ) THEN clock_timestamp() END
+    FROM thread
+    WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s = 'reject')
+    RETURNING *
+), busy AS (
+    UPDATE threads SET status = 'busy', updated_at = clock_timestamp(),
+        metadata = threads.metadata || %(thread_metadata)s,
+        config = threads.config || %(thread_config)s
+    FROM run WHERE threads.id = run.thread_id
+)
+SELECT run.* FROM run
+"""
+
+CLAIM = """
+UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
+    started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
+    AND NOT EXISTS (
+        SELECT FROM runs ahead
+        WHERE ahead.thread_id = runs.thread_id
+            AND (ahead.status = 'running' OR ahead.status = 'pending'
+                AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
+    )
+RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
+    owner, "user", attempt, cancel_action
+"""
+
+# The next run that any worker may take, longest waiting first.
+NEXT = """
+SELECT id FROM runs
+WHERE status = 'pending' AND dispatched_at IS NOT NULL
+    AND created_at <= clock_timestamp()
+    AND NOT EXISTS (
+        SELECT FROM runs ahead
+        WHERE ahead.thread_id = runs.thread_id AND ahead.status = 'running'
+    )
+ORDER BY dispatched_at LIMIT 1
+"""
+
+# What the end of a run means for its thread: whose turn is next, and, if the run did
+# `settle` the thread, its new state at rest.
+_AFTER = """
+waiting AS (
+    SELECT runs.id, runs.created_at FROM runs, ended
+    WHERE runs.thread_id = ended.thread_id AND runs.status = 'pending'
+        AND runs.id <> ended.id
+    ORDER BY runs.created_at, runs.id LIMIT 1
+), busy AS (
+    SELECT FROM waiting
+    UNION ALL
+    SELECT FROM runs, ended
+    WHERE runs.thread_id = ended.thread_id AND runs.status = 'running'
+        AND runs.id <> ended.id
+), turn AS (
+    UPDATE runs SET dispatched_at = clock_timestamp()
+    FROM waiting
+    WHERE runs.id = waiting.id AND waiting.created_at <= clock_timestamp()
+    RETURNING runs.id
+), thread AS (
+    UPDATE threads SET
+        status = CASE WHEN EXISTS (SELECT FROM busy) THEN 'busy'
+            WHEN %(settles)s THEN %(resting_status)s ELSE resting_status END,
+        resting_status =
+            CASE WHEN %(settles)s THEN %(resting_status)s ELSE resting_status END,
+        error = CASE WHEN %(settles)s THEN %(error)s ELSE threads.error END,
+        values = CASE WHEN %(state)s THEN %(values)s ELSE values END,
+        interrupts = CASE WHEN %(state)s THEN %(interrupts)s ELSE interrupts END,
+        state_updated_at =
+            CASE WHEN %(state)s THEN clock_timestamp() ELSE state_updated_at END,
+        updated_at = clock_timestamp(),
+        discarded_at = CASE WHEN ended.is_temporary THEN clock_timestamp() END
+    FROM ended WHERE threads.id = ended.thread_id
+)"""
+
+END = f"""
+WITH ended AS (
+    UPDATE runs SET status = %(status)s, error = %(error)s,
+        ended_at = clock_timestamp(), updated_at = clock_timestamp()
+    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
+    RETURNING *
+), {_AFTER}, outbox AS (
+    INSERT INTO webhook_deliveries
+        (id, run_id, thread_id, url, payload, attempts, last_error)
+    SELECT gen_random_uuid(), ended.id, ended.thread_id, ended.kwargs ->> 'webhook',
+        jsonb_strip_nulls(jsonb_build_object('error', ended.error))
+        || jsonb_build_object(
+            'run_id', ended.id, 'thread_id', ended.thread_id,
+            'assistant_id', ended.assistant_id, 'metadata', ended.metadata,
+            'status', ended.status, 'kwargs', ended.kwargs,
+            'multitask_strategy', ended.multitask_strategy,
+            'created_at', ended.created_at, 'updated_at', ended.updated_at,
+            'run_started_at', ended.started_at, 'run_ended_at', ended.ended_at,
+            'values', CASE WHEN ended.is_temporary THEN NULL ELSE %(values)s END
+        ), 0, ''
+    FROM ended WHERE ended.kwargs ->> 'webhook' IS NOT NULL
+    RETURNING id
+)
+SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
+    ({NEXT}) AS other_run_id, (SELECT id FROM outbox) AS delivery_id
+FROM ended
+"""
+
+# The end of a run that is rolled back: there was none.
+DISCARD = f"""
+WITH ended AS (
+    DELETE FROM runs
+    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
+    RETURNING *
+), {_AFTER}
+SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
+    ({NEXT}) AS other_run_id, NULL AS delivery_id
+FROM ended
+"""
+
+HAND_BACK = """
+UPDATE runs SET status = 'pending', worker_id = NULL, updated_at = clock_timestamp(),
+    dispatched_at = clock_timestamp()
+WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+RETURNING id
+"""
+
+# The runs of workers that are gone go on elsewhere, until they have taken too many.
+TAKE_BACK = """
+UPDATE runs SET status = 'pending', worker_id = NULL, losses = losses + 1,
+    updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
+WHERE status = 'running' AND losses + 1 < %(max_attempts)s AND NOT EXISTS (
+    SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
+)
+RETURNING id
+"""
+
+# Pending runs whose turn it is and that nobody came for: their message was lost, they
+# waited for their time (`after_seconds`), or a race left them behind.
+WAKE = """
+UPDATE runs SET dispatched_at = clock_timestamp()
+WHERE id IN (
+    SELECT id FROM runs late
+    WHERE status = 'pending' AND created_at <= clock_timestamp()
+        AND (dispatched_at IS NULL
+            OR dispatched_at < clock_timestamp() - make_interval(secs => %(patience)s))
+        AND NOT EXISTS (
+            SELECT FROM runs ahead
+            WHERE ahead.thread_id = late.thread_id
+                AND (ahead.status = 'running' OR ahead.status = 'pending'
+                    AND (ahead.created_at, ahead.id) < (late.created_at, late.id))
+        )
+    ORDER BY created_at LIMIT %(limit)s
+    FOR UPDATE SKIP LOCKED
+)
+RETURNING id
+"""
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A run that this worker holds, in this attempt, with what it needs to execute."""
+
+    id: UUID
+    thread_id: UUID
+    assistant_id: UUID
+    graph_id: str
+    metadata: dict[str, Any]
+    kwargs: dict[str, Any]
+    is_temporary: bool
+    owner: str
+    user: dict[str, Any] | None
+    attempt: int
+    cancel_action: str | None
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run ended. `status` None: as if it had never been (rollback).
+
+    `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
+    it the thread keeps what it shows. `settles` is false for a run that never started.
+    """
+
+    status: str | None
+    error: dict[str, str] | None = None
+    state: Mapping[str, Any] | None = None
+    settles: bool = True
+
+    @property
+    def statement(self) -> str:
+        return END if self.status else DISCARD
+
+    @property
+    def params(self) -> dict[str, Any]:
+        state = self.state or {}
+        failed = self.status in (Run.Status.ERROR, Run.Status.TIMEOUT)
+        resting = state.get("status", Thread.Status.IDLE)
+        return {
+            "status": self.status,
+            "error": None if self.error is None else jsonb(self.error),
+            "settles": self.settles,
+            "resting_status": Thread.Status.ERROR if failed else resting,
+            "state": self.state is not None,
+            "values": jsonb(state.get("values")),
+            "interrupts": jsonb(state.get("interrupts")),
+        }
+
+
+@dataclass(frozen=True)
+class Ended:
+    """What has to leave the process once the end of a run is committed."""
+
+    thread_id: UUID
+    # Whose turn it is now on this thread, and who has waited longest on another.
+    next_run_id: UUID | None = None
+    other_run_id: UUID | None = None
+    delivery_id: UUID | None = None
+
+
+def create(params: dict[str, Any]) -> Run | None:
+    """Insert a pending run under its thread's lock. None: refused, the thread is busy.
+
+    `params` are those of `CREATE`.
+    """
+    rows = list(Run.objects.raw(CREATE, params))
+    return rows[0] if rows else None
+
+
+async def claim(pool: Pool, run_id: UUID, worker_id: UUID) -> Claim | None:
+    """Take a pending run whose turn it is. None: it is not, or somebody else did."""
+    params = {"run_id": run_id, "worker_id": worker_id}
+    try:
+        async with pool.connection() as conn:
+            row = await (await conn.execute(CLAIM, params)).fetchone()
+    except errors.UniqueViolation:  # Another run of the thread started just now.
+        return None
+    return Claim(**row) if row else None
+
+
+async def end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
+    """End a run that this worker holds. None: it does not hold it any more."""
+    params = outcome.params | {
+        "run_id": held.id,
+        "thread_id": held.thread_id,
+        "attempt": held.attempt,
+        "from_status": Run.Status.RUNNING,
+    }
+    async with pool.connection() as conn, conn.pipeline(), conn.transaction():
+        await conn.execute(LOCK, params)
+        row = await (await conn.execute(outcome.statement, params)).fetchone()
+    return Ended(**row) if row else None
+
+
+@transaction.atomic
+def end_here(run: Run, outcome: Outcome) -> Ended | None:
+    """End a run that no worker holds. None: it is not as `run` says any more."""
+    params = outcome.params | {
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "attempt": run.attempt,
+        "from_status": run.status,
+    }
+    lock_thread(run.thread_id)
+    with connection.cursor() as cursor:
+        cursor.execute(outcome.statement, params)
+        row = cursor.fetchone()
+    return Ended(*row) if row else None
+
+
+def lock_thread(thread_id: UUID) -> bool:
+    """Hold the thread's row until the transaction ends. False: there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(LOCK, {"thread_id": thread_id})
+        return cursor.fetchone() is not None
+
+
+def ask_to_stop(run: Run, action: str) -> bool:
+    """Tell the worker of a running run, through its row, to interrupt or roll back.
+
+    An earlier wish to roll back stays: it is the stronger one.
+    """
+    running = Run.objects.filter(pk=run.pk).running()
+    if action == Run.CancelAction.INTERRUPT:
+        running = running.exclude(cancel_action=Run.CancelAction.ROLLBACK)
+    return bool(running.update(cancel_action=action, updated_at=Now()))
+
+
+async def hand_back(pool: Pool, held: Claim) -> bool:
+    """Let another worker go on with a run, from its last checkpoint."""
+    params = {"run_id": held.id, "attempt": held.attempt}
+    async with pool.connection() as conn:
+        return (await conn.execute(HAND_BACK, params)).rowcount > 0
+
+
+def take_back(*, max_attempts: int) -> list[UUID]:
+    """The same for all runs whose worker is gone. The ids of those that can go on."""
+    return _ids(TAKE_BACK, {"max_attempts": max_attempts})
+
+
+def wake(*, patience: float, limit: int) -> list[UUID]:
+    """Runs that wait for a message for `patience` seconds; marked as sent one now."""
+    return _ids(WAKE, {"patience": patience, "limit": limit})
+
+
+def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return [run_id for (run_id,) in cursor.fetchall()]
+
+
+async def next_claimable(pool: Pool) -> UUID | None:
+    async with pool.connection() as conn:
+        row = await (await conn.execute(NEXT)).fetchone()
+    return row["id"] if row else None

@@ -1,0 +1,68 @@
+"""Nothing stays where it is for ever: lost runs go on, forgotten ones are woken."""
+
+from __future__ import annotations
+
+import logging
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Exists, OuterRef, Sum
+from django.db.models.functions import Now
+
+from runs import lifecycle
+from runs.events import publish_end
+from runs.lifecycle import Ended, Outcome
+from runs.models import Run, Worker
+
+logger = logging.getLogger(__name__)
+
+# Seconds that a wake-up message may take before it counts as lost.
+MESSAGE_PATIENCE = 3.0
+
+
+def expire_workers() -> None:
+    """Workers that were silent for longer than the lease own nothing any more."""
+    silent = Worker.objects.filter(expired_at=None).exclude(
+        pk__in=Worker.objects.alive().values("pk")
+    )
+    if count := silent.update(expired_at=Now()):
+        logger.warning("%d workers have gone silent", count)
+
+
+def recover_lost_runs() -> list[Ended]:
+    """Runs whose worker is gone: pending again, or ended if that happens every time.
+
+    Answers with what the ends set going; the others are woken like any run.
+    """
+    expire_workers()
+    recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
+    for run_id in recovered:
+        logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)
+    ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
+    holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
+    for run in Run.objects.running().filter(~Exists(holder)):
+        error = {
+            "error": "WorkerLost",
+            "message": f"The run was lost with its worker {run.losses + 1} times.",
+        }
+        ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
+        if ended:
+            publish_end(run.thread_id, run.id, Run.Status.ERROR)
+            ends.append(ended)
+    return ends
+
+
+def spare_capacity() -> int:
+    """How many more runs the living workers could execute now."""
+    capacity = Worker.objects.alive().aggregate(total=Sum("capacity"))["total"] or 0
+    return max(capacity - Run.objects.running().count(), 0)
+
+
+def runs_to_wake() -> list[UUID]:
+    """Runs to send a message for, while somebody has room for them.
+
+    Where nobody has, whoever ends a run takes the next one without a message.
+    """
+    if (spare := spare_capacity()) == 0:
+        return []
+    return lifecycle.wake(patience=MESSAGE_PATIENCE, limit=spare)

@@ -1,0 +1,247 @@
+"""The wire's names and shapes for runs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+from config.json import loads
+from runs.models import Run
+
+STREAM_MODES = (
+    "values",
+    "messages",
+    "messages-tuple",
+    "tasks",
+    "checkpoints",
+    "updates",
+    "events",
+    "debug",
+    "custom",
+)
+
+
+def run_json(run: Run) -> dict[str, Any]:
+    return {
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "assistant_id": run.assistant_id,
+        "metadata": run.metadata,
+        "status": run.status,
+        "kwargs": run.kwargs,
+        "multitask_strategy": run.multitask_strategy,
+        "created_at": run.created_at,
+        "updated_at": run.updated_at,
+        "langsmith_session_name": None,
+    }
+
+
+class AnyJSON(serializers.Field[Any, Any, Any, Any]):
+    """Any JSON value, as it came."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class StringOrList(serializers.Field[Any, Any, Any, Any]):
+    """One string or a list of them; always a list once validated."""
+
+    def __init__(self, *, choices: tuple[str, ...] | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.choices = choices
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        items = [data] if isinstance(data, str) else data
+        if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
+            raise serializers.ValidationError("must be a string or a list of strings")
+        for item in items:
+            if self.choices and item not in self.choices:
+                raise serializers.ValidationError(
+                    f"{item!r} is not one of {', '.join(self.choices)}"
+                )
+        return items
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class NodeNames(StringOrList):
+    """`"*"` for all nodes, or a list of names."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if data == "*":
+            return data
+        if isinstance(data, str):
+            raise serializers.ValidationError('must be "*" or a list of node names')
+        return super().to_internal_value(data)
+
+
+class Object(serializers.DictField):
+    """A JSON object with any values."""
+
+    child = AnyJSON(allow_null=True)
+
+
+class CommandField(Object):
+    def to_internal_value(self, data: Any) -> Any:
+        command = super().to_internal_value(data)
+        unknown = set(command) - {"update", "resume", "goto"}
+        if unknown:
+            raise serializers.ValidationError(f"unknown key {sorted(unknown)[0]!r}")
+        for send in _sends(command.get("goto")):
+            if not isinstance(send, str) and not (
+                isinstance(send, dict) and isinstance(send.get("node"), str)
+            ):
+                raise serializers.ValidationError(
+                    "goto must name a node, or be {node, input}, or a list of those"
+                )
+        return command
+
+
+def _sends(goto: Any) -> list[Any]:
+    if goto is None:
+        return []
+    return goto if isinstance(goto, list) else [goto]
+
+
+class RunRequest(serializers.Serializer[Any]):
+    """The body of every call that makes a run."""
+
+    assistant_id = serializers.CharField()
+    input = AnyJSON(required=False, allow_null=True, default=None)
+    command = CommandField(required=False, allow_null=True, default=None)
+    config = Object(required=False, allow_null=True, default=dict)
+    # A serializer has a `context` of its own, but declared fields are taken off the class.
+    context = Object(  # type: ignore[assignment]
+        required=False, allow_null=True, default=dict
+    )
+    metadata = Object(required=False, allow_null=True, default=dict)
+    checkpoint = Object(required=False, allow_null=True, default=None)
+    checkpoint_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    interrupt_before = NodeNames(required=False, allow_null=True, default=None)
+    interrupt_after = NodeNames(required=False, allow_null=True, default=None)
+    stream_mode = StringOrList(
+        choices=STREAM_MODES,
+        required=False,
+        allow_null=True,
+        default=lambda: ["values"],
+    )
+    stream_subgraphs = serializers.BooleanField(required=False, default=False)
+    stream_resumable = serializers.BooleanField(required=False, default=False)
+    feedback_keys = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_null=True, default=None
+    )
+    multitask_strategy = serializers.ChoiceField(
+        choices=Run.MultitaskStrategy.choices,
+        required=False,
+        allow_null=True,
+        default=Run.MultitaskStrategy.ENQUEUE,
+    )
+    if_not_exists = serializers.ChoiceField(
+        choices=["create", "reject"], required=False, allow_null=True, default="reject"
+    )
+    on_completion = serializers.ChoiceField(
+        choices=["delete", "keep"], required=False, allow_null=True, default="delete"
+    )
+    on_disconnect = serializers.ChoiceField(
+        choices=["continue", "cancel"],
+        required=False,
+        allow_null=True,
+        default="continue",
+    )
+    after_seconds = serializers.FloatField(
+        required=False,
+        allow_null=True,
+        default=0,
+        min_value=0,
+        max_value=10 * 365 * 86400,
+    )
+    webhook = serializers.CharField(
+        required=False, allow_null=True, default=None, max_length=65536
+    )
+    durability = serializers.ChoiceField(
+        choices=["sync", "async", "exit"], required=False, allow_null=True, default=None
+    )
+    checkpoint_during = serializers.BooleanField(
+        required=False, allow_null=True, default=None
+    )
+    langsmith_tracer = Object(required=False, allow_null=True, default=None)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """Null means the default; `checkpoint_during` is an older `durability`."""
+        for name, field in self.fields.items():
+            if attrs.get(name) is None and field.default is not empty:
+                default = field.default
+                attrs[name] = default() if callable(default) else default
+        if attrs["durability"] is None:
+            exits = attrs["checkpoint_during"] is False
+            attrs["durability"] = "exit" if exits else "async"
+        return attrs
+
+
+class RunBody(serializers.Serializer[Any]):
+    """A run as the wire shows it; `run_json` makes it."""
+
+    run_id = serializers.UUIDField()
+    thread_id = serializers.UUIDField()
+    assistant_id = serializers.UUIDField()
+    metadata = Object()
+    status = serializers.ChoiceField(choices=Run.Status.choices)
+    kwargs = Object()
+    multitask_strategy = serializers.ChoiceField(choices=Run.MultitaskStrategy.choices)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    langsmith_session_name = serializers.CharField(allow_null=True)
+
+
+class QueryList(StringOrList):
+    """A query parameter that is repeated, or holds one JSON array; None when absent."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        # The Python SDK sends `stream_mode=` for None.
+        given = [text for text in dictionary.getlist(self.field_name) if text]
+        if not given:
+            return empty
+        items: list[Any] = []
+        for text in given:
+            items += loads(text) if text.startswith("[") else [text]
+        return items
+
+
+class RunListQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(default=10, min_value=0, max_value=1000)
+    offset = serializers.IntegerField(default=0, min_value=0)
+    status = serializers.CharField(default="", allow_blank=True)
+    select = QueryList(choices=tuple(RunBody().fields), required=False, default=None)
+
+
+class StreamQuery(serializers.Serializer[Any]):
+    stream_mode = QueryList(required=False, default=None)
+    cancel_on_disconnect = serializers.BooleanField(default=False)
+
+
+class BulkCancel(serializers.Serializer[Any]):
+    """Either a status, or a thread and some of its runs."""
+
+    status = serializers.ChoiceField(
+        choices=["pending", "running", "all"], required=False, default=None
+    )
+    thread_id = serializers.UUIDField(required=False, default=None)
+    run_ids = serializers.ListField(
+        child=serializers.UUIDField(), required=False, default=None
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        by_id = attrs["thread_id"] is not None or attrs["run_ids"] is not None
+        if by_id and (attrs["status"] or not (attrs["thread_id"] and attrs["run_ids"])):
+            raise serializers.ValidationError(
+                "give either status, or thread_id with run_ids"
+            )
+        if not by_id and not attrs["status"]:
+            raise serializers.ValidationError("status is required without run_ids")
+        return attrs

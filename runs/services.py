@@ -1,0 +1,233 @@
+"""Use cases that write runs. What leaves the process waits for the commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+
+from access.policy import Scope
+from assistants.models import Assistant
+from assistants.services import mirror_context, resolve_assistant
+from config.errors import BadRequest, Conflict, NotFound
+from config.ids import uuid7
+from config.json import jsonb
+from runs import events, lifecycle, tasks
+from runs.lifecycle import Outcome
+from runs.models import Run
+from runs.webhooks import check_url
+from threads.models import Thread
+
+INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
+CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
+NEVER_WAS = Outcome(None, settles=False)
+
+
+class ThreadBusy(Conflict):
+    default_detail = (
+        "Thread is already running a task. Wait for it to finish or choose a "
+        "different multitask strategy."
+    )
+
+
+class ThreadNotFound(NotFound):
+    default_detail = "Thread or assistant not found."
+
+
+def create_run(
+    *,
+    scope: Scope,
+    thread_id: UUID | None,
+    request: dict[str, Any],
+    assistants: Scope | None = None,
+    run_id: UUID | None = None,
+) -> Run:
+    """Store a pending run, and wake a worker once it can be seen.
+
+    `request` is the validated data of a `RunRequest`. Without a thread the run gets one
+    of its own, which goes with it unless `on_completion` is `keep`. `assistants` is what
+    the caller may see of those, where it is not the same.
+    """
+    if request["webhook"]:
+        check_url(request["webhook"])
+    assistant = resolve_assistant(assistants or scope, request["assistant_id"])
+    if thread_id is None and "resume" in (request["command"] or {}):
+        raise BadRequest("You must provide a thread_id when resuming.")
+    params = _create_params(scope, assistant, thread_id, request)
+    params["id"] = run_id or uuid7()
+    # Alone, the one statement that creates a run needs no transaction around it.
+    alone = (
+        thread_id is not None
+        and request["if_not_exists"] != "create"
+        and request["multitask_strategy"] not in INTERRUPTING
+    )
+    unit: AbstractContextManager[Any] = nullcontext() if alone else transaction.atomic()
+    with unit:
+        if thread_id is None or request["if_not_exists"] == "create":
+            _make_thread(params, request)
+        visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
+        if thread_id is not None and not visible.exists():
+            raise ThreadNotFound
+        if request["multitask_strategy"] in INTERRUPTING:
+            _make_way(params["thread_id"], request["multitask_strategy"])
+        run = lifecycle.create(params)
+        if run is None:
+            # Refused: the thread is busy, or it was deleted just now.
+            raise ThreadBusy if visible.exists() else ThreadNotFound
+        if run.dispatched_at:
+            transaction.on_commit(partial(tasks.dispatch, run.id))
+    return run
+
+
+def cancel_run(run: Run, action: str) -> bool:
+    """Stop a run: at once if it waits, else its worker does. False: it has ended.
+
+    Viewers of a running run hear of its end when the worker has confirmed it.
+    """
+    with transaction.atomic():
+        lifecycle.lock_thread(run.thread_id)
+        fresh = Run.objects.active().filter(pk=run.pk).first()
+        if fresh is None:
+            return False
+        _stop(fresh, action)
+    return True
+
+
+def cancel_runs(runs: Iterable[Run], action: str) -> int:
+    """How many of these were stopped."""
+    return sum(cancel_run(run, action) for run in runs)
+
+
+@transaction.atomic
+def delete_run(run: Run) -> None:
+    """Delete a run and what it saved; one that is running is stopped."""
+    lifecycle.lock_thread(run.thread_id)
+    fresh = Run.objects.filter(pk=run.pk).first()
+    if fresh is None:
+        return
+    ended = lifecycle.end_here(fresh, NEVER_WAS)
+    if fresh.is_active:
+        transaction.on_commit(
+            partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)
+        )
+        _announce_end(fresh)
+    if ended:
+        transaction.on_commit(partial(tasks.announce, ended))
+
+
+def _make_way(thread_id: UUID, strategy: str) -> None:
+    """Stop what is active on a thread, for a run that does not want to wait."""
+    lifecycle.lock_thread(thread_id)
+    for run in Run.objects.active().filter(thread_id=thread_id).oldest_first():
+        _stop(run, strategy)
+
+
+def _stop(run: Run, action: str) -> None:
+    """Under the thread's lock, so that nobody else ends or starts the run."""
+    if run.status == Run.Status.PENDING:
+        rollback = action == Run.CancelAction.ROLLBACK
+        ended = lifecycle.end_here(run, NEVER_WAS if rollback else CANCELLED)
+        if ended:
+            _announce_end(run)
+            transaction.on_commit(partial(tasks.announce, ended))
+            return
+        run.refresh_from_db()  # A worker has claimed it in between.
+    if lifecycle.ask_to_stop(run, action):
+        transaction.on_commit(partial(events.signal_stop, run.id, action))
+
+
+def _announce_end(run: Run) -> None:
+    transaction.on_commit(
+        partial(events.publish_end, run.thread_id, run.id, Run.Status.INTERRUPTED)
+    )
+
+
+def _make_thread(params: dict[str, Any], request: dict[str, Any]) -> None:
+    """The run's thread with the run's metadata, unless there is one of that id."""
+    metadata = {**request["metadata"], **params["thread_metadata"].obj}
+    thread = Thread(id=params["thread_id"], metadata=metadata)
+    Thread.objects.bulk_create([thread], ignore_conflicts=True)
+
+
+def _create_params(
+    scope: Scope, assistant: Assistant, thread_id: UUID | None, request: dict[str, Any]
+) -> dict[str, Any]:
+    """The parameters of `lifecycle.CREATE`."""
+    temporary = thread_id is None and request["on_completion"] == "delete"
+    config, context = _merged_config(assistant, request)
+    named = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.id)}
+    return {
+        "thread_id": thread_id or uuid7(),
+        "assistant_id": assistant.id,
+        "graph_id": assistant.graph_id,
+        "assistant_metadata": jsonb(assistant.metadata),
+        "metadata": jsonb({**named, **request["metadata"]}),
+        "thread_metadata": jsonb(named),
+        "thread_config": jsonb(
+            {**assistant.config, **_thread_config(request["config"])}
+        ),
+        "kwargs": jsonb(_kwargs(request, config, context, temporary=temporary)),
+        "multitask_strategy": request["multitask_strategy"],
+        "is_temporary": temporary,
+        "owner": scope.owner,
+        "user": None if scope.user is None else jsonb(scope.user),
+        "after_seconds": request["after_seconds"],
+    }
+
+
+def _kwargs(
+    request: dict[str, Any],
+    config: dict[str, Any],
+    context: dict[str, Any],
+    *,
+    temporary: bool,
+) -> dict[str, Any]:
+    """The request as the wire shows it in the run, and as the worker reads it."""
+    return {
+        "input": request["input"],
+        "command": request["command"],
+        "config": config,
+        "context": context,
+        "stream_mode": request["stream_mode"],
+        "interrupt_before": request["interrupt_before"],
+        "interrupt_after": request["interrupt_after"],
+        "webhook": request["webhook"],
+        "feedback_keys": request["feedback_keys"],
+        "temporary": temporary,
+        "subgraphs": request["stream_subgraphs"],
+        "resumable": request["stream_resumable"],
+        "checkpoint_during": request["durability"] != "exit",
+        "durability": request["durability"],
+    }
+
+
+def _merged_config(
+    assistant: Assistant, request: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The assistant's config and context under the request's, with its fork point."""
+    config, context = mirror_context(request["config"], request["context"])
+    base = assistant.config
+    configurable = {
+        **base.get("configurable", {}),
+        **config.get("configurable", {}),
+        **_fork_point(request),
+    }
+    merged = {**base, **config, "configurable": configurable}
+    return merged, {**assistant.context, **context}
+
+
+def _fork_point(request: dict[str, Any]) -> dict[str, Any]:
+    checkpoint = request["checkpoint"] or {}
+    keys = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+    point = {key: checkpoint[key] for key in keys if checkpoint.get(key) is not None}
+    if request["checkpoint_id"]:
+        point["checkpoint_id"] = str(request["checkpoint_id"])
+    return point
+
+
+def _thread_config(config: dict[str, Any]) -> dict[str, Any]:
+    return {k: v for k, v in config.items() if k in ("tags", "recursion_limit")}

@@ -1,0 +1,156 @@
+"""From what a graph streams to the events of the wire, mode by mode.
+
+The rules were read off the official server; see the wire contract, section 6.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from typing import Any, cast
+
+from langchain_core.messages import (
+    BaseMessage,
+    BaseMessageChunk,
+    message_chunk_to_message,
+)
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+
+WireEvent = tuple[str, Any]
+
+# The wire has two forms of what langgraph calls "messages".
+MESSAGES = "messages"
+MESSAGES_TUPLE = "messages-tuple"
+EVENTS = "events"
+
+
+def graph_modes(wire_modes: Sequence[str]) -> Any:
+    """The stream modes to ask a graph for; two of them tell how the run ends."""
+    asked = {MESSAGES if mode == MESSAGES_TUPLE else mode for mode in wire_modes}
+    return sorted({*asked, "values", "updates"} - {EVENTS})
+
+
+class Translator:
+    """Turns one run's stream into wire events; remembers its messages and values.
+
+    `values` is the last full state that the root graph streamed; `interrupted` says
+    that it stopped with work left.
+    """
+
+    def __init__(self, wire_modes: Sequence[str]) -> None:
+        self.values: Any = None
+        self.interrupted = False
+        self._wanted = set(wire_modes)
+        # Streamed messages so far, by id.
+        self._messages: dict[str, BaseMessage] = {}
+
+    def translate(
+        self, namespace: Sequence[str], mode: str, payload: Any
+    ) -> Iterator[WireEvent]:
+        if not namespace:
+            self._remember(mode, payload)
+        if mode == MESSAGES:
+            if MESSAGES_TUPLE in self._wanted:
+                yield _named(MESSAGES, namespace), payload
+            elif MESSAGES in self._wanted:
+                yield from self._whole_messages(*payload)
+        elif mode in self._wanted:
+            yield _named(mode, namespace), _shaped(mode, payload)
+
+    def _remember(self, mode: str, payload: Any) -> None:
+        if mode == "values":
+            self.values = payload
+        if isinstance(payload, dict) and "__interrupt__" in payload:
+            self.interrupted = self.interrupted or mode in ("values", "updates")
+
+    def _whole_messages(
+        self, message: BaseMessage, metadata: dict[str, Any]
+    ) -> Iterator[WireEvent]:
+        """The older form: each event has the message as it is so far."""
+        key = str(message.id)
+        before = self._messages.get(key)
+        if before is None:
+            yield "messages/metadata", {key: {"metadata": metadata}}
+        if not isinstance(message, BaseMessageChunk):
+            self._messages[key] = message
+            yield "messages/complete", [message]
+            return
+        whole = before + message if isinstance(before, BaseMessageChunk) else message
+        self._messages[key] = whole
+        yield "messages/partial", [message_chunk_to_message(whole)]
+
+
+async def stream_graph(
+    graph: Pregel[Any, Any, Any, Any],
+    graph_input: Any,
+    config: RunnableConfig,
+    *,
+    wire_modes: Sequence[str],
+    translator: Translator,
+    **options: Any,
+) -> AsyncIterator[WireEvent]:
+    """Run `graph`, yielding wire events. `options` are those of `Pregel.astream`."""
+    options["stream_mode"] = graph_modes(wire_modes)
+    if EVENTS not in wire_modes:
+        async for chunk in graph.astream(graph_input, config, **options):
+            for event in translator.translate(*_parts(chunk, options["subgraphs"])):
+                yield event
+        return
+    root = str(config["run_id"])
+    async for told in graph.astream_events(
+        graph_input, config, version="v2", **options
+    ):
+        if told["event"] == "on_chain_stream" and told["run_id"] == root:
+            chunk = cast("dict[str, Any]", told["data"])["chunk"]
+            for event in translator.translate(*_parts(chunk, options["subgraphs"])):
+                yield event
+        else:
+            yield EVENTS, told
+
+
+def _parts(chunk: Any, subgraphs: bool) -> tuple[Sequence[str], str, Any]:
+    return chunk if subgraphs else ((), *chunk)
+
+
+def _named(mode: str, namespace: Sequence[str]) -> str:
+    return "|".join([mode, *namespace])
+
+
+def _shaped(mode: str, payload: Any) -> Any:
+    if mode == "checkpoints":
+        return _checkpoint(payload)
+    if mode == "debug" and payload["type"] == "checkpoint":
+        checkpoint = _checkpoint(payload["payload"])
+        short = {
+            "checkpoint": _short(checkpoint["config"]),
+            "parent_checkpoint": _short(checkpoint["parent_config"]),
+        }
+        return {**payload, "payload": {**checkpoint, **short}}
+    return payload
+
+
+def _checkpoint(payload: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **payload,
+        "config": _public(payload["config"]),
+        "parent_config": _public(payload["parent_config"]),
+    }
+
+
+def _public(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Without langgraph's private keys, which hold objects of this process."""
+    if config is None:
+        return None
+    configurable = config.get("configurable", {})
+    return {
+        "configurable": {
+            key: value for key, value in configurable.items() if key[:2] != "__"
+        }
+    }
+
+
+def _short(config: dict[str, Any] | None) -> dict[str, Any] | None:
+    if config is None:
+        return None
+    keys = ("checkpoint_id", "thread_id", "checkpoint_ns")
+    return {key: config["configurable"].get(key) for key in keys}

@@ -1,0 +1,112 @@
+"""Celery's side of runs. A message is a wake-up: the rows in Postgres are the truth."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Any
+from uuid import UUID
+
+from celery import Task, shared_task
+from celery.signals import (
+    task_prerun,
+    worker_ready,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from django.conf import settings
+from django.db import close_old_connections
+from kombu.exceptions import KombuError
+
+from runs import recovery, webhooks, worker
+from runs.lifecycle import Ended
+
+logger = logging.getLogger(__name__)
+
+WEBHOOKS_PER_TICK = 100
+# How often full workers pass on a message for a run; the tick finds it after that.
+MAX_HOPS = 5
+
+
+@shared_task(queue=settings.RUNS_QUEUE)
+def execute_run(*, run_id: str, hops: int = 0) -> None:
+    """Execute a run, and then whatever else waits, for as long as something does."""
+    me = worker.current()
+    if not me.take_slot():
+        # Full. Whoever ends a run takes the next one from Postgres, so the message has
+        # done its work, unless somebody is idle and so will end nothing.
+        if (me.is_stopping or me.others_have_room) and hops < MAX_HOPS:
+            send(execute_run, run_id=run_id, hops=hops + 1)
+        return
+    try:
+        wanted: UUID | None = UUID(run_id)
+        while wanted and not me.is_stopping:
+            ended = me.execute(wanted)
+            if ended is None:
+                # A message that came twice. Or a race for a waiting run: look again.
+                wanted = None if str(wanted) == run_id else me.next_claimable()
+                continue
+            wanted = ended.other_run_id or ended.next_run_id
+            announce(ended, taken=None if me.is_stopping else wanted)
+    finally:
+        me.free_slot()
+
+
+@shared_task
+def deliver_webhook(*, delivery_id: str) -> None:
+    webhooks.deliver(UUID(delivery_id))
+
+
+@shared_task
+def tick() -> None:
+    """Every second: recover lost runs, and wake those whose message was lost."""
+    for ended in recovery.recover_lost_runs():
+        announce(ended)
+    for run_id in recovery.runs_to_wake():
+        dispatch(run_id)
+    for delivery_id in webhooks.due(WEBHOOKS_PER_TICK):
+        send(deliver_webhook, delivery_id=str(delivery_id))
+
+
+def announce(ended: Ended, taken: UUID | None = None) -> None:
+    """What the end of a run sets going. `taken`: the run that this thread does next."""
+    if ended.next_run_id and ended.next_run_id != taken:
+        dispatch(ended.next_run_id)
+    if ended.delivery_id:
+        send(deliver_webhook, delivery_id=str(ended.delivery_id))
+
+
+def dispatch(run_id: UUID) -> None:
+    """Wake a worker for a run."""
+    send(execute_run, run_id=str(run_id))
+
+
+def send(task: Task[Any, Any], **kwargs: str | int) -> None:
+    """Send a message. One that can't be sent now is made up for by the tick."""
+    try:
+        task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
+    except (KombuError, OSError) as exc:
+        logger.warning("%s was not sent: %s", task.name, exc)
+
+
+@task_prerun.connect
+def _check_connections(**_: Any) -> None:
+    # Celery would close them after each task; see CELERY_DB_REUSE_MAX.
+    close_old_connections()
+
+
+@worker_ready.connect
+def _register_worker(**_: Any) -> None:
+    worker.current()
+
+
+@worker_shutting_down.connect
+def _stop_worker(**_: Any) -> None:
+    # Celery waits for its tasks; this makes them come to an end.
+    grace = settings.BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS
+    threading.Thread(target=worker.current().stop, args=[grace]).start()
+
+
+@worker_shutdown.connect
+def _leave(**_: Any) -> None:
+    worker.current().leave()

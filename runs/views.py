@@ -1,0 +1,319 @@
+"""Runs over HTTP. What streams is iterated on the event loop, see `runs.streams`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.http import StreamingHttpResponse
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.policy import Scope, authorize
+from access.views import ScopedViewSet
+from config.errors import NotFound, Unprocessable
+from config.ids import path_uuid, uuid7
+from runs import services, streams
+from runs.events import parse_id
+from runs.models import Run
+from runs.serializers import (
+    BulkCancel,
+    RunBody,
+    RunListQuery,
+    RunRequest,
+    StreamQuery,
+    run_json,
+)
+from runs.streams import NEVER, RunStream
+from threads.models import Thread
+
+STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+
+SSE = OpenApiResponse(response=str, description="Server-sent events")
+ERRORS = {
+    400: OpenApiResponse(description="A request that contradicts itself"),
+    404: OpenApiResponse(description="No such thread or assistant"),
+    409: OpenApiResponse(description="The thread is busy"),
+    422: OpenApiResponse(description="A field that is not valid, named"),
+}
+
+
+class RunViewSet(ScopedViewSet):
+    """Runs of a thread, and stateless ones, which have a thread of their own."""
+
+    events = {
+        "create": "threads.create_run",
+        "stream": "threads.create_run",
+        "wait": "threads.create_run",
+        "batch": "threads.create_run",
+        "list": "threads.search",
+        "retrieve": "threads.read",
+        "destroy": "threads.delete",
+        "join": "threads.read",
+        "join_stream": "threads.read",
+        "cancel": "threads.update",
+        "cancel_many": "threads.update",
+    }
+
+    # --- Making runs ----------------------------------------------------------------
+    @extend_schema(request=RunRequest, responses={200: RunBody, **ERRORS})
+    def create(self, request: Request, thread_id: str | None = None) -> Response:
+        run, _ = self._create(request.data, thread_id)
+        return Response(run_json(run), headers={"Content-Location": _path(run)})
+
+    @extend_schema(request=RunRequest, responses={200: SSE, **ERRORS})
+    def stream(
+        self, request: Request, thread_id: str | None = None
+    ) -> StreamingHttpResponse:
+        run, asked = self._create(request.data, thread_id)
+        stream = _new_stream(run, asked)
+        return _sse(streams.sse(stream), _path(run, stateless=thread_id is None))
+
+    @extend_schema(request=RunRequest, responses={200: Any, **ERRORS})
+    def wait(
+        self, request: Request, thread_id: str | None = None
+    ) -> StreamingHttpResponse:
+        run, asked = self._create(request.data, thread_id)
+        return _json_later(streams.wait(_new_stream(run, asked)), run)
+
+    @extend_schema(
+        request=RunRequest(many=True), responses={200: RunBody(many=True), **ERRORS}
+    )
+    def batch(self, request: Request) -> Response:
+        if not isinstance(request.data, list) or not request.data:
+            raise Unprocessable("the body must be a list of at least one run")
+        bodies = [_validated(body) for body in request.data]
+        return Response([run_json(self._create_valid(body, None)) for body in bodies])
+
+    def _create(self, body: Any, thread_id: str | None) -> tuple[Run, dict[str, Any]]:
+        parsed = path_uuid(thread_id, "thread") if thread_id else None
+        asked = _validated(body)
+        return self._create_valid(asked, parsed), asked
+
+    def _create_valid(self, asked: dict[str, Any], thread_id: UUID | None) -> Run:
+        run_id = uuid7()
+        value = {
+            "thread_id": thread_id,
+            "assistant_id": asked["assistant_id"],
+            "run_id": run_id,
+            "status": Run.Status.PENDING,
+            "metadata": asked["metadata"],
+            "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
+            "multitask_strategy": asked["multitask_strategy"],
+            "if_not_exists": asked["if_not_exists"],
+            "after_seconds": asked["after_seconds"],
+            "kwargs": {key: asked[key] for key in ("input", "command", "config")},
+        }
+        scope = self.scope(value)
+        assistant = {"assistant_id": asked["assistant_id"]}
+        return services.create_run(
+            scope=scope,
+            assistants=authorize(self.request, "assistants.read", assistant),
+            thread_id=thread_id,
+            request={**asked, "metadata": value["metadata"]},
+            run_id=run_id,
+        )
+
+    # --- Reading runs ---------------------------------------------------------------
+    @extend_schema(
+        parameters=[RunListQuery], responses={200: RunBody(many=True), **ERRORS}
+    )
+    def list(self, request: Request, thread_id: str) -> Response:
+        query = RunListQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        asked = query.validated_data
+        found = path_uuid(thread_id, "thread")
+        read = authorize(request, "threads.read", {"thread_id": found})
+        scope = self.scope({"thread_id": found, "metadata": {}})
+        if not Thread.objects.visible_to(read).filter(pk=found).exists():
+            raise NotFound(f"Thread with ID {found} not found")
+        runs = Run.objects.visible_to(scope).filter(thread=found).newest_first()
+        if asked["status"]:
+            runs = runs.filter(status=asked["status"])
+        page = runs[asked["offset"] : asked["offset"] + asked["limit"]]
+        rows = [run_json(run) for run in page]
+        if names := asked["select"]:
+            rows = [{name: row[name] for name in names} for row in rows]
+        return Response(rows)
+
+    @extend_schema(responses={200: RunBody, **ERRORS})
+    def retrieve(
+        self, request: Request, run_id: str, thread_id: str | None = None
+    ) -> Response:
+        return Response(run_json(self._run(thread_id, run_id)))
+
+    @extend_schema(responses={204: None, **ERRORS})
+    def destroy(self, request: Request, thread_id: str, run_id: str) -> Response:
+        services.delete_run(self._run(thread_id, run_id, missing="Run not found"))
+        return Response(status=204)
+
+    # --- Joining runs ---------------------------------------------------------------
+    @extend_schema(parameters=[StreamQuery], responses={200: Any, **ERRORS})
+    def join(
+        self, request: Request, thread_id: str, run_id: str
+    ) -> StreamingHttpResponse:
+        query = _stream_query(request)
+        run = self._joinable(thread_id, run_id)
+        if run is None:
+            return _json_later(streams.unknown_json())
+        stream = RunStream(
+            run.thread_id,
+            run.id,
+            on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
+        )
+        return _json_later(streams.wait(stream), run)
+
+    @extend_schema(parameters=[StreamQuery], responses={200: SSE, **ERRORS})
+    def join_stream(
+        self, request: Request, run_id: str, thread_id: str | None = None
+    ) -> StreamingHttpResponse:
+        query = _stream_query(request)
+        run = self._joinable(thread_id, run_id)
+        if run is None:
+            return _sse(streams.unknown_sse(), None)
+        try:
+            after = _after(request.headers.get("Last-Event-ID"))
+        except ValueError:
+            return _sse(streams.nothing(), _path(run))
+        stream = RunStream(
+            run.thread_id,
+            run.id,
+            after=after,
+            modes=query["stream_mode"],
+            with_ids=run.kwargs["resumable"],
+            on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
+        )
+        return _sse(streams.sse(stream), _path(run, stateless=thread_id is None))
+
+    # --- Stopping runs --------------------------------------------------------------
+    @extend_schema(
+        parameters=[
+            OpenApiParameter("wait", str, description="1: answer once it has stopped"),
+            OpenApiParameter("action", str, enum=Run.CancelAction.values),
+        ],
+        request=None,
+        responses={200: Any, 202: None, **ERRORS},
+    )
+    def cancel(
+        self, request: Request, thread_id: str, run_id: str
+    ) -> Response | StreamingHttpResponse:
+        action = _action(request)
+        run = self._run(thread_id, run_id, missing="No runs found to cancel.")
+        if not services.cancel_run(run, action):
+            raise NotFound(
+                "No matching runs to cancel. Please verify the thread and run ids, and "
+                "that the run has not finished."
+            )
+        if request.query_params.get("wait") not in ("1", "true", "True"):
+            return Response(status=202)
+        return _json_later(streams.stopped(RunStream(run.thread_id, run.id)), run)
+
+    @extend_schema(request=BulkCancel, responses={204: None, **ERRORS})
+    def cancel_many(self, request: Request) -> Response:
+        body = BulkCancel(data=request.data)
+        body.is_valid(raise_exception=True)
+        asked, action = body.validated_data, _action(request)
+        scope = self.scope({"thread_id": asked["thread_id"], "metadata": {}})
+        runs = Run.objects.visible_to(scope).active()
+        if asked["thread_id"]:
+            runs = runs.filter(thread=asked["thread_id"], pk__in=asked["run_ids"])
+        elif asked["status"] != "all":
+            runs = runs.filter(status=asked["status"])
+        if not services.cancel_runs(runs.oldest_first(), action):
+            raise NotFound("No runs found to cancel.")
+        return Response(status=204)
+
+    def _scope_of_thread(self, thread_id: str | None) -> tuple[Scope, dict[str, UUID]]:
+        """The caller's scope, and the filter for the thread in the path, if any."""
+        if thread_id is None:
+            return self.scope({"thread_id": None}), {}
+        found = path_uuid(thread_id, "thread")
+        return self.scope({"thread_id": found, "metadata": {}}), {"thread": found}
+
+    def _run(
+        self, thread_id: str | None, run_id: str, *, missing: str = "Not Found"
+    ) -> Run:
+        scope, of_thread = self._scope_of_thread(thread_id)
+        wanted = Run.objects.visible_to(scope).filter(
+            pk=path_uuid(run_id, "run"), **of_thread
+        )
+        if (run := wanted.first()) is None:
+            raise NotFound(missing)
+        return run
+
+    def _joinable(self, thread_id: str | None, run_id: str) -> Run | None:
+        scope, of_thread = self._scope_of_thread(thread_id)
+        runs = Run.objects.joinable_by(scope)
+        return runs.filter(pk=path_uuid(run_id, "run"), **of_thread).first()
+
+
+def _validated(body: Any) -> dict[str, Any]:
+    serializer = RunRequest(data=body)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _stream_query(request: Request) -> dict[str, Any]:
+    query = StreamQuery(data=request.query_params)
+    query.is_valid(raise_exception=True)
+    return dict(query.validated_data)
+
+
+def _action(request: Request) -> str:
+    action = request.query_params.get("action") or Run.CancelAction.INTERRUPT
+    if action not in Run.CancelAction.values:
+        raise Unprocessable("action must be interrupt or rollback")
+    return action
+
+
+def _after(last_event_id: str | None) -> tuple[int, int] | None:
+    if last_event_id is None:
+        return None
+    return NEVER if last_event_id in ("-1", "0") else parse_id(last_event_id)
+
+
+def _canceller(run: Run, wanted: bool) -> Any:
+    if not wanted:
+        return None
+    return partial(services.cancel_run, run, Run.CancelAction.INTERRUPT)
+
+
+def _new_stream(run: Run, asked: dict[str, Any]) -> RunStream:
+    return RunStream(
+        run.thread_id,
+        run.id,
+        with_ids=asked["stream_resumable"],
+        is_new=True,
+        on_disconnect=_canceller(run, asked["on_disconnect"] == "cancel"),
+    )
+
+
+def _path(run: Run, *, stateless: bool | None = None) -> str:
+    """Where the run is found: a stateless run has no thread to speak of."""
+    if run.is_temporary if stateless is None else stateless:
+        return f"/runs/{run.id}"
+    return f"/threads/{run.thread_id}/runs/{run.id}"
+
+
+def _sse(body: AsyncIterator[bytes], path: str | None) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(
+        body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS
+    )
+    if path:
+        response["Location"] = f"{path}/stream"
+        response["Content-Location"] = path
+    return response
+
+
+def _json_later(
+    body: AsyncIterator[bytes], run: Run | None = None
+) -> StreamingHttpResponse:
+    response = StreamingHttpResponse(body, content_type="application/json")
+    if run:
+        path = _path(run, stateless=False)
+        response["Location"] = f"{path}/join"
+        response["Content-Location"] = path
+    return response
