@@ -36,7 +36,10 @@ from django.urls import get_resolver, set_script_prefix
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
-from config import cors, errors  # noqa: E402 - both need Django's settings
+# What follows needs Django's settings.
+from assistants.services import register_system_assistants  # noqa: E402
+from config import cors, errors  # noqa: E402
+from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -180,10 +183,21 @@ class Application:
 
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
+        try:
+            await asyncio.to_thread(_prepare)
+        except SystemExit as exc:
+            await send({"type": "lifespan.startup.failed", "message": str(exc)})
+            return
         await send({"type": "lifespan.startup.complete"})
         await receive()
         await asyncio.to_thread(self.handler.close)
         await send({"type": "lifespan.shutdown.complete"})
+
+
+def _prepare() -> None:
+    """Load the graphs, so that a broken one stops the start, and name them in Postgres."""
+    warn_of_ignored_keys()
+    register_system_assistants()
 
 
 async def _read_body(scope: MutableMapping[str, Any], receive: Receive) -> IO[bytes]:

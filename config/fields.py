@@ -25,3 +25,14 @@ class JSONField(models.JSONField):
         # Migrations need no code of ours: the column is Django's own.
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
+
+
+class Merge(models.Func):
+    """`a || b` of two `jsonb` objects: the top-level keys of both, b's where both have."""
+
+    arg_joiner = " || "
+    template = "%(expressions)s"
+    output_field = JSONField()
+
+    def __init__(self, column: str, changes: dict[str, Any]) -> None:
+        super().__init__(models.F(column), models.Value(changes, JSONField()))

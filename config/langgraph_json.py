@@ -1,26 +1,183 @@
-"""`langgraph.json`, read once, and the objects that its `path.py:name` values name."""
+"""`langgraph.json`, read once, and the objects that its `path.py:name` values name.
+
+The format is the official CLI's. A key that Spool does not honour is named in a warning,
+so that nobody waits for an effect that does not come.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import importlib.util
 import json
+import logging
+import os
+import sys
 from functools import cache
+from io import StringIO
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from django.conf import settings
+from dotenv import dotenv_values
 
 from config.env import stop
+
+logger = logging.getLogger(__name__)
+
+# What the official CLI puts into the environment of a container it builds.
+SECTION_VARIABLES = {
+    "graphs": "LANGSERVE_GRAPHS",
+    "auth": "LANGGRAPH_AUTH",
+    "store": "LANGGRAPH_STORE",
+    "checkpointer": "LANGGRAPH_CHECKPOINTER",
+    "http": "LANGGRAPH_HTTP",
+    "webhooks": "LANGGRAPH_WEBHOOKS",
+}
+HONOURED = {*SECTION_VARIABLES, "dependencies", "env", "$schema"}
+# Only for building images: there is nothing for a server to do.
+FOR_IMAGES = {
+    "python_version",
+    "node_version",
+    "api_version",
+    "base_image",
+    "image_distro",
+    "pip_config_file",
+    "pip_installer",
+    "dockerfile_lines",
+    "keep_pkg_tools",
+    "source",
+}
 
 
 @cache
 def langgraph_json() -> dict[str, Any]:
     """The parsed file. A missing or malformed one stops the process with one line."""
-    path = settings.LANGGRAPH_CONFIG
+    parsed = _read(settings.LANGGRAPH_CONFIG)
+    for section, variable in SECTION_VARIABLES.items():
+        if text := os.environ.get(variable):
+            parsed[section] = _parse(text, variable)
+    _check(parsed)
+    _apply_environment(parsed.get("env", {}))
+    for dependency in parsed.get("dependencies", []):
+        _add_to_path(dependency)
+    return parsed
+
+
+def section(name: str) -> dict[str, Any]:
+    """One of the file's objects, empty where it has none."""
+    found: dict[str, Any] = langgraph_json().get(name) or {}
+    return found
+
+
+def warn_of_ignored_keys() -> None:
+    for key in sorted(langgraph_json().keys() - HONOURED - FOR_IMAGES):
+        logger.warning(
+            "%s: %r is not supported and has no effect", settings.LANGGRAPH_CONFIG, key
+        )
+
+
+def load_object(reference: str) -> Any:
+    """What `path/to/file.py:name` or `package.module:name` names.
+
+    Paths are relative to langgraph.json. Raises `ValueError` for a reference that is
+    none, and whatever importing the module raises.
+    """
+    place, separator, name = reference.rpartition(":")
+    if not separator or not place or not name:
+        raise ValueError(f"{reference!r} is not of the form path.py:name")
+    module = (
+        _load_file(place) if place.endswith(".py") else importlib.import_module(place)
+    )
+    if not hasattr(module, name):
+        raise ValueError(f"{place} has no {name!r}")
+    return getattr(module, name)
+
+
+def _load_file(place: str) -> ModuleType:
+    path = (settings.LANGGRAPH_CONFIG.parent / place).resolve()
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    # A file may be named in several references: it is one module.
+    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    name = f"{path.stem}_{digest}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise ValueError(f"{path} is not a Python file")
+    module = importlib.util.module_from_spec(spec)
+    # Known by its name before it runs: dataclasses and pickles look it up.
+    sys.modules[name] = module
     try:
-        parsed = json.loads(path.read_text(encoding="utf-8"))
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
     except OSError as exc:
+        if os.environ.get(SECTION_VARIABLES["graphs"]):
+            return {}
         stop(f"cannot read {path}: {exc.strerror}; set LANGGRAPH_CONFIG or --config")
-    except ValueError as exc:
-        stop(f"{path} is not JSON: {exc}")
+    parsed = _parse(text, str(path))
     if not isinstance(parsed, dict):
         stop(f"{path} must hold a JSON object")
     return parsed
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        stop(f"{where} is not JSON: {exc}")
+
+
+def _check(parsed: dict[str, Any]) -> None:
+    path = settings.LANGGRAPH_CONFIG
+    graphs = parsed.get("graphs")
+    if not isinstance(graphs, dict) or not graphs:
+        stop(f"{path}: graphs must map at least one id to path.py:name")
+    for graph_id, given in graphs.items():
+        reference = given.get("path") if isinstance(given, dict) else given
+        if not isinstance(reference, str) or ":" not in reference:
+            stop(f"{path}: graphs.{graph_id} must be path.py:name, not {given!r}")
+    for key, kind in (("dependencies", list), ("env", (dict, str))):
+        if key in parsed and not isinstance(parsed[key], kind):
+            stop(f"{path}: {key} is of the wrong type")
+    for key in SECTION_VARIABLES:
+        if key in parsed and not isinstance(parsed[key], dict):
+            stop(f"{path}: {key} must be an object")
+
+
+def _apply_environment(env: dict[str, Any] | str) -> None:
+    """Set what the environment does not say already: it is nearer to the operator."""
+    variables = env if isinstance(env, dict) else _dotenv(env)
+    for name, value in variables.items():
+        os.environ.setdefault(name, str(value))
+
+
+def _dotenv(name: str) -> dict[str, str]:
+    path = settings.LANGGRAPH_CONFIG.parent / name
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as exc:
+        stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
+    variables = dotenv_values(stream=StringIO(text), interpolate=True)
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def _add_to_path(dependency: str) -> None:
+    """Local directories can be imported from; packages are the operator's to install."""
+    if not dependency.startswith("."):
+        return
+    path = (settings.LANGGRAPH_CONFIG.parent / dependency).resolve()
+    if not path.is_dir():
+        stop(f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}")
+    if str(path) not in sys.path:
+        sys.path.insert(0, str(path))

@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from config.json import loads
+from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
 from runs.models import Run
 
 STREAM_MODES = (
@@ -38,38 +38,6 @@ def run_json(run: Run) -> dict[str, Any]:
     }
 
 
-class AnyJSON(serializers.Field[Any, Any, Any, Any]):
-    """Any JSON value, as it came."""
-
-    def to_internal_value(self, data: Any) -> Any:
-        return data
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
-class StringOrList(serializers.Field[Any, Any, Any, Any]):
-    """One string or a list of them; always a list once validated."""
-
-    def __init__(self, *, choices: tuple[str, ...] | None = None, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.choices = choices
-
-    def to_internal_value(self, data: Any) -> list[str]:
-        items = [data] if isinstance(data, str) else data
-        if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
-            raise serializers.ValidationError("must be a string or a list of strings")
-        for item in items:
-            if self.choices and item not in self.choices:
-                raise serializers.ValidationError(
-                    f"{item!r} is not one of {', '.join(self.choices)}"
-                )
-        return items
-
-    def to_representation(self, value: Any) -> Any:
-        return value
-
-
 class NodeNames(StringOrList):
     """`"*"` for all nodes, or a list of names."""
 
@@ -79,12 +47,6 @@ class NodeNames(StringOrList):
         if isinstance(data, str):
             raise serializers.ValidationError('must be "*" or a list of node names')
         return super().to_internal_value(data)
-
-
-class Object(serializers.DictField):
-    """A JSON object with any values."""
-
-    child = AnyJSON(allow_null=True)
 
 
 class CommandField(Object):
@@ -197,20 +159,6 @@ class RunBody(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     langsmith_session_name = serializers.CharField(allow_null=True)
-
-
-class QueryList(StringOrList):
-    """A query parameter that is repeated, or holds one JSON array; None when absent."""
-
-    def get_value(self, dictionary: Any) -> Any:
-        # The Python SDK sends `stream_mode=` for None.
-        given = [text for text in dictionary.getlist(self.field_name) if text]
-        if not given:
-            return empty
-        items: list[Any] = []
-        for text in given:
-            items += loads(text) if text.startswith("[") else [text]
-        return items
 
 
 class RunListQuery(serializers.Serializer[Any]):

@@ -18,12 +18,11 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu.exceptions import KombuError
 
-from runs import recovery, webhooks, worker
+from runs import recovery, worker
 from runs.lifecycle import Ended
 
 logger = logging.getLogger(__name__)
 
-WEBHOOKS_PER_TICK = 100
 # How often full workers pass on a message for a run; the tick finds it after that.
 MAX_HOPS = 5
 
@@ -53,27 +52,18 @@ def execute_run(*, run_id: str, hops: int = 0) -> None:
 
 
 @shared_task
-def deliver_webhook(*, delivery_id: str) -> None:
-    webhooks.deliver(UUID(delivery_id))
-
-
-@shared_task
 def tick() -> None:
     """Every second: recover lost runs, and wake those whose message was lost."""
     for ended in recovery.recover_lost_runs():
         announce(ended)
     for run_id in recovery.runs_to_wake():
         dispatch(run_id)
-    for delivery_id in webhooks.due(WEBHOOKS_PER_TICK):
-        send(deliver_webhook, delivery_id=str(delivery_id))
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:
     """What the end of a run sets going. `taken`: the run that this thread does next."""
     if ended.next_run_id and ended.next_run_id != taken:
         dispatch(ended.next_run_id)
-    if ended.delivery_id:
-        send(deliver_webhook, delivery_id=str(ended.delivery_id))
 
 
 def dispatch(run_id: UUID) -> None:

@@ -294,3 +294,62 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
     with connection.cursor() as cursor:
         for table in TABLES:
             cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])
+
+
+# The columns of each table besides the thread's id.
+COLUMNS = {
+    "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, "
+    "checkpoint, metadata",
+    "checkpoint_blobs": "checkpoint_ns, channel, version, type, blob",
+    "checkpoint_writes": "checkpoint_ns, checkpoint_id, task_id, idx, channel, type, "
+    "blob, task_path",
+}
+
+
+def copy_checkpoints(source: UUID, target: UUID) -> None:
+    """Give a thread all state of another, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        for table, columns in COLUMNS.items():
+            cursor.execute(
+                f"INSERT INTO {table} (thread_id, {columns}) "
+                f"SELECT %s, {columns} FROM {table} WHERE thread_id = %s",
+                [str(target), str(source)],
+            )
+
+
+SIZES = """
+SELECT 'checkpoints' AS part, NULL AS channel, count(*),
+    coalesce(sum(pg_column_size(c.*)), 0)
+FROM checkpoints c WHERE thread_id = %(thread_id)s
+UNION ALL
+SELECT 'channel_values', channel, count(*), coalesce(sum(octet_length(blob)), 0)
+FROM checkpoint_blobs WHERE thread_id = %(thread_id)s GROUP BY channel
+UNION ALL
+SELECT 'pending_writes', NULL, count(*), coalesce(sum(octet_length(blob)), 0)
+FROM checkpoint_writes WHERE thread_id = %(thread_id)s
+"""
+
+
+def storage(thread_id: UUID) -> dict[str, Any]:
+    """How much a thread's state takes, in rows and bytes, by kind and by channel."""
+    with connection.cursor() as cursor:
+        cursor.execute(SIZES, {"thread_id": str(thread_id)})
+        rows = cursor.fetchall()
+    sizes = {
+        part: {
+            "count": sum(row[2] for row in rows if row[0] == part),
+            "bytes": int(sum(row[3] for row in rows if row[0] == part)),
+        }
+        for part in ("checkpoints", "channel_values", "pending_writes")
+    }
+    by_channel = {
+        channel: {"versions": count, "bytes": int(size)}
+        for part, channel, count, size in rows
+        if part == "channel_values"
+    }
+    return {
+        "thread_id": thread_id,
+        "total_bytes": sum(size["bytes"] for size in sizes.values()),
+        **sizes,
+        "channel_values": {**sizes["channel_values"], "by_channel": by_channel},
+    }

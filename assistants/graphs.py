@@ -1,0 +1,150 @@
+"""The graphs of `langgraph.json`, as the official CLI loads them.
+
+A graph is given as a compiled graph, a builder, a functional entrypoint, or a function
+that makes one: plain, asynchronous, or a context manager, called for each run.
+"""
+
+from __future__ import annotations
+
+import inspect
+import traceback
+from collections.abc import AsyncIterator, Callable
+from contextlib import (
+    AbstractAsyncContextManager,
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+)
+from functools import cache
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver
+from langgraph.graph import StateGraph
+from langgraph.pregel import Pregel
+from langgraph.store.base import BaseStore
+
+from config.env import stop
+from config.langgraph_json import langgraph_json, load_object
+
+Graph = Pregel[Any, Any, Any, Any]
+
+
+class GraphNotFound(Exception):
+    """No graph of this id is served: it was renamed, or left out of langgraph.json."""
+
+    def __init__(self, graph_id: str) -> None:
+        super().__init__(f"Graph {graph_id!r} is not in langgraph.json")
+
+
+class NotAGraph(TypeError):
+    """What langgraph.json names, or what its factory made, is no graph."""
+
+
+class Registry:
+    """All graphs that are served, by id."""
+
+    def __init__(self, given: dict[str, Any]) -> None:
+        self._sources = {
+            graph_id: _load(
+                graph_id, entry["path"] if isinstance(entry, dict) else entry
+            )
+            for graph_id, entry in given.items()
+        }
+        self._descriptions = {
+            graph_id: entry.get("description")
+            for graph_id, entry in given.items()
+            if isinstance(entry, dict)
+        }
+
+    @property
+    def graph_ids(self) -> tuple[str, ...]:
+        return tuple(self._sources)
+
+    def description(self, graph_id: str) -> str | None:
+        return self._descriptions.get(graph_id)
+
+    @asynccontextmanager
+    async def open(
+        self,
+        graph_id: str,
+        config: RunnableConfig,
+        *,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+        store: BaseStore | None = None,
+    ) -> AsyncIterator[Graph]:
+        """The graph, bound to this checkpointer and store, for as long as it is used.
+
+        Raises `GraphNotFound`, and whatever the graph's own factory raises.
+        """
+        if graph_id not in self._sources:
+            raise GraphNotFound(graph_id)
+        source = self._sources[graph_id]
+        async with AsyncExitStack() as stack:
+            if isinstance(source, Pregel):
+                graph = source
+            else:
+                graph = await _made(source, config, stack)
+            bound = {"checkpointer": checkpointer, "store": store}
+            yield graph.copy(update=bound)
+
+
+@cache
+def registry() -> Registry:
+    """The process's graphs. One that can't be imported stops it with one line."""
+    return Registry(langgraph_json()["graphs"])
+
+
+def _load(graph_id: str, reference: str) -> Graph | Callable[..., Any]:
+    try:
+        found = load_object(reference)
+        graph = found if _is_factory(found) else _as_graph(found)
+    except Exception as exc:
+        stop(
+            f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: {exc}"
+        )
+    return graph
+
+
+def _where(exc: Exception) -> str:
+    """The innermost line of the user's code that the exception came through."""
+    if isinstance(exc, SyntaxError):
+        return f"{exc.filename}:{exc.lineno}: "
+    frames = [
+        frame
+        for frame in traceback.extract_tb(exc.__traceback__)
+        if not frame.filename.startswith("<") and frame.filename not in _OURS
+    ]
+    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+
+
+_OURS = {__file__, inspect.getsourcefile(load_object)}
+
+
+def _is_factory(found: Any) -> bool:
+    return callable(found) and not isinstance(found, (Pregel, StateGraph))
+
+
+def _as_graph(found: Any) -> Graph:
+    if isinstance(found, StateGraph):
+        return found.compile()
+    if isinstance(found, Pregel):
+        return found
+    raise NotAGraph(f"{type(found).__name__} is not a LangGraph graph")
+
+
+async def _made(
+    factory: Callable[..., Any], config: RunnableConfig, stack: AsyncExitStack
+) -> Graph:
+    """What a factory makes, for this config; its resources live on `stack`."""
+    takes_config = bool(inspect.signature(factory).parameters)
+    made = factory(config) if takes_config else factory()
+    if inspect.isasyncgen(made):
+        made = asynccontextmanager(lambda: made)()
+    if isinstance(made, AbstractAsyncContextManager):
+        made = await stack.enter_async_context(made)
+    elif isinstance(made, AbstractContextManager):
+        made = stack.enter_context(made)
+    elif inspect.isawaitable(made):
+        made = await made
+    return _as_graph(made)

@@ -1,0 +1,212 @@
+"""Use cases that write assistants, and the one that finds one for a run."""
+
+from __future__ import annotations
+
+import uuid
+from typing import Any
+from uuid import UUID
+
+from django.db import IntegrityError, transaction
+from django.db.models import Max
+from django.db.models.functions import Now
+
+from access.policy import Scope
+from assistants.graphs import registry
+from assistants.models import Assistant, AssistantQuerySet, AssistantVersion
+from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+
+# The official server's: clients compute the same ids.
+SYSTEM_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
+SYSTEM_METADATA = {"created_by": "system"}
+
+
+def system_assistant_id(graph_id: str) -> UUID:
+    return uuid.uuid5(SYSTEM_NAMESPACE, graph_id)
+
+
+def register_system_assistants() -> None:
+    """An assistant for each graph that is served. Any number of processes may do so."""
+    graphs = registry()
+    assistants = [
+        Assistant(
+            id=system_assistant_id(graph_id),
+            graph_id=graph_id,
+            name=graph_id,
+            description=graphs.description(graph_id),
+            metadata=SYSTEM_METADATA,
+            is_system=True,
+        )
+        for graph_id in graphs.graph_ids
+    ]
+    Assistant.objects.bulk_create(assistants, ignore_conflicts=True)
+    versions = [
+        AssistantVersion(
+            assistant=assistant,
+            graph_id=assistant.graph_id,
+            name=assistant.name,
+            description=assistant.description,
+            metadata=SYSTEM_METADATA,
+        )
+        for assistant in assistants
+    ]
+    AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
+
+
+def resolve_assistant(scope: Scope, name_or_id: str) -> Assistant:
+    """The assistant that a run or a cron names, by its id or by a graph's.
+
+    Raises 422 for a name that no graph has, 404 for an id that the caller can't see,
+    and 422 for an assistant whose graph is not served any more.
+    """
+    try:
+        assistant_id = UUID(name_or_id)
+    except ValueError:
+        if name_or_id not in registry().graph_ids:
+            known = ", ".join(registry().graph_ids)
+            raise Unprocessable(
+                f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant "
+                f"UUID, or one of the registered graphs: {known}"
+            ) from None
+        assistant_id = system_assistant_id(name_or_id)
+    assistant = Assistant.objects.visible_to(scope).filter(pk=assistant_id).first()
+    if assistant is None:
+        raise NotFound("Thread or assistant not found.")
+    if assistant.graph_id not in registry().graph_ids:
+        raise Unprocessable(
+            f"assistant_id: graph '{assistant.graph_id}' is not in langgraph.json any more"
+        )
+    return assistant
+
+
+def mirror_context(
+    config: dict[str, Any], context: dict[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """`context` and `config.configurable` are two names for one thing; either fills both.
+
+    Raises 400 where both are given.
+    """
+    configurable = config.get("configurable") or {}
+    if configurable and context:
+        raise BadRequest(
+            "Cannot specify both configurable and context. Prefer setting context alone."
+        )
+    if context:
+        return {**config, "configurable": context}, context
+    return config, configurable
+
+
+class AssistantExists(Conflict):
+    def __init__(self, assistant_id: UUID) -> None:
+        super().__init__(f"Assistant {assistant_id} already exists")
+
+
+def check_graph(graph_id: str) -> None:
+    """Raises 404 for a graph that is not served, naming those that are."""
+    known = registry().graph_ids
+    if graph_id not in known:
+        raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {known}")
+
+
+@transaction.atomic
+def create_assistant(
+    *, scope: Scope, asked: dict[str, Any], metadata: dict[str, Any]
+) -> Assistant:
+    """Insert an assistant as its version 1; see `if_exists` for one that is there."""
+    check_graph(asked["graph_id"])
+    config, context = mirror_context(
+        asked.get("config") or {}, asked.get("context") or {}
+    )
+    assistant = Assistant(
+        id=asked.get("assistant_id") or uuid.uuid4(),
+        graph_id=asked["graph_id"],
+        config=config,
+        context=context,
+        metadata=metadata,
+        name=asked.get("name") or "Untitled",
+        description=asked.get("description"),
+    )
+    try:
+        with transaction.atomic():
+            assistant.save(force_insert=True)
+    except IntegrityError:
+        visible = Assistant.objects.visible_to(scope).filter(pk=assistant.pk).first()
+        if visible is None or asked.get("if_exists") != "do_nothing":
+            raise AssistantExists(assistant.id) from None
+        return visible
+    _record_version(assistant)
+    assistant.refresh_from_db()
+    return assistant
+
+
+@transaction.atomic
+def update_assistant(
+    assistants: AssistantQuerySet, assistant_id: UUID, changes: dict[str, Any]
+) -> Assistant | None:
+    """Make a new version, numbered under the row's lock. None: there is no such one.
+
+    Metadata merges at its top level; whatever else is given replaces what was there.
+    """
+    assistant = (
+        assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
+    )
+    if assistant is None:
+        return None
+    if changes.get("graph_id"):
+        check_graph(changes["graph_id"])
+        assistant.graph_id = changes["graph_id"]
+    if changes.get("config") is not None or changes.get("context") is not None:
+        assistant.config, assistant.context = mirror_context(
+            changes.get("config") or {}, changes.get("context") or {}
+        )
+    assistant.metadata = {**assistant.metadata, **(changes.get("metadata") or {})}
+    for name in ("name", "description"):
+        if changes.get(name) is not None:
+            setattr(assistant, name, changes[name])
+    newest = assistant.versions.aggregate(newest=Max("version"))["newest"]
+    assistant.version = (newest or 0) + 1
+    _save_head(assistant)
+    _record_version(assistant)
+    return assistant
+
+
+@transaction.atomic
+def set_latest(
+    assistants: AssistantQuerySet, assistant_id: UUID, version: int
+) -> Assistant | None:
+    """Make an earlier version the one in force. None: there is no such assistant."""
+    assistant = (
+        assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
+    )
+    if assistant is None:
+        return None
+    chosen = assistant.versions.filter(version=version).first()
+    if chosen is None:
+        raise NotFound(f"Version {version} not found for assistant {assistant_id}")
+    for name in VERSIONED:
+        setattr(assistant, name, getattr(chosen, name))
+    _save_head(assistant)
+    return assistant
+
+
+VERSIONED = (
+    "graph_id",
+    "version",
+    "name",
+    "description",
+    "config",
+    "context",
+    "metadata",
+)
+
+
+def _save_head(assistant: Assistant) -> None:
+    Assistant.objects.filter(pk=assistant.pk).update(
+        **{name: getattr(assistant, name) for name in VERSIONED}, updated_at=Now()
+    )
+    assistant.refresh_from_db()
+
+
+def _record_version(assistant: Assistant) -> None:
+    AssistantVersion.objects.create(
+        assistant=assistant, **{name: getattr(assistant, name) for name in VERSIONED}
+    )

@@ -1,0 +1,199 @@
+"""Assistants over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.policy import Scope
+from access.views import ScopedViewSet
+from assistants import schemas, services
+from assistants.models import Assistant, AssistantQuerySet
+from assistants.serializers import (
+    AssistantBody,
+    AssistantCreate,
+    AssistantFilter,
+    AssistantSearch,
+    AssistantUpdate,
+    SetLatest,
+    VersionSearch,
+    assistant_json,
+    version_json,
+)
+from config.errors import NotFound, Unprocessable
+from config.ids import path_uuid
+from config.pagination import page_of
+
+ERRORS = {
+    404: OpenApiResponse(description="No such assistant or graph"),
+    422: OpenApiResponse(description="A field that is not valid, named"),
+}
+
+
+class AssistantViewSet(ScopedViewSet):
+    events = {
+        "create": "assistants.create",
+        "search": "assistants.search",
+        "count": "assistants.search",
+        "retrieve": "assistants.read",
+        "partial_update": "assistants.update",
+        "destroy": "assistants.delete",
+        "versions": "assistants.read",
+        "latest": "assistants.update",
+        "graph": "assistants.read",
+        "schemas": "assistants.read",
+        "subgraphs": "assistants.read",
+    }
+
+    @extend_schema(
+        request=AssistantCreate,
+        responses={200: AssistantBody, 400: Any, 409: Any, **ERRORS},
+    )
+    def create(self, request: Request) -> Response:
+        asked = _valid(AssistantCreate, request.data)
+        metadata = asked.get("metadata") or {}
+        names = ("assistant_id", "graph_id", "config", "context", "name")
+        value = {**{name: asked.get(name) for name in names}, "metadata": metadata}
+        assistant = services.create_assistant(
+            scope=self.scope(value), asked=asked, metadata=metadata
+        )
+        return Response(assistant_json(assistant))
+
+    @extend_schema(
+        request=AssistantSearch, responses={200: AssistantBody(many=True), **ERRORS}
+    )
+    def search(self, request: Request) -> Response:
+        asked = _valid(AssistantSearch, request.data)
+        names = ("graph_id", "metadata", "limit", "offset")
+        found = _matching(self.scope({name: asked[name] for name in names}), asked)
+        sort_by = asked["sort_by"] or "created_at"
+        field = "id" if sort_by == "assistant_id" else sort_by
+        sign = "" if asked["sort_order"] == "asc" else "-"
+        page, headers = page_of(
+            found.order_by(f"{sign}{field}", "id"), asked["limit"], asked["offset"]
+        )
+        rows = [assistant_json(assistant) for assistant in page]
+        if names := asked["select"]:
+            rows = [{name: row[name] for name in names} for row in rows]
+        return Response(rows, headers=headers)
+
+    @extend_schema(request=AssistantFilter, responses={200: int, **ERRORS})
+    def count(self, request: Request) -> Response:
+        asked = _valid(AssistantFilter, request.data)
+        return Response(_matching(self.scope(dict(asked)), asked).count())
+
+    @extend_schema(responses={200: AssistantBody, **ERRORS})
+    def retrieve(self, request: Request, assistant_id: str) -> Response:
+        return Response(assistant_json(self._assistant(assistant_id)))
+
+    @extend_schema(
+        request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
+    )
+    def partial_update(self, request: Request, assistant_id: str) -> Response:
+        changes = _valid(AssistantUpdate, request.data)
+        metadata = changes.get("metadata") or {}
+        found = path_uuid(assistant_id, "assistant")
+        visible = self._visible({"assistant_id": found, "metadata": metadata})
+        changed = services.update_assistant(
+            visible, found, {**changes, "metadata": metadata}
+        )
+        if changed is None:
+            raise NotFound(f"Assistant {found} not found")
+        return Response(assistant_json(changed))
+
+    @extend_schema(
+        parameters=[OpenApiParameter("delete_threads", bool)],
+        responses={204: None, **ERRORS},
+    )
+    def destroy(self, request: Request, assistant_id: str) -> Response:
+        found = path_uuid(assistant_id, "assistant")
+        deleted, _ = self._visible({"assistant_id": found}).filter(pk=found).delete()
+        if not deleted:
+            raise NotFound(f"Assistant with ID {found} not found")
+        return Response(status=204)
+
+    @extend_schema(
+        request=VersionSearch, responses={200: AssistantBody(many=True), **ERRORS}
+    )
+    def versions(self, request: Request, assistant_id: str) -> Response:
+        asked = _valid(VersionSearch, request.data)
+        found = path_uuid(assistant_id, "assistant")
+        assistant = self._visible({"assistant_id": found}).filter(pk=found).first()
+        if assistant is None:
+            raise NotFound(f"Assistant {found} not found")
+        versions = assistant.versions.order_by("-version")
+        if asked["metadata"]:
+            versions = versions.filter(metadata__contains=asked["metadata"])
+        page = versions[asked["offset"] : asked["offset"] + asked["limit"]]
+        return Response([version_json(version) for version in page])
+
+    @extend_schema(request=SetLatest, responses={200: AssistantBody, **ERRORS})
+    def latest(self, request: Request, assistant_id: str) -> Response:
+        asked = _valid(SetLatest, request.data)
+        found = path_uuid(assistant_id, "assistant")
+        visible = self._visible({"assistant_id": found, "metadata": {}})
+        changed = services.set_latest(visible, found, asked["version"])
+        if changed is None:
+            raise NotFound(f"Assistant {found} not found")
+        return Response(assistant_json(changed))
+
+    @extend_schema(
+        parameters=[OpenApiParameter("xray", str)], responses={200: Any, **ERRORS}
+    )
+    def graph(self, request: Request, assistant_id: str) -> Response:
+        xray = schemas.parse_xray(request.query_params.get("xray"))
+        try:
+            found = UUID(assistant_id)
+        except ValueError:  # Here a graph's name will do.
+            found = services.system_assistant_id(assistant_id)
+        return Response(schemas.drawable_graph(self._found(found), xray))
+
+    @extend_schema(responses={200: Any, **ERRORS})
+    def schemas(self, request: Request, assistant_id: str) -> Response:
+        return Response(schemas.graph_schemas(self._assistant(assistant_id)))
+
+    @extend_schema(
+        parameters=[OpenApiParameter("recurse", bool)], responses={200: Any, **ERRORS}
+    )
+    def subgraphs(
+        self, request: Request, assistant_id: str, namespace: str | None = None
+    ) -> Response:
+        recurse = request.query_params.get("recurse", "").lower() in ("1", "true")
+        assistant = self._assistant(assistant_id)
+        return Response(schemas.subgraph_schemas(assistant, namespace, recurse))
+
+    def _visible(self, value: dict[str, Any]) -> AssistantQuerySet:
+        return Assistant.objects.visible_to(self.scope(value))
+
+    def _assistant(self, assistant_id: str) -> Assistant:
+        return self._found(path_uuid(assistant_id, "assistant"))
+
+    def _found(self, assistant_id: UUID) -> Assistant:
+        value = {"assistant_id": assistant_id, "metadata": {}}
+        assistant = self._visible(value).filter(pk=assistant_id).first()
+        if assistant is None:
+            raise NotFound
+        return assistant
+
+
+def _matching(scope: Scope, asked: dict[str, Any]) -> AssistantQuerySet:
+    found = Assistant.objects.visible_to(scope)
+    if asked["metadata"]:
+        found = found.filter(metadata__contains=asked["metadata"])
+    if asked["graph_id"]:
+        found = found.filter(graph_id=asked["graph_id"])
+    if asked["name"]:
+        found = found.filter(name__icontains=asked["name"])
+    return found
+
+
+def _valid(serializer: Any, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise Unprocessable("the body must be a JSON object")
+    checked = serializer(data=data)
+    checked.is_valid(raise_exception=True)
+    return checked.validated_data

@@ -1,0 +1,25 @@
+"""The pagination of the `*/search` endpoints."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from django.db.models import Model, QuerySet
+
+M = TypeVar("M", bound=Model)
+
+
+def page_of(
+    rows: QuerySet[M], limit: int, offset: int
+) -> tuple[list[M], dict[str, Any]]:
+    """A page, and its headers: one row more is read to know whether more exist.
+
+    `X-Pagination-Total` is what the official server calls it: no true total, but the
+    offset, the rows returned, and one if there are more.
+    """
+    found = list(rows[offset : offset + limit + 1])
+    page = found[:limit]
+    headers = {"X-Pagination-Total": str(offset + len(found))}
+    if len(found) > limit:
+        headers["X-Pagination-Next"] = str(offset + limit)
+    return page, headers

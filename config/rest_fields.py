@@ -1,0 +1,77 @@
+"""Serializer fields for JSON whose shape is the client's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+from rest_framework.fields import empty
+
+from config.json import loads
+
+
+class AnyJSON(serializers.Field[Any, Any, Any, Any]):
+    """Any JSON value, as it came."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class Object(serializers.Field[Any, Any, Any, Any]):
+    """A JSON object with any values."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if not isinstance(data, dict):
+            raise serializers.ValidationError("must be an object")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class StringOrList(serializers.Field[Any, Any, Any, Any]):
+    """One string or a list of them; always a list once validated."""
+
+    def __init__(self, *, choices: tuple[str, ...] | None = None, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.choices = choices
+
+    def to_internal_value(self, data: Any) -> list[str]:
+        items = [data] if isinstance(data, str) else data
+        if not isinstance(items, list) or not all(isinstance(i, str) for i in items):
+            raise serializers.ValidationError("must be a string or a list of strings")
+        for item in items:
+            if self.choices and item not in self.choices:
+                raise serializers.ValidationError(
+                    f"{item!r} is not one of {', '.join(self.choices)}"
+                )
+        return items
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class QueryList(StringOrList):
+    """A query parameter that is repeated, or holds one JSON array."""
+
+    def get_value(self, dictionary: Any) -> Any:
+        # The Python SDK sends `name=` for None.
+        given = [text for text in dictionary.getlist(self.field_name) if text]
+        if not given:
+            return empty
+        items: list[Any] = []
+        for text in given:
+            items += self._items(text)
+        return items
+
+    def _items(self, text: str) -> list[Any]:
+        if not text.startswith("["):
+            return [text]
+        try:
+            parsed: list[Any] = loads(text)
+        except ValueError:
+            raise serializers.ValidationError("is not a JSON array") from None
+        return parsed

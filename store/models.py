@@ -1,0 +1,59 @@
+"""Store items: long-term memory, shared by the threads of one owner."""
+
+from __future__ import annotations
+
+from django.contrib.postgres.indexes import GinIndex
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from access.policy import Scope
+from config.fields import JSONField
+
+
+class StoreItemQuerySet(models.QuerySet["StoreItem"]):
+    def visible_to(self, scope: Scope) -> StoreItemQuerySet:
+        return self.filter(owner=scope.owner)
+
+
+class StoreItem(models.Model):
+    owner = models.TextField(default="", blank=True)
+    # The namespace's labels joined by ".", which no label holds. In C collation, so that
+    # what lies below a namespace is one range of the index.
+    path = models.TextField(db_collation="C")
+    key = models.TextField()
+    value = JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+    ttl_minutes = models.FloatField(null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+
+    objects = StoreItemQuerySet.as_manager()
+
+    class Meta:
+        db_table = "store_items"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "path", "key"], name="one_store_item_per_key"
+            )
+        ]
+        indexes = [
+            models.Index(
+                fields=["owner", "path", "-updated_at"], name="store_items_by_path"
+            ),
+            models.Index(
+                fields=["expires_at"],
+                name="store_items_expiring",
+                condition=Q(expires_at__isnull=False),
+            ),
+            GinIndex(
+                fields=["value"], name="store_items_value", opclasses=["jsonb_path_ops"]
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.path} {self.key}"
+
+    @property
+    def namespace(self) -> list[str]:
+        return self.path.split(".") if self.path else []

@@ -1,0 +1,251 @@
+"""The wire's names and shapes for threads and their state."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from rest_framework import serializers
+
+from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
+from threads.models import Thread
+
+SELECTABLE = (
+    "thread_id",
+    "created_at",
+    "updated_at",
+    "state_updated_at",
+    "metadata",
+    "config",
+    "status",
+    "values",
+    "interrupts",
+    "error",
+)
+SORTABLE = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
+EXTRACTABLE = ("values", "metadata", "config", "interrupts")
+
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(-?\d+)\]")
+
+
+def thread_json(thread: Thread) -> dict[str, Any]:
+    """`interrupts` and `error` appear once a run has ended, as officially."""
+    row = {
+        "thread_id": thread.id,
+        "created_at": thread.created_at,
+        "updated_at": thread.updated_at,
+        "state_updated_at": thread.state_updated_at,
+        "metadata": thread.metadata,
+        "status": thread.status,
+        "config": thread.config,
+        "values": thread.values,
+    }
+    if thread.interrupts is not None:
+        row |= {"interrupts": thread.interrupts, "error": thread.error}
+    return row
+
+
+def ttl_json(thread: Thread) -> dict[str, Any] | None:
+    if thread.ttl_minutes is None:
+        return None
+    return {
+        "strategy": thread.ttl_strategy,
+        "ttl_minutes": thread.ttl_minutes,
+        "expires_at": thread.expires_at,
+    }
+
+
+def extracted(thread: Thread, paths: dict[str, str]) -> dict[str, Any]:
+    return {alias: _at(thread, path) for alias, path in paths.items()}
+
+
+def _at(thread: Thread, path: str) -> Any:
+    """What is at `values.a.b[0]`; None where there is no such thing."""
+    root = re.split(r"[.\[]", path, maxsplit=1)[0]
+    found = getattr(thread, root)
+    for key, index in _STEP.findall(path[len(root) :]):
+        try:
+            found = found[key] if key else found[int(index)]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return found
+
+
+class ThreadBody(serializers.Serializer[Any]):
+    """A thread as the wire shows it; `thread_json` makes it."""
+
+    thread_id = serializers.UUIDField()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+    state_updated_at = serializers.DateTimeField()
+    metadata = Object()
+    status = serializers.ChoiceField(choices=Thread.Status.choices)
+    config = Object()
+    values = AnyJSON(allow_null=True)
+    interrupts = Object(required=False)
+    error = Object(required=False, allow_null=True)
+
+
+class TTLField(Object):
+    """`{"ttl": minutes, "strategy": "delete" | "keep_latest"}`."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        given: dict[str, Any] = super().to_internal_value(data)
+        minutes = given.get("ttl")
+        if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
+            raise serializers.ValidationError("ttl must be a number of minutes")
+        if not 0 < minutes <= MAX_TTL_MINUTES:
+            raise serializers.ValidationError("ttl must be positive, and not absurd")
+        if given.get("strategy", "delete") not in Thread.TTLStrategy.values:
+            raise serializers.ValidationError("strategy must be delete or keep_latest")
+        return {"ttl": minutes, "strategy": given.get("strategy", "delete")}
+
+
+MAX_TTL_MINUTES = 100 * 365 * 24 * 60
+
+
+class SuperstepsField(serializers.Field[Any, Any, Any, Any]):
+    """`[{"updates": [{"values", "command", "as_node"}]}]`."""
+
+    def to_internal_value(self, data: Any) -> list[list[dict[str, Any]]]:
+        steps: list[Any] = data if isinstance(data, list) else [None]
+        for step in steps:
+            updates = step.get("updates") if isinstance(step, dict) else None
+            if not isinstance(updates, list) or not all(
+                isinstance(update, dict) for update in updates
+            ):
+                raise serializers.ValidationError(
+                    "must be a list of objects with a list of updates"
+                )
+        return [step["updates"] for step in steps]
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class ThreadCreate(serializers.Serializer[Any]):
+    thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    metadata = Object(required=False, allow_null=True, default=dict)
+    if_exists = serializers.ChoiceField(
+        choices=["raise", "do_nothing"],
+        required=False,
+        allow_null=True,
+        default="raise",
+    )
+    ttl = TTLField(required=False, allow_null=True, default=None)
+    supersteps = SuperstepsField(required=False, allow_null=True, default=None)
+
+
+class ThreadUpdate(serializers.Serializer[Any]):
+    metadata = Object(required=False, allow_null=True, default=dict)
+    ttl = TTLField(required=False, allow_null=True, default=None)
+
+
+class ThreadFilter(serializers.Serializer[Any]):
+    metadata = Object(required=False, allow_null=True, default=dict)
+    values = Object(required=False, allow_null=True, default=dict)
+    status = serializers.ChoiceField(
+        choices=Thread.Status.choices, required=False, allow_null=True, default=None
+    )
+
+
+class ExtractField(Object):
+    def to_internal_value(self, data: Any) -> Any:
+        paths = super().to_internal_value(data)
+        for alias, path in paths.items():
+            root = (
+                re.split(r"[.\[]", path, maxsplit=1)[0] if isinstance(path, str) else ""
+            )
+            if root not in EXTRACTABLE:
+                raise serializers.ValidationError(
+                    f"{alias}: a path starts with one of {', '.join(EXTRACTABLE)}"
+                )
+            if _STEP.sub("", path[len(root) :]):
+                raise serializers.ValidationError(f"{alias}: {path!r} is not a path")
+        return paths
+
+
+class ThreadSearch(ThreadFilter):
+    # Checked by the view: a bad id is a 400 here.
+    ids = serializers.ListField(
+        child=serializers.CharField(), required=False, allow_null=True, default=list
+    )
+    limit = serializers.IntegerField(
+        required=False, allow_null=True, default=10, min_value=1, max_value=1000
+    )
+    offset = serializers.IntegerField(
+        required=False, allow_null=True, default=0, min_value=0, max_value=2**31
+    )
+    sort_by = serializers.ChoiceField(
+        choices=SORTABLE, required=False, allow_null=True, default="created_at"
+    )
+    sort_order = serializers.ChoiceField(
+        choices=["asc", "desc"], required=False, allow_null=True, default="desc"
+    )
+    select = StringOrList(
+        choices=SELECTABLE, required=False, allow_null=True, default=None
+    )
+    extract = ExtractField(required=False, allow_null=True, default=dict)
+
+
+class StateUpdateBody(serializers.Serializer[Any]):
+    values = AnyJSON(required=False, allow_null=True, default=None)
+    as_node = serializers.CharField(required=False, allow_null=True, default=None)
+    checkpoint = Object(required=False, allow_null=True, default=None)
+    checkpoint_id = serializers.CharField(required=False, allow_null=True, default=None)
+
+    def validate_values(self, values: Any) -> Any:
+        if not isinstance(values, (dict, list, type(None))):
+            raise serializers.ValidationError("must be an object, a list or null")
+        return values
+
+
+class BeforeField(serializers.Field[Any, Any, Any, Any]):
+    """A checkpoint id, a checkpoint, or `{"configurable": checkpoint}`."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        if isinstance(data, str):
+            return {"checkpoint_id": data}
+        flat = data.get("configurable", data) if isinstance(data, dict) else None
+        if not isinstance(flat, dict) or not isinstance(flat.get("checkpoint_id"), str):
+            raise serializers.ValidationError(
+                "must be a checkpoint id, or an object with checkpoint_id"
+            )
+        return {"checkpoint_id": flat["checkpoint_id"]}
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class StateQuery(serializers.Serializer[Any]):
+    subgraphs = serializers.BooleanField(default=False)
+    select = QueryList(default=list)
+
+
+class HistoryQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(default=None, min_value=1, max_value=1000)
+    before = BeforeField(default=None)
+    select = QueryList(default=list)
+
+
+class HistoryBody(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(
+        required=False, allow_null=True, default=None, min_value=1, max_value=1000
+    )
+    before = BeforeField(required=False, allow_null=True, default=None)
+    metadata = Object(required=False, allow_null=True, default=None)
+    checkpoint = Object(required=False, allow_null=True, default=None)
+    select = StringOrList(required=False, allow_null=True, default=list)
+
+
+class CheckpointStateBody(serializers.Serializer[Any]):
+    checkpoint = Object()
+    subgraphs = serializers.BooleanField(required=False, allow_null=True, default=False)
+    select = StringOrList(required=False, allow_null=True, default=list)
+
+
+class Prune(serializers.Serializer[Any]):
+    thread_ids = serializers.ListField(child=serializers.UUIDField())
+    strategy = serializers.ChoiceField(
+        choices=Thread.TTLStrategy.choices, required=False, default="delete"
+    )

@@ -1,0 +1,249 @@
+"""A thread's state: its checkpoints, as the graph that made them reads them.
+
+Graphs are asynchronous, so the work is done on the process's loop; the functions here
+are called from synchronous views and wait for it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.db.models.functions import Now
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import InvalidUpdateError
+from langgraph.types import Command, StateSnapshot, StateUpdate
+
+from assistants.graphs import Graph, GraphNotFound, registry
+from config.errors import BadRequest, Conflict, NotFound
+from config.loop import shared_loop
+from threads.checkpoints import saver
+from threads.models import Thread
+
+FIELDS = (
+    "values",
+    "next",
+    "tasks",
+    "checkpoint",
+    "metadata",
+    "created_at",
+    "parent_checkpoint",
+    "interrupts",
+)
+
+
+class ThreadInUse(Conflict):
+    default_detail = "Thread has a run in flight: wait for it, or cancel it first."
+
+
+# --- The wire's form ---------------------------------------------------------------
+def state_json(snapshot: StateSnapshot, select: Sequence[str] = ()) -> dict[str, Any]:
+    """A `ThreadState`; `select` keeps some of `FIELDS`, or `values.<key>`."""
+    checkpoint = _checkpoint(snapshot.config)
+    parent = _checkpoint(snapshot.parent_config)
+    whole = {
+        "values": snapshot.values,
+        "next": list(snapshot.next),
+        "tasks": [_task(task) for task in snapshot.tasks],
+        "metadata": snapshot.metadata,
+        "created_at": snapshot.created_at,
+        "checkpoint": checkpoint,
+        "parent_checkpoint": parent,
+        "interrupts": [one for task in snapshot.tasks for one in task.interrupts],
+        "checkpoint_id": checkpoint and checkpoint["checkpoint_id"],
+        "parent_checkpoint_id": parent and parent["checkpoint_id"],
+    }
+    return _selected(whole, select) if select else whole
+
+
+EMPTY = StateSnapshot({}, (), {"configurable": {}}, None, None, None, (), ())
+
+
+def _selected(whole: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
+    kept = {name: whole[name] for name in FIELDS if name in select}
+    keys = [name.removeprefix("values.") for name in select if name[:7] == "values."]
+    if keys and "values" not in kept:
+        values = whole["values"] if isinstance(whole["values"], dict) else {}
+        kept["values"] = {key: values[key] for key in keys if key in values}
+    if "checkpoint" in kept:
+        kept["checkpoint_id"] = whole["checkpoint_id"]
+    if "parent_checkpoint" in kept:
+        kept["parent_checkpoint_id"] = whole["parent_checkpoint_id"]
+    return kept
+
+
+def _checkpoint(config: RunnableConfig | None) -> dict[str, Any] | None:
+    configurable = (config or {}).get("configurable", {})
+    if not configurable.get("thread_id"):
+        return None
+    names = ("thread_id", "checkpoint_ns", "checkpoint_id", "checkpoint_map")
+    named = {name: configurable.get(name) for name in names}
+    named["checkpoint_ns"] = named["checkpoint_ns"] or ""
+    if named["checkpoint_map"] is None:
+        del named["checkpoint_map"]
+    return named
+
+
+def _task(task: Any) -> dict[str, Any]:
+    nested = task.state if isinstance(task.state, StateSnapshot) else None
+    checkpoint = None
+    if task.state is not None and nested is None:
+        configurable = task.state["configurable"]
+        names = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        checkpoint = {n: configurable[n] for n in names if n in configurable}
+    return {
+        "id": task.id,
+        "name": task.name,
+        "path": list(task.path),
+        "error": None if task.error is None else repr(task.error),
+        "interrupts": list(task.interrupts),
+        "checkpoint": checkpoint,
+        "state": state_json(nested) if nested else None,
+        "result": task.result,
+    }
+
+
+def cached_columns(snapshot: StateSnapshot) -> dict[str, Any]:
+    """What a thread at rest shows of its newest checkpoint."""
+    return {
+        "values": snapshot.values,
+        "interrupts": {
+            task.id: list(task.interrupts) for task in snapshot.tasks if task.interrupts
+        },
+        "status": Thread.Status.INTERRUPTED if snapshot.next else Thread.Status.IDLE,
+    }
+
+
+# --- Reading -----------------------------------------------------------------------
+def get_state(
+    thread: Thread,
+    *,
+    checkpoint: dict[str, Any] | None = None,
+    subgraphs: bool = False,
+) -> StateSnapshot:
+    """The newest state, or that of `checkpoint` (`checkpoint_id`, `checkpoint_ns`)."""
+    graph_id = thread.metadata.get("graph_id")
+    config = _config(thread.id, checkpoint)
+    if graph_id not in registry().graph_ids:
+        return _stateless(config, checkpoint)
+
+    async def read() -> StateSnapshot:
+        async with _opened(str(graph_id), config) as graph:
+            return await graph.aget_state(config, subgraphs=subgraphs)
+
+    snapshot = shared_loop().run(read())
+    return snapshot if snapshot.created_at else _stateless(config, checkpoint)
+
+
+def get_history(
+    thread: Thread,
+    *,
+    limit: int,
+    before: dict[str, Any] | None = None,
+    metadata: dict[str, Any] | None = None,
+    checkpoint: dict[str, Any] | None = None,
+) -> list[StateSnapshot]:
+    """States, newest first; those of a subgraph where `checkpoint` names its ns."""
+    graph_id = thread.metadata.get("graph_id")
+    if graph_id not in registry().graph_ids:
+        return []
+    config = _config(thread.id, checkpoint)
+
+    async def read() -> list[StateSnapshot]:
+        async with _opened(graph_id, config) as graph:
+            history = graph.aget_state_history(
+                config,
+                filter=metadata or None,
+                before={"configurable": before} if before else None,
+                limit=limit,
+            )
+            return [snapshot async for snapshot in history]
+
+    return shared_loop().run(read())
+
+
+def _stateless(
+    config: RunnableConfig, checkpoint: dict[str, Any] | None
+) -> StateSnapshot:
+    """No state, which echoes the checkpoint that was asked for."""
+    return EMPTY._replace(config=config) if checkpoint else EMPTY
+
+
+def _opened(
+    graph_id: str, config: RunnableConfig
+) -> AbstractAsyncContextManager[Graph]:
+    return registry().open(graph_id, config, checkpointer=saver(shared_loop().pool))
+
+
+def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> RunnableConfig:
+    given = checkpoint or {}
+    configurable: dict[str, Any] = {
+        "checkpoint_ns": given.get("checkpoint_ns") or "",
+        "thread_id": str(thread_id),
+    }
+    for name in ("checkpoint_id", "checkpoint_map"):
+        if given.get(name):
+            configurable[name] = given[name]
+    return {"configurable": configurable}
+
+
+# --- Writing -----------------------------------------------------------------------
+@transaction.atomic
+def update_state(
+    thread: Thread,
+    updates: Iterable[Sequence[StateUpdate]],
+    checkpoint: dict[str, Any] | None = None,
+) -> RunnableConfig:
+    """Apply supersteps of updates; the newest checkpoint's config.
+
+    Refused while a run is active. The thread's row is locked until the new state is in
+    its cache, so that no run starts in between.
+    """
+    locked = Thread.objects.select_for_update().get(pk=thread.pk)
+    if locked.status == Thread.Status.BUSY:
+        raise ThreadInUse
+    graph_id = locked.metadata.get("graph_id")
+    if not graph_id:
+        raise BadRequest(
+            f"Thread '{thread.id}' has no graph: run it once, or set metadata.graph_id"
+        )
+    config = _config(thread.id, checkpoint)
+    steps = [list(step) for step in updates]
+    try:
+        updated, snapshot = shared_loop().run(_update(graph_id, config, steps))
+    except GraphNotFound as exc:
+        raise NotFound(str(exc)) from None
+    except (InvalidUpdateError, TypeError, ValueError, KeyError) as exc:
+        raise BadRequest(str(exc)) from None
+    columns = cached_columns(snapshot)
+    Thread.objects.filter(pk=thread.pk).update(
+        **columns,
+        resting_status=columns["status"],
+        error=None,
+        updated_at=Now(),
+        state_updated_at=Now(),
+    )
+    return updated
+
+
+async def _update(
+    graph_id: str, config: RunnableConfig, steps: list[list[StateUpdate]]
+) -> tuple[RunnableConfig, StateSnapshot]:
+    async with _opened(graph_id, config) as graph:
+        updated = await graph.abulk_update_state(config, steps)
+        newest = _config(config["configurable"]["thread_id"], None)
+        return updated, await graph.aget_state(newest)
+
+
+def state_update(values: Any, as_node: str | None, command: Any = None) -> StateUpdate:
+    """One update, in the form that LangGraph takes; a command's update wins."""
+    if command:
+        values = Command(
+            update=command.get("update"),
+            resume=command.get("resume"),
+            goto=command.get("goto") or (),
+        )
+    return StateUpdate(values, as_node)
