@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, NotRequired, TypeVar
 
 from langgraph.channels.base import BaseChannel
-from pydantic import create_model
+from langgraph.graph.state import CompiledStateGraph
+from pydantic import (
+    PydanticSchemaGenerationError,
+    PydanticUserError,
+    TypeAdapter,
+    create_model,
+)
+from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from assistants.graphs import Graph, registry
 from assistants.models import Assistant
@@ -14,6 +21,8 @@ from config.errors import Unprocessable
 from config.loop import shared_loop
 
 T = TypeVar("T")
+
+PydanticErrors = (PydanticUserError, PydanticSchemaGenerationError)
 
 
 def parse_xray(text: str | None) -> bool | int:
@@ -67,22 +76,54 @@ def _with_graph(assistant: Assistant, read: Callable[[Graph], T]) -> T:
 
 
 def _schemas(graph: Graph) -> dict[str, Any]:
+    context = _with_new_typed_dicts(graph.context_schema)
+    configurable = {"configurable": (context, None)} if context else {}
     return {
-        "input_schema": graph.get_input_jsonschema(),
-        "output_schema": graph.get_output_jsonschema(),
-        "state_schema": _state_schema(graph),
-        "config_schema": graph.get_config_jsonschema(),
-        "context_schema": graph.get_context_jsonschema(),
+        "input_schema": _schema("input", lambda: _edge_type(graph, "input")),
+        "output_schema": _schema("output", lambda: _edge_type(graph, "output")),
+        "state_schema": _schema("state", lambda: _state_model(graph)),
+        "config_schema": _schema("config", lambda: _model("config", configurable)),
+        "context_schema": _schema("context", lambda: context) if context else None,
     }
 
 
-def _state_schema(graph: Graph) -> dict[str, Any]:
-    """The schema of all channels that a state shows."""
+def _edge_type(graph: Graph, edge: str) -> Any:
+    """What goes into the graph, or comes out of it."""
+    if isinstance(graph, CompiledStateGraph):
+        return getattr(graph.builder, f"{edge}_schema")
+    return graph.get_input_schema() if edge == "input" else graph.get_output_schema()
+
+
+def _state_model(graph: Graph) -> Any:
+    """All channels that a state shows."""
     fields = {
         name: (channel.ValueType, None)
         for name, channel in graph.channels.items()
         if name in graph.stream_channels_list and isinstance(channel, BaseChannel)
     }
-    model = create_model(f"{graph.get_name()}_state", **fields)  # type: ignore[call-overload]
-    schema: dict[str, Any] = model.model_json_schema()
-    return schema
+    return _model("state", fields)
+
+
+def _model(name: str, fields: dict[str, Any]) -> Any:
+    return create_model(name, **fields)
+
+
+def _schema(title: str, given: Callable[[], Any]) -> dict[str, Any]:
+    """The JSON schema of a type; of one that has none, that it is an object."""
+    try:
+        return TypeAdapter(_with_new_typed_dicts(given())).json_schema()
+    except PydanticErrors:
+        return {"title": title, "type": "object"}
+
+
+def _with_new_typed_dicts(given: Any) -> Any:
+    """Before Python 3.12 Pydantic takes only the TypedDict of typing_extensions."""
+    if not is_typeddict(given):
+        return given
+    hints = get_type_hints(given, include_extras=True)
+    required = given.__required_keys__
+    fields = {
+        name: hint if name in required else NotRequired[hint]
+        for name, hint in hints.items()
+    }
+    return TypedDict(given.__name__, fields)  # type: ignore[operator]
