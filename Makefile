@@ -1,11 +1,16 @@
-VENV ?= .venv
 PYTHON ?= python3
+VENV ?= .venv
 BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
+COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
+
+# Settings are read by the checks too, but nothing is connected to.
+LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
 .PHONY: serve test lint format bench lock
 
 serve: $(VENV)/.runtime
-	$(BIN)/python -m embedded $(ARGS)
+	@$(BIN)/python -m embedded $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest $(ARGS)
@@ -13,22 +18,26 @@ test: $(VENV)/.dev
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy .
-	$(BIN)/lint-imports
+	$(LINT_ENV) $(BIN)/mypy .
+	$(BIN)/lint-imports --no-logo
+	$(LINT_ENV) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+bench: $(VENV)/.dev
+	$(BIN)/python -m bench $(ARGS)
+
 lock: $(VENV)/.dev
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate pyproject.toml -o requirements.txt
-	$(BIN)/uv pip compile --universal --python-version 3.11 --no-header --no-annotate pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 $(VENV)/.runtime: requirements.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(PIP) -r requirements.txt
 	touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(PIP) -r requirements-dev.txt
 	touch $@

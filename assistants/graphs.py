@@ -16,8 +16,10 @@ from contextlib import (
     asynccontextmanager,
 )
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
@@ -107,15 +109,18 @@ def _load(graph_id: str, reference: str) -> Graph | Callable[..., Any]:
 
 
 def _where(exc: Exception) -> str:
-    """The innermost line of the user's code that the exception came through."""
+    """The innermost line that the exception came through beside langgraph.json."""
     if isinstance(exc, SyntaxError):
         return f"{exc.filename}:{exc.lineno}: "
-    frames = [
+    home = settings.LANGGRAPH_CONFIG.parent
+    theirs = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
-        if not frame.filename.startswith("<") and frame.filename not in _OURS
+        if home in Path(frame.filename).parents
+        and "site-packages" not in frame.filename
+        and frame.filename not in _OURS
     ]
-    return f"{frames[-1].filename}:{frames[-1].lineno}: " if frames else ""
+    return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
 
 
 _OURS = {__file__, inspect.getsourcefile(load_object)}

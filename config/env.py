@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -75,3 +76,12 @@ def env_secret(name: str, *, default: str = "") -> str:
         except OSError as exc:
             stop(f"{name}_FILE: cannot read {path}: {exc.strerror}")
     return env_str(name, default=default)
+
+
+def running_url(home: Path, name: str) -> str:
+    """What a server that runs in this home says it uses, for commands beside it."""
+    try:
+        urls: dict[str, str] = json.loads((home / "urls.json").read_text())
+    except (OSError, ValueError):
+        return ""
+    return urls.get(name, "")

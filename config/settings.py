@@ -11,7 +11,16 @@ import psycopg
 from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
-from config.env import env_bool, env_float, env_int, env_list, env_secret, env_str, stop
+from config.env import (
+    env_bool,
+    env_float,
+    env_int,
+    env_list,
+    env_secret,
+    env_str,
+    running_url,
+    stop,
+)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
@@ -40,7 +49,13 @@ def _conninfo(url: str) -> dict[str, Any]:
 
 
 DATABASE_CONNINFO = _conninfo(
-    env_str("DATABASE_URL", "DATABASE_URI", "POSTGRES_URI", "POSTGRES_URI_CUSTOM")
+    env_str(
+        "DATABASE_URL",
+        "DATABASE_URI",
+        "POSTGRES_URI",
+        "POSTGRES_URI_CUSTOM",
+        default=running_url(SPOOL_HOME, "DATABASE_URL"),
+    )
 )
 # How many Postgres connections one process may hold for its graphs' checkpoints.
 CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=10, least=1)
@@ -70,7 +85,12 @@ DATABASES = {
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 # --- Redis and Celery -----------------------------------------------------------
-REDIS_URL = env_str("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
+REDIS_URL = env_str(
+    "REDIS_URL",
+    "REDIS_URI",
+    "REDIS_URI_CUSTOM",
+    default=running_url(SPOOL_HOME, "REDIS_URL"),
+)
 if not REDIS_URL:
     stop("REDIS_URL is not set: use `make serve`, or point it at a Redis or Valkey")
 REDIS_KEY_PREFIX = env_str("REDIS_KEY_PREFIX")

@@ -1,0 +1,61 @@
+"""SPOOL_HOME: one directory of ours alone, and who runs in it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+from typing import IO
+
+from embedded.processes import CannotStart, Mark, end_leftover
+
+
+class Home:
+    """Holds the lock of a home for as long as this process lives."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.resolve()
+        try:
+            self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self.logs = self.path / "logs"
+            self.logs.mkdir(exist_ok=True)
+            self._lock: IO[str] = (self.path / "lock").open("a+", encoding="utf-8")
+        except OSError as exc:
+            raise CannotStart(f"SPOOL_HOME: {exc.filename}: {exc.strerror}") from None
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            raise CannotStart(
+                f"a server is already running in {self.path}; stop it, or set SPOOL_HOME"
+            ) from None
+        # Not passed on: a child must not hold the lock when we are gone.
+        os.set_inheritable(self._lock.fileno(), False)
+
+    def log(self, name: str) -> IO[bytes]:
+        return (self.logs / f"{name}.log").open("ab", buffering=0)
+
+    def clear_leftovers(self) -> None:
+        """End what a supervisor left behind that was killed: the last line of defence."""
+        try:
+            marks = json.loads((self.path / "processes.json").read_text())
+        except (OSError, ValueError):
+            return
+        for mark in marks:
+            end_leftover(Mark(**mark))
+
+    def remember(self, marks: Iterable[Mark]) -> None:
+        self._write("processes.json", [mark.as_dict() for mark in marks])
+
+    def publish_urls(self, urls: dict[str, str]) -> None:
+        """Where `manage.py` beside a running server finds it without an environment."""
+        self._write("urls.json", urls)
+
+    def withdraw_urls(self) -> None:
+        (self.path / "urls.json").unlink(missing_ok=True)
+
+    def _write(self, name: str, content: object) -> None:
+        draft = self.path / f"{name}.new"
+        draft.write_text(json.dumps(content), encoding="utf-8")
+        draft.rename(self.path / name)

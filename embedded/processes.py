@@ -1,0 +1,188 @@
+"""Child processes that end with their supervisor, whatever way it ends."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import pwd
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+CLONE_NEWUSER = 0x10000000
+
+PreExec = Callable[[], None]
+
+
+class CannotStart(Exception):
+    """A start that can't work; the text is one line that says what to do."""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Enough to know a process again: a pid alone may be somebody else's by now."""
+
+    name: str
+    pid: int
+    started: float
+    signal: int
+
+    def is_alive(self) -> bool:
+        return start_time(self.pid) == self.started
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def start_time(pid: int) -> float | None:
+    """When a process started, in clock ticks since boot; None for none, or a zombie.
+
+    A zombie is dead: in a container nobody may ever collect it.
+    """
+    if not sys.platform.startswith("linux"):
+        return _start_time_elsewhere(pid)
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()
+    return None if fields[0] in "ZX" else float(fields[19])
+
+
+def _start_time_elsewhere(pid: int) -> float | None:
+    ps = subprocess.run(
+        ["ps", "-o", "state=,lstart=", "-p", str(pid)],  # noqa: S607 - ps is ps
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    state, _, started = ps.stdout.strip().partition(" ")
+    if not state or state.startswith("Z"):
+        return None
+    return time.mktime(time.strptime(started.strip(), "%a %b %d %H:%M:%S %Y"))
+
+
+def command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode()
+    except OSError:
+        return ""
+
+
+def spawn(
+    command: Sequence[str],
+    *,
+    output: IO[bytes] | int,
+    death_signal: int,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    before: PreExec | None = None,
+) -> subprocess.Popen[bytes]:
+    """Start a child in a session of its own, which gets `death_signal` if we die.
+
+    Only from the main thread: the kernel sends it when the thread ends that forked.
+    """
+    parent = os.getpid()
+
+    def prepare() -> None:
+        if before:
+            before()
+        # Last: a change of credentials would clear it.
+        if sys.platform.startswith("linux"):
+            LIBC.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+            if os.getppid() != parent:
+                os._exit(1)
+
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.DEVNULL,
+        stdout=output,
+        stderr=subprocess.STDOUT,
+        env=None if env is None else dict(env),
+        cwd=cwd,
+        start_new_session=True,
+        preexec_fn=prepare,
+    )
+
+
+def stop(process: subprocess.Popen[bytes], number: int, patience: float) -> None:
+    """Ask a child to end, and end it after `patience` seconds."""
+    if process.poll() is not None:
+        return
+    process.send_signal(number)
+    try:
+        process.wait(patience)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def end_leftover(mark: Mark, patience: float = 5.0) -> None:
+    """End a process that an earlier supervisor left behind, if it is still the same."""
+    deadline = time.monotonic() + patience
+    number = mark.signal
+    while mark.is_alive():
+        try:
+            os.kill(mark.pid, number)
+        except ProcessLookupError:
+            return
+        time.sleep(0.05)
+        if time.monotonic() > deadline:
+            number = signal.SIGKILL
+
+
+# --- Postgres refuses to run as root ----------------------------------------------
+def as_nobody() -> PreExec | None:
+    """How a child gives up root: None where there is nothing to give up.
+
+    In a user namespace files stay root's and nothing has to be made readable; where
+    that is not allowed (in many containers) the child becomes `nobody`.
+    """
+    if os.geteuid() != 0:
+        return None
+    return _enter_namespace if _namespaces_work() else _become_nobody
+
+
+def needs_ownership(how: PreExec | None) -> bool:
+    """Whether the data must belong to `nobody`."""
+    return how is _become_nobody
+
+
+def nobody_id() -> int:
+    return pwd.getpwnam("nobody").pw_uid
+
+
+def _namespaces_work() -> bool:
+    child = os.fork()
+    if child == 0:
+        try:
+            _enter_namespace()
+        except OSError:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1] == 0
+
+
+def _enter_namespace() -> None:
+    uid = nobody_id()
+    if LIBC.unshare(CLONE_NEWUSER):
+        raise OSError(ctypes.get_errno(), "unshare")
+    maps = (("setgroups", "deny"), ("uid_map", f"{uid} 0 1"), ("gid_map", f"{uid} 0 1"))
+    for name, text in maps:
+        file = os.open(f"/proc/self/{name}", os.O_WRONLY)
+        os.write(file, text.encode())
+        os.close(file)
+
+
+def _become_nobody() -> None:
+    user = pwd.getpwnam("nobody")
+    os.setgroups([])
+    os.setgid(user.pw_gid)
+    os.setuid(user.pw_uid)

@@ -1,0 +1,332 @@
+"""`make serve`: Postgres and Valkey where they are not given, then web, worker and beat.
+
+Everything runs in the foreground and ends together. Nothing of Django is imported here:
+settings can be read only once the servers answer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import FrameType
+
+import httpx
+import psycopg
+import redis
+
+from embedded import processes
+from embedded.home import Home
+from embedded.postgres import Postgres, wait_until
+from embedded.processes import CannotStart, Mark
+from embedded.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parent.parent
+DATABASE_VARIABLES = (
+    "DATABASE_URL",
+    "DATABASE_URI",
+    "POSTGRES_URI",
+    "POSTGRES_URI_CUSTOM",
+)
+REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
+
+# How long children may take, in seconds: to be ready, to look, and to end.
+READY_WITHIN = 60.0
+WATCH_INTERVAL = 0.2
+WEB_PATIENCE = 5.0
+WORKER_PATIENCE = 10.0
+SERVER_PATIENCE = 10.0
+# A child that ends this often within a minute is not started again.
+MOST_RESTARTS = 5
+
+
+@dataclass(frozen=True)
+class Options:
+    config: Path
+    host: str
+    port: int
+    workers: int
+    home: Path
+
+
+@dataclass
+class Child:
+    """A program that is started again when it ends."""
+
+    name: str
+    start: Callable[[], subprocess.Popen[bytes]]
+    stop_signal: int
+    patience: float
+    death_signal: int
+    process: subprocess.Popen[bytes] | None = None
+    restarts: list[float] = field(default_factory=list)
+    start_at: float = 0.0
+
+    def run(self) -> subprocess.Popen[bytes]:
+        self.process = self.start()
+        return self.process
+
+    @property
+    def mark(self) -> Mark | None:
+        if self.process is None:
+            return None
+        started = processes.start_time(self.process.pid)
+        if started is None:
+            return None
+        return Mark(self.name, self.process.pid, started, self.death_signal)
+
+
+class Supervisor:
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.home = Home(options.home)
+        self.children: list[Child] = []
+        self.env = dict(os.environ)
+        self._stopping = False
+
+    def serve(self) -> int:
+        """Run until told to stop. Answers with the exit status."""
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._asked_to_stop)
+        try:
+            self._check_port()
+            self.home.clear_leftovers()
+            self._start_servers()
+            password = self._prepare()
+            self._start_programs()
+            self._wait_ready()
+            self._announce(password)
+            self._watch()
+        except Stopped:
+            pass
+        finally:
+            self._stop()
+        return 0
+
+    # --- Starting -------------------------------------------------------------------
+    def _check_port(self) -> None:
+        host, port = self.options.host, self.options.port
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError as exc:
+                raise CannotStart(
+                    f"cannot listen on {host}:{port}: {exc.strerror}; choose another "
+                    "with --port (or PORT)"
+                ) from None
+
+    def _start_servers(self) -> None:
+        """Ours where none is given; given ones must answer."""
+        database, broker = given(DATABASE_VARIABLES), given(REDIS_VARIABLES)
+        if database:
+            check_postgres(database)
+        else:
+            database = self._start_server(Postgres(self.home.path))
+        if broker:
+            check_redis(broker)
+        else:
+            broker = self._start_server(Valkey(self.home.path))
+        urls = {"DATABASE_URL": database, "REDIS_URL": broker}
+        self.home.publish_urls(urls)
+        self.env |= urls | {
+            "SPOOL_HOME": str(self.home.path),
+            "LANGGRAPH_CONFIG": str(self.options.config),
+            "HOST": self.options.host,
+            "PORT": str(self.options.port),
+            "PYTHONUNBUFFERED": "1",
+        }
+
+    def _start_server(self, server: Postgres | Valkey) -> str:
+        child = Child(
+            server.name,
+            lambda: server.start(self.home.log(server.name)),
+            server.stop_signal,
+            SERVER_PATIENCE,
+            server.stop_signal,
+        )
+        self.children.append(child)
+        process = child.run()
+        self._remember()
+        server.wait_ready(process)
+        return server.url
+
+    def _prepare(self) -> str:
+        """Migrate, check, register. The admin's password, if it was made just now."""
+        command = [sys.executable, "manage.py", "prepare"]
+        process = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=self.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        out, err = process.communicate()
+        with self.home.log("prepare") as log:
+            log.write((out + err).encode())
+        if process.returncode != 0:
+            lines = (err.strip() or out.strip() or "no reason given").splitlines()
+            raise CannotStart(lines[-1].removeprefix("spool: "))
+        last = out.strip().rpartition("\n")[2]
+        return last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
+
+    def _start_programs(self) -> None:
+        python, options = sys.executable, self.options
+        celery = [python, "-W", "ignore", "-m", "celery", "-A", "config"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        self._start_program(
+            "web",
+            [
+                *(python, "-m", "uvicorn", "config.asgi:application"),
+                *("--host", options.host, "--port", str(options.port)),
+                *("--timeout-graceful-shutdown", "2", "--log-level", "warning"),
+                *("--no-access-log", "--no-server-header"),
+            ],
+            WEB_PATIENCE,
+        )
+        for number in range(options.workers):
+            name = "worker" if number == 0 else f"worker-{number + 1}"
+            node = ["-n", f"{name}@%h"]
+            self._start_program(
+                name,
+                [*celery, "worker", "-P", "threads", *quiet, *node],
+                WORKER_PATIENCE,
+            )
+        schedule = ["--pidfile=", "-l", "warning"]
+        self._start_program("beat", [*celery, "beat", *schedule], WEB_PATIENCE)
+
+    def _start_program(self, name: str, command: list[str], patience: float) -> None:
+        def start() -> subprocess.Popen[bytes]:
+            with self.home.log(name) as log:
+                return processes.spawn(
+                    command,
+                    output=log,
+                    # A worker would finish its runs first, its database gone by then.
+                    death_signal=signal.SIGKILL,
+                    env=self.env,
+                    cwd=ROOT,
+                )
+
+        child = Child(name, start, signal.SIGTERM, patience, signal.SIGKILL)
+        self.children.append(child)
+        child.run()
+        self._remember()
+
+    def _wait_ready(self) -> None:
+        web = next(child for child in self.children if child.name == "web")
+        if web.process:
+            try:
+                wait_until(self._serves, web.process, "web", READY_WITHIN)
+            except CannotStart as exc:
+                raise CannotStart(f"{exc}; see {self.home.logs / 'web.log'}") from None
+
+    def _serves(self) -> bool:
+        """Whether the API answers and a worker has said that it is there."""
+        if self._stopping:
+            raise Stopped
+        try:
+            metrics = httpx.get(f"{self.url}/metrics?format=json", timeout=5).json()
+        except (httpx.HTTPError, ValueError):
+            return False
+        return self.options.workers == 0 or bool(metrics["workers"]["max"])
+
+    @property
+    def url(self) -> str:
+        host = self.options.host
+        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+        return f"http://{host}:{self.options.port}"
+
+    def _announce(self, password: str) -> None:
+        print(f"Spool is ready at {self.url}")
+        print(f"  API docs  {self.url}/docs")
+        shown = f"  (user admin, password {password})" if password else ""
+        print(f"  Admin     {self.url}/admin/{shown}")
+        print(f"  Logs      {self.home.logs}", flush=True)
+
+    # --- Running --------------------------------------------------------------------
+    def _watch(self) -> None:
+        while not self._stopping:
+            for child in self.children:
+                self._look_after(child)
+            time.sleep(WATCH_INTERVAL)
+
+    def _look_after(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.process and child.process.poll() is not None:
+            child.restarts = [t for t in child.restarts if t > now - 60] + [now]
+            code = child.process.returncode
+            if len(child.restarts) > MOST_RESTARTS:
+                log = self.home.logs / f"{child.name}.log"
+                raise CannotStart(
+                    f"{child.name} keeps ending (status {code}): see {log}"
+                )
+            print(
+                f"{child.name} ended with status {code}; starting it again", flush=True
+            )
+            child.process = None
+            # At once the first time, then ever later.
+            child.start_at = now + 0.5 * (len(child.restarts) - 1)
+        if child.process is None and now >= child.start_at:
+            child.run()
+            self._remember()
+
+    def _remember(self) -> None:
+        self.home.remember(child.mark for child in self.children if child.mark)
+
+    # --- Stopping -------------------------------------------------------------------
+    def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
+        if self._stopping:
+            return
+        self._stopping = True
+        raise Stopped
+
+    def _stop(self) -> None:
+        """Programs first, all at once; then the servers that they need."""
+        self._stopping = True
+        programs = [c for c in self.children if c.name not in ("postgres", "valkey")]
+        for child in programs:
+            if child.process and child.process.poll() is None:
+                child.process.send_signal(child.stop_signal)
+        for child in [*programs, *reversed(self.children)]:
+            if child.process:
+                processes.stop(child.process, child.stop_signal, child.patience)
+        self.home.withdraw_urls()
+        self.home.remember([])
+
+
+PASSWORD_PREFIX = "admin password: "  # noqa: S105 - what stands before it
+
+
+class Stopped(Exception):
+    """Somebody asked us to end."""
+
+
+def given(variables: tuple[str, ...]) -> str:
+    return next((os.environ[name] for name in variables if os.environ.get(name)), "")
+
+
+def check_postgres(url: str) -> None:
+    try:
+        psycopg.connect(
+            url.replace("postgresql+psycopg://", "postgresql://"), connect_timeout=5
+        ).close()
+    except psycopg.Error as exc:
+        reason = str(exc).strip().splitlines()[-1]
+        raise CannotStart(f"cannot reach Postgres (DATABASE_URL): {reason}") from None
+
+
+def check_redis(url: str) -> None:
+    try:
+        with redis.Redis.from_url(url, socket_connect_timeout=5) as client:
+            client.ping()
+    except (redis.RedisError, ValueError, OSError) as exc:
+        raise CannotStart(f"cannot reach Redis (REDIS_URL): {exc}") from None

@@ -1,0 +1,41 @@
+"""`manage.py prepare`: everything that has to be true before the first request."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from django.contrib.auth import get_user_model
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+
+from assistants.services import register_system_assistants
+from config.langgraph_json import warn_of_ignored_keys
+from config.periodic import ensure_periodic_tasks
+
+ADMIN = "admin"
+
+
+class Command(BaseCommand):
+    help = "Migrate, check, register the graphs, and make an admin if there is none."
+    requires_migrations_checks = False
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        warn_of_ignored_keys()
+        call_command("migrate", verbosity=0, interactive=False)
+        call_command("check")
+        register_system_assistants()
+        ensure_periodic_tasks()
+        if password := _first_admin():
+            # The last line, and the only time that it is said.
+            self.stdout.write(f"admin password: {password}")
+
+
+def _first_admin() -> str | None:
+    """A password for a new superuser; None where there is a superuser already."""
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(username=ADMIN, password=password)
+    return password
