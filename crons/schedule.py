@@ -1,0 +1,192 @@
+"""When a schedule fires next. Pure: no database, no clock.
+
+A schedule has five fields (minute, hour, day of month, month, day of week) or six,
+with the seconds first; or it is a name such as `@daily`. cronsim reads the fields and
+walks the calendar; what clocks do in a time zone is decided here:
+
+- A schedule that names its hours (`30 2 * * *`, `0 */6 * * *`) means readings of a
+  clock on the wall. Each reading fires once: one that the clock skips fires when it has
+  skipped (several in one gap: once), one that it shows twice fires the first time.
+- A schedule for every hour (`*/15 * * * *`) means that much time: it goes on firing
+  through the doubled hour, and has no slot in the skipped one.
+
+Days follow Debian's cron: when both day fields are restricted either may match, unless
+one of them starts with `*`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from functools import cache, lru_cache
+from zoneinfo import ZoneInfo, available_timezones
+
+from cronsim import CronSim, CronSimError
+
+NAMED = {
+    "@yearly": "0 0 1 1 *",
+    "@annually": "0 0 1 1 *",
+    "@monthly": "0 0 1 * *",
+    "@weekly": "0 0 * * 0",
+    "@daily": "0 0 * * *",
+    "@midnight": "0 0 * * *",
+    "@hourly": "0 * * * *",
+}
+MAX_LENGTH = 255
+FIELDS = (
+    ("second", 59),
+    ("minute", 59),
+    ("hour", 23),
+    ("day-of-month", 31),
+    ("month", 12),
+    ("day-of-week", 7),
+)
+EVERY_HOUR = set(range(24))
+SECOND = timedelta(seconds=1)
+DAY = timedelta(days=1)
+# Any instant will do where only the fields of a schedule are wanted.
+EPOCH = datetime(2000, 1, 1)
+
+
+class BadSchedule(ValueError):
+    """Not a schedule that fires; the message says why."""
+
+
+class BadTimezone(ValueError):
+    """Not the name of a time zone."""
+
+
+def check_schedule(schedule: str) -> None:
+    """Raise `BadSchedule` unless `schedule` is one that fires some day."""
+    if next(CronSim(_fields(schedule), EPOCH), None) is None:
+        raise BadSchedule(f"{schedule!r} never comes")
+
+
+@lru_cache(maxsize=1024)
+def zone(name: str | None) -> ZoneInfo:
+    """The time zone of that IANA name; UTC where there is none."""
+    if name is not None and name not in _zone_names():
+        raise BadTimezone(f"{name!r} is not the name of an IANA time zone")
+    return ZoneInfo(name or "UTC")
+
+
+def describe(schedule: str) -> str:
+    """The schedule in plain English."""
+    return CronSim(_fields(schedule), EPOCH).explain()
+
+
+def slots(
+    schedule: str, timezone: str | None, *, after: datetime
+) -> Iterator[datetime]:
+    """Every slot later than `after`, in UTC."""
+    while (slot := next_slot(schedule, timezone, after=after)) is not None:
+        yield slot
+        after = slot
+
+
+def next_slot(
+    schedule: str, timezone: str | None, *, after: datetime
+) -> datetime | None:
+    """The first slot later than `after`, in UTC, or None if there is none."""
+    fields, tz = _fields(schedule), zone(timezone)
+    if CronSim(fields, EPOCH).hours == EVERY_HOUR:
+        return _next_by_elapsed_time(fields, tz, after.astimezone(UTC))
+    return _next_by_wall_clock(fields, tz, after.astimezone(UTC))
+
+
+def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime | None:
+    # Readings in the second pass of a doubled hour have fired in the first one.
+    for reading in CronSim(fields, after.astimezone(tz).replace(tzinfo=None)):
+        slot = _first_instant(reading, tz)
+        if slot > after:
+            return slot
+    return None
+
+
+def _first_instant(reading: datetime, tz: ZoneInfo) -> datetime:
+    """When a clock in `tz` first shows `reading`, or first shows more than that."""
+    instant = reading.replace(tzinfo=tz).astimezone(UTC)
+    if instant.astimezone(tz).replace(tzinfo=None) == reading:
+        return instant
+    before_the_gap = reading.replace(tzinfo=tz, fold=1).astimezone(UTC)
+    return _change_of_offset(tz, before_the_gap, instant) or instant
+
+
+def _next_by_elapsed_time(
+    fields: str, tz: ZoneInfo, after: datetime
+) -> datetime | None:
+    # From one change of the clock to the next the calendar has no surprises.
+    start = after.replace(microsecond=0) + SECOND
+    while True:
+        local = start.astimezone(tz).replace(tzinfo=None)
+        reading = next(CronSim(fields, local - SECOND), None)
+        if reading is None:
+            return None
+        slot = start + (reading - local)
+        change = _change_of_offset(tz, start, slot)
+        if change is None:
+            return slot
+        start = change
+
+
+def _change_of_offset(tz: ZoneInfo, start: datetime, end: datetime) -> datetime | None:
+    """The first instant in (start, end] at which `tz` is off UTC by another amount."""
+    offset = start.astimezone(tz).utcoffset()
+    while start < end:
+        later = min(start + DAY, end)
+        if later.astimezone(tz).utcoffset() != offset:
+            break
+        start = later
+    else:
+        return None
+    while later - start > SECOND:
+        middle = start + (later - start) // (2 * SECOND) * SECOND
+        if middle.astimezone(tz).utcoffset() == offset:
+            start = middle
+        else:
+            later = middle
+    return later
+
+
+@lru_cache(maxsize=4096)
+def _fields(schedule: str) -> str:
+    """The schedule's five or six fields, all of them right."""
+    if len(schedule) > MAX_LENGTH:
+        raise BadSchedule(f"longer than {MAX_LENGTH} characters")
+    text = schedule.strip()
+    if text.startswith("@"):
+        if text.lower() not in NAMED:
+            raise BadSchedule(f"{text!r} is not one of {', '.join(NAMED)}")
+        return NAMED[text.lower()]
+    parts = text.upper().split()
+    if len(parts) not in (5, 6):
+        raise BadSchedule(
+            f"{text!r} must have five fields (minute hour day-of-month month "
+            "day-of-week), or six with seconds first"
+        )
+    for part, (name, highest) in zip(parts, FIELDS[-len(parts) :], strict=True):
+        _check_steps(part, name, highest)
+    try:
+        CronSim(" ".join(parts), EPOCH)
+    except CronSimError as exc:
+        raise BadSchedule(f"{text!r}: {str(exc).lower()}") from None
+    return " ".join(parts)
+
+
+def _check_steps(part: str, name: str, highest: int) -> None:
+    """Refuse steps that would be read as something else than was meant."""
+    for term in part.split(","):
+        base, slash, step = term.partition("/")
+        if not slash:
+            continue
+        first, dash, last = base.partition("-")
+        if base in ("L", "LW") or (dash and first == last):
+            raise BadSchedule(f"{name} {term!r}: there is nothing to step through")
+        if step.isdecimal() and int(step) > highest:
+            raise BadSchedule(f"{name} {term!r}: the step is longer than the field")
+
+
+@cache
+def _zone_names() -> set[str]:
+    # The machine's own zone has no name that another machine would understand.
+    return available_timezones() - {"localtime"}
