@@ -140,6 +140,10 @@ STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
 # Both kinds of stream say that they are alive this often, in seconds.
 STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
 
+# --- Crons ----------------------------------------------------------------------
+# How long the record of a cron's firings is kept.
+CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)
+
 # --- Django ---------------------------------------------------------------------
 DEBUG = False
 REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)

@@ -1,0 +1,54 @@
+"""What a cron remembers of its creator, so that its runs are theirs.
+
+A run by the clock has no request to ask the policy about. So what the policy answered
+when the cron was made is kept with it: who it was, as graphs see them, and which
+threads and assistants they could see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.db.models import Q
+
+from access.policy import Scope
+
+
+@dataclass(frozen=True)
+class Creator:
+    threads: Scope
+    assistants: Scope
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "owner": self.threads.owner,
+            "user": self.threads.user,
+            "threads": _filter_json(self.threads.rows),
+            "assistants": _filter_json(self.assistants.rows),
+        }
+
+    @classmethod
+    def from_json(cls, stored: dict[str, Any]) -> Creator:
+        owner, user = stored["owner"], stored["user"]
+        return cls(
+            threads=Scope(owner, _filter(stored["threads"]), user),
+            assistants=Scope(owner, _filter(stored["assistants"]), user),
+        )
+
+
+def _filter_json(rows: Q) -> dict[str, Any]:
+    conditions: list[Any] = list(rows.children)
+    children = [
+        _filter_json(child) if isinstance(child, Q) else [str(child[0]), child[1]]
+        for child in conditions
+    ]
+    return {"how": rows.connector, "not": rows.negated, "of": children}
+
+
+def _filter(stored: dict[str, Any]) -> Q:
+    children = [
+        _filter(child) if isinstance(child, dict) else (child[0], child[1])
+        for child in stored["of"]
+    ]
+    return Q(*children, _connector=stored["how"], _negated=stored["not"])

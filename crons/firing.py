@@ -1,0 +1,169 @@
+"""The tick of the crons: fire what is due, once per slot, whoever ticks.
+
+What is due is taken with `FOR UPDATE SKIP LOCKED`. The run, the record of the firing
+and the next date are one transaction: a process that dies at any line leaves the cron
+either fired or due.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import datetime, timedelta
+from uuid import UUID
+
+from django.conf import settings
+from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db.models.functions import Now
+from rest_framework.exceptions import APIException
+
+from config.errors import NotFound
+from crons.creator import Creator
+from crons.models import Cron, CronFiring
+from crons.schedule import BadSchedule, BadTimezone
+from crons.services import database_now, disable, make_run, next_run
+from runs.models import Run
+from threads.models import Thread
+
+logger = logging.getLogger(__name__)
+
+BATCH = 50
+# A slot at the very end may fire this late.
+GRACE = timedelta(minutes=1)
+# A cron for every second that slept for a year is not worth an exact figure.
+MOST_COUNTED = 1000
+
+
+def fire_due() -> int:
+    """Fire everything that is due; the number of crons that were."""
+    left_alone: set[UUID] = set()
+    total = 0
+    while count := _fire_batch(left_alone):
+        total += count
+    return total
+
+
+@transaction.atomic
+def _fire_batch(left_alone: set[UUID]) -> int:
+    due = Cron.objects.due().exclude(pk__in=left_alone).order_by("next_run_date")
+    batch = list(due.select_for_update(skip_locked=True)[:BATCH])
+    now = database_now()
+    # Threads are locked in the same order by everybody, so that nobody waits in a ring.
+    for cron in sorted(batch, key=lambda cron: str(cron.thread_id)):
+        try:
+            with transaction.atomic():
+                _fire(cron, now)
+        except OperationalError:
+            # A lock that was not to be had: no fault of the cron's.
+            logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
+            left_alone.add(cron.id)
+        except IntegrityError:
+            logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
+            _move_on(cron, now)
+        except (BadSchedule, BadTimezone) as exc:
+            disable(cron, f"schedule: {exc}")
+            _save(cron)
+    return len(batch)
+
+
+def _fire(cron: Cron, now: datetime) -> None:
+    slot = cron.next_run_date
+    if cron.end_time and now > cron.end_time + GRACE:
+        disable(cron, "end_time has passed")
+        _save(cron)
+        return
+    firing = CronFiring(cron=cron, slot=slot, status=Run.Status.ERROR)
+    try:
+        with transaction.atomic():
+            run = make_run(cron)
+    except OperationalError:
+        raise
+    except NotFound:
+        firing.error = _what_is_gone(cron)
+        disable(cron, firing.error)
+    except APIException as exc:
+        firing.error = str(exc.detail)
+    except Exception:
+        # Whatever it is, it must not hold up this cron's later slots, nor the others.
+        logger.exception("cron %s: its run could not be created", cron.id)
+        firing.error = "Internal Server Error"
+    else:
+        firing.run_id, firing.thread_id = run.id, run.thread_id
+        firing.status = Run.Status.PENDING
+    firing.missed = _move_on(cron, now)
+    firing.save(force_insert=True)
+
+
+def run_now(cron: Cron) -> Run:
+    """Fire a cron outside of its schedule. Raises what `make_run` raises."""
+    with transaction.atomic():
+        run = make_run(cron)
+        CronFiring.objects.create(
+            cron=cron,
+            run_id=run.id,
+            thread_id=run.thread_id,
+            status=Run.Status.PENDING,
+        )
+    return run
+
+
+def record_results() -> None:
+    """Copy to the firings how their runs stand: stateless runs don't stay."""
+    with connection.cursor() as cursor:
+        cursor.execute(RECORD_RESULTS)
+
+
+def sweep_firings() -> int:
+    """Delete old firings, and give up on results that can't be known any more."""
+    age = timedelta(days=settings.CRON_FIRINGS_TTL_DAYS)
+    deleted, _ = CronFiring.objects.filter(fired_at__lt=Now() - age).delete()
+    with connection.cursor() as cursor:
+        cursor.execute(FORGET_DELETED_RUNS)
+    return deleted
+
+
+def _what_is_gone(cron: Cron) -> str:
+    threads = Thread.objects.visible_to(Creator.from_json(cron.creator).threads)
+    if cron.thread_id and not threads.filter(pk=cron.thread_id).exists():
+        return f"Thread {cron.thread_id} is gone"
+    return f"Assistant {cron.assistant_id} is gone"
+
+
+def _move_on(cron: Cron, now: datetime) -> int:
+    """Go to the first slot that is still to come; the number of those passed over."""
+    missed, slot = 0, cron.next_run_date
+    if cron.enabled and slot is not None:
+        slot = next_run(cron, after=slot)
+        while slot is not None and slot <= now and missed < MOST_COUNTED:
+            missed += 1
+            slot = next_run(cron, after=slot)
+        if slot is not None and slot <= now:
+            slot = next_run(cron, after=now)
+        cron.next_run_date = slot
+        cron.missed += missed
+        if slot is None:
+            disable(cron, "the schedule has no slot left before end_time")
+    _save(cron)
+    return missed
+
+
+def _save(cron: Cron) -> None:
+    # Its owner has changed nothing: `updated_at` stays.
+    cron.save(update_fields=["enabled", "disabled_reason", "next_run_date", "missed"])
+
+
+RECORD_RESULTS = """
+UPDATE cron_firings SET status = runs.status, error = coalesce(
+    (runs.error ->> 'error') || ': ' || (runs.error ->> 'message'), '')
+FROM runs
+WHERE runs.id = cron_firings.run_id AND cron_firings.id IN (
+    SELECT firing.id FROM cron_firings firing JOIN runs ON runs.id = firing.run_id
+    WHERE firing.status IN ('pending', 'running') AND firing.status <> runs.status
+    FOR UPDATE OF firing SKIP LOCKED
+)
+"""
+
+FORGET_DELETED_RUNS = """
+UPDATE cron_firings SET status = ''
+WHERE status IN ('pending', 'running')
+    AND NOT EXISTS (SELECT FROM runs WHERE runs.id = cron_firings.run_id)
+"""

@@ -1,0 +1,47 @@
+"""The tasks that beat sends, as rows of django-celery-beat that operators may edit."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from django.db import connection, transaction
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+SECOND = timedelta(seconds=1)
+SWEEP = timedelta(minutes=5)
+
+# Name, task, how often, and what it is for.
+TASKS = (
+    ("crons: tick", "crons.tasks.tick", SECOND, "Fires the crons that are due."),
+    ("runs: tick", "runs.tasks.tick", SECOND, "Recovers lost runs, wakes late ones."),
+    ("crons: sweep", "crons.tasks.sweep", SWEEP, "Deletes old records of firings."),
+)
+# A message that waited this long is dropped, so that a worker which was away doesn't
+# find hours of ticks. Generous, since it is judged by the clocks of two machines.
+EXPIRE_SECONDS = 10
+# Any number that nobody else locks.
+LOCK = 7_310_579_628
+
+
+@transaction.atomic
+def ensure_periodic_tasks() -> None:
+    """Create the tasks that are missing; those that are there stay as they are."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+    known = set(PeriodicTask.objects.values_list("name", flat=True))
+    for name, task, every, description in TASKS:
+        if name not in known:
+            PeriodicTask.objects.create(
+                name=name,
+                task=task,
+                interval=_interval(every),
+                expire_seconds=EXPIRE_SECONDS,
+                description=description,
+            )
+
+
+def _interval(every: timedelta) -> IntervalSchedule:
+    # Nothing makes these rows unique, so `get_or_create` would fail on a duplicate.
+    wanted = {"every": int(every.total_seconds()), "period": IntervalSchedule.SECONDS}
+    found = IntervalSchedule.objects.filter(**wanted).first()
+    return found or IntervalSchedule.objects.create(**wanted)

@@ -1,0 +1,188 @@
+"""The wire's names and shapes for crons."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from rest_framework import serializers
+
+from config.rest_fields import Object
+from crons.models import Cron, CronFiring
+from crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
+from runs.models import Run
+from runs.serializers import RunRequest
+
+
+def cron_json(cron: Cron) -> dict[str, Any]:
+    return {
+        "cron_id": cron.id,
+        "assistant_id": cron.assistant_id,
+        "thread_id": cron.thread_id,
+        "user_id": cron.user_id,
+        "end_time": cron.end_time,
+        "schedule": cron.schedule,
+        "timezone": cron.timezone,
+        "payload": cron.payload,
+        "next_run_date": slot_text(cron.next_run_date),
+        "metadata": cron.metadata,
+        "on_run_completed": cron.on_run_completed,
+        "enabled": cron.enabled,
+        "disabled_reason": cron.disabled_reason or None,
+        "created_at": cron.created_at,
+        "updated_at": cron.updated_at,
+    }
+
+
+def firing_json(firing: CronFiring) -> dict[str, Any]:
+    return {
+        "slot": slot_text(firing.slot),
+        "fired_at": firing.fired_at,
+        "lateness": firing.lateness,
+        "missed": firing.missed,
+        "run_id": firing.run_id,
+        "thread_id": firing.thread_id,
+        "status": firing.status or None,
+        "error": firing.error or None,
+    }
+
+
+def slot_text(slot: datetime | None) -> str | None:
+    """Slots are whole seconds, and the wire shows them without a fraction."""
+    return slot.astimezone(UTC).isoformat(timespec="seconds") if slot else None
+
+
+class ScheduleField(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        schedule = super().to_internal_value(data)
+        try:
+            check_schedule(schedule)
+        except BadSchedule as exc:
+            raise serializers.ValidationError(str(exc)) from None
+        return schedule
+
+
+class TimezoneField(serializers.CharField):
+    def to_internal_value(self, data: Any) -> str:
+        name = super().to_internal_value(data)
+        try:
+            zone(name)
+        except BadTimezone as exc:
+            raise serializers.ValidationError(str(exc)) from None
+        return name
+
+
+class CronRequest(RunRequest):
+    """The body that makes a cron: when it fires, and a run's body to fire with."""
+
+    schedule = ScheduleField()
+    timezone = TimezoneField(required=False, allow_null=True, default=None)
+    end_time = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    enabled = serializers.BooleanField(required=False, allow_null=True, default=True)
+    on_run_completed = serializers.ChoiceField(
+        choices=Cron.OnRunCompleted.choices,
+        required=False,
+        allow_null=True,
+        default=None,
+    )
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        if attrs.get("on_completion") not in (None, "delete"):
+            raise serializers.ValidationError(
+                {"on_completion": "is on_run_completed for a cron"}
+            )
+        if attrs.get("on_disconnect") not in (None, "continue"):
+            raise serializers.ValidationError(
+                {"on_disconnect": "a cron's runs have no client that could go away"}
+            )
+        return super().validate(attrs)
+
+
+class CronPatch(CronRequest):
+    """Any subset of the body; only documents the API, see `services.update_cron`."""
+
+    assistant_id = serializers.CharField(required=False)
+    schedule = ScheduleField(required=False)
+
+
+class CronBody(serializers.Serializer[Any]):
+    """A cron as the wire shows it; `cron_json` makes it."""
+
+    cron_id = serializers.UUIDField()
+    assistant_id = serializers.UUIDField()
+    thread_id = serializers.UUIDField(allow_null=True)
+    user_id = serializers.CharField(allow_null=True)
+    end_time = serializers.DateTimeField(allow_null=True)
+    schedule = serializers.CharField()
+    timezone = serializers.CharField(allow_null=True)
+    payload = Object()
+    next_run_date = serializers.DateTimeField(allow_null=True)
+    metadata = Object()
+    on_run_completed = serializers.ChoiceField(
+        choices=Cron.OnRunCompleted.choices, allow_null=True
+    )
+    enabled = serializers.BooleanField()
+    disabled_reason = serializers.CharField(allow_null=True)
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class FiringBody(serializers.Serializer[Any]):
+    """A firing as the wire shows it; `firing_json` makes it."""
+
+    slot = serializers.DateTimeField(allow_null=True)
+    fired_at = serializers.DateTimeField()
+    lateness = serializers.FloatField(allow_null=True)
+    missed = serializers.IntegerField()
+    run_id = serializers.UUIDField(allow_null=True)
+    thread_id = serializers.UUIDField(allow_null=True)
+    status = serializers.ChoiceField(choices=Run.Status.choices, allow_null=True)
+    error = serializers.CharField(allow_null=True)
+
+
+SORTABLE = (
+    "cron_id",
+    "assistant_id",
+    "thread_id",
+    "next_run_date",
+    "end_time",
+    "created_at",
+    "updated_at",
+)
+
+
+class CronFilter(serializers.Serializer[Any]):
+    assistant_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    metadata = Object(required=False, allow_null=True, default=dict)
+
+
+class CronSearch(CronFilter):
+    enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
+    limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
+    sort_by = serializers.ChoiceField(choices=SORTABLE, default="created_at")
+    sort_order = serializers.ChoiceField(choices=["asc", "desc"], default="desc")
+    select = serializers.ListField(
+        child=serializers.ChoiceField(choices=tuple(CronBody().fields)),
+        required=False,
+        allow_null=True,
+        default=None,
+    )
+
+
+class PageQuery(serializers.Serializer[Any]):
+    limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
+
+
+class PreviewRequest(serializers.Serializer[Any]):
+    schedule = ScheduleField()
+    timezone = TimezoneField(required=False, allow_null=True, default=None)
+
+
+class PreviewBody(serializers.Serializer[Any]):
+    schedule = serializers.CharField()
+    timezone = serializers.CharField(allow_null=True)
+    description = serializers.CharField()
+    next_run_dates = serializers.ListField(child=serializers.DateTimeField())

@@ -1,0 +1,200 @@
+"""Use cases that write crons, other than firing them (see `crons.firing`)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from django.db import connection, transaction
+
+from config.errors import NotFound, Unprocessable
+from crons.creator import Creator
+from crons.models import Cron
+from crons.schedule import next_slot
+from crons.serializers import CronRequest
+from runs.models import Run
+from runs.serializers import RunRequest
+from runs.services import create_run
+
+# Changes to these alone don't change what a run is.
+SCHEDULING = {"schedule", "timezone", "end_time", "enabled", "metadata"}
+
+
+def create_cron(
+    *,
+    cron_id: UUID,
+    creator: Creator,
+    thread_id: UUID | None,
+    request: dict[str, Any],
+    payload: dict[str, Any],
+) -> Cron:
+    """Store a cron. `request` is the validated `payload`, with the policy's stamp."""
+    cron = Cron(
+        id=cron_id,
+        thread_id=thread_id,
+        metadata=request["metadata"],
+        creator=creator.as_json(),
+        user_id=creator.threads.identity,
+    )
+    _schedule(cron, request)
+    _keep_payload(cron, request, payload)
+    _rehearse(cron, request["assistant_id"])
+    cron.save(force_insert=True)
+    cron.refresh_from_db()
+    return cron
+
+
+@transaction.atomic
+def update_cron(*, cron: Cron, changes: dict[str, Any], stamp: dict[str, Any]) -> Cron:
+    """Change what `changes` names; the rest of the request is as it was.
+
+    `stamp` is merged into the metadata. The row is locked, so that a tick leaves it
+    alone until the commit, and of two changes none is lost.
+    """
+    cron = _locked(cron, missing=f"Cron '{cron.id}' not found")
+    was_enabled = cron.enabled
+    payload = {**cron.payload, **_schedule_json(cron), **changes}
+    serializer = CronRequest(data=payload)
+    serializer.is_valid(raise_exception=True)
+    request = serializer.validated_data
+    cron.metadata = {**cron.metadata, **stamp}
+    _schedule(cron, request)
+    _keep_payload(cron, request, payload)
+    # One whose assistant is gone can still be paused, but not be enabled again.
+    if changes.keys() - SCHEDULING or (cron.enabled and not was_enabled):
+        _rehearse(cron, request["assistant_id"])
+    cron.updated_at = database_now()
+    cron.save()
+    return cron
+
+
+@transaction.atomic
+def set_enabled(*, cron: Cron, enabled: bool) -> None:
+    """Pause a cron, or let it go on from now. Raises 422 if it has no slot left."""
+    cron = _locked(cron)
+    schedule = {"schedule": cron.schedule, "timezone": cron.timezone}
+    _schedule(cron, {**schedule, "end_time": cron.end_time, "enabled": enabled})
+    cron.updated_at = database_now()
+    cron.save()
+
+
+def make_run(cron: Cron, **instead: str) -> Run:
+    """A run of the cron, made as if its creator had asked for it.
+
+    `instead` overrides fields of the request that the cron keeps.
+    """
+    creator = Creator.from_json(cron.creator)
+    request = RunRequest(data={**_run_request(cron), **instead})
+    request.is_valid(raise_exception=True)
+    run = create_run(
+        scope=creator.threads,
+        assistants=creator.assistants,
+        thread_id=cron.thread_id,
+        request=dict(request.validated_data),
+    )
+    # Not through the request: one with `context` may have no `configurable`, and the
+    # schema of a graph's context knows no such key.
+    config = run.kwargs["config"]
+    config["configurable"] = {**config["configurable"], "cron_id": str(cron.id)}
+    run.save(update_fields=["kwargs"])
+    return run
+
+
+def _run_request(cron: Cron) -> dict[str, Any]:
+    """The request that the cron keeps, without what `make_run` adds."""
+    config = dict(cron.payload["config"])
+    configurable = dict(config.pop("configurable"))
+    del configurable["cron_id"]
+    if configurable:
+        config["configurable"] = configurable
+    return {
+        **cron.payload,
+        "config": config,
+        "assistant_id": str(cron.assistant_id),
+        "metadata": cron.metadata,
+        "on_completion": cron.on_run_completed,
+    }
+
+
+def disable(cron: Cron, reason: str) -> None:
+    """Let a cron fire no more, and say why. For the tick, which holds its lock."""
+    cron.enabled = False
+    cron.next_run_date = None
+    cron.disabled_reason = reason
+
+
+def next_run(cron: Cron, *, after: datetime) -> datetime | None:
+    """The cron's first slot later than `after`, unless its end comes first."""
+    slot = next_slot(cron.schedule, cron.timezone, after=after)
+    if slot is None or (cron.end_time and slot > cron.end_time):
+        return None
+    return slot
+
+
+def database_now() -> datetime:
+    """The clock that all machines share."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        now: datetime = cursor.fetchone()[0]
+    return now
+
+
+def _locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
+    fresh = Cron.objects.select_for_update().filter(pk=cron.pk).first()
+    if fresh is None:
+        raise NotFound(missing)
+    return fresh
+
+
+def _schedule(cron: Cron, request: dict[str, Any]) -> None:
+    """Set when it fires; the next run stays where it is if nothing of that changes."""
+    names = ("schedule", "timezone", "end_time", "enabled")
+    if not cron._state.adding and all(getattr(cron, n) == request[n] for n in names):
+        return
+    for name in names:
+        setattr(cron, name, request[name])
+    cron.disabled_reason = ""
+    cron.next_run_date = None
+    if not cron.enabled:
+        return
+    cron.next_run_date = next_run(cron, after=database_now())
+    if cron.next_run_date is None:
+        raise Unprocessable("end_time: the schedule has no slot before it")
+
+
+def _schedule_json(cron: Cron) -> dict[str, Any]:
+    """The schedule as a request names it: Spool and the admin change it too."""
+    return {
+        "schedule": cron.schedule,
+        "timezone": cron.timezone,
+        "end_time": cron.end_time.isoformat() if cron.end_time else None,
+        "enabled": cron.enabled,
+    }
+
+
+def _rehearse(cron: Cron, name_or_id: str) -> None:
+    """Make a run as the tick will, and take it back.
+
+    So that what would fail at each slot is refused now: a thread or an assistant that
+    the creator can't see, a webhook that may not be called, a contradiction.
+    """
+    with transaction.atomic():
+        run = make_run(cron, assistant_id=name_or_id, multitask_strategy="enqueue")
+        transaction.set_rollback(True)
+    cron.assistant_id = run.assistant_id
+
+
+def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) -> None:
+    if cron.thread_id is not None and request["on_run_completed"] is not None:
+        raise Unprocessable("on_run_completed: the thread of this cron stays")
+    config = request["config"]
+    configurable = {**(config.get("configurable") or {}), "cron_id": str(cron.id)}
+    cron.payload = {
+        **payload,
+        "config": {**config, "configurable": configurable},
+        "metadata": cron.metadata,
+    }
+    if cron.thread_id is None:
+        default = Cron.OnRunCompleted.DELETE
+        cron.on_run_completed = request["on_run_completed"] or default

@@ -1,0 +1,534 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from assistants.models import Assistant
+from assistants.services import system_assistant_id
+from config.ids import uuid7
+from crons.models import Cron, CronFiring
+from crons.schedule import next_slot
+from crons.services import database_now
+from runs.models import Run
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db
+
+MakeCron = Callable[..., Cron]
+BODY = {"assistant_id": "echo", "schedule": "0 9 * * 1"}
+
+
+# --- Create -------------------------------------------------------------------------
+def test_create_answers_with_the_cron(alice: Any) -> None:
+    body = {
+        **BODY,
+        "input": {"text": "hi"},
+        "metadata": {"kind": "weekly"},
+        "config": {"tags": ["a"], "configurable": {"model": "m"}},
+        "timezone": "America/New_York",
+        "end_time": "2126-01-01T00:00:00+02:00",
+        "stream_mode": ["values", "updates"],
+        "interrupt_before": ["echo"],
+        "durability": "sync",
+    }
+
+    response = alice.call("post", "/runs/crons", body)
+
+    assert response.status_code == 200
+    cron = response.json()
+    expected = next_slot("0 9 * * 1", "America/New_York", after=database_now())
+    assert expected is not None
+    assert cron == {
+        "cron_id": cron["cron_id"],
+        "assistant_id": str(system_assistant_id("echo")),
+        "thread_id": None,
+        "user_id": "alice",
+        "end_time": "2125-12-31T22:00:00.000000+00:00",
+        "schedule": "0 9 * * 1",
+        "timezone": "America/New_York",
+        "payload": {
+            **body,
+            "metadata": {"kind": "weekly", "owner": "alice"},
+            "config": {
+                "tags": ["a"],
+                "configurable": {"model": "m", "cron_id": cron["cron_id"]},
+            },
+        },
+        "next_run_date": expected.isoformat(),
+        "metadata": {"kind": "weekly", "owner": "alice"},
+        "on_run_completed": "delete",
+        "enabled": True,
+        "disabled_reason": None,
+        "created_at": cron["created_at"],
+        "updated_at": cron["updated_at"],
+    }
+    assert not Run.objects.exists()
+    assert not Thread.objects.exists()
+
+
+def test_create_for_a_thread_has_nothing_to_delete(alice: Any, thread: Thread) -> None:
+    response = alice.call("post", f"/threads/{thread.id}/runs/crons", BODY)
+
+    assert response.status_code == 200
+    assert response.json()["thread_id"] == str(thread.id)
+    assert response.json()["on_run_completed"] is None
+
+
+def test_create_disabled_has_no_next_run(alice: Any) -> None:
+    response = alice.call("post", "/runs/crons", {**BODY, "enabled": False})
+
+    assert response.json()["enabled"] is False
+    assert response.json()["next_run_date"] is None
+
+
+def test_create_keeps_all_of_a_context(alice: Any) -> None:
+    response = alice.call("post", "/runs/crons", {**BODY, "context": {"model": "m"}})
+
+    assert response.status_code == 200
+    assert response.json()["payload"]["context"] == {"model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "detail"),
+    [
+        ({"schedule": None}, "schedule: "),
+        ({"schedule": "* * *"}, "schedule: '* * *' must have five fields"),
+        ({"schedule": "61 * * * *"}, "schedule: '61 * * * *': bad minute"),
+        ({"schedule": 5}, "schedule: "),
+        ({"assistant_id": None}, "assistant_id: "),
+        ({"assistant_id": "unknown"}, "unknown"),
+        ({"timezone": "Mars/Olympus"}, "timezone: 'Mars/Olympus' is not the name"),
+        ({"end_time": "tomorrow"}, "end_time: "),
+        ({"end_time": "2020-01-01T00:00:00Z"}, "end_time: the schedule has no slot"),
+        ({"enabled": "perhaps"}, "enabled: "),
+        ({"on_run_completed": "explode"}, "on_run_completed: "),
+        ({"on_completion": "keep"}, "on_completion: is on_run_completed"),
+        ({"on_disconnect": "cancel"}, "on_disconnect: "),
+        ({"stream_mode": "nonsense"}, "stream_mode: "),
+        ({"multitask_strategy": "nonsense"}, "multitask_strategy: "),
+        ({"metadata": ["a"]}, "metadata: "),
+        ({"config": {"configurable": {"a": 1}}, "context": {"b": 2}}, "context"),
+    ],
+)
+def test_create_names_what_is_wrong(
+    alice: Any, wrong: dict[str, Any], detail: str
+) -> None:
+    response = alice.call("post", "/runs/crons", {**BODY, **wrong})
+
+    assert response.status_code in (400, 422)
+    assert detail in response.json()["detail"]
+    assert not Cron.objects.exists()
+
+
+@pytest.mark.parametrize("body", [{}, [], "text", 1, None])
+def test_create_needs_an_object_with_its_required_fields(alice: Any, body: Any) -> None:
+    assert alice.call("post", "/runs/crons", body).status_code == 422
+
+
+def test_create_refuses_what_has_no_meaning_for_a_thread(
+    alice: Any, thread: Thread
+) -> None:
+    body = {**BODY, "on_run_completed": "keep"}
+
+    response = alice.call("post", f"/threads/{thread.id}/runs/crons", body)
+
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith("on_run_completed: ")
+
+
+def test_create_with_missing_thread_or_assistant(alice: Any) -> None:
+    no_thread = alice.call("post", f"/threads/{uuid4()}/runs/crons", BODY)
+    bad_thread = alice.call("post", "/threads/nonsense/runs/crons", BODY)
+    no_assistant = alice.call(
+        "post", "/runs/crons", {**BODY, "assistant_id": str(uuid4())}
+    )
+
+    assert no_thread.status_code == 404
+    assert bad_thread.status_code == 422
+    assert no_assistant.status_code == 404
+    assert not Cron.objects.exists()
+
+
+def test_create_hides_other_owners_threads_and_assistants(
+    bob: Any, thread: Thread
+) -> None:
+    private = Assistant.objects.create(graph_id="echo", metadata={"owner": "alice"})
+
+    on_thread = bob.call("post", f"/threads/{thread.id}/runs/crons", BODY)
+    with_assistant = bob.call(
+        "post", "/runs/crons", {**BODY, "assistant_id": str(private.id)}
+    )
+
+    assert on_thread.status_code == 404
+    assert with_assistant.status_code == 404
+    assert not Cron.objects.exists()
+
+
+def test_create_cannot_write_the_owner(bob: Any) -> None:
+    response = bob.call("post", "/runs/crons", {**BODY, "metadata": {"owner": "alice"}})
+
+    assert response.json()["metadata"] == {"owner": "bob"}
+
+
+# --- Get, delete --------------------------------------------------------------------
+def test_get(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron()
+
+    response = alice.call("get", f"/runs/crons/{cron.id}")
+
+    assert response.status_code == 200
+    assert response.json()["cron_id"] == str(cron.id)
+
+
+def test_delete(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron()
+    CronFiring.objects.create(cron=cron, status="success")
+
+    response = alice.call("delete", f"/runs/crons/{cron.id}")
+
+    assert response.status_code == 204
+    assert not Cron.objects.exists()
+    assert alice.call("delete", f"/runs/crons/{cron.id}").status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("get", "", None),
+        ("patch", "", {"enabled": False}),
+        ("delete", "", None),
+        ("get", "/firings", None),
+        ("post", "/run", None),
+    ],
+)
+def test_what_is_not_there_or_not_yours_is_missing(
+    alice: Any, bob: Any, make_cron: MakeCron, method: str, path: str, body: Any
+) -> None:
+    cron = make_cron()
+
+    hidden = bob.call(method, f"/runs/crons/{cron.id}{path}", body)
+    missing = alice.call(method, f"/runs/crons/{uuid4()}{path}", body)
+    malformed = alice.call(method, f"/runs/crons/nonsense{path}", body)
+
+    assert hidden.status_code == 404
+    assert missing.status_code == 404
+    assert malformed.status_code == 422
+    assert malformed.json() == {"detail": "Invalid cron ID: must be a UUID"}
+    cron.refresh_from_db()
+    assert cron.enabled
+    assert not Run.objects.exists()
+
+
+# --- Patch --------------------------------------------------------------------------
+def test_patch_changes_only_what_it_names(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron(
+        input={"a": 1}, webhook=None, metadata={"kind": "x"}, on_run_completed="keep"
+    )
+
+    response = alice.call(
+        "patch",
+        f"/runs/crons/{cron.id}",
+        {"input": {"a": 2}, "metadata": {"more": True, "owner": "bob"}},
+    )
+
+    assert response.status_code == 200
+    changed = response.json()
+    assert changed["payload"]["input"] == {"a": 2}
+    assert changed["payload"]["schedule"] == "* * * * *"
+    assert changed["metadata"] == {"kind": "x", "more": True, "owner": "alice"}
+    assert changed["on_run_completed"] == "keep"
+    assert changed["updated_at"] > changed["created_at"]
+    cron.refresh_from_db()
+    assert changed["next_run_date"] == cron.next_run_date.isoformat()  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("change", "schedule", "timezone"),
+    [
+        ({"schedule": "0 9 * * *"}, "0 9 * * *", "Asia/Kolkata"),
+        ({"timezone": "America/New_York"}, "0 12 * * *", "America/New_York"),
+        ({"timezone": None}, "0 12 * * *", None),
+    ],
+)
+def test_patch_of_the_schedule_moves_the_next_run(
+    alice: Any,
+    make_cron: MakeCron,
+    change: dict[str, Any],
+    schedule: str,
+    timezone: str | None,
+) -> None:
+    cron = make_cron(schedule="0 12 * * *", timezone="Asia/Kolkata")
+
+    response = alice.call("patch", f"/runs/crons/{cron.id}", change)
+
+    expected = next_slot(schedule, timezone, after=database_now())
+    assert response.json()["next_run_date"] == expected.isoformat()  # type: ignore[union-attr]
+
+
+def test_pause_and_resume(alice: Any, make_cron: MakeCron) -> None:
+    path = f"/runs/crons/{make_cron().id}"
+
+    paused = alice.call("patch", path, {"enabled": False}).json()
+    resumed = alice.call("patch", path, {"enabled": True}).json()
+
+    assert (paused["enabled"], paused["next_run_date"]) == (False, None)
+    assert resumed["enabled"] is True
+    assert resumed["next_run_date"] > datetime.now(UTC).isoformat()
+
+
+def test_patch_clears_the_end(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron(end_time="2126-01-01T00:00:00Z")
+
+    response = alice.call("patch", f"/runs/crons/{cron.id}", {"end_time": None})
+
+    assert response.json()["end_time"] is None
+
+
+def test_a_patch_leaves_a_slot_that_is_due(
+    alice: Any, make_cron: MakeCron, make_due: Callable[..., None]
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+
+    alice.call("patch", f"/runs/crons/{cron.id}", {"metadata": {"a": 1}})
+
+    assert Cron.objects.due().filter(pk=cron.pk).exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "status"),
+    [
+        ({}, 400),
+        ([], 422),
+        ({"schedule": "nonsense"}, 422),
+        ({"timezone": "nonsense"}, 422),
+        ({"end_time": "nonsense"}, 422),
+        ({"end_time": "2020-01-01T00:00:00Z"}, 422),
+        ({"metadata": "nonsense"}, 422),
+        ({"assistant_id": "nonsense"}, 422),
+        ({"assistant_id": "7a0c1f5e-0000-4000-8000-000000000000"}, 404),
+    ],
+)
+def test_a_bad_patch_changes_nothing(
+    alice: Any, make_cron: MakeCron, change: Any, status: int
+) -> None:
+    cron = make_cron()
+    before = Cron.objects.values().get()
+
+    response = alice.call("patch", f"/runs/crons/{cron.id}", change)
+
+    assert response.status_code == status
+    assert Cron.objects.values().get() == before
+
+
+def test_a_cron_whose_thread_is_gone_can_be_paused_but_not_resumed(
+    alice: Any, make_cron: MakeCron, thread: Thread
+) -> None:
+    path = f"/runs/crons/{make_cron(thread).id}"
+    thread.delete()
+
+    paused = alice.call("patch", path, {"enabled": False})
+    resumed = alice.call("patch", path, {"enabled": True})
+
+    assert paused.status_code == 200
+    assert resumed.status_code == 404
+    assert not Cron.objects.get().enabled
+
+
+# --- Search, count ------------------------------------------------------------------
+def test_search_filters_sorts_and_pages(
+    alice: Any, make_cron: MakeCron, thread: Thread
+) -> None:
+    first = make_cron(schedule="0 0 1 1 *", metadata={"kind": "a"})
+    second = make_cron(thread, metadata={"kind": "b"})
+    third = make_cron(enabled=False, metadata={"kind": "a", "n": 1})
+
+    def found(**body: Any) -> list[str]:
+        response = alice.call("post", "/runs/crons/search", body)
+        assert response.status_code == 200, response.content
+        return [row["cron_id"] for row in response.json()]
+
+    ids = [str(cron.id) for cron in (first, second, third)]
+    assert found() == ids[::-1]
+    assert found(sort_by="created_at", sort_order="asc") == ids
+    assert found(metadata={"kind": "a"}, sort_order="asc") == [ids[0], ids[2]]
+    assert found(thread_id=str(thread.id)) == [ids[1]]
+    assert found(enabled=False) == [ids[2]]
+    assert found(assistant_id=str(first.assistant_id), limit=1) == [ids[2]]
+    assert found(sort_by="next_run_date", sort_order="asc") == [ids[1], ids[0], ids[2]]
+    assert found(offset=1, limit=1) == [ids[1]]
+    assert found(metadata={"kind": "%"}) == []
+
+
+def test_search_tells_of_more(alice: Any, make_cron: MakeCron) -> None:
+    for _ in range(3):
+        make_cron()
+
+    first = alice.call("post", "/runs/crons/search", {"limit": 2})
+    last = alice.call("post", "/runs/crons/search", {"limit": 2, "offset": 2})
+
+    assert first.headers["X-Pagination-Total"] == "3"
+    assert first.headers["X-Pagination-Next"] == "2"
+    assert last.headers["X-Pagination-Total"] == "3"
+    assert "X-Pagination-Next" not in last.headers
+
+
+def test_search_selects(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron()
+
+    response = alice.call(
+        "post", "/runs/crons/search", {"select": ["cron_id", "enabled"]}
+    )
+
+    assert response.json() == [{"cron_id": str(cron.id), "enabled": True}]
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"assistant_id": "echo"},
+        {"thread_id": "nonsense"},
+        {"limit": 0},
+        {"limit": 1001},
+        {"offset": -1},
+        {"sort_by": "payload"},
+        {"sort_order": "up"},
+        {"select": ["now"]},
+        {"metadata": []},
+        {"enabled": "perhaps"},
+    ],
+)
+def test_search_refuses(alice: Any, wrong: dict[str, Any]) -> None:
+    assert alice.call("post", "/runs/crons/search", wrong).status_code == 422
+
+
+def test_search_and_count_hide_other_owners_crons(
+    alice: Any, bob: Any, make_cron: MakeCron
+) -> None:
+    make_cron()
+
+    assert bob.call("post", "/runs/crons/search", {}).json() == []
+    assert bob.call("post", "/runs/crons/count", {}).json() == 0
+    assert alice.call("post", "/runs/crons/count", {}).json() == 1
+
+
+def test_count_filters(alice: Any, make_cron: MakeCron, thread: Thread) -> None:
+    make_cron(metadata={"kind": "a"})
+    make_cron(thread)
+
+    def count(**body: Any) -> Any:
+        return alice.call("post", "/runs/crons/count", body).json()
+
+    assert count() == 2
+    assert count(metadata={"kind": "a"}) == 1
+    assert count(thread_id=str(thread.id)) == 1
+    assert count(assistant_id=str(uuid4())) == 0
+    assert (
+        alice.call("post", "/runs/crons/count", {"thread_id": "x"}).status_code == 422
+    )
+
+
+# --- Ours: firings, run now, preview ------------------------------------------------
+def test_firings_show_what_became_of_each_slot(alice: Any, make_cron: MakeCron) -> None:
+    cron = make_cron()
+    slot = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    run_id, thread_id = uuid7(), uuid7()
+    CronFiring.objects.create(
+        cron=cron,
+        slot=slot,
+        fired_at=slot + timedelta(seconds=1.5),
+        missed=3,
+        run_id=run_id,
+        thread_id=thread_id,
+        status="success",
+    )
+    CronFiring.objects.create(cron=cron, status="error", error="no")
+
+    response = alice.call("get", f"/runs/crons/{cron.id}/firings")
+
+    assert response.status_code == 200
+    by_hand, scheduled = response.json()
+    assert (by_hand["slot"], by_hand["lateness"], by_hand["error"]) == (
+        None,
+        None,
+        "no",
+    )
+    assert scheduled == {
+        "slot": "2026-11-23T09:00:00+00:00",
+        "fired_at": "2026-11-23T09:00:01.500000+00:00",
+        "lateness": 1.5,
+        "missed": 3,
+        "run_id": str(run_id),
+        "thread_id": str(thread_id),
+        "status": "success",
+        "error": None,
+    }
+
+
+def test_firings_page(alice: Any, make_cron: MakeCron) -> None:
+    path = f"/runs/crons/{make_cron().id}/firings"
+
+    assert alice.call("get", f"{path}?limit=1&offset=0").json() == []
+    assert alice.call("get", f"{path}?limit=0").status_code == 422
+
+
+def test_run_now_makes_the_run_of_the_cron(
+    alice: Any, make_cron: MakeCron, thread: Thread
+) -> None:
+    cron = make_cron(thread, input={"a": 1}, enabled=False, metadata={"kind": "x"})
+
+    response = alice.call("post", f"/runs/crons/{cron.id}/run")
+
+    assert response.status_code == 200
+    run = Run.objects.get()
+    assert response.json()["run_id"] == str(run.id)
+    assert run.thread_id == thread.id
+    assert run.kwargs["input"] == {"a": 1}
+    assert run.kwargs["config"]["configurable"]["cron_id"] == str(cron.id)
+    assert run.metadata["kind"] == "x"
+    assert run.user == {"identity": "alice", "permissions": ["run"]}
+    firing = cron.firings.get()
+    assert (firing.slot, firing.run_id, firing.status) == (None, run.id, "pending")
+
+
+def test_run_now_on_a_busy_thread_is_a_conflict(
+    alice: Any, make_cron: MakeCron, thread: Thread
+) -> None:
+    path = f"/runs/crons/{make_cron(thread, multitask_strategy='reject').id}/run"
+
+    assert alice.call("post", path).status_code == 200
+    assert alice.call("post", path).status_code == 409
+    assert CronFiring.objects.count() == 1
+
+
+def test_preview_says_what_a_schedule_means(alice: Any) -> None:
+    response = alice.call(
+        "post",
+        "/runs/crons/preview",
+        {"schedule": "30 2 * * *", "timezone": "Europe/Berlin"},
+    )
+
+    assert response.status_code == 200
+    preview = response.json()
+    assert preview["description"] == "At 02:30 every day"
+    dates = [datetime.fromisoformat(date) for date in preview["next_run_dates"]]
+    assert len(dates) == 10
+    assert dates == sorted(set(dates))
+    assert preview["timezone"] == "Europe/Berlin"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"schedule": "nonsense"},
+        {"schedule": "@daily", "timezone": "nonsense"},
+        [],
+    ],
+)
+def test_preview_refuses(alice: Any, body: Any) -> None:
+    assert alice.call("post", "/runs/crons/preview", body).status_code == 422

@@ -1,0 +1,476 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection, connections, transaction
+from django.test import Client as DjangoClient
+
+from assistants.models import Assistant
+from config.errors import BadRequest
+from crons import firing, services
+from crons.models import Cron, CronFiring
+from crons.services import database_now
+from crons.tasks import sweep, tick
+from runs.models import Run
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db
+
+MakeCron = Callable[..., Cron]
+MakeDue = Callable[..., None]
+
+
+def test_a_new_cron_does_not_fire(make_cron: MakeCron) -> None:
+    make_cron()
+
+    assert firing.fire_due() == 0
+    assert not Run.objects.exists()
+
+
+def test_a_due_cron_fires_once_and_moves_on(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(input={"a": 1}, metadata={"kind": "x"}, stream_mode="updates")
+    make_due(cron)
+    slot = cron.next_run_date
+
+    fired = [firing.fire_due(), firing.fire_due()]
+
+    assert fired == [1, 0]
+    run = Run.objects.get()
+    assert run.kwargs["input"] == {"a": 1}
+    assert run.kwargs["stream_mode"] == ["updates"]
+    assert run.kwargs["config"]["configurable"] == {"cron_id": str(cron.id)}
+    assert run.metadata["kind"] == "x"
+    assert run.user == {"identity": "alice", "permissions": ["run"]}
+    assert run.owner == "alice"
+    assert run.is_temporary
+    assert run.thread.owner == "alice"
+    record = cron.firings.get()
+    assert (record.slot, record.run_id, record.missed) == (slot, run.id, 0)
+    assert record.status == "pending"
+    assert record.lateness is not None
+    assert 0 < record.lateness < 10
+    cron.refresh_from_db()
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now()
+
+
+def test_a_cron_that_keeps_gets_a_thread_of_its_own(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(on_run_completed="keep", metadata={"kind": "x"})
+    make_due(cron)
+
+    firing.fire_due()
+
+    run = Run.objects.get()
+    assert not run.is_temporary
+    assert run.thread.metadata["kind"] == "x"
+
+
+def test_a_context_reaches_the_graph_without_the_crons_id(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(context={"model": "m"})
+    make_due(cron)
+
+    firing.fire_due()
+
+    kwargs = Run.objects.get().kwargs
+    assert kwargs["context"] == {"model": "m"}
+    assert kwargs["config"]["configurable"] == {"model": "m", "cron_id": str(cron.id)}
+
+
+def test_downtime_fires_once_and_counts_what_was_missed(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(schedule="*/10 * * * * *")
+    make_due(cron, seconds=65)
+    Cron.objects.update(next_run_date=cron.next_run_date)
+
+    firing.fire_due()
+
+    assert Run.objects.count() == 1
+    missed = cron.firings.get().missed
+    assert missed in (6, 7)
+    cron.refresh_from_db()
+    assert cron.missed == missed
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now() - timedelta(seconds=1)
+
+
+def test_years_of_downtime_take_no_time(make_cron: MakeCron, make_due: MakeDue) -> None:
+    cron = make_cron(schedule="* * * * * *")
+    make_due(cron, seconds=10**8)
+
+    firing.fire_due()
+
+    assert cron.firings.get().missed == firing.MOST_COUNTED
+    cron.refresh_from_db()
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now() - timedelta(seconds=5)
+
+
+def test_a_cron_past_its_end_never_fires(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron()
+    make_due(cron, seconds=600)
+    Cron.objects.update(end_time=database_now() - timedelta(seconds=300))
+
+    firing.fire_due()
+
+    assert not Run.objects.exists()
+    cron.refresh_from_db()
+    assert not cron.enabled
+    assert cron.disabled_reason == "end_time has passed"
+
+
+def test_the_last_slot_before_the_end_fires_and_disables(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+    Cron.objects.update(end_time=cron.next_run_date)
+
+    firing.fire_due()
+
+    assert Run.objects.count() == 1
+    cron.refresh_from_db()
+    assert not cron.enabled
+    assert cron.disabled_reason == "the schedule has no slot left before end_time"
+
+
+def test_a_cron_whose_thread_is_gone_is_disabled(
+    alice: Any, make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread)
+    make_due(cron)
+    thread_id = thread.id
+    thread.delete()
+
+    firing.fire_due()
+
+    shown = alice.call("get", f"/runs/crons/{cron.id}").json()
+    assert shown["enabled"] is False
+    assert shown["next_run_date"] is None
+    assert shown["disabled_reason"] == f"Thread {thread_id} is gone"
+    record = cron.firings.get()
+    assert (record.run_id, record.status) == (None, "error")
+    assert record.error == f"Thread {thread_id} is gone"
+
+
+def test_a_cron_whose_assistant_is_gone_is_disabled(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    assistant = Assistant.objects.create(graph_id="echo", metadata={"owner": "alice"})
+    cron = make_cron(assistant_id=str(assistant.id))
+    make_due(cron)
+    Assistant.objects.filter(pk=assistant.pk).delete()
+
+    firing.fire_due()
+
+    cron.refresh_from_db()
+    assert not cron.enabled
+    assert cron.disabled_reason == f"Assistant {assistant.id} is gone"
+    assert not Thread.objects.exists()
+
+
+def test_a_thread_that_now_is_anothers_is_gone(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread)
+    make_due(cron)
+    Thread.objects.update(metadata={"owner": "bob"})
+
+    firing.fire_due()
+
+    assert not Run.objects.exists()
+    cron.refresh_from_db()
+    assert not cron.enabled
+
+
+def test_a_busy_thread_costs_the_slot_of_a_cron_that_rejects(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread, multitask_strategy="reject")
+    firing.run_now(cron)
+    make_due(cron)
+
+    firing.fire_due()
+
+    record = cron.firings.newest_first()[0]
+    assert record.status == "error"
+    assert record.error.startswith("Thread is already running a task.")
+    cron.refresh_from_db()
+    assert cron.enabled
+
+
+def test_a_busy_thread_makes_the_others_wait(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread)
+    firing.run_now(cron)
+    make_due(cron)
+
+    firing.fire_due()
+
+    assert thread.runs.pending().count() == 2
+
+
+@pytest.mark.parametrize("wrong", [KeyError("x"), BadRequest("x"), ValueError("x")])
+def test_a_bad_cron_holds_up_nobody(
+    make_cron: MakeCron,
+    make_due: MakeDue,
+    monkeypatch: pytest.MonkeyPatch,
+    wrong: Exception,
+) -> None:
+    bad, good = make_cron(), make_cron()
+    make_due(bad, seconds=3)
+    make_due(good)
+
+    def make_run(cron: Cron) -> Run:
+        if cron.id == bad.id:
+            # Whatever it wrote before it failed goes too.
+            Thread.objects.create()
+            raise wrong
+        return services.make_run(cron)
+
+    monkeypatch.setattr(firing, "make_run", make_run)
+
+    firing.fire_due()
+
+    assert Run.objects.count() == Thread.objects.count() == 1
+    assert good.firings.get().run_id is not None
+    record = bad.firings.get()
+    assert (record.run_id, record.status) == (None, "error")
+    bad.refresh_from_db()
+    assert bad.enabled
+    assert bad.next_run_date is not None
+    assert bad.next_run_date > database_now()
+
+
+def test_a_lock_that_was_not_to_be_had_costs_no_slot(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = make_cron(), make_cron()
+    make_due(bad, seconds=3)
+    make_due(good)
+
+    def make_run(cron: Cron) -> Run:
+        if cron.id == bad.id:
+            raise OperationalError("deadlock detected")
+        return services.make_run(cron)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(firing, "make_run", make_run)
+        firing.fire_due()
+    assert [record.cron_id for record in CronFiring.objects.all()] == [good.id]
+    firing.fire_due()
+
+    assert bad.firings.get().run_id is not None
+
+
+@pytest.mark.parametrize(
+    "broken", [{"schedule": "nonsense"}, {"timezone": "Mars/Olympus"}]
+)
+def test_a_schedule_that_has_become_wrong_is_disabled(
+    make_cron: MakeCron, make_due: MakeDue, broken: dict[str, str]
+) -> None:
+    bad, good = make_cron(), make_cron()
+    make_due(bad)
+    make_due(good)
+    Cron.objects.filter(pk=bad.pk).update(**broken)
+
+    firing.fire_due()
+
+    bad.refresh_from_db()
+    assert not bad.enabled
+    assert bad.disabled_reason.startswith("schedule: ")
+    assert good.firings.exists()
+
+
+def test_a_slot_that_has_fired_does_not_fire_again(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+    CronFiring.objects.create(cron=cron, slot=cron.next_run_date, status="success")
+
+    firing.fire_due()
+    firing.fire_due()
+
+    assert not Run.objects.exists()
+    cron.refresh_from_db()
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now()
+
+
+def test_results_outlive_the_runs(make_cron: MakeCron, make_due: MakeDue) -> None:
+    cron = make_cron()
+    make_due(cron)
+    tick()
+    run = Run.objects.get()
+    run.status, run.error = Run.Status.ERROR, {"error": "KeyError", "message": "'x'"}
+    run.save()
+
+    tick()
+    run.thread.delete()
+    tick()
+    sweep()
+
+    record = cron.firings.get()
+    assert (record.status, record.error) == ("error", "KeyError: 'x'")
+
+
+def test_the_result_of_a_run_that_was_deleted_is_unknown(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+    tick()
+    Thread.objects.all().delete()
+
+    sweep()
+
+    assert cron.firings.get().status == ""
+
+
+def test_sweep_deletes_old_firings(make_cron: MakeCron, settings: Any) -> None:
+    settings.CRON_FIRINGS_TTL_DAYS = 1
+    cron = make_cron()
+    old = database_now() - timedelta(days=1, minutes=1)
+    CronFiring.objects.create(cron=cron, slot=old, fired_at=old, status="success")
+    kept = CronFiring.objects.create(cron=cron, status="success")
+
+    sweep()
+
+    assert cron.firings.get() == kept
+
+
+def test_a_tick_with_nothing_due_asks_little(
+    make_cron: MakeCron, django_assert_max_num_queries: Any
+) -> None:
+    make_cron()
+
+    # A savepoint, the due, the clock, the release, and the results.
+    with django_assert_max_num_queries(5):
+        tick()
+
+
+# --- Several at once ----------------------------------------------------------------
+def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
+    """What `act` answered in that many threads that start together."""
+    barrier = threading.Barrier(count)
+    answers: list[Any] = []
+
+    def run() -> None:
+        try:
+            barrier.wait(10)
+            answers.append(act())
+        finally:
+            connections.close_all()
+
+    running = [threading.Thread(target=run) for _ in range(count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    assert len(answers) == count
+    return answers
+
+
+@pytest.mark.django_db(transaction=True)
+def test_many_ticks_at_once_fire_each_slot_once(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    crons = [make_cron(), make_cron(thread), *(make_cron() for _ in range(8))]
+    for cron in crons:
+        make_due(cron)
+
+    fired = at_once(6, firing.fire_due)
+
+    assert sum(fired) == len(crons)
+    assert Run.objects.count() == len(crons)
+    assert {firing.cron_id for firing in CronFiring.objects.all()} == {
+        cron.id for cron in crons
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_tick_that_dies_leaves_the_cron_due(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was done by then, the connection's end takes it back."""
+    cron = make_cron()
+    make_due(cron)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    for name in ("make_run", "_move_on", "_save"):
+        monkeypatch.setattr(firing, name, die)
+        with pytest.raises(Killed):
+            firing.fire_due()
+        monkeypatch.undo()
+        assert not Run.objects.exists()
+        assert not CronFiring.objects.exists()
+    assert firing.fire_due() == 1
+    assert Run.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_change_during_a_tick_is_not_lost(
+    alice: Any, make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    """A tick leaves alone what somebody is changing, and waits for nobody."""
+    cron = make_cron()
+    make_due(cron)
+
+    with transaction.atomic():
+        Cron.objects.select_for_update().get(pk=cron.pk)
+        (fired,) = at_once(1, firing.fire_due)
+
+    assert fired == 0
+    assert firing.fire_due() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_thirty_changes_at_once_are_all_there(make_cron: MakeCron) -> None:
+    cron = make_cron()
+    names = iter([f"key{n}" for n in range(30)])
+    lock = threading.Lock()
+
+    def change() -> None:
+        with lock:
+            name = next(names)
+        stamp = {name: 1}
+        services.update_cron(cron=cron, changes={"metadata": stamp}, stamp=stamp)
+
+    at_once(30, change)
+
+    cron.refresh_from_db()
+    assert len(cron.metadata) == 31
+
+
+def test_the_tick_finds_what_is_due_by_its_index(make_cron: MakeCron) -> None:
+    make_cron()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = Cron.objects.due().order_by("next_run_date").explain()
+
+    assert "crons_due" in plan
+
+
+def test_the_schema_of_the_api_has_the_crons() -> None:
+    schema = DjangoClient().get("/openapi.json").content.decode()
+
+    assert "/runs/crons/{cron_id}/firings" in schema

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from celery import current_app
+from django_celery_beat.models import IntervalSchedule, PeriodicTask
+
+from crons.periodic import TASKS, ensure_periodic_tasks
+from crons.tasks import prepare_schedule
+from crons.tests.test_firing import at_once
+
+pytestmark = pytest.mark.django_db
+
+
+def test_beat_finds_its_tasks_when_it_starts() -> None:
+    prepare_schedule(sender=object())
+
+    tick = PeriodicTask.objects.get(task="crons.tasks.tick")
+    assert tick.enabled
+    assert tick.schedule.run_every == timedelta(seconds=1)
+    assert tick.expire_seconds == 10
+    assert PeriodicTask.objects.count() == len(TASKS)
+
+
+def test_every_task_exists_once_whatever_operators_did() -> None:
+    IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    IntervalSchedule.objects.create(every=1, period=IntervalSchedule.SECONDS)
+    ensure_periodic_tasks()
+    edited = PeriodicTask.objects.get(name="crons: tick")
+    edited.enabled = False
+    edited.expire_seconds = 3
+    edited.save()
+    PeriodicTask.objects.filter(name="runs: tick").delete()
+
+    ensure_periodic_tasks()
+
+    edited.refresh_from_db()
+    assert (edited.enabled, edited.expire_seconds) == (False, 3)
+    assert PeriodicTask.objects.count() == len(TASKS)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_beats_that_start_together_create_each_task_once() -> None:
+    at_once(4, ensure_periodic_tasks)
+
+    assert PeriodicTask.objects.count() == len(TASKS)
+    assert IntervalSchedule.objects.count() == 2
+
+
+def test_every_task_is_one_that_a_worker_knows() -> None:
+    current_app.loader.import_default_modules()
+
+    known: Any = current_app.tasks
+    assert [task for _, task, *_ in TASKS if task not in known] == []

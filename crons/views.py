@@ -1,0 +1,237 @@
+"""Crons over HTTP."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+from uuid import UUID
+
+from django.db.models import F
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.policy import authorize
+from access.views import ScopedViewSet
+from config.errors import BadRequest, NotFound, Unprocessable
+from config.ids import path_uuid, uuid7
+from crons import firing, services
+from crons.creator import Creator
+from crons.models import Cron, CronQuerySet
+from crons.schedule import describe, slots
+from crons.serializers import (
+    CronBody,
+    CronFilter,
+    CronPatch,
+    CronRequest,
+    CronSearch,
+    FiringBody,
+    PageQuery,
+    PreviewBody,
+    PreviewRequest,
+    cron_json,
+    firing_json,
+    slot_text,
+)
+from runs.serializers import RunBody, run_json
+
+PREVIEWED = 10
+
+ERRORS = {
+    404: OpenApiResponse(description="No such cron, thread or assistant"),
+    422: OpenApiResponse(description="A field that is not valid, named"),
+}
+
+
+class CronViewSet(ScopedViewSet):
+    """Runs that start by the clock."""
+
+    events = {
+        "create": "crons.create",
+        "search": "crons.search",
+        "count": "crons.search",
+        "retrieve": "crons.read",
+        "partial_update": "crons.update",
+        "destroy": "crons.delete",
+        "firings": "crons.read",
+        "run": "crons.update",
+        "preview": "crons.search",
+    }
+
+    @extend_schema(request=CronRequest, responses={200: CronBody, **ERRORS})
+    def create(self, request: Request, thread_id: str | None = None) -> Response:
+        thread = path_uuid(thread_id, "thread") if thread_id else None
+        asked = _validated(CronRequest, request.data)
+        cron_id = uuid7()
+        creator = self._creator(asked, request.data, cron_id, thread)
+        cron = services.create_cron(
+            cron_id=cron_id,
+            creator=creator,
+            thread_id=thread,
+            request=asked,
+            payload=dict(request.data),
+        )
+        return Response(cron_json(cron))
+
+    def _creator(
+        self, asked: dict[str, Any], payload: Any, cron_id: UUID, thread: UUID | None
+    ) -> Creator:
+        """Ask whether the caller may make this cron, and the runs that it will make.
+
+        All stamps go into the same metadata, which becomes that of the runs.
+        """
+        of_cron = {
+            "payload": payload,
+            "schedule": asked["schedule"],
+            "cron_id": cron_id,
+            "thread_id": thread,
+            "user_id": None,
+            "end_time": asked["end_time"],
+            "metadata": asked["metadata"],
+        }
+        self.scope(of_cron)
+        of_runs = {
+            "thread_id": thread,
+            "assistant_id": asked["assistant_id"],
+            "run_id": None,
+            "status": "pending",
+            "metadata": asked["metadata"],
+            "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
+            "multitask_strategy": asked["multitask_strategy"],
+            "if_not_exists": asked["if_not_exists"],
+            "after_seconds": asked["after_seconds"],
+            "kwargs": {key: asked[key] for key in ("input", "command", "config")},
+        }
+        return Creator(
+            threads=authorize(self.request, "threads.create_run", of_runs),
+            assistants=authorize(
+                self.request, "assistants.read", {"assistant_id": asked["assistant_id"]}
+            ),
+        )
+
+    @extend_schema(responses={200: CronBody, **ERRORS})
+    def retrieve(self, request: Request, cron_id: str) -> Response:
+        return Response(cron_json(self._cron(cron_id)))
+
+    @extend_schema(
+        request=CronPatch,
+        responses={
+            200: CronBody,
+            400: OpenApiResponse(description="An empty body"),
+            **ERRORS,
+        },
+    )
+    def partial_update(self, request: Request, cron_id: str) -> Response:
+        changes = request.data
+        if not isinstance(changes, dict):
+            raise Unprocessable("the body must be an object")
+        if not changes:
+            raise BadRequest("Request body cannot be empty")
+        metadata = changes.get("metadata") or {}
+        if not isinstance(metadata, dict):
+            raise Unprocessable("metadata: must be an object")
+        stamp = dict(metadata)
+        cron = self._cron(
+            cron_id,
+            {"payload": changes, "metadata": stamp},
+            missing=f"Cron '{cron_id}' not found",
+        )
+        cron = services.update_cron(cron=cron, changes=changes, stamp=stamp)
+        return Response(cron_json(cron))
+
+    @extend_schema(responses={204: None, **ERRORS})
+    def destroy(self, request: Request, cron_id: str) -> Response:
+        self._cron(cron_id).delete()
+        return Response(status=204)
+
+    @extend_schema(request=CronSearch, responses={200: CronBody(many=True), **ERRORS})
+    def search(self, request: Request) -> Response:
+        asked = _validated(CronSearch, request.data)
+        limit, offset = asked["limit"], asked["offset"]
+        found = self._found(asked)
+        if asked["enabled"] is not None:
+            found = found.filter(enabled=asked["enabled"])
+        rows = list(found.order_by(*_order(asked))[offset : offset + limit + 1])
+        more = len(rows) > limit
+        page = [cron_json(cron) for cron in rows[:limit]]
+        headers = {"X-Pagination-Total": str(offset + len(page) + more)}
+        if more:
+            headers["X-Pagination-Next"] = str(offset + limit)
+        if names := asked["select"]:
+            page = [{name: row[name] for name in names} for row in page]
+        return Response(page, headers=headers)
+
+    @extend_schema(request=CronFilter, responses={200: int, **ERRORS})
+    def count(self, request: Request) -> Response:
+        return Response(self._found(_validated(CronFilter, request.data)).count())
+
+    def _found(self, asked: dict[str, Any]) -> CronQuerySet:
+        scope = self.scope(dict(asked))
+        found = Cron.objects.visible_to(scope)
+        for name in ("assistant_id", "thread_id"):
+            if asked[name]:
+                found = found.filter(**{name: asked[name]})
+        if asked["metadata"]:
+            found = found.filter(metadata__contains=asked["metadata"])
+        return found
+
+    @extend_schema(
+        parameters=[PageQuery], responses={200: FiringBody(many=True), **ERRORS}
+    )
+    def firings(self, request: Request, cron_id: str) -> Response:
+        """What became of each of its slots, newest first."""
+        page = _validated(PageQuery, request.query_params)
+        rows = self._cron(cron_id).firings.newest_first()
+        first = page["offset"]
+        return Response(
+            [firing_json(row) for row in rows[first : first + page["limit"]]]
+        )
+
+    @extend_schema(request=None, responses={200: RunBody, **ERRORS})
+    def run(self, request: Request, cron_id: str) -> Response:
+        """Make the cron's run now, whatever its schedule says."""
+        run = firing.run_now(self._cron(cron_id))
+        path = f"/threads/{run.thread_id}/runs/{run.id}"
+        return Response(run_json(run), headers={"Content-Location": path})
+
+    @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
+    def preview(self, request: Request) -> Response:
+        """What a schedule means: in words, and its next dates."""
+        self.scope({})
+        asked = _validated(PreviewRequest, request.data)
+        schedule, timezone = asked["schedule"], asked["timezone"]
+        coming = slots(schedule, timezone, after=services.database_now())
+        return Response(
+            {
+                "schedule": schedule,
+                "timezone": timezone,
+                "description": describe(schedule),
+                "next_run_dates": [slot_text(s) for s in islice(coming, PREVIEWED)],
+            }
+        )
+
+    def _cron(
+        self,
+        cron_id: str,
+        value: dict[str, Any] | None = None,
+        *,
+        missing: str = "Not Found",
+    ) -> Cron:
+        found = path_uuid(cron_id, "cron")
+        scope = self.scope({"cron_id": found, **(value or {})})
+        if (cron := Cron.objects.visible_to(scope).filter(pk=found).first()) is None:
+            raise NotFound(missing)
+        return cron
+
+
+def _validated(serializer_class: Any, body: Any) -> dict[str, Any]:
+    serializer = serializer_class(data=body)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
+def _order(asked: dict[str, Any]) -> list[Any]:
+    name = "id" if asked["sort_by"] == "cron_id" else asked["sort_by"]
+    if asked["sort_order"] == "asc":
+        return [F(name).asc(nulls_last=True), "id"]
+    return [F(name).desc(nulls_last=True), "id"]
