@@ -15,9 +15,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, MutableMapping
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from contextvars import copy_context
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar, cast
@@ -27,8 +25,6 @@ from django.conf import settings
 from django.core import signals
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
-from django.db import connections
-from django.db.backends.base.base import BaseDatabaseWrapper
 from django.http import HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver, set_script_prefix
@@ -39,6 +35,7 @@ django.setup()
 # What follows needs Django's settings.
 from assistants.services import register_system_assistants  # noqa: E402
 from config import cors, errors  # noqa: E402
+from config.database_threads import database_threads  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 
 T = TypeVar("T")
@@ -63,12 +60,6 @@ class Handler(BaseHandler):
         self.load_middleware()
         # A broken URLconf stops the start, not the first request.
         _ = get_resolver().url_patterns
-        self._connections: list[BaseDatabaseWrapper] = []
-        self._pool = ThreadPoolExecutor(
-            settings.WEB_THREADS,
-            thread_name_prefix="spool-web",
-            initializer=self._remember_connection,
-        )
 
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send
@@ -80,7 +71,7 @@ class Handler(BaseHandler):
             body = None
         except ClientGone:
             return
-        response = await self._in_pool(self._respond, scope, body)
+        response = await database_threads.run(self._respond, scope, body)
         # A server may say by an OSError that its client is gone.
         with suppress(OSError):
             await send(_start(response))
@@ -89,13 +80,6 @@ class Handler(BaseHandler):
             else:
                 content = cast(HttpResponse, response).content
                 await send({"type": "http.response.body", "body": content})
-
-    def close(self) -> None:
-        """Wait for the requests in hand, then give the connections back."""
-        self._pool.shutdown()
-        for connection in self._connections:
-            connection.inc_thread_sharing()
-            connection.close()
 
     def _respond(
         self, scope: MutableMapping[str, Any], body: IO[bytes] | None
@@ -151,18 +135,9 @@ class Handler(BaseHandler):
                     await aclose()
         else:
             chunks = iter(cast("Any", response))
-            while (chunk := await self._in_pool(next, chunks, None)) is not None:
+            while (chunk := await database_threads.run(next, chunks, None)) is not None:
                 await send(_more(chunk))
         await send({"type": "http.response.body"})
-
-    async def _in_pool(self, function: Callable[..., T], *args: Any) -> T:
-        # A context of its own: what one request sets, the thread's next can't see.
-        run = copy_context().run
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, run, function, *args)
-
-    def _remember_connection(self) -> None:
-        self._connections.append(connections["default"])
 
 
 class Application:
@@ -184,13 +159,13 @@ class Application:
     async def _lifespan(self, receive: Receive, send: Send) -> None:
         await receive()
         try:
-            await asyncio.to_thread(_prepare)
+            await database_threads.run(_prepare)
         except SystemExit as exc:
             await send({"type": "lifespan.startup.failed", "message": str(exc)})
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
-        await asyncio.to_thread(self.handler.close)
+        await asyncio.to_thread(database_threads.close)
         await send({"type": "lifespan.shutdown.complete"})
 
 

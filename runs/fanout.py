@@ -11,16 +11,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
-from typing import ParamSpec, TypeVar, cast
+from typing import cast
 from uuid import UUID
 
 from django.conf import settings
-from django.db import close_old_connections
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from config.database_threads import database_threads
 from runs.events import (
     Event,
     channel,
@@ -30,9 +30,6 @@ from runs.events import (
     stream_key,
 )
 from runs.models import Run
-
-P = ParamSpec("P")
-T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -197,7 +194,7 @@ class Fanout:
             if not watched:
                 continue
             try:
-                active = await in_thread(_active_runs, watched)
+                active = await database_threads.query(_active_runs, watched)
             except Exception:
                 logger.exception("watched runs could not be looked up")
                 continue
@@ -206,16 +203,6 @@ class Fanout:
                     if viewer.run_id in watched - active:
                         viewer.is_over = True
                         viewer.wake()
-
-
-async def in_thread(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call something synchronous, which may use the database, from the event loop."""
-
-    def call() -> T:
-        close_old_connections()
-        return function(*args, **kwargs)
-
-    return await asyncio.to_thread(call)
 
 
 def _active_runs(run_ids: set[UUID]) -> set[UUID]:

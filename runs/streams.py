@@ -15,10 +15,11 @@ from uuid import UUID
 
 from django.conf import settings
 
+from config.database_threads import database_threads
 from config.json import dumps
 from runs import events
 from runs.events import Event
-from runs.fanout import Viewer, fanout, in_thread
+from runs.fanout import Viewer, fanout
 from runs.models import Run
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
@@ -74,7 +75,7 @@ async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
         async for batch in batches:
             if not batch:
                 yield b"\n"
-    yield dumps(await in_thread(result, stream.run_id))
+    yield dumps(await database_threads.query(result, stream.run_id))
 
 
 async def stopped(stream: RunStream) -> AsyncGenerator[bytes, None]:
@@ -126,7 +127,7 @@ async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
         ended = True
     finally:
         if not ended and stream.on_disconnect:
-            await asyncio.shield(in_thread(stream.on_disconnect))
+            await asyncio.shield(database_threads.query(stream.on_disconnect))
 
 
 async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
@@ -135,7 +136,9 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
         last, clock = stream.after, asyncio.get_running_loop().time
         beat = clock() + settings.STREAM_HEARTBEAT_SECS
         # Somebody joins a run that is long over: nothing will be published.
-        joined_late = not stream.is_new and await in_thread(_is_over, stream.run_id)
+        joined_late = not stream.is_new and await database_threads.query(
+            _is_over, stream.run_id
+        )
         viewer.is_over = joined_late
         while True:
             over = viewer.is_over
@@ -149,7 +152,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 return
             if over:
                 missed_end = stream.after is not None or not joined_late
-                yield await in_thread(_final, stream, missed_end)
+                yield await database_threads.query(_final, stream, missed_end)
                 return
             if clock() >= beat:
                 beat += settings.STREAM_HEARTBEAT_SECS

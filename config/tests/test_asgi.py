@@ -389,7 +389,6 @@ async def test_websockets_are_refused_with_their_close_code() -> None:
         sent.append(message)
 
     await application({"type": "websocket", "path": "/x"}, receive, send)
-    application.handler.close()
 
     assert [message["type"] for message in sent] == [
         "websocket.accept",

@@ -1,0 +1,74 @@
+"""The threads of the web process that may use the database, and their connections.
+
+There is one pool for requests and for what streams ask from the event loop, so that its
+size bounds the connections of the process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import ParamSpec, TypeVar
+
+from django.conf import settings
+from django.db import close_old_connections, connections
+from django.db.backends.base.base import BaseDatabaseWrapper
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class DatabaseThreads:
+    """Runs synchronous functions for coroutines; opens its threads when needed."""
+
+    def __init__(self) -> None:
+        self._executor: ThreadPoolExecutor | None = None
+        self._connections: list[BaseDatabaseWrapper] = []
+
+    async def run(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Call `function` on one of the threads, in a context of its own."""
+        # What one request sets, the thread's next one can't see.
+        context = copy_context()
+        return await asyncio.get_running_loop().run_in_executor(
+            self._started(), lambda: context.run(function, *args, **kwargs)
+        )
+
+    async def query(
+        self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """The same outside a request, where nobody has looked at the connection yet."""
+
+        def call() -> T:
+            close_old_connections()
+            return function(*args, **kwargs)
+
+        return await self.run(call)
+
+    def close(self) -> None:
+        """Wait for what is being done, then give the connections back."""
+        if self._executor:
+            self._executor.shutdown()
+            self._executor = None
+        while self._connections:
+            connection = self._connections.pop()
+            connection.inc_thread_sharing()
+            connection.close()
+
+    def _started(self) -> ThreadPoolExecutor:
+        if self._executor is None:
+            self._executor = ThreadPoolExecutor(
+                settings.WEB_THREADS,
+                thread_name_prefix="spool-web",
+                initializer=self._remember_connection,
+            )
+        return self._executor
+
+    def _remember_connection(self) -> None:
+        self._connections.append(connections["default"])
+
+
+database_threads = DatabaseThreads()
