@@ -108,6 +108,7 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "spool"
 # Runs have a queue of their own, so that the tick never stands behind them.
 RUNS_QUEUE = "spool.runs"
+CELERY_TASK_ROUTES = {"runs.tasks.execute_run": {"queue": RUNS_QUEUE}}
 CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(RUNS_QUEUE)]
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1

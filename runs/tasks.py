@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 MAX_HOPS = 5
 
 
-@shared_task(queue=settings.RUNS_QUEUE)
+@shared_task
 def execute_run(*, run_id: str, hops: int = 0) -> None:
     """Execute a run, and then whatever else waits, for as long as something does."""
     me = worker.current()

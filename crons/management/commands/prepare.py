@@ -11,7 +11,7 @@ from django.core.management.base import BaseCommand
 
 from assistants.services import register_system_assistants
 from config.langgraph_json import warn_of_ignored_keys
-from config.periodic import ensure_periodic_tasks
+from crons.periodic import ensure_periodic_tasks
 
 ADMIN = "admin"
 
