@@ -1,0 +1,43 @@
+"""`make bench`: measure a server of its own, and write `bench/results.md`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import sys
+from pathlib import Path
+
+from bench import report
+from bench.client import Client
+from bench.measure import Benchmark, Row
+from tests.live import Server
+
+CONFIG = Path(__file__).parent / "langgraph.json"
+
+
+async def measure(server: Server, seconds: float, runs: int) -> list[Row]:
+    async with Client(server.url) as client:
+        return await Benchmark(server, client, seconds=seconds, runs=runs).rows()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=4, help="for each request")
+    parser.add_argument("--runs", type=int, default=200, help="of each kind")
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    arguments = parser.parse_args()
+    server = Server(CONFIG)
+    server.start()
+    try:
+        rows = asyncio.run(measure(server, arguments.seconds, arguments.runs))
+    finally:
+        server.stop()
+    for row in rows:
+        print(report.line(row))
+    if not arguments.no_write:
+        report.write(rows)
+    return 0 if all(row.is_met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

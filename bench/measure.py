@@ -1,0 +1,217 @@
+"""What is measured, and what it may cost at most."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import time
+import uuid
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from functools import partial
+
+import psutil
+
+from bench.client import ENDED, Client
+from tests.live import Server
+
+CLIENTS = 16
+STREAMS = 20
+TOKENS = 1000
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the report. `budget` holds for `value`."""
+
+    name: str
+    value: float
+    unit: str
+    budget: float
+    more_is_better: bool = False
+    details: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def is_met(self) -> bool:
+        if self.more_is_better:
+            return self.value >= self.budget
+        return self.value <= self.budget
+
+
+class Meter:
+    """CPU seconds and memory of every process of the server, added up."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+
+    def cpu_secs(self) -> float:
+        # Of a process that has ended its parent tells.
+        return sum(sum(process.cpu_times()[:4]) for process in self._alive())
+
+    def memory_mb(self) -> float:
+        pss = [int(process.memory_full_info().pss) for process in self._alive()]
+        return sum(pss) / 2**20
+
+    def _alive(self) -> list[psutil.Process]:
+        return [process for process in self._server.processes() if process.is_running()]
+
+
+class Benchmark:
+    def __init__(
+        self, server: Server, client: Client, *, seconds: float, runs: int
+    ) -> None:
+        self.meter = Meter(server)
+        self.client = client
+        self.seconds = seconds
+        self.runs = runs
+
+    async def rows(self) -> list[Row]:
+        client = self.client
+        thread_id = await client.new_thread()
+        for _ in range(5):  # Let every process load what it loads late.
+            await client.stream(await client.new_thread())
+        new = {"metadata": {"bench": 1}}
+        search = {"limit": 10, "metadata": {"bench": 1}}
+        return [
+            await self._load(
+                "GET thread", 1.5, lambda: client.call("GET", f"/threads/{thread_id}")
+            ),
+            await self._load(
+                "POST thread", 2.3, lambda: client.call("POST", "/threads", new)
+            ),
+            await self._load(
+                "search 10 of many threads",
+                2.3,
+                lambda: client.call("POST", "/threads/search", search),
+            ),
+            await self._load(
+                "PUT store item",
+                1.1,
+                lambda: client.call("PUT", "/store/items", _item()),
+            ),
+            await self._streamed_runs(),
+            *await self._background_runs(),
+            await self._tokens(),
+            await self._wait(),
+            await self._first_event(),
+            Row("memory of all processes", self.meter.memory_mb(), "MB", 300),
+        ]
+
+    async def _load(
+        self, name: str, budget: float, request: Callable[[], Awaitable[object]]
+    ) -> Row:
+        """The same request from a few clients at once, for a few seconds."""
+        await request()
+        taken: list[float] = []
+        stop_at = time.perf_counter() + self.seconds
+
+        async def one_client() -> None:
+            while (begun := time.perf_counter()) < stop_at:
+                await request()
+                taken.append(time.perf_counter() - begun)
+
+        cpu, begun = self.meter.cpu_secs(), time.perf_counter()
+        await asyncio.gather(*[one_client() for _ in range(CLIENTS)])
+        elapsed = time.perf_counter() - begun
+        cpu_ms = 1000 * (self.meter.cpu_secs() - cpu) / len(taken)
+        details = {"per second": len(taken) / elapsed, **_percentiles(taken)}
+        return Row(name, cpu_ms, "ms CPU", budget, details=details)
+
+    async def _streamed_runs(self) -> Row:
+        async def one() -> float:
+            streamed = await self.client.stream(await self.client.new_thread())
+            return streamed.total_secs
+
+        cpu, begun = self.meter.cpu_secs(), time.perf_counter()
+        taken = await _a_few_at_once([one] * self.runs)
+        elapsed = time.perf_counter() - begun
+        cpu_ms = 1000 * (self.meter.cpu_secs() - cpu) / self.runs
+        details = {"per second": self.runs / elapsed, **_percentiles(taken)}
+        return Row(
+            "one streamed run on a new thread", cpu_ms, "ms CPU", 14, details=details
+        )
+
+    async def _background_runs(self) -> list[Row]:
+        client = self.client
+        threads = [await client.new_thread() for _ in range(self.runs)]
+        left: dict[str, str] = {}
+
+        async def start(thread_id: str) -> float:
+            begun = time.perf_counter()
+            left[await client.start(thread_id)] = thread_id
+            return time.perf_counter() - begun
+
+        cpu, begun = self.meter.cpu_secs(), time.perf_counter()
+        created = await _a_few_at_once([partial(start, thread) for thread in threads])
+        while left:
+            for run_id, thread_id in list(left.items())[:5]:
+                status = await client.run_status(thread_id, run_id)
+                if status == "success":
+                    del left[run_id]
+                elif status in ENDED:
+                    raise RuntimeError(f"run {run_id} ended as {status}")
+            await asyncio.sleep(0.02)
+        elapsed = time.perf_counter() - begun
+        cpu_ms = 1000 * (self.meter.cpu_secs() - cpu) / self.runs
+        return [
+            Row(
+                "one background run",
+                cpu_ms,
+                "ms CPU",
+                14,
+                details={f"create {k}": v for k, v in _percentiles(created).items()},
+            ),
+            Row("background runs", self.runs / elapsed, "a second", 90, True),
+        ]
+
+    async def _tokens(self) -> Row:
+        thread_id = await self.client.new_thread()
+        cpu = self.meter.cpu_secs()
+        streamed = await self.client.stream(
+            thread_id, str(TOKENS), graph="tokens", mode="messages-tuple"
+        )
+        cpu_ms = 1000 * (self.meter.cpu_secs() - cpu) / streamed.events
+        details = {"per second": streamed.events / streamed.total_secs}
+        return Row("a streamed token", cpu_ms, "ms CPU", 0.45, details=details)
+
+    async def _wait(self) -> Row:
+        taken = [
+            await self.client.wait(await self.client.new_thread()) for _ in range(40)
+        ]
+        found = _percentiles(taken)
+        return Row(
+            "wait, one after another", found["p50 ms"], "ms p50", 15, False, found
+        )
+
+    async def _first_event(self) -> Row:
+        taken = [
+            (await self.client.stream(await self.client.new_thread())).first_secs
+            for _ in range(40)
+        ]
+        found = _percentiles(taken)
+        return Row(
+            "first event of a stream", found["p50 ms"], "ms p50", 6, False, found
+        )
+
+
+def _item() -> dict[str, object]:
+    return {"namespace": ["bench"], "key": uuid.uuid4().hex, "value": {"x": 1}}
+
+
+async def _a_few_at_once(
+    jobs: list[Callable[[], Awaitable[float]]],
+) -> list[float]:
+    semaphore = asyncio.Semaphore(STREAMS)
+
+    async def one(job: Callable[[], Awaitable[float]]) -> float:
+        async with semaphore:
+            return await job()
+
+    return await asyncio.gather(*[one(job) for job in jobs])
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    return {
+        "p50 ms": 1000 * statistics.median(seconds),
+        "p99 ms": 1000 * statistics.quantiles(seconds, n=100)[98],
+    }

@@ -1,0 +1,74 @@
+"""Reading streams, and bringing two recordings of the same run to one form.
+
+Ids differ from run to run, and what is one id in one place must be one id in all:
+each is replaced by its number in the order of appearance. Times go; so do
+versions, and the few fields that name the official server's plan and address.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+_UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
+_ID = re.compile(rf"{_UUID}|(?<![0-9a-f])[0-9a-f]{{32}}(?![0-9a-f])")
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[.\d]*(\+00:00|Z)?")
+_LEFT_OUT = {
+    "__after_seconds__",
+    "__request_start_time_ms__",
+    "langgraph_api_url",
+    "langgraph_api_version",
+    "langgraph_host",
+    "langgraph_plan",
+    "langgraph_request_id",
+    "langgraph_version",
+    "lc_versions",
+}
+
+
+@dataclass(frozen=True)
+class Event:
+    name: str
+    data: Any
+    id: str | None = None
+
+
+def parse(text: str) -> list[Event]:
+    """The whole events of a stream; comments (heartbeats) are left out."""
+    *blocks, _unfinished = text.replace("\r\n", "\n").split("\n\n")
+    events = []
+    for block in blocks:
+        fields = dict(
+            line.split(": ", 1) for line in block.split("\n") if ": " in line[1:]
+        )
+        if "event" in fields:
+            data = json.loads(fields["data"]) if fields.get("data") else None
+            events.append(Event(fields["event"], data, fields.get("id")))
+    return events
+
+
+def without_end(events: list[Event]) -> list[Event]:
+    """The official server just closes; `end` saves the SDKs a request."""
+    return [event for event in events if event.name != "end"]
+
+
+def normalised(events: list[Event]) -> list[list[Any]]:
+    ids: dict[str, str] = {}
+
+    def text(found: str) -> str:
+        numbered = _ID.sub(
+            lambda match: ids.setdefault(match[0], f"<id {len(ids) + 1}>"), found
+        )
+        return _TIME.sub("<time>", numbered)
+
+    def value(found: Any) -> Any:
+        if isinstance(found, dict):
+            kept = {k: v for k, v in found.items() if k not in _LEFT_OUT}
+            return {text(key): value(item) for key, item in sorted(kept.items())}
+        if isinstance(found, list):
+            return [value(item) for item in found]
+        return text(found) if isinstance(found, str) else found
+
+    return [[text(event.name), value(event.data)] for event in events]

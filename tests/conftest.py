@@ -1,0 +1,22 @@
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.live import Server
+
+CONFIG = Path(__file__).parent / "graphs" / "langgraph.json"
+
+
+@pytest.fixture(scope="session")
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """One server for all tests that want it whole; crashes have their own."""
+    server = Server(CONFIG)
+    server.start()
+    yield server
+    if request.session.testsfailed:
+        sys.stderr.write(f"\nThe server's logs are kept in {server.home}\n")
+    server.stop(keep_home=bool(request.session.testsfailed))

@@ -1,0 +1,167 @@
+"""Whatever dies, an accepted run ends exactly once, and its viewers miss nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+import redis
+from langgraph_sdk import get_client
+
+from tests.compat.wire import Event, parse
+from tests.conftest import CONFIG
+from tests.live import Server, wait_until
+
+pytestmark = pytest.mark.e2e
+
+RECOVERY_SECS = 15
+
+
+@pytest.fixture(scope="module")
+def crashing() -> Iterator[Server]:
+    """Not the server that the other tests share: these take parts of it away."""
+    server = Server(CONFIG)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def client(crashing: Server) -> AsyncIterator[Any]:
+    crashing.wait_until_ready()
+    async with get_client(url=crashing.url, timeout=60) as client:
+        yield client
+
+
+def begun(file: Path) -> list[str]:
+    """The number of each step that was begun, in the order of beginning."""
+    if not file.exists():
+        return []
+    return [line.split()[0] for line in file.read_text().splitlines()]
+
+
+async def until(condition: Any, seconds: float) -> None:
+    await asyncio.to_thread(wait_until, condition, seconds)
+
+
+async def test_a_killed_workers_run_goes_on_where_it_was(
+    client: Any, crashing: Server, tmp_path: Path
+) -> None:
+    file = tmp_path / "steps"
+    thread = await client.threads.create()
+    run = await client.runs.create(
+        thread["thread_id"], "steps", input={"file": str(file), "delay": 0.7}
+    )
+    await until(lambda: "3" in begun(file), 20)
+
+    crashing.worker().kill()
+    killed_at = time.monotonic()
+    await until(lambda: begun(file)[-1] > "3" or begun(file).count("3") > 1, 30)
+    resumed_after = time.monotonic() - killed_at
+    values = await client.runs.join(thread["thread_id"], run["run_id"])
+
+    assert resumed_after <= RECOVERY_SECS
+    # Steps one and two are not repeated, and what follows is run once.
+    counts = Counter(begun(file))
+    assert counts == {"1": 1, "2": 1, "3": 2, "4": 1, "5": 1}
+    assert values["log"] == [f"step{number}" for number in range(1, 6)]
+    runs = await client.runs.list(thread["thread_id"])
+    assert [found["status"] for found in runs] == ["success"]
+    assert (await client.threads.get(thread["thread_id"]))["status"] == "idle"
+
+
+async def test_a_viewer_of_a_killed_web_process_misses_nothing(
+    client: Any, crashing: Server
+) -> None:
+    thread = await client.threads.create()
+    run = await client.runs.create(
+        thread["thread_id"],
+        "slow",
+        input={"delay": 0.6},
+        stream_mode=["values", "custom"],
+        stream_resumable=True,
+    )
+    path = f"/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
+
+    async with httpx.AsyncClient(base_url=crashing.url, timeout=30) as http:
+        seen = await view(http, path, "0", kill_after=3, server=crashing)
+        await asyncio.to_thread(crashing.wait_until_ready)
+        assert seen[-1].id is not None
+        seen += await view(http, path, seen[-1].id)
+        replayed = await view(http, path, "0")
+
+    assert [event.name for event in seen][:3] == ["metadata", "values", "custom"]
+    assert [event.data for event in seen if event.name == "custom"] == [
+        {"step": number} for number in range(1, 6)
+    ]
+    assert seen == replayed
+
+
+async def view(
+    http: httpx.AsyncClient,
+    path: str,
+    last_event_id: str,
+    kill_after: int | None = None,
+    server: Server | None = None,
+) -> list[Event]:
+    """The stream's events to its end, or to its breaking off."""
+    text = ""
+    headers = {"Last-Event-ID": last_event_id}
+    try:
+        async with http.stream("GET", path, headers=headers) as response:
+            async for piece in response.aiter_text():
+                text += piece
+                if server and len(parse(text)) == kill_after:
+                    server.web().kill()
+                    server = None
+    except httpx.RemoteProtocolError:
+        assert kill_after is not None, "the stream broke off"
+    return parse(text)
+
+
+async def test_runs_outlive_an_emptied_redis(
+    client: Any, crashing: Server, tmp_path: Path
+) -> None:
+    threads = [await client.threads.create() for _ in range(14)]
+    thread_ids = [thread["thread_id"] for thread in threads]
+    file = tmp_path / "steps"
+
+    async def create(thread_id: str) -> str:
+        body = {"file": str(file), "delay": 0.5}
+        run = await client.runs.create(thread_id, "steps", input=body)
+        return str(run["run_id"])
+
+    # More than the worker runs at once, so that some are still pending.
+    run_ids = [await create(thread_id) for thread_id in thread_ids]
+    await until(lambda: begun(file), 20)
+    waiting = asyncio.create_task(client.runs.join(thread_ids[0], run_ids[0]))
+
+    with redis.Redis.from_url(crashing.redis_url()) as server:
+        before = [
+            await status(client, *ids) for ids in zip(thread_ids, run_ids, strict=True)
+        ]
+        server.flushall()
+    async with asyncio.timeout(40):
+        for ids in zip(thread_ids, run_ids, strict=True):
+            while await status(client, *ids) in {"pending", "running"}:
+                await asyncio.sleep(0.2)
+        joined = await waiting
+
+    after = [
+        await status(client, *ids) for ids in zip(thread_ids, run_ids, strict=True)
+    ]
+    assert {"pending", "running"} <= set(before)
+    assert set(after) == {"success"}
+    assert joined["log"] == [f"step{number}" for number in range(1, 6)]
+    # Nothing was run twice.
+    assert Counter(begun(file)) == {str(number): 14 for number in range(1, 6)}
+
+
+async def status(client: Any, thread_id: str, run_id: str) -> str:
+    return str((await client.runs.get(thread_id, run_id))["status"])

@@ -1,0 +1,279 @@
+"""The graphs that the live tests drive.
+
+Those that recordings are replayed on (all but `steps`) have the shape of the graphs
+they were recorded with: node names, state keys and texts are part of the recordings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import uuid
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from langchain_core.language_models.chat_models import BaseChatModel
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage
+from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tools import tool
+from langgraph.config import get_stream_writer
+from langgraph.graph import END, START, StateGraph
+from langgraph.graph.message import add_messages
+from langgraph.prebuilt import ToolNode
+from langgraph.runtime import Runtime
+from langgraph.types import interrupt
+
+
+def chain(state: type, *nodes: tuple[str, Any], context: type | None = None) -> Any:
+    """A compiled graph of nodes one after another."""
+    graph = StateGraph(state, context_schema=context)
+    before = START
+    for name, node in nodes:
+        graph.add_node(name, node)
+        graph.add_edge(before, name)
+        before = name
+    graph.add_edge(before, END)
+    return graph.compile()
+
+
+class Messages(TypedDict):
+    messages: Annotated[list[AnyMessage], add_messages]
+
+
+class Log(TypedDict, total=False):
+    log: Annotated[list[str], operator.add]
+
+
+# --- Messages -------------------------------------------------------------------
+def answer(state: Messages) -> dict[str, Any]:
+    text = state["messages"][-1].content if state["messages"] else ""
+    return {"messages": [AIMessage(f"echo: {text}", id=str(uuid.uuid4()))]}
+
+
+async def speak(state: Messages, config: RunnableConfig) -> dict[str, Any]:
+    words = iter([AIMessage("hello brave new world")])
+    model = GenericFakeChatModel(messages=words)
+    return {"messages": [await model.ainvoke(state["messages"], config)]}
+
+
+echo = chain(Messages, ("echo", answer))
+chat = chain(Messages, ("model", speak))
+subchat = chain(Messages, ("sub", chain(Messages, ("model", speak))))
+
+
+# --- Interrupts -----------------------------------------------------------------
+class Approval(TypedDict, total=False):
+    topic: str
+    answer: str
+    log: Annotated[list[str], operator.add]
+
+
+def ask(state: Approval) -> dict[str, Any]:
+    said = interrupt({"question": "approve?", "topic": state.get("topic")})
+    return {"answer": str(said), "log": ["ask"]}
+
+
+human = chain(Approval, ("ask", ask), ("fin", lambda state: {"log": ["fin"]}))
+
+
+def _two_questions() -> Any:
+    graph = StateGraph(Log)
+    for node, question in (("pa", "qa"), ("pb", "qb")):
+        graph.add_node(node, _asks(node[1], question))
+        graph.add_edge(START, node)
+        graph.add_edge(node, END)
+    return graph.compile()
+
+
+def _asks(letter: str, question: str) -> Any:
+    return lambda state: {"log": [f"{letter}:{interrupt(question)}"]}
+
+
+par = _two_questions()
+
+
+# --- Steps that take their time ---------------------------------------------------
+class Slow(TypedDict, total=False):
+    n: int
+    delay: float
+    log: Annotated[list[str], operator.add]
+
+
+def _slow_step(number: int) -> Any:
+    async def step(state: Slow) -> dict[str, Any]:
+        get_stream_writer()({"step": number})
+        await asyncio.sleep(state.get("delay", 1.0))
+        return {"log": [f"step{number}"]}
+
+    return step
+
+
+slow = chain(Slow, *[(f"s{number}", _slow_step(number)) for number in range(1, 6)])
+
+
+class Steps(TypedDict, total=False):
+    file: str
+    delay: float
+    log: Annotated[list[str], operator.add]
+
+
+def _noted_step(number: int) -> Any:
+    async def step(state: Steps, config: RunnableConfig) -> dict[str, Any]:
+        # A line for each time that the step is begun, whoever begins it.
+        attempt = config["metadata"].get("run_attempt")
+        with Path(state["file"]).open("a") as file:
+            file.write(f"{number} {os.getpid()} {attempt}\n")
+        get_stream_writer()({"step": number})
+        await asyncio.sleep(state.get("delay", 0.2))
+        return {"log": [f"step{number}"]}
+
+    return step
+
+
+steps = chain(Steps, *[(f"s{number}", _noted_step(number)) for number in range(1, 6)])
+
+
+# --- Failure ----------------------------------------------------------------------
+class Word(TypedDict, total=False):
+    x: str
+
+
+def boom(state: Word) -> dict[str, Any]:
+    raise ValueError("boom happened")
+
+
+raises = chain(Word, ("ok", lambda state: {"x": "ok"}), ("boom", boom))
+
+
+# --- A subgraph, and a context ------------------------------------------------------
+class Context(TypedDict, total=False):
+    user_name: str
+    temperature: float
+
+
+class Topic(TypedDict, total=False):
+    topic: str
+    log: Annotated[list[str], operator.add]
+
+
+def before_child(state: Topic, runtime: Runtime[Context]) -> dict[str, Any]:
+    return {"log": [f"pre:{runtime.context}"]}
+
+
+def child_a(state: Topic) -> dict[str, Any]:
+    get_stream_writer()({"from": "sub_a"})
+    return {"log": ["sub_a"]}
+
+
+def child_b(state: Topic) -> dict[str, Any]:
+    said = interrupt("sub question") if state.get("topic") == "stop" else "n"
+    return {"log": [f"sub_b:{said}"]}
+
+
+nested = chain(
+    Topic,
+    ("pre", before_child),
+    ("child", chain(Topic, ("sub_a", child_a), ("sub_b", child_b))),
+    context=Context,
+)
+
+
+# --- Tools ------------------------------------------------------------------------
+@tool
+def adder(a: int, b: int) -> int:
+    "add"
+    get_stream_writer()({"tool": "adder"})
+    return a + b
+
+
+class FakeTool(BaseChatModel):
+    """Calls `adder` first, then says what came of it, in small pieces."""
+
+    @property
+    def _llm_type(self) -> str:
+        return "faketool"
+
+    def _generate(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> ChatResult:
+        whole: Any = None
+        for chunk in self._stream(messages):
+            whole = chunk if whole is None else whole + chunk
+        message = AIMessage(
+            content=whole.message.content,
+            tool_calls=whole.message.tool_calls,
+            id=whole.message.id,
+        )
+        return ChatResult(generations=[ChatGeneration(message=message)])
+
+    def _stream(
+        self, messages: Any, stop: Any = None, run_manager: Any = None, **kwargs: Any
+    ) -> Any:
+        has_result = bool(messages) and messages[-1].type == "tool"
+        pieces = _the_sum() if has_result else _the_call()
+        message_id = f"msg-{uuid.uuid4()}"
+        for piece in pieces:
+            message = AIMessageChunk(id=message_id, **piece)
+            yield ChatGenerationChunk(message=message)
+
+
+def _the_sum() -> list[dict[str, Any]]:
+    usage = {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8}
+    return [
+        *({"content": text} for text in ("the ", "sum is ", "3")),
+        {
+            "content": "",
+            "usage_metadata": usage,
+            "response_metadata": {"finish_reason": "stop"},
+        },
+    ]
+
+
+def _the_call() -> list[dict[str, Any]]:
+    calls: list[tuple[str | None, str, str | None]] = [
+        ("adder", "", "call_1"),
+        (None, '{"a": 1,', None),
+        (None, ' "b": 2}', None),
+    ]
+    return [
+        {"content": "calling"},
+        *(
+            {
+                "content": "",
+                "tool_call_chunks": [
+                    {
+                        "name": name,
+                        "args": args,
+                        "id": call_id,
+                        "index": 0,
+                        "type": "tool_call_chunk",
+                    }
+                ],
+            }
+            for name, args, call_id in calls
+        ),
+    ]
+
+
+async def call_model(state: Messages, config: RunnableConfig) -> dict[str, Any]:
+    return {"messages": [await FakeTool().ainvoke(state["messages"], config)]}
+
+
+def route(state: Messages) -> str:
+    return "tools" if getattr(state["messages"][-1], "tool_calls", None) else END
+
+
+def _with_tools() -> Any:
+    graph = StateGraph(Messages)
+    graph.add_node("model", call_model)
+    graph.add_node("tools", ToolNode([adder]))
+    graph.add_edge(START, "model")
+    graph.add_conditional_edges("model", route, ["tools", END])
+    graph.add_edge("tools", "model")
+    return graph.compile()
+
+
+tools = _with_tools()

@@ -1,0 +1,125 @@
+"""A whole Spool of its own: every process of it, in a home of its own.
+
+For the tests that need the real thing, and for the benchmark.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).resolve().parent.parent
+START_SECS = 90
+# What would point the server at somebody else's Postgres or Redis.
+OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
+
+
+class Server:
+    """`python -m embedded` with a fresh home, on a free port."""
+
+    def __init__(self, config: Path, **environment: str) -> None:
+        # Short, for the sake of the Unix sockets' paths in it.
+        self.home = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
+        self.config = config
+        self.port = _free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._environment = environment
+
+    def start(self) -> None:
+        inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+        command = [sys.executable, "-m", "embedded", "--config", str(self.config)]
+        with (self.home / "output").open("wb") as output:
+            self._process = subprocess.Popen(
+                [*command, "--port", str(self.port)],
+                cwd=ROOT,
+                env={**inherited, **self._environment, "SPOOL_HOME": str(self.home)},
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.wait_until_ready()
+
+    def wait_until_ready(self) -> None:
+        wait_until(lambda: self._stopped() or self._answers(), START_SECS)
+        if self._stopped():
+            raise RuntimeError(f"the server did not start:\n{self.output()}")
+
+    def stop(self, *, keep_home: bool = False) -> None:
+        if not self._stopped():
+            self._process.send_signal(signal.SIGTERM)
+            try:
+                self._process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                for process in self.processes():
+                    process.kill()
+                raise
+        if not keep_home:
+            shutil.rmtree(self.home)
+
+    def output(self) -> str:
+        return (self.home / "output").read_text(errors="replace")
+
+    def processes(self) -> list[psutil.Process]:
+        """The supervisor, and all below it."""
+        supervisor = psutil.Process(self._process.pid)
+        return [supervisor, *supervisor.children(recursive=True)]
+
+    def process(self, *words: str) -> psutil.Process:
+        """The one process with all these words in its command line."""
+        found = [p for p in self.processes() if set(words) <= set(_words(p))]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} processes have {words}")
+        return found[0]
+
+    def web(self) -> psutil.Process:
+        return self.process("config.asgi:application")
+
+    def worker(self) -> psutil.Process:
+        return self.process("config", "worker")
+
+    def redis_url(self) -> str:
+        return str(self.web().environ()["REDIS_URL"])
+
+    def _stopped(self) -> bool:
+        return self._process.poll() is not None
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/ok?check_db=1", timeout=5) as ok:  # noqa: S310
+                return bool(ok.status == 200)
+        except (urllib.error.URLError, OSError):
+            return False
+
+
+def wait_until(condition: Callable[[], object], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"it did not happen within {seconds} s")
+        time.sleep(0.05)
+
+
+def _words(process: psutil.Process) -> list[str]:
+    try:
+        return list(process.cmdline())
+    except psutil.Error:
+        return []
+
+
+def _free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port: int = free.getsockname()[1]
+        return port
