@@ -141,6 +141,17 @@ STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
 # Both kinds of stream say that they are alive this often, in seconds.
 STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
 
+# --- Webhooks -------------------------------------------------------------------
+# Signs what is sent; see `runs.deliveries.signature_headers`.
+WEBHOOK_SECRET = env_secret("WEBHOOK_SECRET")
+WEBHOOK_TIMEOUT_SECS = env_float("WEBHOOK_TIMEOUT_SECS", default=10, least=0.1)
+# Private networks, as `10.0.0.0/8`, whose addresses clients may have called.
+WEBHOOK_ALLOWED_NETWORKS = env_list("WEBHOOK_ALLOWED_NETWORKS", default=[])
+# How long the record of a delivery is kept.
+WEBHOOK_DELIVERIES_TTL_DAYS = env_float(
+    "WEBHOOK_DELIVERIES_TTL_DAYS", default=7, least=0.01
+)
+
 # --- Crons ----------------------------------------------------------------------
 # How long the record of a cron's firings is kept.
 CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)

@@ -14,6 +14,7 @@ SWEEP = timedelta(minutes=5)
 TASKS = (
     ("crons: tick", "crons.tasks.tick", SECOND, "Fires the crons that are due."),
     ("runs: tick", "runs.tasks.tick", SECOND, "Recovers lost runs, wakes late ones."),
+    ("runs: sweep", "runs.tasks.sweep", SWEEP, "Deletes old records of webhooks."),
     ("crons: sweep", "crons.tasks.sweep", SWEEP, "Deletes old records of firings."),
 )
 # A message that waited this long is dropped, so that a worker which was away doesn't

@@ -13,6 +13,7 @@ from crons.creator import Creator
 from crons.models import Cron
 from crons.schedule import next_slot
 from crons.serializers import CronRequest
+from runs import webhooks
 from runs.models import Run
 from runs.serializers import RunRequest
 from runs.services import create_run
@@ -179,6 +180,9 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
     So that what would fail at each slot is refused now: a thread or an assistant that
     the creator can't see, a webhook that may not be called, a contradiction.
     """
+    if url := cron.payload.get("webhook"):
+        webhooks.check(url)
+        webhooks.check_hosts([url])
     with transaction.atomic():
         run = make_run(cron, assistant_id=name_or_id, multitask_strategy="enqueue")
         transaction.set_rollback(True)

@@ -13,10 +13,10 @@ from django.db import transaction
 from access.policy import Scope
 from assistants.models import Assistant
 from assistants.services import mirror_context, resolve_assistant
-from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+from config.errors import BadRequest, Conflict, NotFound
 from config.ids import uuid7
 from config.json import jsonb
-from runs import events, lifecycle, tasks
+from runs import events, lifecycle, tasks, webhooks
 from runs.lifecycle import Outcome
 from runs.models import Run
 from threads.models import Thread
@@ -52,7 +52,7 @@ def create_run(
     the caller may see of those, where it is not the same.
     """
     if request["webhook"]:
-        raise Unprocessable("webhook: not supported by this server")
+        webhooks.check(request["webhook"])
     assistant = resolve_assistant(assistants or scope, request["assistant_id"])
     if thread_id is None and "resume" in (request["command"] or {}):
         raise BadRequest("You must provide a thread_id when resuming.")

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import close_old_connections
 from kombu.exceptions import KombuError
 
-from runs import recovery, worker
+from runs import deliveries, recovery, worker
 from runs.lifecycle import Ended
 
 logger = logging.getLogger(__name__)
@@ -58,12 +58,26 @@ def tick() -> None:
         announce(ended)
     for run_id in recovery.runs_to_wake():
         dispatch(run_id)
+    if deliveries.any_due():
+        send(deliver_webhooks)
+
+
+@shared_task
+def deliver_webhooks() -> None:
+    deliveries.deliver_due()
+
+
+@shared_task
+def sweep() -> None:
+    deliveries.sweep_deliveries()
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:
     """What the end of a run sets going. `taken`: the run that this thread does next."""
     if ended.next_run_id and ended.next_run_id != taken:
         dispatch(ended.next_run_id)
+    if ended.delivery_id:
+        send(deliver_webhooks)
 
 
 def dispatch(run_id: UUID) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,7 +16,7 @@ from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from config.errors import NotFound, Unprocessable
 from config.ids import path_uuid, uuid7
-from runs import services, streams
+from runs import services, streams, webhooks
 from runs.events import parse_id
 from runs.models import Run
 from runs.serializers import (
@@ -86,11 +86,13 @@ class RunViewSet(ScopedViewSet):
         if not isinstance(request.data, list) or not request.data:
             raise Unprocessable("the body must be a list of at least one run")
         bodies = [_validated(body) for body in request.data]
+        _check_webhooks(bodies)
         return Response([run_json(self._create_valid(body, None)) for body in bodies])
 
     def _create(self, body: Any, thread_id: str | None) -> tuple[Run, dict[str, Any]]:
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         asked = _validated(body)
+        _check_webhooks([asked])
         return self._create_valid(asked, parsed), asked
 
     def _create_valid(self, asked: dict[str, Any], thread_id: UUID | None) -> Run:
@@ -254,6 +256,15 @@ def _validated(body: Any) -> dict[str, Any]:
     serializer = RunRequest(data=body)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
+    """Before anything is locked, since name servers take their time."""
+    urls = [body["webhook"] for body in bodies if body["webhook"]]
+    for url in urls:
+        webhooks.check(url)
+    if urls:
+        webhooks.check_hosts(urls)
 
 
 def _stream_query(request: Request) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from django.core.management.base import BaseCommand
 from assistants.services import register_system_assistants
 from config.langgraph_json import warn_of_ignored_keys
 from crons.periodic import ensure_periodic_tasks
+from runs import webhooks
 
 ADMIN = "admin"
 
@@ -22,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         warn_of_ignored_keys()
+        webhooks.check_settings()
         call_command("migrate", verbosity=0, interactive=False)
         call_command("check")
         register_system_assistants()

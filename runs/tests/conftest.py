@@ -1,0 +1,155 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rest_framework.test import APIClient
+
+from access.policy import EVERYTHING
+from assistants.graphs import registry
+from assistants.services import register_system_assistants
+from config.langgraph_json import langgraph_json
+from runs import webhooks
+from runs.models import Run
+from runs.serializers import RunRequest
+from runs.services import create_run
+from threads.models import Thread
+
+GRAPH = """
+from langgraph.graph import StateGraph
+
+echo = StateGraph(dict)
+echo.add_node("echo", lambda state: state)
+echo.set_entry_point("echo")
+"""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A server with one graph, `echo`."""
+    folder = tmp_path_factory.mktemp("graphs")
+    (folder / "runs_echo.py").write_text(GRAPH)
+    path = folder / "langgraph.json"
+    path.write_text(json.dumps({"graphs": {"echo": "./runs_echo.py:echo"}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
+        forget_config()
+        yield path
+    forget_config()
+
+
+def forget_config() -> None:
+    langgraph_json.cache_clear()
+    registry.cache_clear()
+    webhooks.policy.cache_clear()
+
+
+@pytest.fixture(autouse=True)
+def _system_assistants(request: pytest.FixtureRequest) -> None:
+    if request.node.get_closest_marker("django_db"):
+        request.getfixturevalue("db")
+        register_system_assistants()
+
+
+@pytest.fixture
+def client() -> APIClient:
+    return APIClient()
+
+
+@pytest.fixture
+def thread(db: None) -> Thread:
+    return Thread.objects.create()
+
+
+@pytest.fixture
+def make_run(thread: Thread) -> Callable[..., Run]:
+    """A pending run of `thread`, made as the API makes it."""
+
+    def make(**body: Any) -> Run:
+        request = RunRequest(data={"assistant_id": "echo", **body})
+        request.is_valid(raise_exception=True)
+        return create_run(
+            scope=EVERYTHING,
+            thread_id=body.get("thread_id", thread.id),
+            request=dict(request.validated_data),
+        )
+
+    return make
+
+
+@pytest.fixture
+def webhook_config(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Sets `webhooks` of langgraph.json, as the environment may."""
+
+    def configure(**section: Any) -> None:
+        monkeypatch.setenv("LANGGRAPH_WEBHOOKS", json.dumps(section))
+        forget_config()
+
+    yield configure
+    monkeypatch.undo()
+    forget_config()
+
+
+@dataclass
+class Received:
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Receiver:
+    """A web server on the loopback address, and what it was sent."""
+
+    url: str
+    # What it answers, one after another; the last one again and again.
+    answers: list[int] = field(default_factory=lambda: [200])
+    location: str = ""
+    received: list[Received] = field(default_factory=list)
+    # While it is clear, the receiver does not answer.
+    may_answer: threading.Event = field(default_factory=threading.Event)
+
+
+@pytest.fixture
+def receiver(webhook_config: Callable[..., None]) -> Iterator[Receiver]:
+    """One that the policy allows."""
+    webhook_config(url={"require_https": False, "disable_loopback": False})
+    server = _Server(("127.0.0.1", 0), _Handler)
+    found = Receiver(f"http://127.0.0.1:{server.server_port}")
+    found.may_answer.set()
+    server.receiver = found  # type: ignore[attr-defined]
+    thread = threading.Thread(target=server.serve_forever, args=[0.02])
+    thread.start()
+    yield found
+    found.may_answer.set()
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    request_queue_size = 128
+
+
+class _Handler(BaseHTTPRequestHandler):
+    def do_POST(self) -> None:
+        receiver: Receiver = self.server.receiver  # type: ignore[attr-defined]
+        body = self.rfile.read(int(self.headers["content-length"]))
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        receiver.received.append(Received(self.path, headers, body))
+        receiver.may_answer.wait(20)
+        answers = receiver.answers
+        self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
+        if receiver.location:
+            self.send_header("location", receiver.location)
+        self.send_header("content-length", "0")
+        self.end_headers()
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Not in the output of the tests."""
