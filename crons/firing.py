@@ -12,7 +12,13 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from django.conf import settings
-from django.db import IntegrityError, OperationalError, connection, transaction
+from django.db import (
+    DatabaseError,
+    IntegrityError,
+    OperationalError,
+    connection,
+    transaction,
+)
 from django.db.models.functions import Now
 from rest_framework.exceptions import APIException
 
@@ -20,7 +26,7 @@ from config.errors import NotFound
 from crons.creator import Creator
 from crons.models import Cron, CronFiring
 from crons.schedule import BadSchedule, BadTimezone
-from crons.services import database_now, disable, make_run, next_run
+from crons.services import database_now, disable, locked, make_run, next_run
 from runs.models import Run
 from threads.models import Thread
 
@@ -34,35 +40,54 @@ MOST_COUNTED = 1000
 
 
 def fire_due() -> int:
-    """Fire everything that is due; the number of crons that were."""
+    """Fire what is due now; the number of crons that were."""
+    # What becomes due meanwhile is the next tick's, so that each one comes to an end.
+    now = database_now()
     left_alone: set[UUID] = set()
     total = 0
-    while count := _fire_batch(left_alone):
+    while count := _fire_batch(now, left_alone):
         total += count
     return total
 
 
 @transaction.atomic
-def _fire_batch(left_alone: set[UUID]) -> int:
-    due = Cron.objects.due().exclude(pk__in=left_alone).order_by("next_run_date")
+def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> int:
+    due = Cron.objects.due(due_at).exclude(pk__in=left_alone).order_by("next_run_date")
     batch = list(due.select_for_update(skip_locked=True)[:BATCH])
+    if not batch:
+        return 0
+    with connection.cursor() as cursor:
+        cursor.execute(KEEP_APART)
     now = database_now()
     # Threads are locked in the same order by everybody, so that nobody waits in a ring.
     for cron in sorted(batch, key=lambda cron: str(cron.thread_id)):
-        try:
-            with transaction.atomic():
-                _fire(cron, now)
-        except OperationalError:
-            # A lock that was not to be had: no fault of the cron's.
-            logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
+        if not _fire_apart(cron, now):
             left_alone.add(cron.id)
-        except IntegrityError:
-            logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
-            _move_on(cron, now)
-        except (BadSchedule, BadTimezone) as exc:
-            disable(cron, f"schedule: {exc}")
-            _save(cron)
     return len(batch)
+
+
+def _fire_apart(cron: Cron, now: datetime) -> bool:
+    """Fire one cron of a batch, whatever that does to it. False: the next tick will."""
+    try:
+        with transaction.atomic():
+            _fire(cron, now)
+    except IntegrityError:
+        cron.refresh_from_db()
+        logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
+        _move_on(cron, now)
+    except DatabaseError:
+        # A lock that was not to be had: no fault of the cron's.
+        logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
+        return False
+    except (BadSchedule, BadTimezone) as exc:
+        disable(cron, f"schedule: {exc}")
+        _save(cron)
+    except Exception:
+        # A fault of ours. One that is always there must not come back every second.
+        logger.exception("cron %s could not be fired", cron.id)
+        disable(cron, "schedule: its next slot could not be found")
+        _save(cron)
+    return True
 
 
 def _fire(cron: Cron, now: datetime) -> None:
@@ -96,6 +121,7 @@ def _fire(cron: Cron, now: datetime) -> None:
 def run_now(cron: Cron) -> Run:
     """Fire a cron outside of its schedule. Raises what `make_run` raises."""
     with transaction.atomic():
+        cron = locked(cron)
         run = make_run(cron)
         CronFiring.objects.create(
             cron=cron,
@@ -150,6 +176,10 @@ def _save(cron: Cron) -> None:
     # Its owner has changed nothing: `updated_at` stays.
     cron.save(update_fields=["enabled", "disabled_reason", "next_run_date", "missed"])
 
+
+# What one cron would wait for, or break at the commit, must not cost the others of its
+# batch their slots: it gets its error while it is its turn.
+KEEP_APART = "SET LOCAL lock_timeout = '250ms'; SET CONSTRAINTS ALL IMMEDIATE"
 
 RECORD_RESULTS = """
 UPDATE cron_firings SET status = runs.status, error = coalesce(

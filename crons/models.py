@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
@@ -20,8 +21,8 @@ class CronQuerySet(models.QuerySet["Cron"]):
     def visible_to(self, scope: Scope) -> CronQuerySet:
         return self.filter(scope.rows)
 
-    def due(self) -> CronQuerySet:
-        return self.filter(enabled=True, next_run_date__lte=Now())
+    def due(self, now: datetime) -> CronQuerySet:
+        return self.filter(enabled=True, next_run_date__lte=now)
 
 
 class Cron(models.Model):

@@ -19,7 +19,7 @@ TASKS = (
 )
 # A message that waited this long is dropped, so that a worker which was away doesn't
 # find hours of ticks. Generous, since it is judged by the clocks of two machines.
-EXPIRE_SECONDS = 10
+EXPIRE_SECONDS = 60
 # Any number that nobody else locks.
 LOCK = 7_310_579_628
 
@@ -29,9 +29,10 @@ def ensure_periodic_tasks() -> None:
     """Create the tasks that are missing; those that are there stay as they are."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-    known = set(PeriodicTask.objects.values_list("name", flat=True))
+    # By the task, not by the name: an operator may rename a row.
+    known = set(PeriodicTask.objects.values_list("task", flat=True))
     for name, task, every, description in TASKS:
-        if name not in known:
+        if task not in known:
             PeriodicTask.objects.create(
                 name=name,
                 task=task,

@@ -155,10 +155,10 @@ class CronFilter(serializers.Serializer[Any]):
     assistant_id = serializers.UUIDField(required=False, allow_null=True, default=None)
     thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
     metadata = Object(required=False, allow_null=True, default=dict)
+    enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
 
 
 class CronSearch(CronFilter):
-    enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
     limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
     offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
     sort_by = serializers.ChoiceField(choices=SORTABLE, default="created_at")

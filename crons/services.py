@@ -53,8 +53,10 @@ def update_cron(*, cron: Cron, changes: dict[str, Any], stamp: dict[str, Any]) -
     `stamp` is merged into the metadata. The row is locked, so that a tick leaves it
     alone until the commit, and of two changes none is lost.
     """
-    cron = _locked(cron, missing=f"Cron '{cron.id}' not found")
+    cron = locked(cron, missing=f"Cron '{cron.id}' not found")
     was_enabled = cron.enabled
+    if changes.get("enabled", False) is None:
+        raise Unprocessable("enabled: must be true or false")
     payload = {**cron.payload, **_schedule_json(cron), **changes}
     serializer = CronRequest(data=payload)
     serializer.is_valid(raise_exception=True)
@@ -71,13 +73,38 @@ def update_cron(*, cron: Cron, changes: dict[str, Any], stamp: dict[str, Any]) -
 
 
 @transaction.atomic
-def set_enabled(*, cron: Cron, enabled: bool) -> None:
-    """Pause a cron, or let it go on from now. Raises 422 if it has no slot left."""
-    cron = _locked(cron)
+def pause(*, cron: Cron, reason: str) -> None:
+    """Let a cron fire no more until it is resumed, and tell its owner why."""
+    cron = locked(cron)
+    if cron.enabled:
+        disable(cron, reason)
+        cron.updated_at = database_now()
+        cron.save()
+
+
+@transaction.atomic
+def resume(*, cron: Cron) -> None:
+    """Let a cron go on from now. Raises why it can't: its thread is gone, say."""
+    cron = locked(cron)
     schedule = {"schedule": cron.schedule, "timezone": cron.timezone}
-    _schedule(cron, {**schedule, "end_time": cron.end_time, "enabled": enabled})
+    _schedule(cron, {**schedule, "end_time": cron.end_time, "enabled": True})
+    _rehearse(cron, str(cron.assistant_id))
     cron.updated_at = database_now()
     cron.save()
+
+
+@transaction.atomic
+def delete_cron(cron: Cron) -> None:
+    """Delete a cron and its firings; a tick that is firing it ends first."""
+    locked(cron).delete()
+
+
+def locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
+    """The cron as it is now, and stays until the transaction ends."""
+    fresh = Cron.objects.select_for_update().filter(pk=cron.pk).first()
+    if fresh is None:
+        raise NotFound(missing)
+    return fresh
 
 
 def make_run(cron: Cron, **instead: str) -> Run:
@@ -141,13 +168,6 @@ def database_now() -> datetime:
     return now
 
 
-def _locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
-    fresh = Cron.objects.select_for_update().filter(pk=cron.pk).first()
-    if fresh is None:
-        raise NotFound(missing)
-    return fresh
-
-
 def _schedule(cron: Cron, request: dict[str, Any]) -> None:
     """Set when it fires; the next run stays where it is if nothing of that changes."""
     names = ("schedule", "timezone", "end_time", "enabled")
@@ -155,10 +175,10 @@ def _schedule(cron: Cron, request: dict[str, Any]) -> None:
         return
     for name in names:
         setattr(cron, name, request[name])
-    cron.disabled_reason = ""
     cron.next_run_date = None
     if not cron.enabled:
         return
+    cron.disabled_reason = ""
     cron.next_run_date = next_run(cron, after=database_now())
     if cron.next_run_date is None:
         raise Unprocessable("end_time: the schedule has no slot before it")

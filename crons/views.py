@@ -141,7 +141,7 @@ class CronViewSet(ScopedViewSet):
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, cron_id: str) -> Response:
-        self._cron(cron_id).delete()
+        services.delete_cron(self._cron(cron_id))
         return Response(status=204)
 
     @extend_schema(request=CronSearch, responses={200: CronBody(many=True), **ERRORS})
@@ -149,8 +149,6 @@ class CronViewSet(ScopedViewSet):
         asked = _validated(CronSearch, request.data)
         limit, offset = asked["limit"], asked["offset"]
         found = self._found(asked)
-        if asked["enabled"] is not None:
-            found = found.filter(enabled=asked["enabled"])
         rows = list(found.order_by(*_order(asked))[offset : offset + limit + 1])
         more = len(rows) > limit
         page = [cron_json(cron) for cron in rows[:limit]]
@@ -171,6 +169,8 @@ class CronViewSet(ScopedViewSet):
         for name in ("assistant_id", "thread_id"):
             if asked[name]:
                 found = found.filter(**{name: asked[name]})
+        if asked["enabled"] is not None:
+            found = found.filter(enabled=asked["enabled"])
         if asked["metadata"]:
             found = found.filter(metadata__contains=asked["metadata"])
         return found
@@ -232,6 +232,8 @@ def _validated(serializer_class: Any, body: Any) -> dict[str, Any]:
 
 def _order(asked: dict[str, Any]) -> list[Any]:
     name = "id" if asked["sort_by"] == "cron_id" else asked["sort_by"]
+    # Only where there are nulls: an index that is not for nulls last is of no use then.
+    last = True if Cron._meta.get_field(name).null else None
     if asked["sort_order"] == "asc":
-        return [F(name).asc(nulls_last=True), "id"]
-    return [F(name).desc(nulls_last=True), "id"]
+        return [F(name).asc(nulls_last=last), "id"]
+    return [F(name).desc(nulls_last=last), "id"]

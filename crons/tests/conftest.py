@@ -61,8 +61,12 @@ class Client(APIClient):
         self.identity = identity
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
+        sent = {} if method == "get" else {"data": json.dumps(body)}
         return getattr(self, method)(
-            path, body, format="json", HTTP_X_IDENTITY=self.identity
+            path,
+            **sent,
+            content_type="application/json",
+            HTTP_X_IDENTITY=self.identity,
         )
 
 

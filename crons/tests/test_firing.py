@@ -1,18 +1,18 @@
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection, connections, transaction
+from django.db import OperationalError, connection
 from django.test import Client as DjangoClient
 
 from assistants.models import Assistant
 from config.errors import BadRequest
 from crons import firing, services
 from crons.models import Cron, CronFiring
+from crons.schedule import next_slot
 from crons.services import database_now
 from crons.tasks import sweep, tick
 from runs.models import Run
@@ -298,7 +298,7 @@ def test_a_schedule_that_has_become_wrong_is_disabled(
 def test_a_slot_that_has_fired_does_not_fire_again(
     make_cron: MakeCron, make_due: MakeDue
 ) -> None:
-    cron = make_cron()
+    cron = make_cron(schedule="@yearly")
     make_due(cron)
     CronFiring.objects.create(cron=cron, slot=cron.next_run_date, status="success")
 
@@ -307,8 +307,55 @@ def test_a_slot_that_has_fired_does_not_fire_again(
 
     assert not Run.objects.exists()
     cron.refresh_from_db()
-    assert cron.next_run_date is not None
-    assert cron.next_run_date > database_now()
+    # And the slot after it is not passed over.
+    assert cron.next_run_date == next_slot("@yearly", None, after=database_now())
+
+
+def test_a_cron_that_fails_outside_of_its_run_is_disabled(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = make_cron(), make_cron()
+    make_due(bad, seconds=3)
+    make_due(good)
+
+    def next_run(cron: Cron, **when: Any) -> Any:
+        if cron.id == bad.id:
+            raise OverflowError
+        return services.next_run(cron, **when)
+
+    monkeypatch.setattr(firing, "next_run", next_run)
+
+    firing.fire_due()
+
+    assert [record.cron_id for record in CronFiring.objects.all()] == [good.id]
+    assert Run.objects.count() == 1
+    bad.refresh_from_db()
+    assert not bad.enabled
+    assert bad.disabled_reason == "schedule: its next slot could not be found"
+
+
+def test_a_tick_leaves_what_becomes_due_after_its_beginning(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_due(make_cron(), seconds=5)
+    begun = database_now() - timedelta(seconds=10)
+    monkeypatch.setattr(firing, "database_now", lambda: begun)
+
+    assert firing.fire_due() == 0
+
+
+def test_a_cron_that_interrupts_makes_way_for_itself(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread, multitask_strategy="interrupt")
+    before = firing.run_now(cron)
+    make_due(cron)
+
+    firing.fire_due()
+
+    before.refresh_from_db()
+    assert before.status == "interrupted"
+    assert thread.runs.pending().get().id == cron.firings.get(slot__isnull=False).run_id
 
 
 def test_results_outlive_the_runs(make_cron: MakeCron, make_due: MakeDue) -> None:
@@ -358,114 +405,16 @@ def test_a_tick_with_nothing_due_asks_little(
 ) -> None:
     make_cron()
 
-    # A savepoint, the due, the clock, the release, and the results.
+    # The clock, a savepoint, the due, the release, and the results.
     with django_assert_max_num_queries(5):
         tick()
-
-
-# --- Several at once ----------------------------------------------------------------
-def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
-    """What `act` answered in that many threads that start together."""
-    barrier = threading.Barrier(count)
-    answers: list[Any] = []
-
-    def run() -> None:
-        try:
-            barrier.wait(10)
-            answers.append(act())
-        finally:
-            connections.close_all()
-
-    running = [threading.Thread(target=run) for _ in range(count)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(60)
-    assert len(answers) == count
-    return answers
-
-
-@pytest.mark.django_db(transaction=True)
-def test_many_ticks_at_once_fire_each_slot_once(
-    make_cron: MakeCron, make_due: MakeDue, thread: Thread
-) -> None:
-    crons = [make_cron(), make_cron(thread), *(make_cron() for _ in range(8))]
-    for cron in crons:
-        make_due(cron)
-
-    fired = at_once(6, firing.fire_due)
-
-    assert sum(fired) == len(crons)
-    assert Run.objects.count() == len(crons)
-    assert {firing.cron_id for firing in CronFiring.objects.all()} == {
-        cron.id for cron in crons
-    }
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_tick_that_dies_leaves_the_cron_due(
-    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever was done by then, the connection's end takes it back."""
-    cron = make_cron()
-    make_due(cron)
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    for name in ("make_run", "_move_on", "_save"):
-        monkeypatch.setattr(firing, name, die)
-        with pytest.raises(Killed):
-            firing.fire_due()
-        monkeypatch.undo()
-        assert not Run.objects.exists()
-        assert not CronFiring.objects.exists()
-    assert firing.fire_due() == 1
-    assert Run.objects.count() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_change_during_a_tick_is_not_lost(
-    alice: Any, make_cron: MakeCron, make_due: MakeDue
-) -> None:
-    """A tick leaves alone what somebody is changing, and waits for nobody."""
-    cron = make_cron()
-    make_due(cron)
-
-    with transaction.atomic():
-        Cron.objects.select_for_update().get(pk=cron.pk)
-        (fired,) = at_once(1, firing.fire_due)
-
-    assert fired == 0
-    assert firing.fire_due() == 1
-
-
-@pytest.mark.django_db(transaction=True)
-def test_thirty_changes_at_once_are_all_there(make_cron: MakeCron) -> None:
-    cron = make_cron()
-    names = iter([f"key{n}" for n in range(30)])
-    lock = threading.Lock()
-
-    def change() -> None:
-        with lock:
-            name = next(names)
-        stamp = {name: 1}
-        services.update_cron(cron=cron, changes={"metadata": stamp}, stamp=stamp)
-
-    at_once(30, change)
-
-    cron.refresh_from_db()
-    assert len(cron.metadata) == 31
 
 
 def test_the_tick_finds_what_is_due_by_its_index(make_cron: MakeCron) -> None:
     make_cron()
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        plan = Cron.objects.due().order_by("next_run_date").explain()
+        plan = Cron.objects.due(database_now()).order_by("next_run_date").explain()
 
     assert "crons_due" in plan
 

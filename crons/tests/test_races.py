@@ -1,0 +1,259 @@
+"""Several ticks and callers at once, and ticks that die."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from crons import firing, services
+from crons.models import Cron, CronFiring
+from crons.services import database_now
+from runs import lifecycle
+from runs.models import Run
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+MakeCron = Callable[..., Cron]
+MakeDue = Callable[..., None]
+
+
+def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
+    """What `act` answered in that many threads that start together."""
+    barrier = threading.Barrier(count)
+    answers: list[Any] = []
+
+    def run() -> None:
+        try:
+            barrier.wait(10)
+            answers.append(act())
+        finally:
+            connections.close_all()
+
+    running = [threading.Thread(target=run) for _ in range(count)]
+    for thread in running:
+        thread.start()
+    for thread in running:
+        thread.join(60)
+    assert len(answers) == count
+    return answers
+
+
+def test_many_ticks_at_once_fire_each_slot_once(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    crons = [make_cron(), make_cron(thread), *(make_cron() for _ in range(8))]
+    for cron in crons:
+        make_due(cron)
+
+    fired = at_once(6, firing.fire_due)
+
+    assert sum(fired) == len(crons)
+    assert Run.objects.count() == len(crons)
+    assert {firing.cron_id for firing in CronFiring.objects.all()} == {
+        cron.id for cron in crons
+    }
+
+
+def test_a_tick_that_dies_leaves_the_cron_due(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever was done by then, the connection's end takes it back."""
+    cron = make_cron()
+    make_due(cron)
+
+    class Killed(BaseException):
+        pass
+
+    def die(*_: object) -> None:
+        raise Killed
+
+    for name in ("make_run", "_move_on", "_save"):
+        monkeypatch.setattr(firing, name, die)
+        with pytest.raises(Killed):
+            firing.fire_due()
+        monkeypatch.undo()
+        assert not Run.objects.exists()
+        assert not CronFiring.objects.exists()
+    assert firing.fire_due() == 1
+    assert Run.objects.count() == 1
+
+
+def test_a_tick_that_dies_at_any_line_fires_at_most_once(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    """Nothing or all of it, and whichever it was: the next tick makes it once."""
+    cron = make_cron(thread)
+    lines = 0
+    while True:
+        Run.objects.all().delete()
+        CronFiring.objects.all().delete()
+        make_due(cron)
+        lines += 1
+        tick = DyingTick(lines)
+        tick.start()
+        tick.join(30)
+        left = (Run.objects.count(), CronFiring.objects.count())
+        cron.refresh_from_db()
+        assert cron.next_run_date is not None
+        moved_on = cron.next_run_date > database_now()
+        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
+        firing.fire_due()
+        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+        if tick.survived:
+            break
+
+    assert lines > 50
+
+
+class Killed(BaseException):
+    pass
+
+
+class DyingTick(threading.Thread):
+    """A tick that dies before the so-manieth line of crons' own code.
+
+    As after a SIGKILL, the connection is gone before anything can be said over it.
+    """
+
+    def __init__(self, lines: int) -> None:
+        super().__init__()
+        self.lines_left = lines
+        self.survived = False
+
+    def run(self) -> None:
+        connection.ensure_connection()
+        self.connection = connection.connection
+        sys.settrace(self.trace)
+        try:
+            firing.fire_due()
+            self.survived = True
+        except Killed:
+            pass
+        finally:
+            sys.settrace(None)
+            self.connection.close()
+            if connection.connection:
+                connection.connection.close()
+
+    def trace(self, frame: FrameType, event: str, _: object) -> Any:
+        name = frame.f_globals.get("__name__", "")
+        if not name.startswith("crons.") or name.startswith("crons.tests."):
+            return None
+        self.lines_left -= event == "line"
+        if self.lines_left == 0:
+            self.connection.close()
+            raise Killed
+        return self.trace
+
+
+def test_a_thread_that_somebody_holds_holds_up_nobody_else(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    held, free = make_cron(thread), make_cron()
+    make_due(held, seconds=3)
+    make_due(free)
+
+    with transaction.atomic():
+        lifecycle.lock_thread(thread.id)
+        at_once(1, firing.fire_due)
+        assert [record.cron_id for record in CronFiring.objects.all()] == [free.id]
+    firing.fire_due()
+
+    assert held.firings.get().run_id is not None
+
+
+@pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/run")])
+def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
+    alice: Any, make_cron: MakeCron, make_due: MakeDue, method: str, path: str
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+    answers: list[Any] = []
+
+    def call() -> None:
+        answers.append(alice.call(method, f"/runs/crons/{cron.id}{path}"))
+        connections.close_all()
+
+    with transaction.atomic():
+        firing.fire_due()
+        calling = threading.Thread(target=call)
+        calling.start()
+        wait_until(somebody_waits_for_a_lock)
+    calling.join(30)
+
+    assert answers[0].status_code in (200, 204)
+
+
+def test_run_now_of_a_cron_that_is_being_deleted_is_missing(
+    alice: Any, make_cron: MakeCron
+) -> None:
+    cron = make_cron()
+    answers: list[Any] = []
+
+    def call() -> None:
+        answers.append(alice.call("post", f"/runs/crons/{cron.id}/run"))
+        connections.close_all()
+
+    with transaction.atomic():
+        Cron.objects.get(pk=cron.pk).delete()
+        calling = threading.Thread(target=call)
+        calling.start()
+        wait_until(somebody_waits_for_a_lock)
+    calling.join(30)
+
+    assert answers[0].status_code == 404
+    assert not Run.objects.exists()
+
+
+def somebody_waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
+        found: bool = cursor.fetchone()[0]
+    return found
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_change_during_a_tick_is_not_lost(
+    alice: Any, make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    """A tick leaves alone what somebody is changing, and waits for nobody."""
+    cron = make_cron()
+    make_due(cron)
+
+    with transaction.atomic():
+        Cron.objects.select_for_update().get(pk=cron.pk)
+        (fired,) = at_once(1, firing.fire_due)
+
+    assert fired == 0
+    assert firing.fire_due() == 1
+
+
+def test_thirty_changes_at_once_are_all_there(make_cron: MakeCron) -> None:
+    cron = make_cron()
+    names = iter([f"key{n}" for n in range(30)])
+    lock = threading.Lock()
+
+    def change() -> None:
+        with lock:
+            name = next(names)
+        stamp = {name: 1}
+        services.update_cron(cron=cron, changes={"metadata": stamp}, stamp=stamp)
+
+    at_once(30, change)
+
+    cron.refresh_from_db()
+    assert len(cron.metadata) == 31
