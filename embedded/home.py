@@ -27,11 +27,16 @@ class Home:
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
+            self.close()
             raise CannotStart(
                 f"a server is already running in {self.path}; stop it, or set SPOOL_HOME"
             ) from None
         # Not passed on: a child must not hold the lock when we are gone.
         os.set_inheritable(self._lock.fileno(), False)
+
+    def close(self) -> None:
+        """Let go of the lock; the end of the process does it too."""
+        self._lock.close()
 
     def log(self, name: str) -> IO[bytes]:
         return (self.logs / f"{name}.log").open("ab", buffering=0)

@@ -109,6 +109,8 @@ class Postgres:
 
     def _initialise(self, log: IO[bytes]) -> None:
         """Make the data directory under another name, so that it is whole or not there."""
+        for left in self.data.parent.glob("postgres-*"):
+            shutil.rmtree(left, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="postgres-", dir=self.data.parent))
         if processes.needs_ownership(self._unroot):
             os.chown(draft, processes.nobody_id(), -1)

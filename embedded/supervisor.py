@@ -170,7 +170,10 @@ class Supervisor:
             text=True,
             start_new_session=True,
         )
-        out, err = process.communicate()
+        try:
+            out, err = process.communicate()
+        finally:  # Told to stop in the middle: it must not migrate without us.
+            process.kill()
         with self.home.log("prepare") as log:
             log.write((out + err).encode())
         if process.returncode != 0:

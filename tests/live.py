@@ -52,7 +52,7 @@ class Server:
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
-        wait_until(lambda: self._stopped() or self._answers(), START_SECS)
+        wait_until(lambda: self._stopped() or self._is_ready(), START_SECS)
         if self._stopped():
             raise RuntimeError(f"the server did not start:\n{self.output()}")
 
@@ -67,6 +67,15 @@ class Server:
                 raise
         if not keep_home:
             shutil.rmtree(self.home)
+
+    def kill(self) -> None:
+        """Take the supervisor away, without a warning."""
+        self._process.kill()
+        self._process.wait()
+
+    def wait(self) -> int:
+        """The supervisor's exit status, once it has ended."""
+        return self._process.wait(timeout=30)
 
     def output(self) -> str:
         return (self.home / "output").read_text(errors="replace")
@@ -94,6 +103,10 @@ class Server:
 
     def _stopped(self) -> bool:
         return self._process.poll() is not None
+
+    def _is_ready(self) -> bool:
+        # Its own word, and after a crash of one process the proof.
+        return "Spool is ready" in self.output() and self._answers()
 
     def _answers(self) -> bool:
         try:

@@ -1,0 +1,255 @@
+"""`python -m embedded` as an operator meets it: starts, stops, and why it does not."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import psutil
+import pytest
+
+from embedded.supervisor import ROOT
+from tests.conftest import CONFIG
+from tests.live import OURS, Server, wait_until
+
+pytestmark = pytest.mark.e2e
+
+GRAPH = """
+from langgraph.graph import START, StateGraph
+
+builder = StateGraph(dict)
+builder.add_node("echo", lambda state: state)
+builder.add_edge(START, "echo")
+graph = builder.compile()
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A `langgraph.json` of one small graph."""
+    (tmp_path / "agent.py").write_text(GRAPH)
+    file = tmp_path / "langgraph.json"
+    file.write_text(
+        json.dumps({"dependencies": ["."], "graphs": {"echo": "./agent.py:graph"}})
+    )
+    return file
+
+
+@pytest.fixture
+def fresh(config: Path) -> Iterator[Server]:
+    """A server of the test's own, just started for the first time."""
+    server = Server(config)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture(scope="module")
+def hurt() -> Iterator[Server]:
+    """The server that loses one process after the other."""
+    server = Server(CONFIG)
+    server.start()
+    yield server
+    server.stop()
+
+
+def refused(
+    config: Path, tmp_path: Path, *options: str, **environment: str
+) -> list[str]:
+    """The lines that a start says which can't work; it must fail."""
+    inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+    home = {"SPOOL_HOME": str(tmp_path / "home")}
+    start = subprocess.run(
+        [sys.executable, "-m", "embedded", "--config", str(config), *options],
+        cwd=ROOT,
+        env={**inherited, **home, **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert start.returncode == 1
+    return (start.stdout + start.stderr).splitlines()
+
+
+def test_the_first_start_tells_everything_once(fresh: Server) -> None:
+    first = fresh.output()
+    fresh.stop(keep_home=True)
+    fresh.start()
+
+    assert f"Spool is ready at {fresh.url}\n" in first
+    assert f"{fresh.url}/docs" in first
+    assert f"{fresh.url}/admin/  (user admin, password " in first
+    assert str(fresh.home / "logs") in first
+    assert "password" not in fresh.output()
+
+
+def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(
+    fresh: Server,
+) -> None:
+    thread = httpx.post(f"{fresh.url}/threads", json={}).json()
+    everything = fresh.processes()
+
+    fresh.kill()
+    fresh.start()
+
+    assert not [process for process in everything if is_alive(process)]
+    kept = httpx.get(f"{fresh.url}/threads/{thread['thread_id']}")
+    assert kept.status_code == 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        {"config.asgi:application"},
+        {"config", "worker"},
+        {"config", "beat"},
+        {"valkey-server"},
+        {"postgres", "-D"},
+    ],
+    ids=["web", "worker", "beat", "valkey", "postgres"],
+)
+def test_a_killed_child_is_started_again(hurt: Server, words: set[str]) -> None:
+    killed = next(p for p in hurt.processes() if has_words(p, words))
+
+    killed.kill()
+
+    wait_until(lambda: has_successor(hurt, killed, words), 30)
+    wait_until(lambda: runs_to_the_end(hurt), 30)
+
+
+def test_ctrl_c_ends_every_process(fresh: Server) -> None:
+    everything = fresh.processes()
+
+    everything[0].send_signal(signal.SIGINT)
+
+    assert fresh.wait() == 0
+    assert not [process for process in everything if is_alive(process)]
+
+
+def test_a_second_server_in_the_same_home_is_refused(
+    hurt: Server, config: Path, tmp_path: Path
+) -> None:
+    lines = refused(config, tmp_path, SPOOL_HOME=str(hurt.home))
+
+    assert lines == [
+        f"spool: a server is already running in {hurt.home}; stop it, or set SPOOL_HOME"
+    ]
+
+
+def test_a_port_in_use_is_refused(config: Path, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+
+        lines = refused(config, tmp_path, "--port", str(port))
+
+    assert lines == [
+        f"spool: cannot listen on 127.0.0.1:{port}: Address already in use; choose "
+        "another with --port (or PORT)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "reason"),
+    [
+        ("DATABASE_URL", "postgresql://x@127.0.0.1:1/x", "cannot reach Postgres"),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "cannot reach Redis"),
+        ("PORT", "eight", "--port must be a number"),
+        ("N_JOBS_PER_WORKER", "many", "N_JOBS_PER_WORKER must be"),
+    ],
+)
+def test_a_setting_that_cannot_work_is_named(
+    config: Path, tmp_path: Path, variable: str, url: str, reason: str
+) -> None:
+    (line,) = refused(config, tmp_path, **{variable: url})
+
+    assert line.startswith(f"spool: {reason}")
+    assert variable in line or "--port" in line
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("{", "is not JSON"),
+        ("[]", "must hold a JSON object"),
+        ("{}", "graphs"),
+        ('{"graphs": {"echo": 5}}', "graphs.echo"),
+        ('{"graphs": {"echo": "./agent.py"}}', "graphs.echo"),
+        ('{"graphs": {"echo": "./nowhere.py:graph"}}', "echo"),
+        ('{"graphs": {"echo": "./agent.py:missing"}}', "echo"),
+        ('{"graphs": {"echo": "./agent.py:graph"}, "env": 5}', "env"),
+    ],
+)
+def test_a_broken_langgraph_json_is_one_line_that_names_the_key(
+    config: Path, tmp_path: Path, text: str, reason: str
+) -> None:
+    config.write_text(text)
+
+    (line,) = refused(config, tmp_path, **_given_servers())
+
+    assert line.startswith("spool: ")
+    assert reason in line
+
+
+def test_a_graph_that_fails_to_import_names_graph_file_line_and_exception(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "agent.py").write_text("x = 1\n\nraise RuntimeError('no model')\n")
+
+    (line,) = refused(config, tmp_path, **_given_servers())
+
+    assert "graph 'echo'" in line
+    assert f"{tmp_path / 'agent.py'}:3" in line
+    assert "RuntimeError: no model" in line
+
+
+def test_no_config_at_all_is_refused(tmp_path: Path) -> None:
+    (line,) = refused(tmp_path / "none.json", tmp_path)
+
+    assert line == (
+        f"spool: there is no {tmp_path / 'none.json'}: set --config (or "
+        "LANGGRAPH_CONFIG)"
+    )
+
+
+def _given_servers() -> dict[str, str]:
+    """The servers of the tests: a start that fails late need not start its own."""
+    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+
+
+def is_alive(process: psutil.Process) -> bool:
+    return bool(process.is_running() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def has_words(process: psutil.Process, words: set[str]) -> bool:
+    try:
+        return words <= {process.name(), *process.cmdline()}
+    except psutil.Error:
+        return False
+
+
+def has_successor(server: Server, killed: psutil.Process, words: set[str]) -> bool:
+    return any(
+        has_words(process, words) and process.pid != killed.pid
+        for process in server.processes()
+    )
+
+
+def runs_to_the_end(server: Server) -> bool:
+    try:
+        answer = httpx.post(
+            f"{server.url}/runs/wait",
+            json={"assistant_id": "echo", "input": {"messages": []}},
+            timeout=30,
+        )
+    except httpx.HTTPError:
+        return False
+    return bool(answer.status_code == 200 and "messages" in answer.json())
