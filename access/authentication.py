@@ -1,13 +1,70 @@
-"""Who is asking. Without configuration nobody has to say."""
+"""Who is asking: an API key, a token, or what `auth.path` in langgraph.json makes of it.
+
+Without configuration nobody has to say.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
+
+from access import keys
+from access.callers import Caller
+from access.sources import is_open
+
+
+class Unauthenticated(NotAuthenticated):
+    default_detail = "Not authenticated: send an API key or a token"
+
+
+class InvalidKey(NotAuthenticated):
+    default_detail = "Invalid API key"
 
 
 class Authentication(BaseAuthentication):
+    """What Django REST Framework asks before each view."""
+
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
+        caller = authenticate(request)
+        return (caller, None) if caller else None
+
+    def authenticate_header(self, request: Request) -> str:
+        return "Bearer"
+
+
+def authenticate(request: Request | HttpRequest) -> Caller | None:
+    """The caller; None only where nobody has to log in. Raises 401."""
+    if is_open():
         return None
+    bearer, key = _bearer(request), request.headers.get("x-api-key", "").strip()
+    # A header `x-api-key` may only come from an SDK's environment: the other was meant.
+    shown = bearer or key
+    if not shown:
+        raise Unauthenticated
+    caller = keys.find_caller(shown)
+    if caller is None:
+        raise InvalidKey
+    return caller
+
+
+def caller_of(request: Request | HttpRequest) -> Caller | None:
+    """The same, asked once per request."""
+    if isinstance(request, Request):
+        # Not through a cast of its type: it is ours, or None.
+        found: Any = request.user
+        if found is None and not is_open():
+            raise Unauthenticated  # A view without authentication has no answers.
+        return cast("Caller | None", found)
+    attributes = request.__dict__
+    if "spool_caller" not in attributes:
+        attributes["spool_caller"] = authenticate(request)
+    return cast("Caller | None", attributes["spool_caller"])
+
+
+def _bearer(request: Request | HttpRequest) -> str:
+    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    return token.strip() if scheme.lower() == "bearer" else ""

@@ -12,7 +12,12 @@ from typing import Any
 
 from django.db.models import Q
 from django.http import HttpRequest
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
+
+from access import scopes
+from access.authentication import caller_of
+from access.callers import Caller
 
 
 @dataclass(frozen=True)
@@ -40,6 +45,13 @@ class Scope:
 # Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
 EVERYTHING = Scope()
 
+# What makes or changes a row gets its owner's stamp.
+STAMPED = ("create", "update", "create_run")
+
+
+class Forbidden(PermissionDenied):
+    default_detail = "Forbidden"
+
 
 def authorize(
     request: Request | HttpRequest, event: str, value: dict[str, Any] | None = None
@@ -50,4 +62,20 @@ def authorize(
     contract. Where it has `metadata`, the caller's stamp is written into that
     dictionary in place: use it afterwards, not what the client sent.
     """
-    return EVERYTHING
+    caller = caller_of(request)
+    if caller is None:
+        return EVERYTHING
+    return _of_owner(caller, event, value if value is not None else {})
+
+
+def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:
+    """Spool's own policy: to each their own, and the system's assistants for all."""
+    resource, _, action = event.partition(".")
+    if not scopes.allows(caller.permissions, resource, action):
+        raise Forbidden
+    if action in STAMPED and isinstance(value.get("metadata"), dict):
+        value["metadata"]["owner"] = caller.identity
+    rows = Q(owner=caller.identity)
+    if resource == "assistants" and action in scopes.LOOKING:
+        rows |= Q(is_system=True)
+    return Scope(caller.identity, rows, caller.user)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from django.http import HttpRequest, JsonResponse
+from rest_framework.exceptions import NotAuthenticated
 from rest_framework.viewsets import ViewSet
 
+from access.authentication import authenticate
 from access.policy import Scope, authorize
+from config import errors
 
 
 class ScopedViewSet(ViewSet):
@@ -21,3 +25,14 @@ class ScopedViewSet(ViewSet):
     def scope(self, value: dict[str, Any] | None = None) -> Scope:
         """Ask the policy; see `access.policy.authorize` for `value`."""
         return authorize(self.request, self.events[self.action], value)
+
+
+def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
+    """What no route answers. Who has to log in is told so first."""
+    try:
+        authenticate(request)
+    except NotAuthenticated as exc:
+        response = errors.answer(401, str(exc.detail))
+        response["WWW-Authenticate"] = "Bearer"
+        return response
+    return errors.not_found(request, exception)

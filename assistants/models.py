@@ -16,7 +16,10 @@ from config.fields import JSONField
 
 class AssistantQuerySet(models.QuerySet["Assistant"]):
     def visible_to(self, scope: Scope) -> AssistantQuerySet:
-        """What the caller's filter matches, and what the server itself provides."""
+        return self.filter(scope.rows)
+
+    def usable_by(self, scope: Scope) -> AssistantQuerySet:
+        """What the caller's runs may name: also what the server itself provides."""
         return self.filter(scope.rows | Q(is_system=True)) if scope.rows else self
 
 

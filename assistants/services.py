@@ -68,7 +68,7 @@ def resolve_assistant(scope: Scope, name_or_id: str) -> Assistant:
                 f"UUID, or one of the registered graphs: {known}"
             ) from None
         assistant_id = system_assistant_id(name_or_id)
-    assistant = Assistant.objects.visible_to(scope).filter(pk=assistant_id).first()
+    assistant = Assistant.objects.usable_by(scope).filter(pk=assistant_id).first()
     if assistant is None:
         raise NotFound("Thread or assistant not found.")
     if assistant.graph_id not in registry().graph_ids:
@@ -171,9 +171,15 @@ def update_assistant(
 
 @transaction.atomic
 def set_latest(
-    assistants: AssistantQuerySet, assistant_id: UUID, version: int
+    assistants: AssistantQuerySet,
+    assistant_id: UUID,
+    version: int,
+    stamp: dict[str, Any],
 ) -> Assistant | None:
-    """Make an earlier version the one in force. None: there is no such assistant."""
+    """Make an earlier version the one in force. None: there is no such assistant.
+
+    `stamp` is merged into its metadata: that version may be from before its owner.
+    """
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
     )
@@ -184,6 +190,7 @@ def set_latest(
         raise NotFound(f"Version {version} not found for assistant {assistant_id}")
     for name in VERSIONED:
         setattr(assistant, name, getattr(chosen, name))
+    assistant.metadata = {**assistant.metadata, **stamp}
     _save_head(assistant)
     return assistant
 

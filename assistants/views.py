@@ -135,8 +135,9 @@ class AssistantViewSet(ScopedViewSet):
     def latest(self, request: Request, assistant_id: str) -> Response:
         asked = _valid(SetLatest, request.data)
         found = path_uuid(assistant_id, "assistant")
-        visible = self._visible({"assistant_id": found, "metadata": {}})
-        changed = services.set_latest(visible, found, asked["version"])
+        stamp: dict[str, Any] = {}
+        visible = self._visible({"assistant_id": found, "metadata": stamp})
+        changed = services.set_latest(visible, found, asked["version"], stamp)
         if changed is None:
             raise NotFound(f"Assistant {found} not found")
         return Response(assistant_json(changed))

@@ -33,6 +33,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
 
 # What follows needs Django's settings.
+from access.start import check_access  # noqa: E402
 from assistants.services import register_system_assistants  # noqa: E402
 from config import cors, errors  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
@@ -171,6 +172,7 @@ class Application:
 
 def _prepare() -> None:
     """Load the graphs, so that a broken one stops the start, and name them in Postgres."""
+    check_access()
     warn_of_ignored_keys()
     register_system_assistants()
 

@@ -38,6 +38,17 @@ HOST = env_str("HOST", default="127.0.0.1")
 PORT = env_int("PORT", default=8123, least=1, most=65535)
 
 
+# --- Access -------------------------------------------------------------------
+# Who may call the API: holders of an `api_key`, of a `jwt`, or of either; with neither,
+# everybody. `auth.path` in langgraph.json takes its place.
+AUTH = env_list("SPOOL_AUTH", default=[])
+AUTH = [] if AUTH == ["none"] else AUTH
+if unknown := set(AUTH) - {"api_key", "jwt"}:
+    stop(f"SPOOL_AUTH must be none, api_key or jwt, not {unknown.pop()!r}")
+# Nobody has to log in, and others than this machine may ask: only if said so by name.
+ALLOW_OPEN = env_bool("SPOOL_ALLOW_OPEN", default=False)
+
+
 # --- Postgres -----------------------------------------------------------------
 def _conninfo(url: str) -> dict[str, Any]:
     if not url:

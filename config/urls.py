@@ -7,7 +7,7 @@ from config.rest import JSONRenderer
 
 handler400 = "config.errors.bad_request"
 handler403 = "config.errors.forbidden"
-handler404 = "config.errors.not_found"
+handler404 = "access.views.not_found"
 handler500 = "config.errors.server_error"
 
 urlpatterns = [

@@ -16,7 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 handler400 = "config.errors.bad_request"
-handler404 = "config.errors.not_found"
+handler404 = "access.views.not_found"
 handler500 = "config.errors.server_error"
 
 # Set when the iterator of a stream has been closed.

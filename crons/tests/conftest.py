@@ -7,10 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db.models import Q
-from rest_framework.test import APIClient
 
-from access.policy import Scope
+from access.tests.people import Client
 from assistants.graphs import registry
 from assistants.services import register_system_assistants
 from config.langgraph_json import langgraph_json
@@ -27,7 +25,7 @@ echo.set_entry_point("echo")
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with one graph, `echo`."""
     folder = tmp_path_factory.mktemp("graphs")
@@ -53,61 +51,19 @@ def _system_assistants(request: pytest.FixtureRequest) -> None:
         register_system_assistants()
 
 
-class Client(APIClient):
-    """Speaks JSON, for one owner."""
-
-    def __init__(self, identity: str) -> None:
-        super().__init__()
-        self.identity = identity
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        sent = {} if method == "get" else {"data": json.dumps(body)}
-        return getattr(self, method)(
-            path,
-            **sent,
-            content_type="application/json",
-            HTTP_X_IDENTITY=self.identity,
-        )
-
-
-@pytest.fixture
-def _policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each caller stamps what they make, and sees what has their stamp."""
-
-    def authorize(request: Any, event: str, value: dict[str, Any] | None = None) -> Any:
-        identity = request.META["HTTP_X_IDENTITY"]
-        if value and "metadata" in value:
-            value["metadata"]["owner"] = identity
-        user = {"identity": identity, "permissions": ["run"]}
-        return Scope(identity, Q(owner=identity), user)
-
-    monkeypatch.setattr("access.views.authorize", authorize)
-    monkeypatch.setattr("crons.views.authorize", authorize)
-
-
-@pytest.fixture
-def alice(_policy: None) -> Client:
-    return Client("alice")
-
-
-@pytest.fixture
-def bob(_policy: None) -> Client:
-    return Client("bob")
-
-
 @pytest.fixture
 def thread(db: None) -> Thread:
     return Thread.objects.create(metadata={"owner": "alice"})
 
 
 @pytest.fixture
-def make_cron(alice: Client, db: None) -> Callable[..., Cron]:
+def make_cron(alice_client: Client) -> Callable[..., Cron]:
     """A cron of alice's, every minute unless told otherwise."""
 
     def make(thread: Thread | None = None, **body: Any) -> Cron:
         path = f"/threads/{thread.id}/runs/crons" if thread else "/runs/crons"
         given = {"assistant_id": "echo", "schedule": "* * * * *", **body}
-        response = alice.call("post", path, given)
+        response = alice_client.call("post", path, given)
         assert response.status_code == 200, response.content
         return Cron.objects.get(pk=response.json()["cron_id"])
 

@@ -172,14 +172,14 @@ def test_a_thread_that_somebody_holds_holds_up_nobody_else(
 
 @pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/run")])
 def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
-    alice: Any, make_cron: MakeCron, make_due: MakeDue, method: str, path: str
+    alice_client: Any, make_cron: MakeCron, make_due: MakeDue, method: str, path: str
 ) -> None:
     cron = make_cron()
     make_due(cron)
     answers: list[Any] = []
 
     def call() -> None:
-        answers.append(alice.call(method, f"/runs/crons/{cron.id}{path}"))
+        answers.append(alice_client.call(method, f"/runs/crons/{cron.id}{path}"))
         connections.close_all()
 
     with transaction.atomic():
@@ -193,13 +193,13 @@ def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
 
 
 def test_run_now_of_a_cron_that_is_being_deleted_is_missing(
-    alice: Any, make_cron: MakeCron
+    alice_client: Any, make_cron: MakeCron
 ) -> None:
     cron = make_cron()
     answers: list[Any] = []
 
     def call() -> None:
-        answers.append(alice.call("post", f"/runs/crons/{cron.id}/run"))
+        answers.append(alice_client.call("post", f"/runs/crons/{cron.id}/run"))
         connections.close_all()
 
     with transaction.atomic():
@@ -228,7 +228,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 def test_a_change_during_a_tick_is_not_lost(
-    alice: Any, make_cron: MakeCron, make_due: MakeDue
+    alice_client: Any, make_cron: MakeCron, make_due: MakeDue
 ) -> None:
     """A tick leaves alone what somebody is changing, and waits for nobody."""
     cron = make_cron()

@@ -17,14 +17,14 @@ MakeCron = Callable[..., Cron]
 
 
 def test_search_filters_sorts_and_pages(
-    alice: Any, make_cron: MakeCron, thread: Thread
+    alice_client: Any, make_cron: MakeCron, thread: Thread
 ) -> None:
     first = make_cron(schedule="0 0 1 1 *", metadata={"kind": "a"})
     second = make_cron(thread, metadata={"kind": "b"})
     third = make_cron(enabled=False, metadata={"kind": "a", "n": 1})
 
     def found(**body: Any) -> list[str]:
-        response = alice.call("post", "/runs/crons/search", body)
+        response = alice_client.call("post", "/runs/crons/search", body)
         assert response.status_code == 200, response.content
         return [row["cron_id"] for row in response.json()]
 
@@ -40,12 +40,12 @@ def test_search_filters_sorts_and_pages(
     assert found(metadata={"kind": "%"}) == []
 
 
-def test_search_tells_of_more(alice: Any, make_cron: MakeCron) -> None:
+def test_search_tells_of_more(alice_client: Any, make_cron: MakeCron) -> None:
     for _ in range(3):
         make_cron()
 
-    first = alice.call("post", "/runs/crons/search", {"limit": 2})
-    last = alice.call("post", "/runs/crons/search", {"limit": 2, "offset": 2})
+    first = alice_client.call("post", "/runs/crons/search", {"limit": 2})
+    last = alice_client.call("post", "/runs/crons/search", {"limit": 2, "offset": 2})
 
     assert first.headers["X-Pagination-Total"] == "3"
     assert first.headers["X-Pagination-Next"] == "2"
@@ -53,10 +53,10 @@ def test_search_tells_of_more(alice: Any, make_cron: MakeCron) -> None:
     assert "X-Pagination-Next" not in last.headers
 
 
-def test_search_selects(alice: Any, make_cron: MakeCron) -> None:
+def test_search_selects(alice_client: Any, make_cron: MakeCron) -> None:
     cron = make_cron()
 
-    response = alice.call(
+    response = alice_client.call(
         "post", "/runs/crons/search", {"select": ["cron_id", "enabled"]}
     )
 
@@ -64,9 +64,11 @@ def test_search_selects(alice: Any, make_cron: MakeCron) -> None:
 
 
 @pytest.mark.parametrize("sort_order", ["asc", "desc"])
-def test_search_reads_the_newest_by_their_index(alice: Any, sort_order: str) -> None:
+def test_search_reads_the_newest_by_their_index(
+    alice_client: Any, sort_order: str
+) -> None:
     with CaptureQueriesContext(connection) as queries:
-        alice.call("post", "/runs/crons/search", {"sort_order": sort_order})
+        alice_client.call("post", "/runs/crons/search", {"sort_order": sort_order})
 
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
@@ -93,26 +95,26 @@ def test_search_reads_the_newest_by_their_index(alice: Any, sort_order: str) -> 
         {"enabled": "perhaps"},
     ],
 )
-def test_search_refuses(alice: Any, wrong: dict[str, Any]) -> None:
-    assert alice.call("post", "/runs/crons/search", wrong).status_code == 422
+def test_search_refuses(alice_client: Any, wrong: dict[str, Any]) -> None:
+    assert alice_client.call("post", "/runs/crons/search", wrong).status_code == 422
 
 
 def test_search_and_count_hide_other_owners_crons(
-    alice: Any, bob: Any, make_cron: MakeCron
+    alice_client: Any, bob_client: Any, make_cron: MakeCron
 ) -> None:
     make_cron()
 
-    assert bob.call("post", "/runs/crons/search", {}).json() == []
-    assert bob.call("post", "/runs/crons/count", {}).json() == 0
-    assert alice.call("post", "/runs/crons/count", {}).json() == 1
+    assert bob_client.call("post", "/runs/crons/search", {}).json() == []
+    assert bob_client.call("post", "/runs/crons/count", {}).json() == 0
+    assert alice_client.call("post", "/runs/crons/count", {}).json() == 1
 
 
-def test_count_filters(alice: Any, make_cron: MakeCron, thread: Thread) -> None:
+def test_count_filters(alice_client: Any, make_cron: MakeCron, thread: Thread) -> None:
     make_cron(metadata={"kind": "a"})
     make_cron(thread)
 
     def count(**body: Any) -> Any:
-        return alice.call("post", "/runs/crons/count", body).json()
+        return alice_client.call("post", "/runs/crons/count", body).json()
 
     assert count() == 2
     assert count(metadata={"kind": "a"}) == 1
@@ -120,5 +122,6 @@ def test_count_filters(alice: Any, make_cron: MakeCron, thread: Thread) -> None:
     assert count(enabled=False) == 0
     assert count(assistant_id=str(uuid4())) == 0
     assert (
-        alice.call("post", "/runs/crons/count", {"thread_id": "x"}).status_code == 422
+        alice_client.call("post", "/runs/crons/count", {"thread_id": "x"}).status_code
+        == 422
     )

@@ -30,7 +30,7 @@ echo.set_entry_point("echo")
 """
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="module", autouse=True)
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with one graph, `echo`."""
     folder = tmp_path_factory.mktemp("graphs")

@@ -9,6 +9,7 @@ from django.contrib.auth import get_user_model
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
+from access.start import check_access
 from assistants.services import register_system_assistants
 from config.langgraph_json import warn_of_ignored_keys
 from crons.periodic import ensure_periodic_tasks
@@ -22,6 +23,7 @@ class Command(BaseCommand):
     requires_migrations_checks = False
 
     def handle(self, *args: Any, **options: Any) -> None:
+        check_access()
         warn_of_ignored_keys()
         webhooks.check_settings()
         call_command("migrate", verbosity=0, interactive=False)

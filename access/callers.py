@@ -1,0 +1,48 @@
+"""Who is asking, once that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from access.owner import MAX_OWNER_LENGTH
+
+
+class BadIdentity(ValueError):
+    """Text that can't be an owner's name."""
+
+
+@dataclass(frozen=True)
+class Caller:
+    """`user` is what graphs get as `langgraph_auth_user`; `key` limits the rate."""
+
+    identity: str
+    permissions: tuple[str, ...] = ()
+    user: dict[str, Any] = field(default_factory=dict)
+    key: str = ""
+
+
+def new_caller(
+    identity: Any, *, permissions: Any = (), key: str = "", **more: Any
+) -> Caller:
+    """Raises `BadIdentity` for what is no name, or none that the database could keep."""
+    name = checked_identity(identity)
+    permissions = tuple(str(permission) for permission in permissions or ())
+    user = {
+        "display_name": name,
+        "is_authenticated": True,
+        **more,
+        "identity": name,
+        "permissions": list(permissions),
+    }
+    return Caller(name, permissions, user, key or name)
+
+
+def checked_identity(identity: Any) -> str:
+    # Control characters and lone surrogates are replaced on their way into Postgres,
+    # and long text is cut: two callers would become one.
+    if not isinstance(identity, str) or not identity or not identity.isprintable():
+        raise BadIdentity("an identity must be printable text")
+    if len(identity) > MAX_OWNER_LENGTH:
+        raise BadIdentity(f"an identity has at most {MAX_OWNER_LENGTH} characters")
+    return identity

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from datetime import timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.utils import timezone
+
+from access.callers import BadIdentity
+from access.keys import create_key
+from access.scopes import BadScope
+
+
+class Command(BaseCommand):
+    help = "Make an API key. Its text is all that is printed, this once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("owner", help="whose rows it reaches")
+        parser.add_argument("--name", default="", help="what it is for")
+        parser.add_argument(
+            "--scope",
+            action="append",
+            default=[],
+            dest="scopes",
+            metavar="RESOURCE:ACTION",
+            help="what it may do (repeatable; everything without)",
+        )
+        parser.add_argument("--expires-in-days", type=float)
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        days = options["expires_in_days"]
+        expires_at = None if days is None else timezone.now() + timedelta(days=days)
+        try:
+            _, text = create_key(
+                owner=options["owner"],
+                name=options["name"],
+                scopes=options["scopes"],
+                expires_at=expires_at,
+            )
+        except (BadIdentity, BadScope) as exc:
+            raise CommandError(str(exc)) from None
+        self.stdout.write(text)

@@ -1,0 +1,26 @@
+from __future__ import annotations
+
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db.models import Q
+
+from access.keys import digest_of, revoke
+from access.models import ApiKey
+
+
+class Command(BaseCommand):
+    help = "Let an API key work no more. Says nothing if all went well."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("key", help="the key, or how it begins in the admin")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        given = options["key"]
+        is_it = Q(digest=digest_of(given)) | Q(prefix=given)
+        found = list(ApiKey.objects.filter(is_it))
+        if len(found) != 1:
+            raise CommandError(f"{len(found)} keys begin like that")
+        if not revoke(found):
+            raise CommandError("this key was revoked before")

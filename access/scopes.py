@@ -1,0 +1,48 @@
+"""What an API key or a token may do: `resource:action`, either of them `*`.
+
+`read` stands for all that only looks: `threads:read` also lets a key search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+ACTIONS = {
+    "assistants": ("create", "read", "update", "delete", "search"),
+    "threads": ("create", "read", "update", "delete", "search", "create_run"),
+    "crons": ("create", "read", "update", "delete", "search"),
+    "store": ("put", "get", "search", "delete", "list_namespaces"),
+}
+LOOKING = ("read", "search", "get", "list_namespaces")
+
+
+class BadScope(ValueError):
+    """A scope that would allow nothing."""
+
+
+def allows(scopes: Iterable[str], resource: str, action: str) -> bool:
+    """Without any scopes all is allowed."""
+    listed = list(scopes)
+    return not listed or any(_covers(scope, resource, action) for scope in listed)
+
+
+def check(scope: str) -> str:
+    resource, _, action = scope.partition(":")
+    known = {name for names in ACTIONS.values() for name in names} | {"*"}
+    if resource in ACTIONS:
+        known = {*ACTIONS[resource], "read", "*"}
+    elif resource != "*":
+        raise BadScope(f"{scope!r} is not resource:action")
+    if action not in known:
+        raise BadScope(
+            f"{scope!r}: the action must be one of {', '.join(sorted(known))}"
+        )
+    return scope
+
+
+def _covers(scope: str, resource: str, action: str) -> bool:
+    wanted_resource, _, wanted_action = scope.partition(":")
+    if wanted_resource not in ("*", resource):
+        return False
+    looks = wanted_action == "read" and action in LOOKING
+    return looks or wanted_action in ("*", action)

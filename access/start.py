@@ -1,0 +1,48 @@
+"""What must be true of the access to a server before it starts."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+
+from access.sources import is_open
+from config.env import stop
+
+logger = logging.getLogger(__name__)
+
+OPEN_TO_ALL = (
+    "HOST={host} can be reached by others, and nobody has to log in: set SPOOL_AUTH "
+    "(or auth.path in langgraph.json), or SPOOL_ALLOW_OPEN=true if that is meant"
+)
+NOBODY_LOGS_IN = (
+    "NOBODY HAS TO LOG IN: whoever reaches this server sees and changes everything. "
+    "Set SPOOL_AUTH, or auth.path in langgraph.json."
+)
+
+
+def check_access() -> None:
+    """Stop where a server would be open by mistake, and say so loudly where it is."""
+    for message in find_mistakes():
+        stop(message.msg)
+    if is_open():
+        logger.warning(NOBODY_LOGS_IN)
+
+
+def find_mistakes(**kwargs: Any) -> list[CheckMessage]:
+    """The same for `manage.py check`."""
+    if is_open() and not settings.ALLOW_OPEN and not is_loopback(settings.HOST):
+        return [Error(OPEN_TO_ALL.format(host=settings.HOST), id="access.E001")]
+    return []
+
+
+def is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

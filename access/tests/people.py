@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from rest_framework.test import APIClient
+
+from access.keys import create_key
+
+
+@dataclass(frozen=True)
+class Person:
+    identity: str
+    key: str
+
+    @classmethod
+    def with_key(cls, identity: str) -> Person:
+        return cls(identity, create_key(owner=identity)[1])
+
+
+class Client(APIClient):
+    """Speaks JSON, with somebody's API key."""
+
+    def __init__(self, person: Person) -> None:
+        super().__init__()
+        self.person = person
+        self.credentials(HTTP_X_API_KEY=person.key)
+
+    def call(self, method: str, path: str, body: Any = None) -> Any:
+        sent = {} if method == "get" else {"data": json.dumps(body)}
+        return getattr(self, method)(path, **sent, content_type="application/json")
