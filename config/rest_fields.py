@@ -73,5 +73,5 @@ class QueryList(StringOrList):
         try:
             parsed: list[Any] = loads(text)
         except ValueError:
-            raise serializers.ValidationError("is not a JSON array") from None
+            return [None]  # Refused with the field's name, by `to_internal_value`.
         return parsed

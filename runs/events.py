@@ -103,6 +103,15 @@ def stop_signals() -> Iterator[tuple[UUID, str]]:
             yield UUID(run_id), action
 
 
+def newest_id(thread_id: UUID) -> tuple[int, int] | None:
+    """The id of a thread's last event, `(0, 0)` if none is kept. None: can't be told."""
+    try:
+        found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
+    except RedisError:
+        return None
+    return parse_id(found[0][0].decode()) if found else (0, 0)
+
+
 def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
     """A batch: the run's id, then a name and compact JSON for each event, by lines."""
     lines = [str(run_id).encode()]

@@ -30,6 +30,7 @@ from runs.events import (
     stream_key,
 )
 from runs.models import Run
+from threads.models import Thread
 
 logger = logging.getLogger(__name__)
 
@@ -44,9 +45,13 @@ class Viewer:
 
     def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
         self.thread_id = thread_id
-        self.run_id = run_id
-        # Postgres says that the run is over, whatever Redis says.
-        self.is_over = False
+        # Runs to ask Postgres about, and those of them that it says are over,
+        # whatever Redis says.
+        self.watched: set[UUID] = {run_id} if run_id else set()
+        self.over: set[UUID] = set()
+        # The thread itself was deleted.
+        self.is_gone = False
+        self.all_runs = run_id is None
         # Something may have been missed: read back before going on.
         self.has_gap = True
         self._batches: list[list[Event]] = []
@@ -57,7 +62,15 @@ class Viewer:
         self._news.set()
 
     def wake(self) -> None:
+        """Something may have been missed: read back, and look around."""
+        self.has_gap = True
         self._news.set()
+
+    def tell(self, over: set[UUID], *, is_gone: bool) -> None:
+        """What Postgres knows of the runs that this viewer watches."""
+        self.over |= over
+        self.is_gone = is_gone
+        self.wake()
 
     async def batches(self, timeout: float) -> list[Event]:
         """What has come, in order; empty after `timeout` seconds or on a signal."""
@@ -178,35 +191,42 @@ class Fanout:
                 await self._pubsub.subscribe(*self._confirmed)
         for viewers in self._viewers.values():
             for viewer in viewers:
-                viewer.has_gap = True
                 viewer.wake()
 
     async def _ask_postgres(self) -> None:
         """For ends that were never published: a worker killed between two lines."""
         while True:
             await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
-            watched = {
-                viewer.run_id
-                for viewers in self._viewers.values()
-                for viewer in viewers
-                if viewer.run_id
-            }
-            if not watched:
+            viewers = [one for found in self._viewers.values() for one in found]
+            if not viewers:
                 continue
+            watched = {run_id for viewer in viewers for run_id in viewer.watched}
+            thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
+            asked = {viewer: set(viewer.watched) for viewer in viewers}
             try:
                 active = await database_threads.query(_active_runs, watched)
+                threads = await database_threads.query(_known_threads, thread_ids)
             except Exception:
                 logger.exception("watched runs could not be looked up")
                 continue
-            for viewers in self._viewers.values():
-                for viewer in viewers:
-                    if viewer.run_id in watched - active:
-                        viewer.is_over = True
-                        viewer.wake()
+            for viewer in viewers:
+                over = asked[viewer] - active
+                gone = viewer.all_runs and viewer.thread_id not in threads
+                if over - viewer.over or gone:
+                    viewer.tell(over, is_gone=gone)
 
 
 def _active_runs(run_ids: set[UUID]) -> set[UUID]:
+    if not run_ids:
+        return set()
     return set(Run.objects.filter(pk__in=run_ids).active().values_list("pk", flat=True))
+
+
+def _known_threads(thread_ids: set[UUID]) -> set[UUID]:
+    if not thread_ids:
+        return set()
+    found = Thread.objects.filter(pk__in=thread_ids, discarded_at=None)
+    return set(found.values_list("pk", flat=True))
 
 
 _fanouts: dict[asyncio.AbstractEventLoop, Fanout] = {}

@@ -22,6 +22,8 @@ STREAM_MODES = (
     "custom",
 )
 
+THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
+
 
 def run_json(run: Run) -> dict[str, Any]:
     return {
@@ -171,6 +173,20 @@ class RunListQuery(serializers.Serializer[Any]):
 class StreamQuery(serializers.Serializer[Any]):
     stream_mode = QueryList(required=False, default=None)
     cancel_on_disconnect = serializers.BooleanField(default=False)
+
+
+class ThreadStreamQuery(serializers.Serializer[Any]):
+    """The official server reads the one name, its clients send the other."""
+
+    stream_mode = QueryList(required=False, default=list)
+    stream_modes = QueryList(required=False, default=list)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        modes = [*attrs["stream_mode"], *attrs["stream_modes"]] or ["run_modes"]
+        for mode in modes:
+            if mode not in THREAD_STREAM_MODES:
+                raise serializers.ValidationError(f"Invalid stream mode: {mode}")
+        return {"modes": frozenset(modes)}
 
 
 class BulkCancel(serializers.Serializer[Any]):

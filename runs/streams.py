@@ -139,10 +139,11 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
         joined_late = not stream.is_new and await database_threads.query(
             _is_over, stream.run_id
         )
-        viewer.is_over = joined_late
+        if joined_late:
+            viewer.over.add(stream.run_id)
         while True:
-            over = viewer.is_over
-            batch = await _next(viewer, last, beat)
+            over = bool(viewer.over)
+            batch = await next_events(viewer, last, beat)
             if batch:
                 last = batch[-1].id
             wanted = [event for event in batch if stream.wants(event)]
@@ -172,17 +173,17 @@ def _final(stream: RunStream, missed_end: bool) -> list[Event]:
     return [event for event in made if stream.wants(event)]
 
 
-async def _next(
+async def next_events(
     viewer: Viewer, last: tuple[int, int] | None, beat: float
 ) -> list[Event]:
     """The next events later than `last`, read back first where some may be missing."""
-    if viewer.has_gap or viewer.is_over:
+    if viewer.has_gap:
         viewer.has_gap = False
         kept = await fanout().read_back(viewer.thread_id, last) if last else []
         if kept:
             return kept
-        if viewer.is_over:
-            return []
+    if viewer.over:
+        return []
     timeout = max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
     return [event for event in batch if last is None or event.id > last]

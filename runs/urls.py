@@ -1,6 +1,6 @@
 from django.urls import path
 
-from runs.views import RunViewSet
+from runs.views import RunViewSet, ThreadStreamViewSet
 
 of_thread = "threads/<str:thread_id>/runs"
 one = f"{of_thread}/<str:run_id>"
@@ -14,6 +14,10 @@ urlpatterns = [
     # Where `Location` of a stateless stream, and clients without a thread, look.
     path("runs/<str:run_id>", RunViewSet.as_view({"get": "retrieve"})),
     path("runs/<str:run_id>/stream", RunViewSet.as_view({"get": "join_stream"})),
+    path(
+        "threads/<str:thread_id>/stream",
+        ThreadStreamViewSet.as_view({"get": "stream"}),
+    ),
     path(of_thread, RunViewSet.as_view({"get": "list", "post": "create"})),
     path(f"{of_thread}/stream", RunViewSet.as_view({"post": "stream"})),
     path(f"{of_thread}/wait", RunViewSet.as_view({"post": "wait"})),

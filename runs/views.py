@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
@@ -16,8 +17,8 @@ from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from config.errors import NotFound, Unprocessable
 from config.ids import path_uuid, uuid7
-from runs import services, streams, webhooks
-from runs.events import parse_id
+from runs import services, streams, thread_streams, webhooks
+from runs.events import newest_id, parse_id
 from runs.models import Run
 from runs.serializers import (
     BulkCancel,
@@ -25,9 +26,11 @@ from runs.serializers import (
     RunListQuery,
     RunRequest,
     StreamQuery,
+    ThreadStreamQuery,
     run_json,
 )
 from runs.streams import NEVER, RunStream
+from runs.thread_streams import ThreadStream
 from threads.models import Thread
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -252,6 +255,30 @@ class RunViewSet(ScopedViewSet):
         return runs.filter(pk=path_uuid(run_id, "run"), **of_thread).first()
 
 
+class ThreadStreamViewSet(ScopedViewSet):
+    """The events of all runs of a thread, those to come included."""
+
+    events = {"stream": "threads.read"}
+
+    @extend_schema(parameters=[ThreadStreamQuery], responses={200: SSE, **ERRORS})
+    def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
+        query = ThreadStreamQuery(data=request.query_params)
+        query.is_valid(raise_exception=True)
+        modes: frozenset[str] = query.validated_data["modes"]
+        found = path_uuid(thread_id, "thread")
+        # Learned before the client is answered: what it sets going then, it will see.
+        after = _thread_position(found, request.headers.get("Last-Event-ID"))
+        scope = self.scope({"thread_id": found})
+        if not Thread.objects.visible_to(scope).filter(pk=found).exists():
+            return _sse(thread_streams.unknown(found), None)
+        stream = ThreadStream(found, after, modes)
+        response = _sse(thread_streams.sse(stream), None)
+        # Clients come back without their query.
+        asked = urlencode({"stream_modes": sorted(modes)}, doseq=True)
+        response["Location"] = f"/threads/{found}/stream?{asked}"
+        return response
+
+
 def _validated(body: Any) -> dict[str, Any]:
     serializer = RunRequest(data=body)
     serializer.is_valid(raise_exception=True)
@@ -284,6 +311,21 @@ def _after(last_event_id: str | None) -> tuple[int, int] | None:
     if last_event_id is None:
         return None
     return NEVER if last_event_id in ("-1", "0") else parse_id(last_event_id)
+
+
+def _thread_position(
+    thread_id: UUID, last_event_id: str | None
+) -> tuple[int, int] | None:
+    if last_event_id is None:
+        return newest_id(thread_id)
+    if last_event_id in ("0", "-"):
+        return NEVER
+    try:
+        return parse_id(last_event_id)
+    except ValueError:
+        raise Unprocessable(
+            "Invalid last-event-id: must be a valid Redis stream ID"
+        ) from None
 
 
 def _canceller(run: Run, wanted: bool) -> Any:
