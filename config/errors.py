@@ -1,4 +1,8 @@
-"""Every error body that leaves Spool: `{"detail": "<one string>"}`."""
+"""Every error body that leaves Spool: `{"detail": "<one string>"}`.
+
+An exception that has to be answered in another shape says so: `body_key` names another
+key, `is_plain_text` makes it a text.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,8 @@ from typing import Any
 
 from django.core.exceptions import PermissionDenied
 from django.db import InterfaceError, OperationalError
-from django.http import Http404, HttpRequest, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
@@ -35,7 +40,7 @@ class Unprocessable(exceptions.APIException):
     default_detail = "Unprocessable Entity"
 
 
-def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | None:
+def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponseBase:
     """DRF's hook. What it answers None for is a bug of ours: a 500 without its text."""
     if isinstance(exc, Http404):
         exc = NotFound()
@@ -48,7 +53,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> Response | Non
     if isinstance(exc, exceptions.MethodNotAllowed):
         return _answer(405, "Method Not Allowed", _headers(exc))
     if isinstance(exc, exceptions.APIException):
-        return _answer(exc.status_code, str(exc.detail), _headers(exc))
+        return _answer_for(exc)
     view, request = context.get("view"), context.get("request")
     logger.error("%s failed in %s", request, type(view).__name__, exc_info=exc)
     return _answer(500, "Internal Server Error")
@@ -77,6 +82,16 @@ def server_error(request: HttpRequest) -> JsonResponse:
 
 def _answer(code: int, detail: str, headers: dict[str, str] | None = None) -> Response:
     return Response({"detail": detail}, status=code, headers=headers)
+
+
+def _answer_for(exc: exceptions.APIException) -> HttpResponseBase:
+    """Two of the official server's bodies have a shape of their own."""
+    if getattr(exc, "is_plain_text", False):
+        text = "text/plain; charset=utf-8"
+        return HttpResponse(str(exc.detail), status=exc.status_code, content_type=text)
+    body_key = getattr(exc, "body_key", "detail")
+    body = {body_key: str(exc.detail)}
+    return Response(body, status=exc.status_code, headers=_headers(exc))
 
 
 def _headers(exc: exceptions.APIException) -> dict[str, str]:

@@ -4,38 +4,41 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import Any
+from typing import TypeVar
 
-from langgraph.store.base import (
-    BaseStore,
-    GetOp,
-    Item,
-    ListNamespacesOp,
-    Op,
-    PutOp,
-    Result,
-    SearchItem,
-    SearchOp,
-)
+from langgraph.store.base import BaseStore, Op, Result
+from psycopg import InterfaceError, OperationalError
+from psycopg_pool import PoolTimeout
 
-from config.json import jsonb_bytes
 from config.loop import Pool
-from store import statements
+from store.operations import Row, Statement, Steps, batch, check
+from store.ttl import ttl_config
+
+T = TypeVar("T")
+
+# What a broken connection raises, as opposed to a statement that Postgres refuses.
+CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
+# How long an operation outlasts a Postgres that is restarting, in seconds.
+RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
 
 
 class PostgresStore(BaseStore):
     """Items of one owner, on the loop that made it and that owns `pool`.
 
-    The synchronous methods are for nodes that run on threads of their own. In a batch
-    all reads come before all writes, as in LangGraph's other stores.
+    The synchronous methods are for nodes that run on threads of their own. What nodes
+    ask for in the same turn of the loop is one batch. In a batch all reads come before
+    all writes, as in LangGraph's other stores.
     """
 
     supports_ttl = True
 
     def __init__(self, pool: Pool, owner: str) -> None:
+        self.ttl_config = ttl_config()
         self._pool = pool
         self._owner = owner
         self._loop = asyncio.get_running_loop()
+        self._waiting: list[tuple[list[Op], asyncio.Future[list[Result]]]] = []
+        self._sending: set[asyncio.Task[None]] = set()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
         try:
@@ -51,89 +54,57 @@ class PostgresStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         listed = list(ops)
-        results: list[Result] = [None] * len(listed)
-        await self._get(listed, results)
-        for index, op in enumerate(listed):
-            if isinstance(op, SearchOp):
-                results[index] = await self._search(op)
-            elif isinstance(op, ListNamespacesOp):
-                results[index] = await self._list_namespaces(op)
-        await self._put([op for op in listed if isinstance(op, PutOp)])
-        return results
+        for op in listed:
+            check(self._owner, op)
+        answer: asyncio.Future[list[Result]] = self._loop.create_future()
+        self._waiting.append((listed, answer))
+        if len(self._waiting) == 1:
+            self._loop.call_soon(self._send)
+        return await answer
 
-    async def _get(self, ops: list[Op], results: list[Result]) -> None:
-        gets = {i: op for i, op in enumerate(ops) if isinstance(op, GetOp)}
-        if not gets:
+    def _send(self) -> None:
+        task = self._loop.create_task(self._answer(self._waiting))
+        self._waiting = []
+        # The loop itself keeps only a weak reference to a task.
+        self._sending.add(task)
+        task.add_done_callback(self._sending.discard)
+
+    async def _answer(
+        self, asked: list[tuple[list[Op], asyncio.Future[list[Result]]]]
+    ) -> None:
+        """Answer everyone who asked in one turn, with one batch."""
+        together = [op for ops, _ in asked for op in ops]
+        try:
+            results = iter(await self._run(batch(self._owner, together)))
+        except Exception as exc:
+            for _, answer in asked:
+                if not answer.done():
+                    answer.set_exception(exc)
             return
-        rows = await self._rows(statements.GET, _places(gets.values()))
-        found = {(row["path"], row["key"]): _item(row) for row in rows}
-        for index, op in gets.items():
-            place = (statements.path_of(op.namespace), op.key)
-            results[index] = found.get(place)
-        refreshed = [op for op in gets.values() if op.refresh_ttl]
-        if refreshed and found:
-            await self._write(statements.REFRESH, _places(refreshed))
+        for ops, answer in asked:
+            mine = [next(results) for _ in ops]
+            if not answer.done():  # A node that was cancelled does not wait any more.
+                answer.set_result(mine)
 
-    async def _search(self, op: SearchOp) -> list[SearchItem]:
-        statement, params = statements.search(
-            op.namespace_prefix, op.filter, limit=op.limit, offset=op.offset
-        )
-        return [
-            SearchItem(**_fields(row)) for row in await self._rows(statement, params)
-        ]
+    async def _run(self, steps: Steps[T]) -> T:
+        try:
+            statement = next(steps)
+            while True:
+                statement = steps.send(await self._insist(statement))
+        except StopIteration as done:
+            result: T = done.value
+            return result
 
-    async def _list_namespaces(self, op: ListNamespacesOp) -> list[tuple[str, ...]]:
-        match = {c.match_type: c.path for c in op.match_conditions or ()}
-        statement, params = statements.namespaces(
-            prefix=match.get("prefix", ()),
-            suffix=match.get("suffix", ()),
-            max_depth=op.max_depth,
-            limit=op.limit,
-            offset=op.offset,
-        )
-        return [tuple(row["namespace"]) for row in await self._rows(statement, params)]
+    async def _insist(self, statement: Statement) -> list[Row]:
+        # Each of them may be repeated: it says what shall be, not what to change.
+        for delay in RETRY_DELAYS:
+            try:
+                return await self._rows(statement)
+            except CONNECTION_FAULTS:
+                await asyncio.sleep(delay)
+        return await self._rows(statement)
 
-    async def _put(self, puts: list[PutOp]) -> None:
-        # Of several writes of one key the last one counts.
-        last = {(statements.path_of(op.namespace), op.key): op for op in puts}
-        kept = [op for op in last.values() if op.value is not None]
-        gone = [op for op in last.values() if op.value is None]
-        if kept:
-            values = {
-                "values": [jsonb_bytes(op.value).decode() for op in kept],
-                "minutes": [op.ttl for op in kept],
-            }
-            await self._write(statements.PUT, _places(kept) | values)
-        if gone:
-            await self._write(statements.DELETE, _places(gone))
-
-    async def _rows(self, statement: str, params: dict[str, Any]) -> list[Any]:
+    async def _rows(self, statement: Statement) -> list[Row]:
         async with self._pool.connection() as conn:
-            cursor = await conn.execute(statement, {**params, "owner": self._owner})
-            return await cursor.fetchall()
-
-    async def _write(self, statement: str, params: dict[str, Any]) -> None:
-        async with self._pool.connection() as conn:
-            await conn.execute(statement, {**params, "owner": self._owner})
-
-
-def _places(ops: Iterable[GetOp | PutOp]) -> dict[str, list[str]]:
-    listed = list(ops)
-    return {
-        "paths": [statements.path_of(op.namespace) for op in listed],
-        "keys": [str(op.key) for op in listed],
-    }
-
-
-def _fields(row: dict[str, Any]) -> dict[str, Any]:
-    return {
-        "namespace": tuple(row["path"].split(".")),
-        "key": row["key"],
-        "value": row["value"],
-        "created_at": row["created_at"],
-        "updated_at": row["updated_at"],
-    }
-
-
-def _item(row: dict[str, Any]) -> Item:
-    return Item(**_fields(row))
+            cursor = await conn.execute(statement.sql, statement.params)
+            return await cursor.fetchall() if cursor.description else []

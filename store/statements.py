@@ -1,59 +1,62 @@
 """The store's SQL, for the API (Django's connection) and for graphs (an async pool).
 
 Every statement takes `owner`; a statement without it does not exist. Parameters are
-named, so that both kinds of connection run the same text.
+named, so that both kinds of connection run the same text. Values come back as text,
+which both then read in the same way.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from config.json import jsonb
+from langgraph.store.base import MatchCondition
 
-COLUMNS = "path, key, value, created_at, updated_at"
+from config.json import jsonb
+from store.namespaces import path_of
+
+COLUMNS = "path, key, value::text AS value, created_at, updated_at, ttl_minutes"
 ALIVE = "(expires_at IS NULL OR expires_at > now())"
+
+_PLACES = "SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])"
+# Writers of several items take their locks in one order, so that no two can wait for
+# each other. `PUT` does so too: it gets its items sorted.
+_LOCKED = f"""
+    SELECT id FROM store_items
+    WHERE owner = %(owner)s AND (path, key) IN ({_PLACES})
+    ORDER BY path, key COLLATE "C" FOR NO KEY UPDATE
+"""
 
 GET = f"""
 SELECT {COLUMNS} FROM store_items
-WHERE owner = %(owner)s AND {ALIVE} AND (path, key) IN (
-    SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])
-)
+WHERE owner = %(owner)s AND {ALIVE} AND (path, key) IN ({_PLACES})
 """
-REFRESH = """
+REFRESH = f"""
 UPDATE store_items SET expires_at = now() + make_interval(secs => ttl_minutes * 60)
-WHERE owner = %(owner)s AND ttl_minutes IS NOT NULL AND (path, key) IN (
-    SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])
-)
+WHERE ttl_minutes IS NOT NULL AND {ALIVE} AND id IN ({_LOCKED})
 """
+# The clock, not `now()`: whoever waits for another writer of the item is the newer one.
 PUT = """
 INSERT INTO store_items
     (owner, path, key, value, created_at, updated_at, ttl_minutes, expires_at)
-SELECT %(owner)s, path, key, value::jsonb, now(), now(), minutes,
+SELECT %(owner)s, path, key, value::jsonb, now(), clock_timestamp(), minutes,
     now() + make_interval(secs => minutes * 60)
 FROM unnest(
     %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(minutes)s::float8[]
 ) AS new (path, key, value, minutes)
 ON CONFLICT (owner, path, key) DO UPDATE SET
-    value = EXCLUDED.value, updated_at = EXCLUDED.updated_at,
-    ttl_minutes = EXCLUDED.ttl_minutes, expires_at = EXCLUDED.expires_at
+    value = EXCLUDED.value, updated_at = clock_timestamp(),
+    ttl_minutes = EXCLUDED.ttl_minutes, expires_at = EXCLUDED.expires_at,
+    created_at = CASE WHEN store_items.expires_at <= now()
+        THEN EXCLUDED.created_at ELSE store_items.created_at END
 """
-DELETE = """
-DELETE FROM store_items
-WHERE owner = %(owner)s AND (path, key) IN (
-    SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])
-)
-"""
+DELETE = f"DELETE FROM store_items WHERE id IN ({_LOCKED})"
 
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 class UnsupportedOperator(ValueError):
     """A filter with an operator that the store does not know."""
-
-
-def path_of(namespace: Sequence[str]) -> str:
-    return ".".join(namespace)
 
 
 def search(
@@ -65,8 +68,7 @@ def search(
 ) -> tuple[str, dict[str, Any]]:
     """Items below a namespace whose value matches, newest change first."""
     conditions, params = below(namespace)
-    for key, wanted in (given or {}).items():
-        conditions.append(_condition(key, wanted, params))
+    conditions += matching(given, params)
     params |= {"limit": limit, "offset": offset}
     where = " AND ".join(["owner = %(owner)s", ALIVE, *conditions])
     return (
@@ -85,48 +87,104 @@ def below(namespace: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
     return [condition], {"path": path, "first": f"{path}.", "last": f"{path}/"}
 
 
+def matching(given: Mapping[str, Any] | None, params: dict[str, Any]) -> list[str]:
+    """The conditions of a filter on values. Raises `UnsupportedOperator`."""
+    return [_condition(key, wanted, params) for key, wanted in (given or {}).items()]
+
+
 def namespaces(
+    conditions: Iterable[MatchCondition],
     *,
-    prefix: Sequence[str],
-    suffix: Sequence[str],
     max_depth: int | None,
     limit: int,
     offset: int,
 ) -> tuple[str, dict[str, Any]]:
-    """Distinct namespaces, cut to `max_depth` labels; `*` stands for one label."""
-    fixed = list(prefix[: list(prefix).index("*")]) if "*" in prefix else list(prefix)
-    conditions, params = below(fixed)
-    labels = "string_to_array(path, '.')"
-    for index, label in enumerate(prefix):
-        if label != "*":
-            params[f"prefix{index}"] = label
-            conditions.append(f"({labels})[{index + 1}] = %(prefix{index})s")
-    conditions.append(f"cardinality({labels}) >= {max(len(prefix), len(suffix))}")
-    for index, label in enumerate(reversed(suffix)):
-        if label != "*":
-            params[f"suffix{index}"] = label
-            place = f"cardinality({labels}) - {index}"
-            conditions.append(f"({labels})[{place}] = %(suffix{index})s")
-    where = " AND ".join(["owner = %(owner)s", ALIVE, *conditions])
-    params |= {"limit": limit, "offset": offset, "depth": max_depth or 2**20}
+    """Distinct namespaces, cut to `max_depth` labels; `*` stands for one label.
+
+    It hops over the index from one namespace to the next, however many items are in
+    each; from one that is cut, where that is right, over all that is below it.
+    """
+    listed = list(conditions)
+    within, params = _range(listed)
+    wanted = ["path IS NOT NULL", *_label_conditions(listed, params)]
+    params |= {"limit": limit, "offset": offset}
+    shown, beyond, kind = "path", "path || chr(1)", ""
+    if max_depth is not None:
+        params["depth"] = max_depth
+        shown = f"array_to_string(({LABELS})[1:%(depth)s], '.') COLLATE \"C\""
+        kind = "DISTINCT"
+    if max_depth is not None and not _look_deeper(listed, max_depth):
+        deeper = f"cardinality({LABELS}) > %(depth)s"
+        beyond = f"CASE WHEN {deeper} THEN {shown} || '/' ELSE path || chr(1) END"
+    first = f"""
+        SELECT path FROM store_items
+        WHERE owner = %(owner)s AND {ALIVE} AND {within}"""
+    # Without DISTINCT the hops end as soon as the page is full.
     return (
-        f"SELECT DISTINCT ({labels})[1:%(depth)s] AS namespace FROM store_items "
-        f"WHERE {where} ORDER BY namespace LIMIT %(limit)s OFFSET %(offset)s",
+        f"""
+WITH RECURSIVE place AS (
+    ({first} ORDER BY path LIMIT 1)
+    UNION ALL
+    SELECT ({first} AND path >= place.beyond ORDER BY path LIMIT 1)
+    FROM (SELECT {beyond} AS beyond FROM place WHERE path IS NOT NULL) AS place
+)
+SELECT {kind} {shown} AS path FROM place WHERE {" AND ".join(wanted)}
+{"ORDER BY path" if kind else ""} LIMIT %(limit)s OFFSET %(offset)s""",
         params,
     )
 
 
+LABELS = "string_to_array(path, '.')"
+
+
+def _look_deeper(conditions: list[MatchCondition], depth: int) -> bool:
+    """Whether what lies below `depth` decides what matches."""
+    return any(c.match_type == "suffix" or len(c.path) > depth for c in conditions)
+
+
+def _range(conditions: list[MatchCondition]) -> tuple[str, dict[str, Any]]:
+    """The part of the index that holds all matches."""
+    for condition in conditions:
+        path = list(condition.path)
+        fixed = path[: path.index("*")] if "*" in path else path
+        if condition.match_type == "prefix" and fixed:
+            first = path_of(fixed)
+            params = {"first": first, "last": f"{first}/"}
+            return "path >= %(first)s AND path < %(last)s", params
+    return "TRUE", {}
+
+
+def _label_conditions(
+    conditions: list[MatchCondition], params: dict[str, Any]
+) -> list[str]:
+    found = []
+    for condition in conditions:
+        found.append(f"cardinality({LABELS}) >= {len(condition.path)}")
+        for index, label in enumerate(condition.path):
+            if label == "*":
+                continue
+            name = f"label{len(params)}"
+            params[name] = path_of([label])
+            place = f"{index + 1}"
+            if condition.match_type == "suffix":
+                place = f"cardinality({LABELS}) - {len(condition.path) - 1 - index}"
+            found.append(f"({LABELS})[{place}] = %({name})s")
+    return found
+
+
 def _condition(key: str, wanted: Any, params: dict[str, Any]) -> str:
-    operators = _operators(wanted)
     name = f"key{len(params)}"
     params[name] = key
     parts = []
-    for operator, operand in operators.items():
+    for operator, operand in _operators(wanted).items():
         value = f"value{len(params)}"
         params[value] = jsonb(operand)
         found, given = f"(value -> %({name})s)", f"%({value})s::jsonb"
         if operator == "$eq":
-            parts.append(f"{found} = {given}")
+            whole = f"whole{len(params)}"
+            params[whole] = jsonb({key: operand})
+            # Containment for the index, which finds more than equality does.
+            parts.append(f"value @> %({whole})s::jsonb AND {found} = {given}")
         elif operator == "$ne":
             parts.append(f"{found} <> {given}")
         else:
@@ -136,8 +194,8 @@ def _condition(key: str, wanted: Any, params: dict[str, Any]) -> str:
     return f"({' AND '.join(parts)})"
 
 
-def _operators(wanted: Any) -> dict[str, Any]:
-    if not (isinstance(wanted, dict) and any(k.startswith("$") for k in wanted)):
+def _operators(wanted: Any) -> Mapping[str, Any]:
+    if not (isinstance(wanted, dict) and any(str(k).startswith("$") for k in wanted)):
         return {"$eq": wanted}
     for operator in wanted:
         if operator not in ("$eq", "$ne", *COMPARISONS):

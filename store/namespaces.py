@@ -1,0 +1,63 @@
+"""Namespaces: which are allowed, and the text that stands for one in Postgres."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from langgraph.store.base import InvalidNamespaceError
+
+from config.json import clean_text
+
+# Owner, namespace and key are one entry of an index, and Postgres allows 2704 bytes.
+MAX_PLACE_BYTES = 2600
+
+# The root that LangGraph keeps for itself.
+RESERVED_ROOT = "langgraph"
+
+
+class EmptyNamespace(InvalidNamespaceError):
+    """Items need a namespace of at least one label."""
+
+
+class ReservedNamespace(InvalidNamespaceError):
+    """The namespace begins with a label that is not for users."""
+
+
+class BadLabel(InvalidNamespaceError):
+    """A label that is no text, is empty, or holds what separates labels."""
+
+
+class PlaceTooLong(ValueError):
+    """Namespace and key together are longer than an index entry."""
+
+
+def check_labels(namespace: Sequence[Any]) -> None:
+    for label in namespace:
+        if not isinstance(label, str):
+            raise BadLabel(f"Namespace labels must be strings, not {label!r}")
+        if not label:
+            raise BadLabel("Namespace labels cannot be empty")
+        if "." in label or "\0" in label:
+            raise BadLabel(f"Namespace labels cannot contain '.' or NUL: {label!r}")
+
+
+def check_writable(namespace: Sequence[Any]) -> None:
+    if not namespace:
+        raise EmptyNamespace("Namespace cannot be empty")
+    check_labels(namespace)
+    if namespace[0] == RESERVED_ROOT:
+        raise ReservedNamespace(f"Namespaces cannot begin with {RESERVED_ROOT!r}")
+
+
+def check_place(owner: str, path: str, key: str) -> None:
+    size = len(owner.encode()) + len(path.encode()) + len(key.encode())
+    if size > MAX_PLACE_BYTES:
+        raise PlaceTooLong(
+            f"Namespace and key are too long: {size} bytes with the owner, "
+            f"at most {MAX_PLACE_BYTES}"
+        )
+
+
+def path_of(namespace: Sequence[str]) -> str:
+    return clean_text(".".join(namespace))

@@ -1,0 +1,141 @@
+"""The wire's names and shapes for store items."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.store.base import Item, SearchItem
+from rest_framework import serializers
+
+from config.rest_fields import Object
+from store.ttl import is_ttl
+
+MAX_LIMIT = 1000
+MAX_NAMESPACES = 10_000
+MAX_OFFSET = 2**31 - 1
+
+
+def item_json(item: Item) -> dict[str, Any]:
+    return {
+        "namespace": item.namespace,
+        "key": item.key,
+        "value": item.value,
+        "created_at": item.created_at,
+        "updated_at": item.updated_at,
+    }
+
+
+def found_json(item: SearchItem) -> dict[str, Any]:
+    return {**item_json(item), "score": item.score}
+
+
+class Text(serializers.Field[Any, Any, Any, Any]):
+    """A string as it came: empty or with spaces around it, but no other type."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError("must be a string")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class Labels(serializers.Field[Any, Any, Any, Any]):
+    """A namespace. Which labels are allowed is `store.namespaces`' to say."""
+
+    def to_internal_value(self, data: Any) -> tuple[str, ...]:
+        if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
+            raise serializers.ValidationError("must be a list of strings")
+        return tuple(data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class IndexField(serializers.Field[Any, Any, Any, Any]):
+    """Which fields a query finds the item by: null (the default ones), false, or paths."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        is_list = isinstance(data, list) and all(isinstance(one, str) for one in data)
+        if data is not False and not is_list:
+            raise serializers.ValidationError("must be null, false or a list of paths")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class TTLField(serializers.Field[Any, Any, Any, Any]):
+    """Minutes to live."""
+
+    def to_internal_value(self, data: Any) -> float:
+        if not is_ttl(data):
+            raise serializers.ValidationError("must be a positive number of minutes")
+        return float(data)
+
+    def to_representation(self, value: Any) -> Any:
+        return value
+
+
+class PutItem(serializers.Serializer[Any]):
+    namespace = Labels()
+    key = Text()
+    value = Object()
+    index = IndexField(allow_null=True, default=None)
+    # Left out it is the configured default; null is never.
+    ttl = TTLField(allow_null=True, required=False)
+
+
+class DeleteItem(serializers.Serializer[Any]):
+    namespace = Labels()
+    key = Text()
+
+
+class GetQuery(serializers.Serializer[Any]):
+    namespace = serializers.CharField(help_text="Labels joined by dots.")
+    key = serializers.CharField()
+    refresh_ttl = serializers.BooleanField(allow_null=True, default=None)
+
+
+class SearchItems(serializers.Serializer[Any]):
+    namespace_prefix = Labels(allow_null=True, default=None)
+    filter = Object(allow_null=True, default=None)
+    limit = serializers.IntegerField(default=10, min_value=1, max_value=MAX_LIMIT)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET)
+    query = Text(allow_null=True, default=None)
+    refresh_ttl = serializers.BooleanField(allow_null=True, default=None)
+
+
+class ListNamespaces(serializers.Serializer[Any]):
+    prefix = Labels(allow_null=True, default=None)
+    suffix = Labels(allow_null=True, default=None)
+    max_depth = serializers.IntegerField(
+        allow_null=True, default=None, min_value=1, max_value=MAX_OFFSET
+    )
+    limit = serializers.IntegerField(default=100, min_value=1, max_value=MAX_NAMESPACES)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET)
+
+
+class ItemBody(serializers.Serializer[Any]):
+    """An item as the wire shows it; `item_json` makes it."""
+
+    namespace = serializers.ListField(child=serializers.CharField())
+    key = serializers.CharField()
+    value = Object()
+    created_at = serializers.DateTimeField()
+    updated_at = serializers.DateTimeField()
+
+
+class FoundItemBody(ItemBody):
+    score = serializers.FloatField(allow_null=True)
+
+
+class FoundItemsBody(serializers.Serializer[Any]):
+    items = FoundItemBody(many=True)
+
+
+class NamespacesBody(serializers.Serializer[Any]):
+    namespaces = serializers.ListField(
+        child=serializers.ListField(child=serializers.CharField())
+    )

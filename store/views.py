@@ -1,0 +1,212 @@
+"""The store over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from langgraph.store.base import (
+    GetOp,
+    ListNamespacesOp,
+    MatchCondition,
+    PutOp,
+    SearchOp,
+)
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.views import ScopedViewSet
+from config.env import FALSE, TRUE
+from config.errors import BadRequest, Unprocessable
+from store.namespaces import (
+    BadLabel,
+    EmptyNamespace,
+    PlaceTooLong,
+    ReservedNamespace,
+    check_labels,
+    check_writable,
+)
+from store.serializers import (
+    DeleteItem,
+    FoundItemsBody,
+    GetQuery,
+    ItemBody,
+    ListNamespaces,
+    NamespacesBody,
+    PutItem,
+    SearchItems,
+    found_json,
+    item_json,
+)
+from store.services import perform
+from store.statements import UnsupportedOperator
+from store.ttl import ttl_config
+
+ERRORS = {
+    400: OpenApiResponse(description="An empty or reserved namespace, or no key"),
+    422: OpenApiResponse(description="A field that is not valid, named"),
+}
+
+
+class KeyRequired(BadRequest):
+    default_detail = "Key is required"
+    # What the official server calls it, here alone.
+    body_key = "error"
+
+
+class InvalidLabel(Unprocessable):
+    # As the official server answers it, and only this.
+    is_plain_text = True
+
+
+class StoreViewSet(ScopedViewSet):
+    """Long-term memory: the items that graphs see as their `store`."""
+
+    events = {
+        "put_item": "store.put",
+        "get_item": "store.get",
+        "delete_item": "store.delete",
+        "search": "store.search",
+        "list_namespaces": "store.list_namespaces",
+    }
+
+    @extend_schema(request=PutItem, responses={204: None, **ERRORS})
+    def put_item(self, request: Request) -> Response:
+        asked = _valid(PutItem, request.data)
+        # A policy may put labels before these: what is wrong with them is said first.
+        _checked(check_writable, asked["namespace"])
+        ttl = asked["ttl"] if "ttl" in asked else ttl_config().get("default_ttl")
+        value = {
+            "namespace": asked["namespace"],
+            "key": asked["key"],
+            "value": asked["value"],
+            "index": asked["index"],
+            "ttl": ttl,
+        }
+        self._perform(
+            value,
+            lambda namespace: PutOp(
+                namespace, asked["key"], asked["value"], asked["index"], ttl
+            ),
+        )
+        return Response(status=204)
+
+    @extend_schema(parameters=[GetQuery], responses={200: ItemBody, **ERRORS})
+    def get_item(self, request: Request) -> Response:
+        key = request.query_params.get("key")
+        if key is None:
+            raise KeyRequired
+        given = request.query_params.get("namespace")
+        refresh = _refresh(_query_boolean(request, "refresh_ttl"))
+        value = {
+            "namespace": tuple(given.split(".")) if given else (),
+            "key": key,
+            "refresh_ttl": refresh,
+        }
+        item = self._perform(value, lambda namespace: GetOp(namespace, key, refresh))
+        return Response(item and item_json(item))
+
+    @extend_schema(request=DeleteItem, responses={204: None, **ERRORS})
+    def delete_item(self, request: Request) -> Response:
+        asked = _valid(DeleteItem, request.data)
+        self._perform(dict(asked), lambda ns: PutOp(ns, asked["key"], None))
+        return Response(status=204)
+
+    @extend_schema(request=SearchItems, responses={200: FoundItemsBody, **ERRORS})
+    def search(self, request: Request) -> Response:
+        asked = _valid(SearchItems, request.data)
+        refresh = _refresh(asked["refresh_ttl"])
+        value = {
+            "namespace": asked["namespace_prefix"] or (),
+            "filter": asked["filter"],
+            "limit": asked["limit"],
+            "offset": asked["offset"],
+            "query": asked["query"],
+            "refresh_ttl": refresh,
+        }
+        found = self._perform(
+            value,
+            lambda namespace: SearchOp(
+                namespace,
+                asked["filter"],
+                asked["limit"],
+                asked["offset"],
+                asked["query"],
+                refresh,
+            ),
+        )
+        return Response({"items": [found_json(item) for item in found]})
+
+    @extend_schema(request=ListNamespaces, responses={200: NamespacesBody, **ERRORS})
+    def list_namespaces(self, request: Request) -> Response:
+        asked = _valid(ListNamespaces, request.data)
+        value = {
+            "namespace": asked["prefix"],
+            "suffix": asked["suffix"],
+            "max_depth": asked["max_depth"],
+            "limit": asked["limit"],
+            "offset": asked["offset"],
+        }
+        found = self._perform(
+            value,
+            lambda prefix: ListNamespacesOp(
+                _conditions(prefix, asked["suffix"] or ()),
+                asked["max_depth"],
+                asked["limit"],
+                asked["offset"],
+            ),
+        )
+        return Response({"namespaces": found})
+
+    def _perform(self, value: dict[str, Any], make: Any) -> Any:
+        """Ask the policy, which may rewrite `value["namespace"]`; then do it there."""
+        _checked(check_labels, _namespace(value))
+        scope = self.scope(value)
+        return _checked(perform, scope.owner, make(_namespace(value)))
+
+
+def _namespace(value: dict[str, Any]) -> tuple[str, ...]:
+    """The namespace after the policy, whose code may be the operator's own."""
+    namespace = value["namespace"]
+    if namespace is not None and not isinstance(namespace, (list, tuple)):
+        raise TypeError(f"a namespace must be a list of labels, not {namespace!r}")
+    return tuple(namespace or ())
+
+
+def _conditions(
+    prefix: tuple[str, ...], suffix: tuple[str, ...]
+) -> tuple[MatchCondition, ...]:
+    both = (MatchCondition("prefix", prefix), MatchCondition("suffix", suffix))
+    return tuple(condition for condition in both if condition.path)
+
+
+def _checked(call: Any, *args: Any) -> Any:
+    try:
+        return call(*args)
+    except BadLabel as exc:
+        raise InvalidLabel(str(exc)) from None
+    except PlaceTooLong as exc:
+        raise Unprocessable(str(exc)) from None
+    except (EmptyNamespace, ReservedNamespace, UnsupportedOperator) as exc:
+        raise BadRequest(str(exc)) from None
+
+
+def _refresh(asked: bool | None) -> bool:
+    return ttl_config().get("refresh_on_read", True) if asked is None else asked
+
+
+def _query_boolean(request: Request, name: str) -> bool | None:
+    given = request.query_params.get(name, "").lower()
+    if given in ("", "null"):
+        return None
+    if given not in TRUE | FALSE:
+        raise Unprocessable(f"{name}: must be true or false")
+    return given in TRUE
+
+
+def _valid(serializer: Any, data: Any) -> Any:
+    if not isinstance(data, dict):
+        raise Unprocessable("the body must be a JSON object")
+    checked = serializer(data=data)
+    checked.is_valid(raise_exception=True)
+    return checked.validated_data
