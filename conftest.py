@@ -1,12 +1,26 @@
-"""The people of all tests: alice, bob, and how they call the API."""
+"""The people of all tests, alice and bob, how they call the API, and the database."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
 
 from access import keys
 from access.tests.people import Client, Person
+from config.database_threads import database_threads
+from config.loop import shared_loop
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None) -> Iterator[None]:
+    """The test database can be dropped only once nobody is connected to it."""
+    yield
+    database_threads.close()
+    if shared_loop.cache_info().currsize:
+        shared_loop().close()
+        shared_loop.cache_clear()
 
 
 @pytest.fixture(autouse=True)

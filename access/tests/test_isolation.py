@@ -1,0 +1,219 @@
+"""Bob asks every route for what is alice's, and learns nothing.
+
+For each route of the server there are three requests: alice's own, which shows that it
+is a good one; bob's for the same objects; and bob's for objects that don't exist. The
+last two must be answered alike, show nothing of alice's, and change nothing of hers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.http import StreamingHttpResponse
+
+from access.scopes import ACTIONS
+from access.tests.people import Client
+from access.tests.routes import Route, routes
+from access.views import ScopedViewSet
+from assistants.models import Assistant
+from assistants.services import register_system_assistants
+from crons.models import Cron
+from runs.models import Run
+from store.models import StoreItem
+from threads.models import Thread
+
+SECRET = "only alice knows 4711"
+STREAM_SECS = 20
+
+Ids = dict[str, str]
+
+
+# --- Every route is asked about -------------------------------------------------------
+@pytest.mark.parametrize("route", routes(), ids=str)
+def test_every_route_has_an_event(route: Route) -> None:
+    assert issubclass(route.view, ScopedViewSet), "it can't ask the policy"
+    resource, _, action = route.view.events[route.action].partition(".")
+    assert action in ACTIONS[resource]
+
+
+def test_no_view_forgets_to_authenticate(api_keys: None, client: Any) -> None:
+    for route in routes():
+        path = route.path.replace("{", "").replace("}", "")
+        response = getattr(client, route.method)(path, content_type="application/json")
+        assert response.status_code == 401, str(route)
+        assert response.json()["detail"], str(route)
+
+
+# --- The walk -------------------------------------------------------------------------
+RUN = {"assistant_id": "{assistant_id}", "input": {"messages": []}}
+CRON = {"assistant_id": "{assistant_id}", "schedule": "* * * * *"}
+ITEM = {"namespace": ["notes"], "key": "{key}"}
+
+# What to send, with alice's ids for the names in braces. A route that takes a body and
+# is not here is asked with an empty one.
+BODIES: dict[str, Any] = {
+    "POST /assistants": {"graph_id": "memory"},
+    "POST /assistants/{assistant_id}/latest": {"version": 1},
+    "PATCH /assistants/{assistant_id}": {"name": "bob's now"},
+    "POST /threads/prune": {"thread_ids": ["{thread_id}"]},
+    "POST /threads/search": {"ids": ["{thread_id}"]},
+    "PATCH /threads/{thread_id}": {"metadata": {"owner": "bob"}},
+    "POST /threads/{thread_id}/state": {"values": {"messages": []}},
+    "POST /threads/{thread_id}/state/checkpoint": {
+        "checkpoint": {"checkpoint_id": "{checkpoint_id}"}
+    },
+    "POST /runs": RUN,
+    "POST /runs/wait": RUN,
+    "POST /runs/stream": RUN,
+    "POST /runs/batch": [RUN],
+    "POST /runs/cancel": {"thread_id": "{busy_id}", "run_ids": ["{waiting_id}"]},
+    "POST /threads/{thread_id}/runs": {**RUN, "assistant_id": "memory"},
+    "POST /threads/{thread_id}/runs/wait": {**RUN, "assistant_id": "memory"},
+    "POST /threads/{thread_id}/runs/stream": {**RUN, "assistant_id": "memory"},
+    "POST /runs/crons": CRON,
+    "POST /threads/{thread_id}/runs/crons": {**CRON, "assistant_id": "memory"},
+    "POST /runs/crons/search": {"thread_id": "{thread_id}"},
+    "POST /runs/crons/count": {"thread_id": "{thread_id}"},
+    "POST /runs/crons/preview": {"schedule": "* * * * *"},
+    "PATCH /runs/crons/{cron_id}": {"metadata": {"owner": "bob"}},
+    "PUT /store/items": {**ITEM, "value": {"by": "whoever asks"}},
+    "DELETE /store/items": ITEM,
+    "POST /store/items/search": {"namespace_prefix": []},
+}
+QUERIES = {"GET /store/items": "?namespace=notes&key={key}"}
+# Where alice's run has to be one that waits.
+OF_A_WAITING_RUN = {"POST /threads/{thread_id}/runs/{run_id}/cancel"}
+# These make something of the caller's own, so that no two answers are the same.
+MAKES_NEW = {"POST /assistants", "POST /threads"}
+
+
+@pytest.fixture
+def ids(alice_client: Client, transactional_db: None) -> Ids:
+    """One of everything, all alice's."""
+    register_system_assistants()
+    make = Maker(alice_client)
+    assistant = make(
+        "/assistants",
+        {
+            "graph_id": "memory",
+            "name": SECRET,
+            "metadata": {"note": SECRET},
+            "context": {"note": SECRET},
+        },
+    )["assistant_id"]
+    metadata = {"graph_id": "memory", "note": SECRET}
+    thread = make("/threads", {"metadata": metadata})["thread_id"]
+    messages = {"messages": [{"role": "user", "content": SECRET}]}
+    state = make(f"/threads/{thread}/state", {"values": messages})
+    run = {"assistant_id": assistant, "input": {"note": SECRET}}
+    ended = make(f"/threads/{thread}/runs", {**run, "metadata": {"note": SECRET}})
+    Run.objects.filter(pk=ended["run_id"]).update(status="success")
+    Thread.objects.filter(pk=thread).update(status="idle")
+    busy = make("/threads", {"metadata": metadata})["thread_id"]
+    waiting = make(f"/threads/{busy}/runs", run)
+    cron = make(
+        f"/threads/{thread}/runs/crons",
+        {"assistant_id": assistant, "schedule": "0 0 1 1 *", "input": {"x": SECRET}},
+    )
+    item = StoreItem.objects.create(
+        owner="alice", path="notes", key="first", value={"note": SECRET}
+    )
+    return {
+        "assistant_id": assistant,
+        "thread_id": thread,
+        "checkpoint_id": state["checkpoint_id"],
+        "run_id": ended["run_id"],
+        "busy_id": busy,
+        "waiting_id": waiting["run_id"],
+        "cron_id": cron["cron_id"],
+        "namespace": "notes",
+        "key": item.key,
+    }
+
+
+class Maker:
+    def __init__(self, client: Client) -> None:
+        self.client = client
+
+    def __call__(self, path: str, body: Any) -> Any:
+        response = self.client.call("post", path, body)
+        assert response.status_code == 200, response.content
+        return response.json()
+
+
+def nobodys() -> Ids:
+    names = ("assistant", "thread", "checkpoint", "run", "busy", "waiting", "cron")
+    made = {f"{name}_id": str(uuid4()) for name in names}
+    return {**made, "namespace": "notes", "key": "first"}
+
+
+def ask(client: Client, route: Route, ids: Ids) -> Any:
+    if str(route) in OF_A_WAITING_RUN:
+        ids = {**ids, "thread_id": ids["busy_id"], "run_id": ids["waiting_id"]}
+    path = _filled(route.path + QUERIES.get(str(route), ""), ids)
+    body = json.loads(_filled(json.dumps(BODIES.get(str(route), {})), ids))
+    return client.call(route.method, path, body)
+
+
+def _filled(text: str, ids: Ids) -> str:
+    for name, value in ids.items():
+        text = text.replace("{" + name + "}", value)
+    return text
+
+
+def body_of(response: Any) -> str:
+    """The whole of it; a stream that has no end soon is one that bob may not have."""
+    if not isinstance(response, StreamingHttpResponse):
+        return str(response.content.decode())
+
+    async def read() -> bytes:
+        async with asyncio.timeout(STREAM_SECS):
+            return b"".join([part async for part in response])
+
+    return asyncio.run(read()).decode()
+
+
+def everything_of(owner: str) -> Any:
+    """All rows of an owner's, as they are now."""
+    models: list[Any] = [Assistant, Thread, Run, Cron, StoreItem]
+    rows = [list(m.objects.filter(owner=owner).order_by("pk").values()) for m in models]
+    threads = [str(pk) for pk in Thread.objects.filter(owner=owner).values_list("pk")]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT * FROM checkpoints WHERE thread_id = ANY(%s) ORDER BY checkpoint_id",
+            [threads],
+        )
+        return [*rows, cursor.fetchall()]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("route", routes(), ids=str)
+def test_bob_learns_and_changes_nothing(
+    route: Route, ids: Ids, alice_client: Client, bob_client: Client
+) -> None:
+    before = everything_of("alice")
+
+    missing_ids = nobodys()
+    missing = ask(bob_client, route, missing_ids)
+    hidden = ask(bob_client, route, ids)
+    shown = body_of(hidden)
+
+    assert SECRET not in shown
+    assert "alice" not in shown
+    assert everything_of("alice") == before
+    assert hidden.status_code == missing.status_code
+    assert _anonymous(shown, ids) == _anonymous(body_of(missing), missing_ids) or (
+        str(route) in MAKES_NEW
+    )
+    assert ask(alice_client, route, ids).status_code < 400
+
+
+def _anonymous(text: str, ids: Ids) -> str:
+    for name, value in ids.items():
+        text = text.replace(value, name)
+    return text
