@@ -1,0 +1,185 @@
+"""Each slot of a cron fires once, whatever happens to beats and workers."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import statistics
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from langgraph_sdk import get_client
+
+from tests.conftest import CONFIG
+from tests.live import ROOT, Server
+
+pytestmark = pytest.mark.e2e
+
+SECOND = timedelta(seconds=1)
+EVERY_SECOND = "* * * * * *"
+
+
+@pytest.fixture(scope="module")
+def ticking() -> Iterator[Server]:
+    """Not the server that the other tests share: parts of it are stopped."""
+    server = Server(CONFIG)
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+async def client(ticking: Server) -> AsyncIterator[Any]:
+    async with get_client(url=ticking.url, timeout=30) as client:
+        yield client
+
+
+class Watched:
+    """A cron for every second, and what became of its slots."""
+
+    def __init__(self, client: Any, cron_id: str) -> None:
+        self.client = client
+        self.cron_id = cron_id
+
+    async def firings(self) -> list[dict[str, Any]]:
+        """Oldest first."""
+        path = f"/runs/crons/{self.cron_id}/firings?limit=1000"
+        return list(reversed(await self.client.http.get(path)))
+
+    async def until(self, condition: Any, seconds: float = 30) -> list[dict[str, Any]]:
+        async with asyncio.timeout(seconds):
+            while not condition(firings := await self.firings()):
+                await asyncio.sleep(0.1)
+        return firings
+
+    async def more(self, number: int) -> list[dict[str, Any]]:
+        """Wait for as many more firings."""
+        wanted = len(await self.firings()) + number
+        return await self.until(lambda firings: len(firings) >= wanted)
+
+    async def stop(self) -> list[dict[str, Any]]:
+        """Fire no more, and wait for the end of every run."""
+        await self.client.crons.update(self.cron_id, enabled=False)
+        active = {"pending", "running"}
+        return await self.until(
+            lambda firings: not active & {one["status"] for one in firings}
+        )
+
+
+@asynccontextmanager
+async def watched(client: Any, **options: Any) -> AsyncIterator[Watched]:
+    cron = await client.crons.create(
+        "echo", schedule=EVERY_SECOND, input={"messages": []}, **options
+    )
+    yield Watched(client, cron["cron_id"])
+    await client.crons.delete(cron["cron_id"])
+
+
+def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
+    """From the first slot to the last, each has fired once or is counted as missed."""
+    slots = [datetime.fromisoformat(one["slot"]) for one in firings]
+    stands_for = [SECOND * (1 + one["missed"]) for one in firings]
+    follows = [
+        slot + took for slot, took in zip(slots[:-1], stands_for[:-1], strict=True)
+    ]
+    assert slots[1:] == follows
+    assert len({one["run_id"] for one in firings}) == len(firings)
+    assert {one["status"] for one in firings} == {"success"}
+
+
+def beat(server: Server) -> psutil.Process:
+    return server.process("config", "beat")
+
+
+@contextmanager
+def another(like: psutil.Process, log: Path, **change: str) -> Iterator[None]:
+    """A second process of that kind, beside the one that the server started."""
+    command = [change.get(word, word) for word in like.cmdline()]
+    with log.open("wb") as output:
+        second = subprocess.Popen(
+            command,
+            cwd=ROOT,
+            env=like.environ(),
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        yield
+        assert second.poll() is None, log.read_text()
+    finally:
+        second.terminate()
+        second.wait(30)
+
+
+async def test_a_cron_fires_on_time(client: Any) -> None:
+    async with watched(client) as cron:
+        await cron.more(6)
+        firings = await cron.stop()
+
+    assert_each_slot_once(firings)
+    # A single one may be late where the machine has other things to do.
+    assert statistics.median(one["lateness"] for one in firings) < 2
+
+
+async def test_a_beat_that_is_killed_comes_back(client: Any, ticking: Server) -> None:
+    async with watched(client) as cron:
+        await cron.more(2)
+        beat(ticking).kill()
+        await cron.more(4)
+        firings = await cron.stop()
+
+    assert_each_slot_once(firings)
+
+
+async def test_two_beats_and_two_workers_fire_each_slot_once(
+    client: Any, ticking: Server, tmp_path: Path
+) -> None:
+    node = {"worker@%h": "another@%h"}
+    with (
+        another(beat(ticking), tmp_path / "beat"),
+        another(ticking.worker(), tmp_path / "worker", **node),
+    ):
+        mark = {"metadata": {"test": "two beats"}, "on_run_completed": "keep"}
+        async with watched(client, **mark) as cron:
+            await cron.more(6)
+            firings = await cron.stop()
+    kept = await client.threads.search(metadata=mark["metadata"], limit=100)
+
+    assert_each_slot_once(firings)
+    # And there is no run that no firing tells of.
+    assert {one["thread_id"] for one in kept} == {one["thread_id"] for one in firings}
+
+
+async def test_a_worker_that_was_away_fires_once_for_what_it_missed(
+    client: Any, ticking: Server
+) -> None:
+    async with watched(client) as cron:
+        await cron.more(2)
+        worker = ticking.worker()
+        worker.send_signal(signal.SIGSTOP)
+        await asyncio.sleep(5)
+        worker.send_signal(signal.SIGCONT)
+        await cron.more(3)
+        firings = await cron.stop()
+
+    assert_each_slot_once(firings)
+    assert max(one["missed"] for one in firings) >= 2
+
+
+async def test_a_worker_that_is_killed_loses_no_slot(
+    client: Any, ticking: Server
+) -> None:
+    async with watched(client) as cron:
+        for _ in range(2):
+            await cron.more(2)
+            ticking.worker().kill()
+        await cron.more(3)
+        firings = await cron.stop()
+
+    assert_each_slot_once(firings)
