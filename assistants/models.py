@@ -22,6 +22,14 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
         """What the caller's runs may name: also what the server itself provides."""
         return self.filter(scope.rows | Q(is_system=True)) if scope.rows else self
 
+    def in_order(self, field: str, *, descending: bool) -> AssistantQuerySet:
+        """Ties go the other way round, as in the indexes: read back, one serves both."""
+        return (
+            self.order_by(f"-{field}", "id")
+            if descending
+            else self.order_by(field, "-id")
+        )
+
 
 class Configured(models.Model):
     """What an assistant and each of its versions have in common."""

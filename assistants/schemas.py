@@ -31,7 +31,7 @@ def parse_xray(text: str | None) -> bool | int:
         return False
     if text.lower() == "true":
         return True
-    if text.isdecimal() and 0 < int(text) <= 100:
+    if text.isdecimal() and len(text) < 4 and 0 < int(text) <= 100:
         return int(text)
     raise Unprocessable("Invalid xray value")
 

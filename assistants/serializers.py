@@ -7,6 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from assistants.models import Assistant, AssistantVersion, Configured
+from config.bodies import Body
 from config.rest_fields import Object, StringOrList
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
@@ -52,55 +53,82 @@ class AssistantBody(serializers.Serializer[Any]):
 SELECTABLE = tuple(AssistantBody().fields)
 
 
-class AssistantCreate(serializers.Serializer[Any]):
-    graph_id = serializers.CharField()
+def _text(**kwargs: Any) -> serializers.CharField:
+    return serializers.CharField(
+        required=False, allow_null=True, trim_whitespace=False, **kwargs
+    )
+
+
+class ConfigField(Object):
+    """A `RunnableConfig`: what it is known to hold is of the right kind."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        config = super().to_internal_value(data)
+        for key, kind in CONFIG_KINDS.items():
+            if config.get(key) is not None and not isinstance(config[key], kind):
+                raise serializers.ValidationError(f"{key}: is of the wrong type")
+        return config
+
+
+CONFIG_KINDS: dict[str, type] = {
+    "configurable": dict,
+    "metadata": dict,
+    "tags": list,
+    "recursion_limit": int,
+}
+
+
+class AssistantUpdate(Body):
+    graph_id = _text()
+    config = ConfigField(required=False, allow_null=True)
+    # A serializer has a `context` of its own, but declared fields are taken off the class.
+    context = Object(required=False, allow_null=True)  # type: ignore[assignment]
+    metadata = Object(required=False, allow_null=True, default=dict)
+    name = _text(allow_blank=True)
+    description = _text(allow_blank=True)
+
+
+class AssistantCreate(AssistantUpdate):
+    graph_id = serializers.CharField(trim_whitespace=False)
     assistant_id = serializers.UUIDField(required=False, allow_null=True)
-    config = Object(required=False, allow_null=True)
-    context = Object(required=False, allow_null=True)  # type: ignore[assignment]
-    metadata = Object(required=False, allow_null=True)
     if_exists = serializers.ChoiceField(
-        choices=["raise", "do_nothing"], required=False, allow_null=True
-    )
-    name = serializers.CharField(required=False, allow_null=True, allow_blank=True)
-    description = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True
-    )
-
-
-class AssistantUpdate(serializers.Serializer[Any]):
-    graph_id = serializers.CharField(required=False, allow_null=True)
-    config = Object(required=False, allow_null=True)
-    context = Object(required=False, allow_null=True)  # type: ignore[assignment]
-    metadata = Object(required=False, allow_null=True)
-    name = serializers.CharField(required=False, allow_null=True, allow_blank=True)
-    description = serializers.CharField(
-        required=False, allow_null=True, allow_blank=True
+        choices=["raise", "do_nothing"],
+        required=False,
+        allow_null=True,
+        default="raise",
     )
 
 
-class AssistantFilter(serializers.Serializer[Any]):
-    metadata = Object(required=False, allow_null=True, default=None)
-    graph_id = serializers.CharField(required=False, allow_null=True, default=None)
-    name = serializers.CharField(required=False, allow_null=True, default=None)
+class AssistantFilter(Body):
+    metadata = Object(required=False, allow_null=True, default=dict)
+    graph_id = _text(allow_blank=True, default="")
+    name = _text(allow_blank=True, default="")
 
 
-class AssistantSearch(AssistantFilter):
-    limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
-    offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
+class _Page(Body):
+    limit = serializers.IntegerField(
+        required=False, allow_null=True, default=10, min_value=1, max_value=1000
+    )
+    offset = serializers.IntegerField(
+        required=False, allow_null=True, default=0, min_value=0, max_value=2**31
+    )
+
+
+class AssistantSearch(_Page, AssistantFilter):
     sort_by = serializers.ChoiceField(
-        choices=SORTABLE, allow_null=True, default="created_at"
+        choices=SORTABLE, required=False, allow_null=True, default="created_at"
     )
     sort_order = serializers.ChoiceField(
-        choices=["asc", "desc"], allow_null=True, default="desc"
+        choices=["asc", "desc"], required=False, allow_null=True, default="desc"
     )
-    select = StringOrList(choices=SELECTABLE, allow_null=True, default=None)
+    select = StringOrList(
+        choices=SELECTABLE, required=False, allow_null=True, default=list
+    )
 
 
-class VersionSearch(serializers.Serializer[Any]):
-    metadata = Object(required=False, allow_null=True, default=None)
-    limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
-    offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
+class VersionSearch(_Page):
+    metadata = Object(required=False, allow_null=True, default=dict)
 
 
-class SetLatest(serializers.Serializer[Any]):
-    version = serializers.IntegerField(min_value=1)
+class SetLatest(Body):
+    version = serializers.IntegerField(min_value=1, max_value=2**31 - 1)

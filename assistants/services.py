@@ -6,9 +6,11 @@ import uuid
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
+from django.utils.module_loading import import_string
 
 from access.policy import Scope
 from assistants.graphs import registry
@@ -95,6 +97,12 @@ def mirror_context(
     return config, configurable
 
 
+def delete_threads_of(assistant_id: UUID, scope: Scope) -> None:
+    """Delete the threads in `scope` that were last run by this assistant."""
+    # Threads lean on assistants, so what deletes them is named in the settings.
+    import_string(settings.DELETE_THREADS_OF_ASSISTANT)(assistant_id, scope)
+
+
 class AssistantExists(Conflict):
     def __init__(self, assistant_id: UUID) -> None:
         super().__init__(f"Assistant {assistant_id} already exists")
@@ -113,9 +121,7 @@ def create_assistant(
 ) -> Assistant:
     """Insert an assistant as its version 1; see `if_exists` for one that is there."""
     check_graph(asked["graph_id"])
-    config, context = mirror_context(
-        asked.get("config") or {}, asked.get("context") or {}
-    )
+    config, context = mirror_context(asked.get("config", {}), asked.get("context", {}))
     assistant = Assistant(
         id=asked.get("assistant_id") or uuid.uuid4(),
         graph_id=asked["graph_id"],
@@ -130,7 +136,7 @@ def create_assistant(
             assistant.save(force_insert=True)
     except IntegrityError:
         visible = Assistant.objects.visible_to(scope).filter(pk=assistant.pk).first()
-        if visible is None or asked.get("if_exists") != "do_nothing":
+        if visible is None or asked["if_exists"] != "do_nothing":
             raise AssistantExists(assistant.id) from None
         return visible
     _record_version(assistant)
@@ -151,17 +157,16 @@ def update_assistant(
     )
     if assistant is None:
         return None
-    if changes.get("graph_id"):
+    if "graph_id" in changes:
         check_graph(changes["graph_id"])
-        assistant.graph_id = changes["graph_id"]
-    if changes.get("config") is not None or changes.get("context") is not None:
+    if "config" in changes or "context" in changes:
+        kept = {k: v for k, v in assistant.config.items() if k != "configurable"}
         assistant.config, assistant.context = mirror_context(
-            changes.get("config") or {}, changes.get("context") or {}
+            changes.get("config", kept), changes.get("context", {})
         )
-    assistant.metadata = {**assistant.metadata, **(changes.get("metadata") or {})}
-    for name in ("name", "description"):
-        if changes.get(name) is not None:
-            setattr(assistant, name, changes[name])
+    assistant.metadata = {**assistant.metadata, **changes["metadata"]}
+    for name in ("graph_id", "name", "description"):
+        setattr(assistant, name, changes.get(name, getattr(assistant, name)))
     newest = assistant.versions.aggregate(newest=Max("version"))["newest"]
     assistant.version = (newest or 0) + 1
     _save_head(assistant)

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import Scope
+from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from assistants import schemas, services
 from assistants.models import Assistant, AssistantQuerySet
@@ -24,9 +24,11 @@ from assistants.serializers import (
     assistant_json,
     version_json,
 )
-from config.errors import NotFound, Unprocessable
+from config.bodies import valid_body
+from config.errors import NotFound
 from config.ids import path_uuid
 from config.pagination import page_of
+from config.rest_fields import is_true
 
 ERRORS = {
     404: OpenApiResponse(description="No such assistant or graph"),
@@ -54,9 +56,9 @@ class AssistantViewSet(ScopedViewSet):
         responses={200: AssistantBody, 400: Any, 409: Any, **ERRORS},
     )
     def create(self, request: Request) -> Response:
-        asked = _valid(AssistantCreate, request.data)
-        metadata = asked.get("metadata") or {}
+        asked = valid_body(request, AssistantCreate)
         names = ("assistant_id", "graph_id", "config", "context", "name")
+        metadata = asked["metadata"]
         value = {**{name: asked.get(name) for name in names}, "metadata": metadata}
         assistant = services.create_assistant(
             scope=self.scope(value), asked=asked, metadata=metadata
@@ -67,15 +69,14 @@ class AssistantViewSet(ScopedViewSet):
         request=AssistantSearch, responses={200: AssistantBody(many=True), **ERRORS}
     )
     def search(self, request: Request) -> Response:
-        asked = _valid(AssistantSearch, request.data)
+        asked = valid_body(request, AssistantSearch)
         names = ("graph_id", "metadata", "limit", "offset")
         found = _matching(self.scope({name: asked[name] for name in names}), asked)
-        sort_by = asked["sort_by"] or "created_at"
-        field = "id" if sort_by == "assistant_id" else sort_by
-        sign = "" if asked["sort_order"] == "asc" else "-"
-        page, headers = page_of(
-            found.order_by(f"{sign}{field}", "id"), asked["limit"], asked["offset"]
+        found = found.in_order(
+            "id" if asked["sort_by"] == "assistant_id" else asked["sort_by"],
+            descending=asked["sort_order"] == "desc",
         )
+        page, headers = page_of(found, asked["limit"], asked["offset"])
         rows = [assistant_json(assistant) for assistant in page]
         if names := asked["select"]:
             rows = [{name: row[name] for name in names} for row in rows]
@@ -83,7 +84,7 @@ class AssistantViewSet(ScopedViewSet):
 
     @extend_schema(request=AssistantFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
-        asked = _valid(AssistantFilter, request.data)
+        asked = valid_body(request, AssistantFilter)
         return Response(_matching(self.scope(dict(asked)), asked).count())
 
     @extend_schema(responses={200: AssistantBody, **ERRORS})
@@ -94,12 +95,12 @@ class AssistantViewSet(ScopedViewSet):
         request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
     )
     def partial_update(self, request: Request, assistant_id: str) -> Response:
-        changes = _valid(AssistantUpdate, request.data)
-        metadata = changes.get("metadata") or {}
+        changes = valid_body(request, AssistantUpdate)
         found = path_uuid(assistant_id, "assistant")
-        visible = self._visible({"assistant_id": found, "metadata": metadata})
+        value = {"assistant_id": found, "metadata": changes["metadata"]}
+        ours = self._visible(value)
         changed = services.update_assistant(
-            visible, found, {**changes, "metadata": metadata}
+            ours, found, {**changes, "metadata": value["metadata"]}
         )
         if changed is None:
             raise NotFound(f"Assistant {found} not found")
@@ -111,16 +112,20 @@ class AssistantViewSet(ScopedViewSet):
     )
     def destroy(self, request: Request, assistant_id: str) -> Response:
         found = path_uuid(assistant_id, "assistant")
-        deleted, _ = self._visible({"assistant_id": found}).filter(pk=found).delete()
-        if not deleted:
+        ours = self._visible({"assistant_id": found})
+        if not ours.filter(pk=found).exists():
             raise NotFound(f"Assistant with ID {found} not found")
+        if is_true(request.query_params.get("delete_threads")):
+            threads = authorize(request, "threads.delete", {"thread_id": None})
+            services.delete_threads_of(found, threads)
+        ours.filter(pk=found).delete()
         return Response(status=204)
 
     @extend_schema(
         request=VersionSearch, responses={200: AssistantBody(many=True), **ERRORS}
     )
     def versions(self, request: Request, assistant_id: str) -> Response:
-        asked = _valid(VersionSearch, request.data)
+        asked = valid_body(request, VersionSearch)
         found = path_uuid(assistant_id, "assistant")
         assistant = self._visible({"assistant_id": found}).filter(pk=found).first()
         if assistant is None:
@@ -133,7 +138,7 @@ class AssistantViewSet(ScopedViewSet):
 
     @extend_schema(request=SetLatest, responses={200: AssistantBody, **ERRORS})
     def latest(self, request: Request, assistant_id: str) -> Response:
-        asked = _valid(SetLatest, request.data)
+        asked = valid_body(request, SetLatest)
         found = path_uuid(assistant_id, "assistant")
         stamp: dict[str, Any] = {}
         visible = self._visible({"assistant_id": found, "metadata": stamp})
@@ -163,7 +168,7 @@ class AssistantViewSet(ScopedViewSet):
     def subgraphs(
         self, request: Request, assistant_id: str, namespace: str | None = None
     ) -> Response:
-        recurse = request.query_params.get("recurse", "").lower() in ("1", "true")
+        recurse = is_true(request.query_params.get("recurse"))
         assistant = self._assistant(assistant_id)
         return Response(schemas.subgraph_schemas(assistant, namespace, recurse))
 
@@ -190,11 +195,3 @@ def _matching(scope: Scope, asked: dict[str, Any]) -> AssistantQuerySet:
     if asked["name"]:
         found = found.filter(name__icontains=asked["name"])
     return found
-
-
-def _valid(serializer: Any, data: Any) -> Any:
-    if not isinstance(data, dict):
-        raise Unprocessable("the body must be a JSON object")
-    checked = serializer(data=data)
-    checked.is_valid(raise_exception=True)
-    return checked.validated_data

@@ -10,6 +10,11 @@ from rest_framework.fields import empty
 from config.json import loads
 
 
+def is_true(text: str | None) -> bool:
+    """A flag of a query, as the Python and the JavaScript clients write it."""
+    return (text or "").strip('"').lower() in ("1", "true")
+
+
 class AnyJSON(serializers.Field[Any, Any, Any, Any]):
     """Any JSON value, as it came."""
 

@@ -167,6 +167,11 @@ WEBHOOK_DELIVERIES_TTL_DAYS = env_float(
 # How long the record of a cron's firings is kept.
 CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)
 
+# --- Between apps -----------------------------------------------------------------
+# What a lower app has a higher one do: imports point one way.
+DELETE_THREADS_OF_ASSISTANT = "threads.services.delete_threads_of_assistant"
+DELETE_RUNS_OF_THREADS = "runs.services.delete_runs_of"
+
 # --- Django ---------------------------------------------------------------------
 DEBUG = False
 REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any
@@ -116,6 +116,18 @@ def delete_run(run: Run) -> None:
         _announce_end(fresh)
     if ended:
         transaction.on_commit(partial(tasks.announce, ended))
+
+
+def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
+    """Delete all runs of threads that go, in the caller's transaction.
+
+    The caller holds the threads' rows. What runs is stopped; its viewers hear of it.
+    """
+    for run in Run.objects.active().filter(thread__in=thread_ids):
+        rollback = Run.CancelAction.ROLLBACK
+        transaction.on_commit(partial(events.signal_stop, run.id, rollback))
+        _announce_end(run)
+    Run.objects.filter(thread__in=thread_ids).delete()
 
 
 def _make_way(thread_id: UUID, strategy: str) -> None:

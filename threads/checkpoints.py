@@ -25,6 +25,7 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import InterfaceError, OperationalError
+from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg_pool import PoolTimeout
 
 from config.json import jsonb
@@ -296,6 +297,26 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
             cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])
 
 
+async def keep_latest(pool: Pool, thread_ids: Iterable[UUID]) -> None:
+    """Delete all state of these threads but the newest.
+
+    Raises `NotImplementedError` for a thread with a DeltaChannel, whose newest state
+    is made from earlier ones.
+    """
+    for thread_id in thread_ids:
+        for attempt in range(1, PRUNE_ATTEMPTS + 1):
+            try:
+                await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
+                break
+            except (SerializationFailure, DeadlockDetected):
+                # A run saved, or somebody else pruned, at the same time.
+                if attempt == PRUNE_ATTEMPTS:
+                    raise
+
+
+PRUNE_ATTEMPTS = 5
+
+
 # The columns of each table besides the thread's id.
 COLUMNS = {
     "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, "
@@ -315,6 +336,12 @@ def copy_checkpoints(source: UUID, target: UUID) -> None:
                 f"SELECT %s, {columns} FROM {table} WHERE thread_id = %s",
                 [str(target), str(source)],
             )
+        cursor.execute(
+            """UPDATE checkpoints
+            SET metadata = metadata || jsonb_build_object('thread_id', thread_id)
+            WHERE thread_id = %s AND metadata ? 'thread_id'""",
+            [str(target)],
+        )
 
 
 SIZES = """

@@ -25,6 +25,14 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         """Also the caller's temporary threads whose run has just ended."""
         return self.filter(scope.rows)
 
+    def in_order(self, field: str, *, descending: bool) -> ThreadQuerySet:
+        """Ties go the other way round, as in the indexes: read back, one serves both."""
+        return (
+            self.order_by(f"-{field}", "id")
+            if descending
+            else self.order_by(field, "-id")
+        )
+
 
 class Thread(models.Model):
     class Status(models.TextChoices):  # The wire's own words.

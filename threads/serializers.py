@@ -7,6 +7,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from config.bodies import Body
+from config.json import clean_text
 from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
 from threads.models import Thread
 
@@ -25,7 +27,7 @@ SELECTABLE = (
 SORTABLE = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
 EXTRACTABLE = ("values", "metadata", "config", "interrupts")
 
-_STEP = re.compile(r"\.([^.\[\]]+)|\[(-?\d+)\]")
+_STEP = re.compile(r"\.([^.\[\]]+)|\[(-?\d{1,9})\]")
 
 
 def thread_json(thread: Thread) -> dict[str, Any]:
@@ -64,9 +66,11 @@ def _at(thread: Thread, path: str) -> Any:
     root = re.split(r"[.\[]", path, maxsplit=1)[0]
     found = getattr(thread, root)
     for key, index in _STEP.findall(path[len(root) :]):
+        if not isinstance(found, dict if key else list):
+            return None
         try:
-            found = found[key] if key else found[int(index)]
-        except (KeyError, IndexError, TypeError):
+            found = found[key or int(index)]
+        except (KeyError, IndexError):
             return None
     return found
 
@@ -111,11 +115,10 @@ class SuperstepsField(serializers.Field[Any, Any, Any, Any]):
         steps: list[Any] = data if isinstance(data, list) else [None]
         for step in steps:
             updates = step.get("updates") if isinstance(step, dict) else None
-            if not isinstance(updates, list) or not all(
-                isinstance(update, dict) for update in updates
-            ):
+            if not isinstance(updates, list) or not all(map(_is_update, updates)):
                 raise serializers.ValidationError(
-                    "must be a list of objects with a list of updates"
+                    "must be a list of objects with a list of updates: objects with "
+                    "values (or a command) and as_node"
                 )
         return [step["updates"] for step in steps]
 
@@ -123,7 +126,17 @@ class SuperstepsField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
-class ThreadCreate(serializers.Serializer[Any]):
+def _is_update(update: Any) -> bool:
+    if not isinstance(update, dict):
+        return False
+    return (
+        isinstance(update.get("values"), (dict, list, type(None)))
+        and isinstance(update.get("command"), (dict, type(None)))
+        and isinstance(update.get("as_node"), (str, type(None)))
+    )
+
+
+class ThreadCreate(Body):
     thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
     metadata = Object(required=False, allow_null=True, default=dict)
     if_exists = serializers.ChoiceField(
@@ -136,12 +149,12 @@ class ThreadCreate(serializers.Serializer[Any]):
     supersteps = SuperstepsField(required=False, allow_null=True, default=None)
 
 
-class ThreadUpdate(serializers.Serializer[Any]):
+class ThreadUpdate(Body):
     metadata = Object(required=False, allow_null=True, default=dict)
     ttl = TTLField(required=False, allow_null=True, default=None)
 
 
-class ThreadFilter(serializers.Serializer[Any]):
+class ThreadFilter(Body):
     metadata = Object(required=False, allow_null=True, default=dict)
     values = Object(required=False, allow_null=True, default=dict)
     status = serializers.ChoiceField(
@@ -183,15 +196,29 @@ class ThreadSearch(ThreadFilter):
         choices=["asc", "desc"], required=False, allow_null=True, default="desc"
     )
     select = StringOrList(
-        choices=SELECTABLE, required=False, allow_null=True, default=None
+        choices=SELECTABLE, required=False, allow_null=True, default=list
     )
     extract = ExtractField(required=False, allow_null=True, default=dict)
 
 
-class StateUpdateBody(serializers.Serializer[Any]):
+class CheckpointField(Object):
+    """`{"checkpoint_id", "checkpoint_ns", "checkpoint_map"}`, each of them optional."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        given = super().to_internal_value(data)
+        for key, kind in CHECKPOINT_KINDS.items():
+            if not isinstance(given.get(key), (kind, type(None))):
+                raise serializers.ValidationError(f"{key}: is of the wrong type")
+        return {key: given[key] for key in CHECKPOINT_KINDS if given.get(key)}
+
+
+CHECKPOINT_KINDS = {"checkpoint_id": str, "checkpoint_ns": str, "checkpoint_map": dict}
+
+
+class StateUpdateBody(Body):
     values = AnyJSON(required=False, allow_null=True, default=None)
     as_node = serializers.CharField(required=False, allow_null=True, default=None)
-    checkpoint = Object(required=False, allow_null=True, default=None)
+    checkpoint = CheckpointField(required=False, allow_null=True, default=None)
     checkpoint_id = serializers.CharField(required=False, allow_null=True, default=None)
 
     def validate_values(self, values: Any) -> Any:
@@ -204,14 +231,13 @@ class BeforeField(serializers.Field[Any, Any, Any, Any]):
     """A checkpoint id, a checkpoint, or `{"configurable": checkpoint}`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        if isinstance(data, str):
-            return {"checkpoint_id": data}
-        flat = data.get("configurable", data) if isinstance(data, dict) else None
-        if not isinstance(flat, dict) or not isinstance(flat.get("checkpoint_id"), str):
+        flat = data.get("configurable", data) if isinstance(data, dict) else data
+        found = flat.get("checkpoint_id") if isinstance(flat, dict) else flat
+        if not isinstance(found, str):
             raise serializers.ValidationError(
                 "must be a checkpoint id, or an object with checkpoint_id"
             )
-        return {"checkpoint_id": flat["checkpoint_id"]}
+        return {"checkpoint_id": clean_text(found)}
 
     def to_representation(self, value: Any) -> Any:
         return value
@@ -228,24 +254,27 @@ class HistoryQuery(serializers.Serializer[Any]):
     select = QueryList(default=list)
 
 
-class HistoryBody(serializers.Serializer[Any]):
+class HistoryBody(Body):
     limit = serializers.IntegerField(
         required=False, allow_null=True, default=None, min_value=1, max_value=1000
     )
     before = BeforeField(required=False, allow_null=True, default=None)
     metadata = Object(required=False, allow_null=True, default=None)
-    checkpoint = Object(required=False, allow_null=True, default=None)
+    checkpoint = CheckpointField(required=False, allow_null=True, default=None)
     select = StringOrList(required=False, allow_null=True, default=list)
 
 
-class CheckpointStateBody(serializers.Serializer[Any]):
-    checkpoint = Object()
+class CheckpointStateBody(Body):
+    checkpoint = CheckpointField()
     subgraphs = serializers.BooleanField(required=False, allow_null=True, default=False)
     select = StringOrList(required=False, allow_null=True, default=list)
 
 
-class Prune(serializers.Serializer[Any]):
+class Prune(Body):
     thread_ids = serializers.ListField(child=serializers.UUIDField())
     strategy = serializers.ChoiceField(
-        choices=Thread.TTLStrategy.choices, required=False, default="delete"
+        choices=Thread.TTLStrategy.choices,
+        required=False,
+        allow_null=True,
+        default=Thread.TTLStrategy.DELETE,
     )

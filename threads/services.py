@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.db import connection, transaction
+from django.conf import settings
+from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.module_loading import import_string
 
 from access.policy import Scope
 from config.errors import Conflict, Unprocessable
@@ -16,8 +17,11 @@ from config.fields import Merge
 from config.ids import uuid7
 from config.json import jsonb
 from config.loop import shared_loop
-from threads.checkpoints import copy_checkpoints, delete_checkpoints, saver
+from threads.checkpoints import copy_checkpoints, delete_checkpoints, keep_latest
 from threads.models import Thread, ThreadQuerySet
+
+# Threads that are deleted in one transaction.
+BATCH = 100
 
 # One statement: a second creator of the same id gets no row, and no error either.
 INSERT = """
@@ -46,8 +50,11 @@ def create_thread(
     metadata: dict[str, Any],
     ttl: dict[str, Any] | None,
     if_exists: str,
-) -> Thread:
-    """Insert a thread; an existing one is an error, or the answer (`do_nothing`)."""
+) -> tuple[Thread, bool]:
+    """Insert a thread; an existing one is an error, or the answer (`do_nothing`).
+
+    Tells also whether it is new.
+    """
     ttl = ttl or {}
     params = {
         "id": thread_id or uuid7(),
@@ -57,12 +64,12 @@ def create_thread(
     }
     inserted = list(Thread.objects.raw(INSERT, params))
     if inserted:
-        return inserted[0]
+        return inserted[0], True
     existing = Thread.objects.visible_to(scope).filter(pk=params["id"]).first()
     if existing is None or if_exists == "raise":
         # Somebody else's thread: the same answer as for one's own.
         raise ThreadExists(params["id"])
-    return existing
+    return existing, False
 
 
 def update_thread(
@@ -82,24 +89,37 @@ def update_thread(
 
 
 @transaction.atomic
-def delete_thread(threads: ThreadQuerySet, thread_id: UUID) -> bool:
-    """Delete a thread with its runs and its state. False: there is none in `threads`.
+def delete_threads(threads: ThreadQuerySet) -> int:
+    """Delete threads with their runs and their state. How many there were.
 
     A run in flight loses its row first, and with it the right to save anything: its
     last save is waited for, and then goes with the others.
     """
-    if not threads.select_for_update().filter(pk=thread_id).exists():
-        return False
-    with connection.cursor() as cursor:
-        cursor.execute("DELETE FROM runs WHERE thread_id = %s", [thread_id])
-    delete_checkpoints([thread_id])
-    Thread.objects.filter(pk=thread_id).delete()
-    return True
+    # Runs lean on threads, so what ends them is named in the settings.
+    delete_runs_of = import_string(settings.DELETE_RUNS_OF_THREADS)
+    # In one order, so that two who delete the same threads don't wait for each other.
+    locked = threads.select_for_update().order_by("pk")
+    ids = list(locked.values_list("pk", flat=True))
+    delete_runs_of(ids)
+    delete_checkpoints(ids)
+    Thread.objects.filter(pk__in=ids).delete()
+    return len(ids)
+
+
+def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
+    """Delete the threads that were last run by this assistant."""
+    threads = Thread.objects.visible_to(scope).filter(
+        metadata__contains={"assistant_id": str(assistant_id)}
+    )
+    while ids := list(threads.values_list("pk", flat=True)[:BATCH]):
+        delete_threads(threads.filter(pk__in=ids))
 
 
 @transaction.atomic
-def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread:
-    """A thread with the same state and history, and no runs."""
+def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
+    """A thread with the same state and history, and no runs. None: it is gone."""
+    if not Thread.objects.select_for_update(no_key=True).filter(pk=source.pk).exists():
+        return None
     status = source.resting_status
     copy = Thread(
         id=uuid4(),
@@ -121,14 +141,12 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
     """Delete these threads, or all of their state but the newest. How many there were."""
     ids = list(threads.values_list("pk", flat=True))
     if strategy == Thread.TTLStrategy.DELETE:
-        return sum(delete_thread(threads, thread_id) for thread_id in ids)
+        return sum(
+            delete_threads(threads.filter(pk__in=ids[start : start + BATCH]))
+            for start in range(0, len(ids), BATCH)
+        )
     try:
-        shared_loop().run(_keep_latest(ids))
+        shared_loop().run(keep_latest(shared_loop().pool, ids))
     except NotImplementedError as exc:
         raise Unprocessable(f"strategy: {exc}") from None
     return len(ids)
-
-
-async def _keep_latest(thread_ids: Iterable[UUID]) -> None:
-    names = [str(thread_id) for thread_id in thread_ids]
-    await saver(shared_loop().pool).aprune(names, strategy="keep_latest")

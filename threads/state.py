@@ -6,21 +6,22 @@ are called from synchronous views and wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import InvalidUpdateError
 from langgraph.types import Command, StateSnapshot, StateUpdate
+from psycopg import DatabaseError
 
 from assistants.graphs import Graph, GraphNotFound, registry
-from config.errors import BadRequest, Conflict, NotFound
+from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+from config.json import clean_text
 from config.loop import shared_loop
-from threads.checkpoints import saver
+from threads.checkpoints import CONNECTION_FAULTS, saver
 from threads.models import Thread
 
 FIELDS = (
@@ -125,14 +126,15 @@ def get_state(
     subgraphs: bool = False,
 ) -> StateSnapshot:
     """The newest state, or that of `checkpoint` (`checkpoint_id`, `checkpoint_ns`)."""
-    graph_id = thread.metadata.get("graph_id")
+    graph_id = _graph_id(thread)
     config = _config(thread.id, checkpoint)
-    if graph_id not in registry().graph_ids:
+    if graph_id is None:
         return _stateless(config, checkpoint)
 
     async def read() -> StateSnapshot:
-        async with _opened(str(graph_id), config) as graph:
-            return await graph.aget_state(config, subgraphs=subgraphs)
+        async with _opened(graph_id, config) as graph:
+            with _known_subgraph():
+                return await graph.aget_state(config, subgraphs=subgraphs)
 
     snapshot = shared_loop().run(read())
     return snapshot if snapshot.created_at else _stateless(config, checkpoint)
@@ -147,8 +149,8 @@ def get_history(
     checkpoint: dict[str, Any] | None = None,
 ) -> list[StateSnapshot]:
     """States, newest first; those of a subgraph where `checkpoint` names its ns."""
-    graph_id = thread.metadata.get("graph_id")
-    if graph_id not in registry().graph_ids:
+    graph_id = _graph_id(thread)
+    if graph_id is None:
         return []
     config = _config(thread.id, checkpoint)
 
@@ -160,9 +162,35 @@ def get_history(
                 before={"configurable": before} if before else None,
                 limit=limit,
             )
-            return [snapshot async for snapshot in history]
+            with _known_subgraph():
+                return [snapshot async for snapshot in history]
 
     return shared_loop().run(read())
+
+
+def _graph_id(thread: Thread) -> str | None:
+    """The graph that can read the thread's state. None: it has no state.
+
+    Raises 422 where the graph is not served any more: the state is there, but nobody
+    knows what it means.
+    """
+    graph_id = thread.metadata.get("graph_id")
+    if graph_id in registry().graph_ids:
+        return str(graph_id)
+    if graph_id is None or thread.values is None:
+        return None
+    raise Unprocessable(f"graph '{graph_id}' is not in langgraph.json any more")
+
+
+@contextmanager
+def _known_subgraph() -> Iterator[None]:
+    try:
+        yield
+    except ValueError as exc:
+        # LangGraph has no class for it: the namespace names no subgraph.
+        if not str(exc).startswith("Subgraph "):
+            raise
+        raise BadRequest(f"checkpoint_ns: {exc}") from None
 
 
 def _stateless(
@@ -184,9 +212,11 @@ def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> Runnabl
         "checkpoint_ns": given.get("checkpoint_ns") or "",
         "thread_id": str(thread_id),
     }
-    for name in ("checkpoint_id", "checkpoint_map"):
-        if given.get(name):
-            configurable[name] = given[name]
+    if given.get("checkpoint_id"):
+        # From a path, or a body that was cleaned: Postgres refuses NUL.
+        configurable["checkpoint_id"] = clean_text(given["checkpoint_id"])
+    if given.get("checkpoint_map"):
+        configurable["checkpoint_map"] = given["checkpoint_map"]
     return {"configurable": configurable}
 
 
@@ -202,7 +232,9 @@ def update_state(
     Refused while a run is active. The thread's row is locked until the new state is in
     its cache, so that no run starts in between.
     """
-    locked = Thread.objects.select_for_update().get(pk=thread.pk)
+    locked = Thread.objects.select_for_update().filter(pk=thread.pk).first()
+    if locked is None:
+        raise NotFound(f"Thread with ID {thread.pk} not found")
     if locked.status == Thread.Status.BUSY:
         raise ThreadInUse
     graph_id = locked.metadata.get("graph_id")
@@ -216,8 +248,11 @@ def update_state(
         updated, snapshot = shared_loop().run(_update(graph_id, config, steps))
     except GraphNotFound as exc:
         raise NotFound(str(exc)) from None
-    except (InvalidUpdateError, TypeError, ValueError, KeyError) as exc:
-        raise BadRequest(str(exc)) from None
+    except (*CONNECTION_FAULTS, DatabaseError):
+        raise
+    except Exception as exc:
+        # The graph's own reducers, writers and conditions look at what a client sent.
+        raise BadRequest(str(exc) or type(exc).__name__) from None
     columns = cached_columns(snapshot)
     Thread.objects.filter(pk=thread.pk).update(
         **columns,
@@ -238,7 +273,9 @@ async def _update(
         return updated, await graph.aget_state(newest)
 
 
-def state_update(values: Any, as_node: str | None, command: Any = None) -> StateUpdate:
+def state_update(
+    values: Any = None, as_node: str | None = None, command: Any = None, **_: Any
+) -> StateUpdate:
     """One update, in the form that LangGraph takes; a command's update wins."""
     if command:
         values = Command(

@@ -1,6 +1,7 @@
 from django.urls import path
 
-from threads.views import ThreadStateViewSet, ThreadViewSet
+from threads.state_views import ThreadStateViewSet
+from threads.views import ThreadViewSet
 
 one = "threads/<str:thread_id>"
 thread = ThreadViewSet.as_view(

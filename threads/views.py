@@ -6,23 +6,20 @@ from typing import Any
 from uuid import UUID
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.policy import Scope, authorize
 from access.views import ScopedViewSet
-from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+from config.bodies import valid_body
+from config.errors import BadRequest, Conflict, NotFound
 from config.ids import path_uuid
 from config.pagination import page_of
 from threads import checkpoints, services, state
 from threads.models import Thread, ThreadQuerySet
 from threads.serializers import (
-    CheckpointStateBody,
-    HistoryBody,
-    HistoryQuery,
     Prune,
-    StateQuery,
-    StateUpdateBody,
     ThreadBody,
     ThreadCreate,
     ThreadFilter,
@@ -56,21 +53,20 @@ class ThreadViewSet(ScopedViewSet):
         request=ThreadCreate, responses={200: ThreadBody, 201: Any, 409: Any, **ERRORS}
     )
     def create(self, request: Request) -> Response:
-        asked = _valid(ThreadCreate, request.data)
+        asked = valid_body(request, ThreadCreate)
         value = {
             "thread_id": asked["thread_id"],
             "metadata": asked["metadata"],
             "if_exists": asked["if_exists"],
         }
-        scope = self.scope(value)
-        thread = services.create_thread(
-            scope=scope,
+        thread, is_new = services.create_thread(
+            scope=self.scope(value),
             thread_id=asked["thread_id"],
             metadata=value["metadata"],
             ttl=asked["ttl"],
             if_exists=asked["if_exists"],
         )
-        if not asked["supersteps"]:
+        if not is_new or not asked["supersteps"]:
             return Response(thread_json(thread))
         return self._replay(thread, asked["supersteps"])
 
@@ -78,16 +74,10 @@ class ThreadViewSet(ScopedViewSet):
         self, thread: Thread, supersteps: list[list[dict[str, Any]]]
     ) -> Response:
         """Give a new thread its state. The thread stays where that fails: a 201."""
-        steps = [
-            [
-                state.state_update(u.get("values"), u.get("as_node"), u.get("command"))
-                for u in step
-            ]
-            for step in supersteps
-        ]
         try:
+            steps = [[state.state_update(**u) for u in step] for step in supersteps]
             state.update_state(thread, steps)
-        except (BadRequest, NotFound) as exc:
+        except APIException as exc:
             problem = (
                 f"Thread {thread.id} was created, but there were problems updating "
                 f"the state: {exc.detail}"
@@ -100,7 +90,7 @@ class ThreadViewSet(ScopedViewSet):
         request=ThreadSearch, responses={200: ThreadBody(many=True), **ERRORS}
     )
     def search(self, request: Request) -> Response:
-        asked = _valid(ThreadSearch, request.data)
+        asked = valid_body(request, ThreadSearch)
         value = {
             name: asked[name]
             for name in ("metadata", "values", "status", "limit", "offset")
@@ -110,20 +100,21 @@ class ThreadViewSet(ScopedViewSet):
             threads = threads.filter(
                 pk__in=[_searched_id(text) for text in asked["ids"]]
             )
-        field = "id" if asked["sort_by"] == "thread_id" else asked["sort_by"]
-        sign = "-" if asked["sort_order"] == "desc" else ""
-        threads = threads.order_by(f"{sign}{field}", "id" if field != "id" else "pk")
+        threads = threads.in_order(
+            "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
+            descending=asked["sort_order"] == "desc",
+        )
         page, headers = page_of(threads, asked["limit"], asked["offset"])
         return Response([_row(thread, asked) for thread in page], headers=headers)
 
     @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
-        asked = _valid(ThreadFilter, request.data)
+        asked = valid_body(request, ThreadFilter)
         return Response(_matching(self.scope(dict(asked)), asked).count())
 
     @extend_schema(request=Prune, responses={200: Any, **ERRORS})
     def prune(self, request: Request) -> Response:
-        asked = _valid(Prune, request.data)
+        asked = valid_body(request, Prune)
         threads = Thread.objects.visible_to(self.scope({"thread_id": None}))
         threads = threads.filter(pk__in=asked["thread_ids"])
         return Response(
@@ -142,7 +133,7 @@ class ThreadViewSet(ScopedViewSet):
         request=ThreadUpdate, responses={200: ThreadBody, 204: None, **ERRORS}
     )
     def partial_update(self, request: Request, thread_id: str) -> Response:
-        asked = _valid(ThreadUpdate, request.data)
+        asked = valid_body(request, ThreadUpdate)
         value = {
             "thread_id": path_uuid(thread_id, "thread"),
             "metadata": asked["metadata"],
@@ -153,17 +144,18 @@ class ThreadViewSet(ScopedViewSet):
         changed = services.update_thread(
             threads, metadata=value["metadata"], ttl=asked["ttl"]
         )
-        if not changed:
-            raise NotFound
-        if "return=minimal" in request.headers.get("Prefer", ""):
+        if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
-        return Response(thread_json(threads.get()))
+        # Somebody may have deleted it in between.
+        if not changed or (thread := threads.first()) is None:
+            raise NotFound
+        return Response(thread_json(thread))
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, thread_id: str) -> Response:
         found = path_uuid(thread_id, "thread")
         threads = Thread.objects.visible_to(self.scope({"thread_id": found}))
-        if not services.delete_thread(threads, found):
+        if not services.delete_threads(threads.filter(pk=found)):
             raise _missing(found)
         return Response(status=204)
 
@@ -176,7 +168,10 @@ class ThreadViewSet(ScopedViewSet):
         metadata = dict(source.metadata)
         value = {"thread_id": source.id, "metadata": metadata}
         authorize(request, "threads.create", value)
-        row = thread_json(services.copy_thread(source, metadata))
+        copy = services.copy_thread(source, metadata)
+        if copy is None:
+            raise Conflict
+        row = thread_json(copy)
         del row["values"]
         return Response(row)
 
@@ -186,89 +181,6 @@ class ThreadViewSet(ScopedViewSet):
 
     def _thread(self, thread_id: str) -> Thread:
         return visible_thread(self, thread_id)
-
-
-class ThreadStateViewSet(ScopedViewSet):
-    """The state and the history of one thread."""
-
-    events = {
-        "retrieve": "threads.read",
-        "at_checkpoint": "threads.read",
-        "from_checkpoint": "threads.read",
-        "update": "threads.update",
-        "history": "threads.read",
-    }
-
-    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
-    def retrieve(self, request: Request, thread_id: str) -> Response:
-        return self._state(request, thread_id, None)
-
-    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
-    def at_checkpoint(
-        self, request: Request, thread_id: str, checkpoint_id: str
-    ) -> Response:
-        return self._state(request, thread_id, {"checkpoint_id": checkpoint_id})
-
-    @extend_schema(request=CheckpointStateBody, responses={200: Any, **ERRORS})
-    def from_checkpoint(self, request: Request, thread_id: str) -> Response:
-        asked = _valid(CheckpointStateBody, request.data)
-        thread = visible_thread(self, thread_id)
-        snapshot = state.get_state(
-            thread, checkpoint=asked["checkpoint"], subgraphs=asked["subgraphs"]
-        )
-        return Response(state.state_json(snapshot, asked["select"]))
-
-    @extend_schema(
-        request=StateUpdateBody, responses={200: Any, 400: Any, 409: Any, **ERRORS}
-    )
-    def update(self, request: Request, thread_id: str) -> Response:
-        body = StateUpdateBody(data=request.data)
-        if not body.is_valid():
-            raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in body.errors.items()))
-        asked = body.validated_data
-        thread = visible_thread(self, thread_id)
-        checkpoint = asked["checkpoint"]
-        if checkpoint is None and asked["checkpoint_id"]:
-            checkpoint = {"checkpoint_id": asked["checkpoint_id"]}
-        step = [state.state_update(asked["values"], asked["as_node"])]
-        named = state.update_state(thread, [step], checkpoint)["configurable"]
-        keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
-        updated = {key: named.get(key) for key in keys}
-        return Response(
-            {
-                "checkpoint": updated,
-                "configurable": updated,
-                "checkpoint_id": updated["checkpoint_id"],
-            }
-        )
-
-    @extend_schema(
-        parameters=[HistoryQuery], request=HistoryBody, responses={200: Any, **ERRORS}
-    )
-    def history(self, request: Request, thread_id: str) -> Response:
-        if request.method == "GET":
-            asked, default = _valid(HistoryQuery, request.query_params), 10
-        else:
-            asked, default = _valid(HistoryBody, request.data), 1
-        thread = visible_thread(self, thread_id)
-        snapshots = state.get_history(
-            thread,
-            limit=asked["limit"] or default,
-            before=asked["before"],
-            metadata=asked.get("metadata"),
-            checkpoint=asked.get("checkpoint"),
-        )
-        return Response([state.state_json(one, asked["select"]) for one in snapshots])
-
-    def _state(
-        self, request: Request, thread_id: str, checkpoint: dict[str, Any] | None
-    ) -> Response:
-        asked = _valid(StateQuery, request.query_params)
-        thread = visible_thread(self, thread_id)
-        snapshot = state.get_state(
-            thread, checkpoint=checkpoint, subgraphs=asked["subgraphs"]
-        )
-        return Response(state.state_json(snapshot, asked["select"]))
 
 
 def visible_thread(view: ScopedViewSet, thread_id: str) -> Thread:
@@ -318,11 +230,3 @@ def _included(request: Request) -> set[str]:
         for text in request.query_params.getlist("include")
         for name in text.split(",")
     }
-
-
-def _valid(serializer: Any, data: Any) -> Any:
-    if not isinstance(data, dict):
-        raise Unprocessable("the body must be a JSON object")
-    checked = serializer(data=data)
-    checked.is_valid(raise_exception=True)
-    return checked.validated_data

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from access.policy import EVERYTHING
+from assistants.models import Assistant
+from assistants.services import create_assistant, update_assistant
+
+MANY = 30
+
+
+@pytest.mark.django_db(transaction=True)
+def test_parallel_updates_make_a_version_each_and_lose_no_key() -> None:
+    asked: dict[str, Any] = {"graph_id": "echo", "if_exists": "raise"}
+    assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
+    together = Barrier(MANY)
+
+    def change(number: int) -> int:
+        together.wait()
+        try:
+            changed = update_assistant(
+                Assistant.objects.visible_to(EVERYTHING),
+                assistant.id,
+                {"metadata": {f"key{number}": number}},
+            )
+        finally:
+            connection.close()
+        assert changed is not None
+        return changed.version
+
+    with ThreadPoolExecutor(MANY) as threads:
+        versions = sorted(threads.map(change, range(MANY)))
+
+    assistant.refresh_from_db()
+    assert versions == list(range(2, MANY + 2))
+    assert assistant.version == MANY + 1
+    assert assistant.versions.count() == MANY + 1
+    assert assistant.metadata == {f"key{number}": number for number in range(MANY)}

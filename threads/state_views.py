@@ -1,0 +1,116 @@
+"""The state and the history of a thread, over HTTP."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from access.views import ScopedViewSet
+from config.bodies import valid_body
+from config.errors import BadRequest
+from threads import state
+from threads.serializers import (
+    CheckpointStateBody,
+    HistoryBody,
+    HistoryQuery,
+    StateQuery,
+    StateUpdateBody,
+)
+from threads.views import ERRORS, visible_thread
+
+
+class ThreadStateViewSet(ScopedViewSet):
+    """The state and the history of one thread."""
+
+    events = {
+        "retrieve": "threads.read",
+        "at_checkpoint": "threads.read",
+        "from_checkpoint": "threads.read",
+        "update": "threads.update",
+        "history": "threads.read",
+    }
+
+    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
+    def retrieve(self, request: Request, thread_id: str) -> Response:
+        return self._state(request, thread_id, None)
+
+    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
+    def at_checkpoint(
+        self, request: Request, thread_id: str, checkpoint_id: str
+    ) -> Response:
+        return self._state(request, thread_id, {"checkpoint_id": checkpoint_id})
+
+    @extend_schema(request=CheckpointStateBody, responses={200: Any, **ERRORS})
+    def from_checkpoint(self, request: Request, thread_id: str) -> Response:
+        asked = valid_body(request, CheckpointStateBody)
+        thread = visible_thread(self, thread_id)
+        snapshot = state.get_state(
+            thread, checkpoint=asked["checkpoint"], subgraphs=asked["subgraphs"]
+        )
+        return Response(state.state_json(snapshot, asked["select"]))
+
+    @extend_schema(
+        request=StateUpdateBody, responses={200: Any, 400: Any, 409: Any, **ERRORS}
+    )
+    def update(self, request: Request, thread_id: str) -> Response:
+        body = StateUpdateBody(data=request.data)
+        if not body.is_valid():  # A wrong shape is a 400 here, and only here.
+            raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in body.errors.items()))
+        asked = body.validated_data
+        thread = visible_thread(self, thread_id)
+        checkpoint = asked["checkpoint"]
+        if checkpoint is None and asked["checkpoint_id"]:
+            checkpoint = {"checkpoint_id": asked["checkpoint_id"]}
+        step = [state.state_update(asked["values"], asked["as_node"])]
+        named = state.update_state(thread, [step], checkpoint)["configurable"]
+        keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
+        updated = {key: named.get(key) for key in keys}
+        return Response(
+            {
+                "checkpoint": updated,
+                "configurable": updated,
+                "checkpoint_id": updated["checkpoint_id"],
+            }
+        )
+
+    @extend_schema(
+        parameters=[HistoryQuery], request=HistoryBody, responses={200: Any, **ERRORS}
+    )
+    def history(self, request: Request, thread_id: str) -> Response:
+        if request.method == "GET":
+            asked, default = _valid_query(request, HistoryQuery), 10
+        else:
+            asked, default = valid_body(request, HistoryBody), 1
+        thread = visible_thread(self, thread_id)
+        snapshots = state.get_history(
+            thread,
+            limit=asked["limit"] or default,
+            before=asked["before"],
+            metadata=asked.get("metadata"),
+            checkpoint=asked.get("checkpoint"),
+        )
+        return Response([state.state_json(one, asked["select"]) for one in snapshots])
+
+    def _state(
+        self, request: Request, thread_id: str, checkpoint: dict[str, Any] | None
+    ) -> Response:
+        asked = _valid_query(request, StateQuery)
+        thread = visible_thread(self, thread_id)
+        snapshot = state.get_state(
+            thread, checkpoint=checkpoint, subgraphs=asked["subgraphs"]
+        )
+        return Response(state.state_json(snapshot, asked["select"]))
+
+
+def _valid_query(request: Request, query: Any) -> dict[str, Any]:
+    # The Python client writes `name=` for None.
+    given = request.query_params.copy()
+    for name, values in request.query_params.lists():
+        if not any(values):
+            del given[name]
+    checked = query(data=given)
+    checked.is_valid(raise_exception=True)
+    return dict(checked.validated_data)

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from access.policy import EVERYTHING
+from config.ids import uuid7
+from threads.models import Thread
+from threads.services import ThreadExists, create_thread, delete_threads, update_thread
+
+MANY = 30
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def at_once(function: Callable[[int], Any]) -> list[Any]:
+    together = Barrier(MANY)
+
+    def call(number: int) -> Any:
+        together.wait()
+        try:
+            return function(number)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(MANY) as threads:
+        return list(threads.map(call, range(MANY)))
+
+
+def test_parallel_updates_lose_no_key() -> None:
+    thread = Thread.objects.create()
+
+    at_once(
+        lambda number: update_thread(
+            Thread.objects.filter(pk=thread.pk), metadata={f"key{number}": 1}, ttl=None
+        )
+    )
+
+    thread.refresh_from_db()
+    assert thread.metadata == {f"key{number}": 1 for number in range(MANY)}
+
+
+@pytest.mark.parametrize(
+    ("if_exists", "answered"), [("raise", 1), ("do_nothing", MANY)]
+)
+def test_parallel_creates_of_one_id_make_one_thread(
+    if_exists: str, answered: int
+) -> None:
+    thread_id = uuid7()
+
+    def create(number: int) -> bool | None:
+        try:
+            _, is_new = create_thread(
+                scope=EVERYTHING,
+                thread_id=thread_id,
+                metadata={"by": number},
+                ttl=None,
+                if_exists=if_exists,
+            )
+        except ThreadExists:
+            return None
+        return is_new
+
+    answers = at_once(create)
+
+    assert answers.count(True) == 1
+    assert MANY - answers.count(None) == answered
+    assert Thread.objects.count() == 1
+
+
+def test_parallel_deletes_delete_once() -> None:
+    thread = Thread.objects.create()
+
+    deleted = at_once(lambda _: delete_threads(Thread.objects.filter(pk=thread.pk)))
+
+    assert sum(deleted) == 1
