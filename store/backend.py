@@ -102,6 +102,8 @@ class PostgresStore(BaseStore):
                 return await self._rows(statement)
             except CONNECTION_FAULTS:
                 await asyncio.sleep(delay)
+                # If one connection died, the others in the pool may have, too.
+                await self._pool.check()
         return await self._rows(statement)
 
     async def _rows(self, statement: Statement) -> list[Row]:

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
 
 from access.policy import Scope
+from config.loop import Loop
+from store.backend import PostgresStore
 
 
 class Client(APIClient):
@@ -70,3 +73,29 @@ def alice(clients: dict[str, Client]) -> Client:
 @pytest.fixture
 def bob(clients: dict[str, Client]) -> Client:
     return clients["bob"]
+
+
+@pytest.fixture(scope="session")
+def loop(django_db_setup: None) -> Iterator[Loop]:
+    """A loop as graphs have it, with connections of its own."""
+    loop = Loop(name="store-tests", pool_size=8)
+    yield loop
+    loop.close()
+
+
+MakeStore = Callable[[str], PostgresStore]
+
+
+@pytest.fixture
+def make_store(loop: Loop) -> Iterator[MakeStore]:
+    """Stores of any owner. What they hold is committed, and deleted in the end."""
+
+    async def made(owner: str) -> PostgresStore:
+        return PostgresStore(loop.pool, owner)
+
+    async def empty() -> None:
+        async with loop.pool.connection() as conn:
+            await conn.execute("DELETE FROM store_items")
+
+    yield lambda owner: loop.run(made(owner))
+    loop.run(empty())

@@ -1,0 +1,232 @@
+"""Many at once, and what they cost."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import Any, TypedDict
+
+import pytest
+from langgraph.graph import END, START, StateGraph
+from langgraph.store.base import BaseStore, PutOp
+
+from config.loop import Loop
+from store.backend import PostgresStore
+from store.operations import Row, Statement
+from store.tests.conftest import MakeStore
+
+
+def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
+    """What `work` returned, or raised, for each number; all begin together."""
+    barrier = threading.Barrier(count)
+    results: list[Any] = [None] * count
+
+    def one(number: int) -> None:
+        barrier.wait()
+        try:
+            results[number] = work(number)
+        except Exception as exc:
+            results[number] = exc
+
+    threads = [threading.Thread(target=one, args=[n]) for n in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return results
+
+
+class Counting(PostgresStore):
+    """Remembers the statements it sent."""
+
+    statements: list[str]
+
+    async def _rows(self, statement: Statement) -> list[Row]:
+        self.statements.append(statement.sql)
+        return await super()._rows(statement)
+
+
+@pytest.fixture
+def counting(make_store: MakeStore, loop: Loop) -> Counting:
+    async def made() -> Counting:
+        store = Counting(loop.pool, "alice")
+        store.statements = []
+        return store
+
+    return loop.run(made())
+
+
+# --- Cost ---------------------------------------------------------------------------
+def test_a_batch_costs_a_statement_for_each_kind(counting: Counting) -> None:
+    puts = [PutOp(("a",), str(n), {"n": n}) for n in range(100)]
+    counting.batch(puts)
+
+    assert len(counting.statements) == 1
+
+
+class State(TypedDict):
+    found: int
+
+
+def super_step(*nodes: Any) -> StateGraph[State]:
+    graph = StateGraph(State)
+    for number, node in enumerate(nodes):
+        graph.add_node(str(number), node)
+        graph.add_edge(START, str(number))
+        graph.add_edge(str(number), END)
+    return graph
+
+
+def test_a_super_step_costs_a_handful_of_statements(
+    counting: Counting, loop: Loop
+) -> None:
+    async def write(state: State, *, store: BaseStore) -> None:
+        await asyncio.gather(*[store.aput(("a",), str(n), {"n": n}) for n in range(50)])
+
+    async def write_others(state: State, *, store: BaseStore) -> None:
+        await asyncio.gather(*[store.aput(("b",), str(n), {"n": n}) for n in range(50)])
+
+    async def read(state: State, *, store: BaseStore) -> dict[str, int]:
+        items = await asyncio.gather(
+            *[store.aget((label,), str(n)) for label in "ab" for n in range(50)]
+        )
+        return {"found": sum(item is not None for item in items)}
+
+    writing = super_step(write, write_others).compile(store=counting)
+    reading = super_step(read).compile(store=counting)
+
+    loop.run(writing.ainvoke({"found": 0}))
+    state = loop.run(reading.ainvoke({"found": 0}))
+
+    assert state["found"] == 100
+    assert len(counting.statements) <= 4
+
+
+def test_nodes_on_threads_use_the_same_store(counting: Counting, loop: Loop) -> None:
+    def write(state: State, *, store: BaseStore) -> dict[str, int]:
+        store.put(("a",), "k", {"n": 1})
+        return {"found": len(store.search(("a",)))}
+
+    state = loop.run(super_step(write).compile(store=counting).ainvoke({"found": 0}))
+
+    assert state["found"] == 1
+
+
+# --- In one turn of the loop ----------------------------------------------------------
+def test_what_is_refused_does_not_spoil_the_others(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+
+    async def both() -> Any:
+        return await asyncio.gather(
+            store.aput(("a",), "k", {}),
+            store.asearch(("a",), filter={"n": {"$in": []}}),
+            return_exceptions=True,
+        )
+
+    put, search = loop.run(both())
+
+    assert put is None
+    assert isinstance(search, ValueError)
+    assert [item.key for item in store.search(("a",))] == ["k"]
+
+
+def test_who_is_cancelled_does_not_take_the_others_along(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+    store.put(("a",), "k", {})
+
+    async def one_cancelled() -> list[Any]:
+        tasks = [asyncio.create_task(store.aget(("a",), "k")) for _ in range(3)]
+        await asyncio.sleep(0)
+        tasks[1].cancel()
+        return await asyncio.gather(*tasks, return_exceptions=True)
+
+    first, second, third = loop.run(one_cancelled())
+
+    assert isinstance(second, asyncio.CancelledError)
+    assert first == third
+    assert first.key == "k"
+
+
+def test_a_synchronous_call_would_block_the_loop(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+
+    async def call() -> None:
+        store.get(("a",), "k")
+
+    with pytest.raises(asyncio.InvalidStateError, match="aget"):
+        loop.run(call())
+
+
+def test_it_outlasts_connections_that_were_cut(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+    store.put(("a",), "k", {})
+
+    async def cut() -> None:
+        async with loop.pool.connection() as conn:
+            mine = await (
+                await conn.execute("SELECT pg_backend_pid() AS id")
+            ).fetchone()
+            assert mine
+            await conn.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                "WHERE datname = current_database() AND pid <> %(id)s "
+                "AND application_name = current_setting('application_name')",
+                mine,
+            )
+
+    loop.run(cut())
+
+    assert at_once(8, lambda n: store.get(("a",), "k")) == [store.get(("a",), "k")] * 8
+
+
+# --- Races --------------------------------------------------------------------------
+def test_fifty_writers_of_one_key_leave_one_of_their_values(
+    make_store: MakeStore,
+) -> None:
+    store = make_store("alice")
+
+    results = at_once(50, lambda n: store.put(("a",), "k", {"n": n}))
+
+    assert results == [None] * 50
+    [item] = store.search(("a",))
+    assert item.value["n"] in range(50)
+
+
+def test_a_put_beside_a_delete_leaves_all_or_nothing(make_store: MakeStore) -> None:
+    store = make_store("alice")
+
+    def write(number: int) -> None:
+        if number % 2:
+            store.delete(("a",), "k")
+        else:
+            store.put(("a",), "k", {"n": number})
+
+    assert at_once(40, write) == [None] * 40
+    assert all(item.value["n"] % 2 == 0 for item in store.search(("a",)))
+
+
+def test_batches_over_the_same_keys_never_wait_for_each_other(
+    make_store: MakeStore,
+) -> None:
+    # A store each: what one store is asked in a turn is one batch.
+    stores = [make_store("alice") for _ in range(8)]
+    keys = [str(n) for n in range(200)]
+    stores[0].batch([PutOp(("a",), key, {}, ttl=5) for key in keys])
+
+    def write(number: int) -> None:
+        for turn in range(5):
+            order = keys if (number + turn) % 2 else keys[::-1]
+            value = None if (number + turn) % 3 == 0 else {"n": number}
+            stores[number].batch([PutOp(("a",), key, value, ttl=5) for key in order])
+            stores[number].search(("a",), limit=200)
+
+    assert at_once(8, write) == [None] * 8
