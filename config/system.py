@@ -76,6 +76,7 @@ class InfoView(PublicView):
                     "langsmith": False,
                     "langsmith_tracing_replicas": False,
                     "langsmith_tracing_session_on_runs": False,
+                    "strict_resume": True,
                 },
                 "host": {
                     "kind": "self-hosted",

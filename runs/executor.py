@@ -16,6 +16,7 @@ from uuid import UUID
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
+from langgraph.errors import UnknownInterruptError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from redis.asyncio import Redis
@@ -207,6 +208,8 @@ class _Drive:
             return Outcome(Run.Status.SUCCESS, state=await self.state(complete=True))
         if isinstance(exc, (LostRun, CheckpointsUnavailable)):
             raise exc
+        if isinstance(exc, UnknownInterruptError):  # Refused before anything was run.
+            return Outcome(Run.Status.ERROR, described(exc), settles=False)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
         return Outcome(Run.Status.ERROR, described(exc), await self.state())

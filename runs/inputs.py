@@ -6,7 +6,9 @@ from typing import Any
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers import LangChainTracer
 from langgraph.types import Command, Send
+from langsmith.utils import tracing_is_enabled
 
 from runs.lifecycle import Claim
 
@@ -22,6 +24,9 @@ RESERVED = (
     "langgraph_auth_user_id",
     "langgraph_auth_permissions",
 )
+
+# langgraph's own switch: a resume that answers no waiting interrupt is an error.
+STRICT_RESUME = "__pregel_strict_resume"
 
 
 def graph_input(kwargs: dict[str, Any]) -> Any:
@@ -49,7 +54,7 @@ def graph_config(held: Claim) -> RunnableConfig:
         key: value
         for key, value in {
             **held.kwargs["context"],
-            **asked.get("configurable", {}),
+            **(asked.get("configurable") or {}),
         }.items()
         if key not in RESERVED and not key.startswith("__")
     }
@@ -65,11 +70,14 @@ def graph_config(held: Claim) -> RunnableConfig:
         "langgraph_auth_user_id": identity,
         "langgraph_auth_permissions": user.get("permissions", []),
     }
+    if held.kwargs.get("strict_resume"):
+        configurable[STRICT_RESUME] = True
     config: RunnableConfig = {
         "run_id": held.id,
         "run_name": held.graph_id,
         "configurable": configurable,
         "metadata": {
+            **(asked.get("metadata") or {}),
             **held.metadata,
             "run_id": str(held.id),
             "run_attempt": held.attempt,
@@ -80,11 +88,21 @@ def graph_config(held: Claim) -> RunnableConfig:
             "langgraph_api_url": f"http://{settings.HOST}:{settings.PORT}",
         },
     }
-    if asked.get("tags"):
-        config["tags"] = asked["tags"]
-    if asked.get("recursion_limit"):
-        config["recursion_limit"] = asked["recursion_limit"]
+    for key in ("tags", "recursion_limit", "max_concurrency", "run_name"):
+        if asked.get(key):
+            config[key] = asked[key]
+    if tracer := _tracer(held.kwargs.get("langsmith_tracer")):
+        config["callbacks"] = [tracer]
     return config
+
+
+def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:
+    """LangSmith's, for a project of the client's; only where tracing is turned on."""
+    if not asked or not tracing_is_enabled():
+        return None
+    return LangChainTracer(
+        project_name=asked.get("project_name"), example_id=asked.get("example_id")
+    )
 
 
 def _update(update: Any) -> Any:

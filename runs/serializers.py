@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from rest_framework import serializers
 from rest_framework.fields import empty
@@ -36,7 +37,9 @@ def run_json(run: Run) -> dict[str, Any]:
         "multitask_strategy": run.multitask_strategy,
         "created_at": run.created_at,
         "updated_at": run.updated_at,
-        "langsmith_session_name": None,
+        "langsmith_session_name": run.kwargs.get("langsmith_tracer", {}).get(
+            "project_name"
+        ),
     }
 
 
@@ -73,19 +76,74 @@ def _sends(goto: Any) -> list[Any]:
     return goto if isinstance(goto, list) else [goto]
 
 
+class ConfigField(Object):
+    """A graph's config, as far as it makes sense over the wire.
+
+    Other keys (`callbacks`, `run_id`) are a process's own: they are shown, but not used.
+    """
+
+    def to_internal_value(self, data: Any) -> Any:
+        config = super().to_internal_value(data)
+        for key in ("configurable", "metadata"):
+            if not isinstance(config.get(key) or {}, dict):
+                raise serializers.ValidationError(f"{key} must be an object")
+        tags = config.get("tags") or []
+        if not isinstance(tags, list) or not all(isinstance(t, str) for t in tags):
+            raise serializers.ValidationError("tags must be a list of strings")
+        for key in ("recursion_limit", "max_concurrency"):
+            if not _is_count(config.get(key)):
+                raise serializers.ValidationError(f"{key} must be a positive number")
+        if not isinstance(config.get("run_name") or "", str):
+            raise serializers.ValidationError("run_name must be a string")
+        return config
+
+
+def _is_count(value: Any) -> bool:
+    return value is None or (type(value) is int and value > 0)
+
+
+class CheckpointField(Object):
+    """The point of a thread to go on from, as the state of the thread names it."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        checkpoint = super().to_internal_value(data)
+        for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
+            if not isinstance(checkpoint.get(key) or "", str):
+                raise serializers.ValidationError(f"{key} must be a string")
+        if not isinstance(checkpoint.get("checkpoint_map") or {}, dict):
+            raise serializers.ValidationError("checkpoint_map must be an object")
+        if checkpoint_id := checkpoint.get("checkpoint_id"):
+            try:
+                UUID(checkpoint_id)
+            except ValueError:
+                raise serializers.ValidationError("Invalid checkpoint ID") from None
+        return checkpoint
+
+
+class Tracing(serializers.Serializer[Any]):
+    """Where LangSmith is to file the trace."""
+
+    project_name = serializers.CharField(required=False, allow_null=True)
+    example_id = serializers.UUIDField(required=False, allow_null=True)
+
+    def to_internal_value(self, data: Any) -> Any:
+        asked = super().to_internal_value(data)
+        return {key: str(value) for key, value in asked.items() if value is not None}
+
+
 class RunRequest(serializers.Serializer[Any]):
     """The body of every call that makes a run."""
 
     assistant_id = serializers.CharField()
     input = AnyJSON(required=False, allow_null=True, default=None)
     command = CommandField(required=False, allow_null=True, default=None)
-    config = Object(required=False, allow_null=True, default=dict)
+    config = ConfigField(required=False, allow_null=True, default=dict)
     # A serializer has a `context` of its own, but declared fields are taken off the class.
     context = Object(  # type: ignore[assignment]
         required=False, allow_null=True, default=dict
     )
     metadata = Object(required=False, allow_null=True, default=dict)
-    checkpoint = Object(required=False, allow_null=True, default=None)
+    checkpoint = CheckpointField(required=False, allow_null=True, default=None)
     checkpoint_id = serializers.UUIDField(required=False, allow_null=True, default=None)
     interrupt_before = NodeNames(required=False, allow_null=True, default=None)
     interrupt_after = NodeNames(required=False, allow_null=True, default=None)
@@ -134,7 +192,10 @@ class RunRequest(serializers.Serializer[Any]):
     checkpoint_during = serializers.BooleanField(
         required=False, allow_null=True, default=None
     )
-    langsmith_tracer = Object(required=False, allow_null=True, default=None)
+    langsmith_tracer = Tracing(required=False, allow_null=True, default=None)
+    strict_resume = serializers.BooleanField(
+        required=False, allow_null=True, default=False
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """Null means the default; `checkpoint_during` is an older `durability`."""

@@ -13,7 +13,7 @@ from django.db import transaction
 from access.policy import Scope
 from assistants.models import Assistant
 from assistants.services import mirror_context, resolve_assistant
-from config.errors import BadRequest, Conflict, NotFound
+from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.ids import uuid7
 from config.json import jsonb
 from runs import events, lifecycle, tasks, webhooks
@@ -22,6 +22,8 @@ from runs.models import Run
 from threads.models import Thread
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
+# Shown in a run's `kwargs` only where they were given.
+SELDOM = ("langsmith_tracer", "strict_resume")
 CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
 NEVER_WAS = Outcome(None, settles=False)
 
@@ -54,8 +56,9 @@ def create_run(
     if request["webhook"]:
         webhooks.check(request["webhook"])
     assistant = resolve_assistant(assistants or scope, request["assistant_id"])
-    if thread_id is None and "resume" in (request["command"] or {}):
+    if thread_id is None and (request["command"] or {}).get("resume") is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
+    _check_fork_point(thread_id, request["checkpoint"] or {})
     params = _create_params(scope, assistant, thread_id, request)
     params["id"] = run_id or uuid7()
     # Alone, the one statement that creates a run needs no transaction around it.
@@ -213,6 +216,7 @@ def _kwargs(
         "resumable": request["stream_resumable"],
         "checkpoint_during": request["durability"] != "exit",
         "durability": request["durability"],
+        **{name: request[name] for name in SELDOM if request[name]},
     }
 
 
@@ -223,12 +227,20 @@ def _merged_config(
     config, context = mirror_context(request["config"], request["context"])
     base = assistant.config
     configurable = {
-        **base.get("configurable", {}),
-        **config.get("configurable", {}),
+        **(base.get("configurable") or {}),
+        **(config.get("configurable") or {}),
         **_fork_point(request),
     }
-    merged = {**base, **config, "configurable": configurable}
+    given = {key: value for key, value in config.items() if value is not None}
+    merged = {**base, **given, "configurable": configurable}
     return merged, {**assistant.context, **context}
+
+
+def _check_fork_point(thread_id: UUID | None, checkpoint: dict[str, Any]) -> None:
+    """A checkpoint of another thread would silently be none at all."""
+    given = checkpoint.get("thread_id")
+    if given and given != str(thread_id):
+        raise Unprocessable("checkpoint: it is of another thread than the run")
 
 
 def _fork_point(request: dict[str, Any]) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def test_info_has_the_official_keys(client: Client, settings: LazySettings) -> N
         "langsmith",
         "langsmith_tracing_replicas",
         "langsmith_tracing_session_on_runs",
+        "strict_resume",
     }
     assert set(info["host"]) == {
         "kind",

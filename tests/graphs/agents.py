@@ -181,6 +181,33 @@ nested = chain(
 )
 
 
+# --- What a node is told -----------------------------------------------------------
+class Told(TypedDict, total=False):
+    config: dict[str, Any]
+    context: Any
+
+
+def tell(
+    state: Told, config: RunnableConfig, runtime: Runtime[Context]
+) -> dict[str, Any]:
+    public = {
+        key: value
+        for key, value in config["configurable"].items()
+        if not key.startswith("__")
+    }
+    seen = {
+        "configurable": public,
+        "tags": [tag for tag in config.get("tags") or [] if ":" not in tag],
+        "metadata": dict(config["metadata"]),
+        "recursion_limit": config.get("recursion_limit"),
+        "max_concurrency": config.get("max_concurrency"),
+    }
+    return {"config": seen, "context": runtime.context}
+
+
+reveal = chain(Told, ("tell", tell), context=Context)
+
+
 # --- Tools ------------------------------------------------------------------------
 @tool
 def adder(a: int, b: int) -> int:

@@ -1,0 +1,19 @@
+"""`python -m tests.compat`: write what the tests prove into docs/compatibility.md."""
+
+from __future__ import annotations
+
+import os
+from importlib import import_module
+
+import django
+
+from tests.compat.fields import PAGE, with_table
+
+# Settings are wanted for the imports alone: nothing is connected to.
+os.environ.setdefault("DATABASE_URL", "postgresql://127.0.0.1/none")
+os.environ.setdefault("REDIS_URL", "redis://127.0.0.1/0")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+
+django.setup()
+import_module("tests.compat.test_run_fields")
+PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
