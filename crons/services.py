@@ -210,7 +210,8 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
 
 
 def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) -> None:
-    if cron.thread_id is not None and request["on_run_completed"] is not None:
+    deletes = request["on_run_completed"] == Cron.OnRunCompleted.DELETE
+    if cron.thread_id is not None and deletes:
         raise Unprocessable("on_run_completed: the thread of this cron stays")
     config = request["config"]
     configurable = {**(config.get("configurable") or {}), "cron_id": str(cron.id)}

@@ -140,15 +140,16 @@ def test_create_needs_an_object_with_its_required_fields(
     assert alice_client.call("post", "/runs/crons", body).status_code == 422
 
 
-def test_create_refuses_what_has_no_meaning_for_a_thread(
-    alice_client: Any, thread: Thread
-) -> None:
-    body = {**BODY, "on_run_completed": "keep"}
+def test_the_thread_of_a_cron_is_kept(alice_client: Any, thread: Thread) -> None:
+    path = f"/threads/{thread.id}/runs/crons"
 
-    response = alice_client.call("post", f"/threads/{thread.id}/runs/crons", body)
+    kept = alice_client.call("post", path, {**BODY, "on_run_completed": "keep"})
+    deleted = alice_client.call("post", path, {**BODY, "on_run_completed": "delete"})
 
-    assert response.status_code == 422
-    assert response.json()["detail"].startswith("on_run_completed: ")
+    assert kept.status_code == 200
+    assert kept.json()["on_run_completed"] is None
+    assert deleted.status_code == 422
+    assert deleted.json()["detail"].startswith("on_run_completed: ")
 
 
 def test_create_with_missing_thread_or_assistant(alice_client: Any) -> None:
