@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from typing import Any, cast
 
+from django.conf import settings
 from django.http import HttpRequest
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
-from access import keys
+from access import keys, tokens
 from access.callers import Caller
 from access.sources import is_open
 
@@ -23,6 +24,10 @@ class Unauthenticated(NotAuthenticated):
 
 class InvalidKey(NotAuthenticated):
     default_detail = "Invalid API key"
+
+
+class InvalidToken(NotAuthenticated):
+    default_detail = "Invalid token"
 
 
 class Authentication(BaseAuthentication):
@@ -41,14 +46,29 @@ def authenticate(request: Request | HttpRequest) -> Caller | None:
     if is_open():
         return None
     bearer, key = _bearer(request), request.headers.get("x-api-key", "").strip()
+    takes_keys = "api_key" in settings.AUTH
     # A header `x-api-key` may only come from an SDK's environment: the other was meant.
-    shown = bearer or key
-    if not shown:
-        raise Unauthenticated
-    caller = keys.find_caller(shown)
+    if bearer and (bearer.count(".") == 2 or not takes_keys):
+        return _of_token(bearer)
+    if takes_keys and (bearer or key):
+        return _of_key(bearer or key)
+    raise Unauthenticated
+
+
+def _of_key(text: str) -> Caller:
+    caller = keys.find_caller(text)
     if caller is None:
         raise InvalidKey
     return caller
+
+
+def _of_token(text: str) -> Caller:
+    if "jwt" not in settings.AUTH:
+        raise InvalidKey
+    try:
+        return tokens.find_caller(text)
+    except tokens.BadToken as exc:
+        raise InvalidToken(str(exc)) from None
 
 
 def caller_of(request: Request | HttpRequest) -> Caller | None:

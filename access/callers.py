@@ -14,28 +14,35 @@ class BadIdentity(ValueError):
 
 @dataclass(frozen=True)
 class Caller:
-    """`user` is what graphs get as `langgraph_auth_user`; `key` limits the rate."""
+    """`user` is what graphs get as `langgraph_auth_user`.
+
+    `scopes` limit what the caller may do, see `access.scopes`; None is everything.
+    `key` says whose rate of requests is counted.
+    """
 
     identity: str
-    permissions: tuple[str, ...] = ()
+    scopes: tuple[str, ...] | None = None
     user: dict[str, Any] = field(default_factory=dict)
     key: str = ""
 
 
 def new_caller(
-    identity: Any, *, permissions: Any = (), key: str = "", **more: Any
+    identity: Any,
+    *,
+    scopes: tuple[str, ...] | None = None,
+    key: str = "",
+    **more: Any,
 ) -> Caller:
     """Raises `BadIdentity` for what is no name, or none that the database could keep."""
     name = checked_identity(identity)
-    permissions = tuple(str(permission) for permission in permissions or ())
     user = {
         "display_name": name,
         "is_authenticated": True,
+        "permissions": list(scopes or ()),
         **more,
         "identity": name,
-        "permissions": list(permissions),
     }
-    return Caller(name, permissions, user, key or name)
+    return Caller(name, scopes, user, key or name)
 
 
 def checked_identity(identity: Any) -> str:

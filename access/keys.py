@@ -71,7 +71,8 @@ def find_caller(text: str) -> Caller | None:
     if key is None:
         return None
     _note_use(key)
-    caller = new_caller(key.owner, permissions=key.scopes, key=key.prefix)
+    scopes = tuple(key.scopes) or None
+    caller = new_caller(key.owner, scopes=scopes, key=key.prefix)
     remembered.put(digest, caller, key.expires_at)
     return caller
 

@@ -71,7 +71,7 @@ def authorize(
 def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:
     """Spool's own policy: to each their own, and the system's assistants for all."""
     resource, _, action = event.partition(".")
-    if not scopes.allows(caller.permissions, resource, action):
+    if not scopes.allow(caller.scopes, resource, action):
         raise Forbidden
     if action in STAMPED and isinstance(value.get("metadata"), dict):
         value["metadata"]["owner"] = caller.identity

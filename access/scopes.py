@@ -20,10 +20,11 @@ class BadScope(ValueError):
     """A scope that would allow nothing."""
 
 
-def allows(scopes: Iterable[str], resource: str, action: str) -> bool:
-    """Without any scopes all is allowed."""
-    listed = list(scopes)
-    return not listed or any(_covers(scope, resource, action) for scope in listed)
+def allow(scopes: Iterable[str] | None, resource: str, action: str) -> bool:
+    """Whether any of these does; None allows everything, an empty list nothing."""
+    if scopes is None:
+        return True
+    return any(_covers(scope, resource, action) for scope in scopes)
 
 
 def check(scope: str) -> str:

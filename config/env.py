@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 from typing import NoReturn
+from urllib.parse import urlsplit
 
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
@@ -85,3 +86,46 @@ def running_url(home: Path, name: str) -> str:
     except (OSError, ValueError):
         return ""
     return urls.get(name, "")
+
+
+SYMMETRIC = {"HS256", "HS384", "HS512"}
+ASYMMETRIC = {
+    *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
+    *("ES256", "ES384", "ES512", "EdDSA"),
+}
+LEAST_SECRET_BYTES = 32
+
+
+def check_jwt(
+    *,
+    wanted: bool,
+    secret: str,
+    jwks_url: str,
+    algorithms: list[str],
+    is_addressed: bool,
+) -> None:
+    """Stop where the settings for tokens contradict themselves, or would let too many in."""
+    if not wanted:
+        if secret or jwks_url:
+            stop("SPOOL_JWT_… is set, but SPOOL_AUTH does not name jwt")
+        return
+    if bool(secret) == bool(jwks_url):
+        stop("SPOOL_AUTH=jwt needs SPOOL_JWT_SECRET or SPOOL_JWT_JWKS_URL, not both")
+    if secret and len(secret.encode()) < LEAST_SECRET_BYTES:
+        stop(f"SPOOL_JWT_SECRET must have at least {LEAST_SECRET_BYTES} bytes")
+    # A public key must never be taken for a shared secret.
+    fitting = SYMMETRIC if secret else ASYMMETRIC
+    if not algorithms or set(algorithms) - fitting:
+        stop(f"SPOOL_JWT_ALGORITHMS must be of {', '.join(sorted(fitting))}")
+    if jwks_url:
+        _check_jwks(jwks_url, is_addressed)
+
+
+def _check_jwks(url: str, is_addressed: bool) -> None:
+    parts = urlsplit(url)
+    is_local = parts.hostname in ("localhost", "127.0.0.1", "::1")
+    if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
+        stop("SPOOL_JWT_JWKS_URL must begin with https://")
+    if not is_addressed:
+        # The same keys sign for every other service of that issuer.
+        stop("SPOOL_JWT_JWKS_URL needs SPOOL_JWT_AUDIENCE or SPOOL_JWT_ISSUER")

@@ -12,6 +12,7 @@ from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
 from config.env import (
+    check_jwt,
     env_bool,
     env_float,
     env_int,
@@ -45,6 +46,25 @@ AUTH = env_list("SPOOL_AUTH", default=[])
 AUTH = [] if AUTH == ["none"] else AUTH
 if unknown := set(AUTH) - {"api_key", "jwt"}:
     stop(f"SPOOL_AUTH must be none, api_key or jwt, not {unknown.pop()!r}")
+# Tokens are checked with a shared secret, or with keys fetched from a URL (JWKS).
+JWT_SECRET = env_secret("SPOOL_JWT_SECRET")
+JWT_JWKS_URL = env_str("SPOOL_JWT_JWKS_URL")
+JWT_ALGORITHMS = env_list(
+    "SPOOL_JWT_ALGORITHMS", default=["RS256", "ES256"] if JWT_JWKS_URL else ["HS256"]
+)
+JWT_ISSUER = env_str("SPOOL_JWT_ISSUER")
+JWT_AUDIENCE = env_list("SPOOL_JWT_AUDIENCE", default=[])
+JWT_LEEWAY_SECS = env_float("SPOOL_JWT_LEEWAY_SECS", default=30)
+# Which claim is the owner's name, and which one lists what the bearer may do.
+JWT_IDENTITY_CLAIM = env_str("SPOOL_JWT_IDENTITY_CLAIM", default="sub")
+JWT_SCOPES_CLAIM = env_str("SPOOL_JWT_SCOPES_CLAIM")
+check_jwt(
+    wanted="jwt" in AUTH,
+    secret=JWT_SECRET,
+    jwks_url=JWT_JWKS_URL,
+    algorithms=JWT_ALGORITHMS,
+    is_addressed=bool(JWT_ISSUER or JWT_AUDIENCE),
+)
 # Nobody has to log in, and others than this machine may ask: only if said so by name.
 ALLOW_OPEN = env_bool("SPOOL_ALLOW_OPEN", default=False)
 
