@@ -1,0 +1,255 @@
+"""Two of everything at once, on Postgres: threads, and a barrier that lets them go."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+import pytest
+from django.db import connection
+
+from access.policy import EVERYTHING
+from config.loop import Loop
+from runs import events, lifecycle, services
+from runs.executor import Executor
+from runs.models import Run, Worker
+from runs.serializers import RunRequest
+from threads.models import Thread
+from threads.services import delete_thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
+    """The jobs' answers, or the exceptions that they raised; all start together."""
+    barrier = threading.Barrier(len(jobs))
+
+    def one(job: Callable[[], Any]) -> Any:
+        barrier.wait()
+        try:
+            return job()
+        except Exception as exc:
+            return exc
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        return list(pool.map(one, jobs))
+
+
+def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
+    request = RunRequest(data={"assistant_id": "echo", **body})
+    request.is_valid(raise_exception=True)
+    valid = dict(request.validated_data)
+    return lambda: services.create_run(
+        scope=EVERYTHING, thread_id=thread.id, request=dict(valid)
+    )
+
+
+@pytest.fixture(autouse=True)
+def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody but the test executes these runs."""
+    monkeypatch.setattr("runs.tasks.send", lambda *args, **kwargs: None)
+
+
+@pytest.fixture
+def loop(db: None) -> Iterator[Loop]:
+    loop = Loop(name="test", pool_size=8)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def worker(db: None) -> Worker:
+    return Worker.objects.create(hostname="here", pid=1, capacity=10)
+
+
+def test_exactly_one_of_twenty_rejecting_creates_passes(thread: Thread) -> None:
+    found = at_once([creator(thread, multitask_strategy="reject")] * 20)
+
+    assert [type(one) for one in found].count(Run) == 1
+    assert [type(one) for one in found].count(services.ThreadBusy) == 19
+    assert Run.objects.count() == 1
+
+
+def test_parallel_creates_of_one_thread_id_make_one_thread(db: None) -> None:
+    thread = Thread()  # Not saved.
+    found = at_once([creator(thread, if_not_exists="create")] * 10)
+
+    assert [type(one) for one in found] == [Run] * 10
+    assert Thread.objects.count() == 1
+
+
+def test_one_of_many_claims_of_a_run_wins(
+    thread: Thread, loop: Loop, worker: Worker
+) -> None:
+    run = creator(thread)()
+
+    found = at_once(
+        [lambda: loop.run(lifecycle.claim(loop.pool, run.id, worker.id))] * 10
+    )
+
+    assert sum(one is not None for one in found) == 1
+
+
+def test_claims_of_two_runs_of_one_thread_let_one_through(
+    thread: Thread, loop: Loop, worker: Worker
+) -> None:
+    runs = [creator(thread)() for _ in range(8)]
+
+    found = at_once(
+        [
+            lambda run=run: loop.run(lifecycle.claim(loop.pool, run.id, worker.id))
+            for run in runs
+        ]
+    )
+
+    assert [one.id for one in found if one] == [runs[0].id]
+
+
+def test_a_cancel_and_a_claim_leave_no_run_that_nobody_stops(
+    thread: Thread, loop: Loop, worker: Worker
+) -> None:
+    run = creator(thread)()
+
+    claimed, cancelled = at_once(
+        [
+            lambda: loop.run(lifecycle.claim(loop.pool, run.id, worker.id)),
+            lambda: services.cancel_run(run, "interrupt"),
+        ]
+    )
+
+    run.refresh_from_db()
+    assert cancelled is True
+    assert (run.status, run.cancel_action) == (
+        ("running", "interrupt") if claimed else ("interrupted", None)
+    )
+
+
+def test_two_cancels_at_once_end_a_run_once(thread: Thread) -> None:
+    run = creator(thread)()
+
+    found = at_once([lambda: services.cancel_run(run, "interrupt")] * 8)
+
+    assert found.count(True) == 1
+    thread.refresh_from_db()
+    assert thread.status == "idle"
+
+
+@pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
+def test_of_many_impatient_runs_one_is_left(thread: Thread, strategy: str) -> None:
+    creator(thread)()
+
+    found = at_once([creator(thread, multitask_strategy=strategy)] * 10)
+
+    assert [type(one) for one in found] == [Run] * 10
+    assert Run.objects.active().count() == 1
+    kept = Run.objects.count()
+    assert kept == (1 if strategy == "rollback" else 11)
+
+
+def test_a_thread_deleted_beside_creates_stays_deleted(thread: Thread) -> None:
+    threads = Thread.objects.all()
+
+    found = at_once(
+        [
+            *[creator(thread)] * 6,
+            lambda: delete_thread(threads, thread.id),
+            *[creator(thread)] * 6,
+        ]
+    )
+
+    assert found[6] is True
+    assert {type(one) for one in found} <= {Run, services.ThreadNotFound, bool}
+    assert not Thread.objects.exists()
+    assert not Run.objects.exists()
+
+
+def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
+    storm: Storm,
+) -> None:
+    chance = random.Random(7)  # noqa: S311 - the same storm each time
+    threads = [Thread.objects.create() for _ in range(10)]
+    strategies = ["enqueue", "enqueue", "interrupt", "rollback"]
+
+    def drop(thread: Thread, strategy: str, action: str | None) -> None:
+        run = creator(thread, multitask_strategy=strategy, input={"n": 1})()
+        if action:
+            services.cancel_run(run, action)
+
+    drops = [
+        partial(
+            drop,
+            chance.choice(threads),
+            chance.choice(strategies),
+            chance.choice([None, None, "interrupt", "rollback"]),
+        )
+        for _ in range(200)
+    ]
+    with ThreadPoolExecutor(16) as pool:
+        workers = [pool.submit(closing(storm.execute_until_calm)) for _ in range(4)]
+        for made in [pool.submit(closing(one)) for one in drops]:
+            made.result()
+        storm.is_over.set()
+        for done in workers:
+            done.result()
+
+    assert not Run.objects.active().exists()
+    assert set(Thread.objects.values_list("status", flat=True)) == {"idle"}
+    assert storm.overlaps == 0
+    for thread in threads:
+        finished = Run.objects.filter(thread=thread, status="success")
+        started = list(finished.oldest_first().values_list("started_at", flat=True))
+        assert started == sorted(started)
+
+
+def closing(job: Callable[[], Any]) -> Callable[[], Any]:
+    """The job, in a thread that leaves no connection behind."""
+
+    def run() -> Any:
+        try:
+            return job()
+        finally:
+            connection.close()
+
+    return run
+
+
+class Storm:
+    """Workers that execute whatever can be claimed, and watch for overlaps."""
+
+    def __init__(self, loop: Loop, worker: Worker) -> None:
+        self.loop = loop
+        self.executor = loop.run(self._new_executor(worker))
+        self.is_over = threading.Event()
+        self.overlaps = 0
+
+    async def _new_executor(self, worker: Worker) -> Executor:
+        return Executor(self.loop.pool, events.new_async_redis(), lambda: worker.id)
+
+    def stop(self, run_id: UUID, action: str) -> None:
+        """What a worker does when it hears a signal."""
+        if execution := self.executor.executions.get(run_id):
+            execution.stop(action)
+
+    def execute_until_calm(self) -> None:
+        while not (self.is_over.is_set() and not Run.objects.active().exists()):
+            found = self.loop.run(lifecycle.next_claimable(self.loop.pool))
+            for run_id in [found] if found else lifecycle.wake(patience=0, limit=10):
+                self.loop.run(self.executor.execute(run_id))
+                running = Run.objects.running().values_list("thread_id", flat=True)
+                of_threads = list(running)
+                self.overlaps += len(of_threads) - len(set(of_threads))
+
+
+@pytest.fixture
+def storm(loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Any:
+    storm = Storm(loop, worker)
+    monkeypatch.setattr("runs.events.signal_stop", storm.stop)
+    yield storm
+    loop.run(storm.executor.redis.aclose())
