@@ -69,10 +69,17 @@ class Loop:
     def close(self) -> None:
         if self.asyncio_loop.is_closed():
             return
-        self.run(self.pool.close())
+        self.run(self._end())
         self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
         self._thread.join()
         self.asyncio_loop.close()
+
+    async def _end(self) -> None:
+        await self.pool.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
     async def _open_pool(self, size: int) -> None:
         self.pool = new_pool(size)

@@ -1,0 +1,102 @@
+"""Graphs that the tests hold up, break, and fill with awkward values."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import operator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+from uuid import UUID
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.graph import START, StateGraph
+from pydantic import BaseModel
+
+
+class Log(TypedDict, total=False):
+    # A folder: a node notes there that it has begun, and waits for the file `go`.
+    folder: str
+    log: Annotated[list[str], operator.add]
+
+
+def _step(name: str, *, waits: bool = False) -> Any:
+    async def step(state: Log) -> dict[str, Any]:
+        folder = Path(state["folder"])
+        with (folder / "begun").open("a") as begun:
+            begun.write(f"{name}\n")
+        while waits and not (folder / "go").exists():
+            await asyncio.sleep(0.01)
+        return {"log": [name]}
+
+    return step
+
+
+def _chain(state: type, *nodes: tuple[str, Any]) -> Any:
+    graph: StateGraph[Any] = StateGraph(state)
+    for name, node in nodes:
+        graph.add_node(name, node)
+    names = [START, *(name for name, _ in nodes)]
+    for before, after in itertools.pairwise(names):
+        graph.add_edge(before, after)
+    return graph.compile()
+
+
+steps = _chain(
+    Log,
+    ("one", _step("one")),
+    ("two", _step("two", waits=True)),
+    ("three", _step("three")),
+)
+
+
+def _boom(state: Log) -> dict[str, Any]:
+    raise ValueError("boom happened")
+
+
+fails = _chain(Log, ("one", _step("one")), ("boom", _boom))
+
+
+def no_graph(config: RunnableConfig) -> Any:
+    raise RuntimeError("no model today")
+
+
+class Colour(Enum):
+    RED = "red"
+
+
+class Person(BaseModel):
+    name: str
+
+
+@dataclass
+class Point:
+    x: int
+
+
+class Awkward(TypedDict, total=False):
+    person: Person
+    point: Point
+    id: UUID
+    at: datetime
+    colour: Colour
+    raw: bytes
+    text: str
+
+
+def _fill(state: Awkward) -> dict[str, Any]:
+    return {
+        "person": Person(name="Ada"),
+        "point": Point(1),
+        "id": UUID(int=7),
+        "at": datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC),
+        "colour": Colour.RED,
+        "raw": b"\x00\xff",
+        "text": "nul \x00 and surrogate \ud800 end",
+    }
+
+
+awkward = _chain(Awkward, ("fill", _fill))

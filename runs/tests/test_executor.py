@@ -1,0 +1,382 @@
+"""What a run can end with, executed here, on Postgres and Redis, without Celery."""
+
+from __future__ import annotations
+
+import base64
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from access.policy import EVERYTHING
+from assistants.services import register_system_assistants
+from config.ids import uuid7
+from config.loop import Loop
+from runs import events, services
+from runs.events import decode, parse_id, stream_key
+from runs.executor import HAND_BACK, Executor
+from runs.lifecycle import Ended
+from runs.models import Run, Worker
+from runs.serializers import RunRequest
+from runs.tests.conftest import forget_config
+from threads.models import Thread
+from threads.services import delete_thread
+from threads.state import get_history, get_state
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+CONFIG = Path(__file__).parent / "langgraph.json"
+CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _graphs(graphs: Path) -> Iterator[None]:
+    """The graphs of `agents.py`, instead of the one that the other tests have."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", CONFIG)
+        forget_config()
+        yield
+    forget_config()
+
+
+@pytest.fixture(autouse=True)
+def _assistants(db: None) -> None:
+    register_system_assistants()
+
+
+class Here:
+    """A worker in this process: `start` executes a run beside the test."""
+
+    def __init__(self) -> None:
+        self.loop = Loop(name="test", pool_size=4)
+        self.row = Worker.objects.create(hostname="here", pid=1, capacity=10)
+        self.executor = self.loop.run(self._new_executor())
+        self._threads = ThreadPoolExecutor()
+
+    async def _new_executor(self) -> Executor:
+        redis = events.new_async_redis()
+        return Executor(self.loop.pool, redis, lambda: self.row.id)
+
+    def execute(self, run: Run) -> Ended | None:
+        return self.loop.run(self.executor.execute(run.id))
+
+    def start(self, run: Run) -> Future[Ended | None]:
+        return self._threads.submit(self.execute, run)
+
+    def stop(self, run: Run, reason: str) -> None:
+        self.executor.executions[run.id].stop(reason)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self.loop.run(self.executor.redis.aclose())
+        self.loop.close()
+
+
+@pytest.fixture
+def here(db: None) -> Iterator[Here]:
+    here = Here()
+    yield here
+    here.close()
+
+
+@pytest.fixture
+def make(thread: Thread, tmp_path: Path) -> Callable[..., Run]:
+    """A pending run of `thread` that nobody is told of."""
+
+    def make(graph: str = "steps", **body: Any) -> Run:
+        given = {"input": {"folder": str(tmp_path)}, **body}
+        request = RunRequest(data={"assistant_id": graph, **given})
+        request.is_valid(raise_exception=True)
+        return services.create_run(
+            scope=EVERYTHING,
+            thread_id=body.get("thread_id", thread.id),
+            request=dict(request.validated_data),
+        )
+
+    return make
+
+
+def begun(folder: Path) -> list[str]:
+    file = folder / "begun"
+    return file.read_text().split() if file.exists() else []
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.01)
+
+
+def published(thread_id: Any) -> list[tuple[str, bytes]]:
+    """The name and data of each event that viewers of the thread could read."""
+    entries: Any = events.redis_client().xrange(stream_key(thread_id))
+    found = []
+    for entry_id, fields in entries:
+        first = parse_id(entry_id.decode())
+        found += [(one.name, one.data) for one in decode(first, fields[b"e"])]
+    return found
+
+
+def checkpoint_rows(thread_id: Any) -> int:
+    with connection.cursor() as cursor:
+        count = 0
+        for table in CHECKPOINT_TABLES:
+            cursor.execute(
+                f"SELECT count(*) FROM {table} WHERE thread_id = %s",  # noqa: S608
+                [str(thread_id)],
+            )
+            count += cursor.fetchone()[0]
+        return count
+
+
+def test_a_finished_run_leaves_state_events_and_an_idle_thread(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    run = make(stream_mode=["updates"])
+
+    assert here.execute(run) is not None
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert run.status == "success"
+    assert (thread.status, thread.values["log"]) == ("idle", ["one", "two", "three"])
+    assert [name for name, _ in published(thread.id)] == [
+        "metadata",
+        *["updates"] * 3,
+        "end",
+    ]
+
+
+def test_a_nodes_exception_is_the_runs_result(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    run = make("fails")
+
+    here.execute(run)
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert run.status == thread.status == "error"
+    assert run.error == {"error": "ValueError", "message": "boom happened"}
+    assert run.attempt == 1  # Not an infrastructure fault: never tried again.
+    assert [name for name, _ in published(thread.id)][-2:] == ["error", "end"]
+    # What was done before it stays.
+    assert thread.values["log"] == ["one"]
+
+
+def test_a_factorys_exception_is_the_runs_result(
+    here: Here, make: Callable[..., Run]
+) -> None:
+    run = make("no_graph")
+
+    here.execute(run)
+
+    run.refresh_from_db()
+    assert run.error == {"error": "RuntimeError", "message": "no model today"}
+
+
+def test_a_graph_that_is_no_longer_served_is_a_clear_error(
+    here: Here, make: Callable[..., Run]
+) -> None:
+    run = make()
+    Run.objects.update(graph_id="gone")
+
+    here.execute(run)
+
+    run.refresh_from_db()
+    assert run.error == {
+        "error": "GraphNotFound",
+        "message": "Graph 'gone' is not in langgraph.json",
+    }
+
+
+def test_a_run_that_takes_too_long_ends_as_timeout(
+    here: Here, make: Callable[..., Run], thread: Thread, settings: Any
+) -> None:
+    settings.BG_JOB_TIMEOUT_SECS = 0.5
+    run = make()
+
+    here.execute(run)
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert (run.status, thread.status) == ("timeout", "error")
+    assert thread.error == {"error": "TimeoutError", "message": ""}
+
+
+def test_an_interrupted_run_keeps_what_it_did(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+
+    here.stop(run, "interrupt")
+    done.result()
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert (run.status, thread.status) == ("interrupted", "interrupted")
+    assert thread.values["log"] == ["one"]
+    assert published(thread.id)[-1] == ("end", b'"interrupted"')
+
+
+def test_a_run_that_is_rolled_back_leaves_nothing(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(make())
+    before = checkpoint_rows(thread.id)
+    (tmp_path / "go").unlink()
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path).count("two") == 2)
+
+    here.stop(run, "rollback")
+    done.result()
+
+    thread.refresh_from_db()
+    assert not Run.objects.filter(pk=run.pk).exists()
+    assert checkpoint_rows(thread.id) == before
+    assert (thread.status, thread.values["log"]) == ("idle", ["one", "two", "three"])
+
+
+def test_a_run_that_is_handed_over_goes_on_where_it_was(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+    here.stop(run, HAND_BACK)
+    handed = done.result()
+    assert handed is not None
+    assert handed.next_run_id == run.id
+
+    (tmp_path / "go").touch()
+    here.execute(run)
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert begun(tmp_path) == ["one", "two", "two", "three"]
+    assert (run.status, run.attempt) == ("success", 2)
+    assert thread.values["log"] == ["one", "two", "three"]
+
+
+def test_a_thread_deleted_during_its_run_stays_deleted(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    done = here.start(make())
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+
+    assert delete_thread(Thread.objects.all(), thread.id)
+    (tmp_path / "go").touch()
+
+    assert done.result() is None
+    assert not Thread.objects.exists()
+    assert not Run.objects.exists()
+    assert checkpoint_rows(thread.id) == 0
+
+
+def test_an_attempt_that_was_taken_over_writes_nothing_more(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+    saved = checkpoint_rows(thread.id)
+
+    # As the tick and another worker do it while this one hangs.
+    Run.objects.filter(pk=run.pk).update(attempt=2)
+    (tmp_path / "go").touch()
+
+    assert done.result() is None
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("running", 2)
+    assert checkpoint_rows(thread.id) == saved
+    assert "end" not in [name for name, _ in published(thread.id)]
+
+
+def test_a_stateless_run_leaves_no_checkpoints(
+    here: Here, make: Callable[..., Run], tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    run = make(thread_id=None)
+
+    here.execute(run)
+
+    hidden = Thread.objects.get(pk=run.thread_id)
+    assert hidden.discarded_at is not None
+    assert not Thread.objects.visible_to(EVERYTHING).filter(pk=hidden.pk).exists()
+    assert hidden.values["log"] == ["one", "two", "three"]
+    assert checkpoint_rows(run.thread_id) == 0
+
+
+def test_values_of_any_type_reach_the_row_and_the_stream(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    here.execute(make("awkward", input={}))
+
+    thread.refresh_from_db()
+    assert thread.values == {
+        "person": {"name": "Ada"},
+        "point": {"x": 1},
+        "id": "00000000-0000-0000-0000-000000000007",
+        "at": "2026-01-02T03:04:05.000000+00:00",
+        "colour": "red",
+        "raw": base64.b64encode(b"\x00\xff").decode(),
+        "text": thread.values["text"],
+    }
+    assert "\x00" not in thread.values["text"]
+    assert thread.values["text"].startswith("nul ")
+    assert get_state(thread).values["raw"] == b"\x00\xff"
+
+
+def test_secrets_of_a_request_are_not_kept_in_checkpoints(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    run = make(config={"configurable": {"openai_api_key": "sk-secret"}})
+
+    here.execute(run)
+
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT metadata::text, checkpoint::text FROM checkpoints")
+        rows = cursor.fetchall()
+    assert rows
+    assert "sk-secret" not in str(rows)
+
+
+def test_a_clients_thread_id_in_the_config_reaches_no_other_thread(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    other = uuid7()
+    run = make(config={"configurable": {"thread_id": str(other)}})
+
+    here.execute(run)
+
+    assert checkpoint_rows(other) == 0
+    assert checkpoint_rows(thread.id) > 0
+
+
+@pytest.mark.parametrize(("durability", "checkpoints"), [("exit", 1), ("async", 5)])
+def test_durability_decides_how_many_checkpoints_are_kept(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    durability: str,
+    checkpoints: int,
+) -> None:
+    (tmp_path / "go").touch()
+
+    here.execute(make(durability=durability))
+
+    thread.refresh_from_db()
+    assert len(get_history(thread, limit=10)) == checkpoints
