@@ -200,11 +200,24 @@ class EventWriter:
 
     async def close(self, *events: tuple[str, Any]) -> None:
         """Write what waits and then `events`, the run's last; viewers go home."""
+        await self._stop()
+        self._waiting += [(name, dumps(data)) for name, data in events]
+        await self._write(ended=True)
+
+    async def hand_over(self) -> None:
+        """Write what waits; another attempt goes on from there."""
+        await self._stop()
+        await self._write(ended=False)
+
+    async def drop(self) -> None:
+        """Write nothing more: what waits is from an attempt that counts no longer."""
+        self._waiting.clear()
+        await self._stop()
+
+    async def _stop(self) -> None:
         if self._flushing and not self._flushing.done():
             self._flushing.cancel()
             await asyncio.wait([self._flushing])
-        self._waiting += [(name, dumps(data)) for name, data in events]
-        await self._write(ended=True)
 
     async def _flush(self) -> None:
         while self._waiting:

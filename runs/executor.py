@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -103,18 +105,19 @@ class Executor:
     async def _execute(self, held: Claim) -> Ended | None:
         writer = EventWriter(self.redis, thread_id=held.thread_id, run_id=held.id)
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
-        try:
+        with suppress(LostRun):
             outcome = await self._outcome(held, writer)
             if outcome is None:
+                await writer.hand_over()
                 await _insist(lambda: lifecycle.hand_back(self.pool, held))
                 return Ended(held.thread_id, next_run_id=held.id)
-            ended = await _insist(lambda: lifecycle.end(self.pool, held, outcome))
-        except LostRun:
-            logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
-            return None
-        if ended:
-            await writer.close(*_last_events(outcome))
-        return ended
+            ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
+            if ended:
+                await writer.close(*_last_events(outcome))
+                return ended
+        logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
+        await writer.drop()
+        return None
 
     async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
         """How the run ended. None: it did not, another worker shall go on."""

@@ -24,7 +24,7 @@ from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
 from threads.models import Thread
-from threads.services import delete_thread
+from threads.services import delete_threads
 from threads.state import get_history, get_state
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -274,7 +274,7 @@ def test_a_thread_deleted_during_its_run_stays_deleted(
     done = here.start(make())
     wait_for(lambda: begun(tmp_path) == ["one", "two"])
 
-    assert delete_thread(Thread.objects.all(), thread.id)
+    assert delete_threads(Thread.objects.filter(pk=thread.id)) == 1
     (tmp_path / "go").touch()
 
     assert done.result() is None
@@ -286,7 +286,7 @@ def test_a_thread_deleted_during_its_run_stays_deleted(
 def test_an_attempt_that_was_taken_over_writes_nothing_more(
     here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
 ) -> None:
-    run = make()
+    run = make(durability="sync")
     done = here.start(run)
     wait_for(lambda: begun(tmp_path) == ["one", "two"])
     saved = checkpoint_rows(thread.id)

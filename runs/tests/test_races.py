@@ -20,7 +20,7 @@ from runs.executor import Executor
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from threads.models import Thread
-from threads.services import delete_thread
+from threads.services import delete_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -152,18 +152,18 @@ def test_of_many_impatient_runs_one_is_left(thread: Thread, strategy: str) -> No
 
 
 def test_a_thread_deleted_beside_creates_stays_deleted(thread: Thread) -> None:
-    threads = Thread.objects.all()
+    threads = Thread.objects.filter(pk=thread.id)
 
     found = at_once(
         [
             *[creator(thread)] * 6,
-            lambda: delete_thread(threads, thread.id),
+            lambda: delete_threads(threads),
             *[creator(thread)] * 6,
         ]
     )
 
-    assert found[6] is True
-    assert {type(one) for one in found} <= {Run, services.ThreadNotFound, bool}
+    assert found[6] == 1
+    assert {type(one) for one in found} <= {Run, services.ThreadNotFound, int}
     assert not Thread.objects.exists()
     assert not Run.objects.exists()
 
@@ -198,7 +198,8 @@ def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
             done.result()
 
     assert not Run.objects.active().exists()
-    assert set(Thread.objects.values_list("status", flat=True)) == {"idle"}
+    resting = set(Thread.objects.values_list("status", flat=True))
+    assert resting <= {"idle", "interrupted"}
     assert storm.overlaps == 0
     for thread in threads:
         finished = Run.objects.filter(thread=thread, status="success")
