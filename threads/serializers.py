@@ -231,8 +231,10 @@ class BeforeField(serializers.Field[Any, Any, Any, Any]):
     """A checkpoint id, a checkpoint, or `{"configurable": checkpoint}`."""
 
     def to_internal_value(self, data: Any) -> dict[str, Any]:
-        flat = data.get("configurable", data) if isinstance(data, dict) else data
-        found = flat.get("checkpoint_id") if isinstance(flat, dict) else flat
+        found = data
+        if isinstance(data, dict):
+            flat = data.get("configurable", data)
+            found = flat.get("checkpoint_id") if isinstance(flat, dict) else None
         if not isinstance(found, str):
             raise serializers.ValidationError(
                 "must be a checkpoint id, or an object with checkpoint_id"

@@ -19,6 +19,7 @@ from config.json import jsonb
 from config.loop import shared_loop
 from threads.checkpoints import copy_checkpoints, delete_checkpoints, keep_latest
 from threads.models import Thread, ThreadQuerySet
+from threads.state import cached_columns, get_state
 
 # Threads that are deleted in one transaction.
 BATCH = 100
@@ -120,17 +121,17 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
     """A thread with the same state and history, and no runs. None: it is gone."""
     if not Thread.objects.select_for_update(no_key=True).filter(pk=source.pk).exists():
         return None
-    status = source.resting_status
-    copy = Thread(
-        id=uuid4(),
-        metadata=metadata,
-        config=source.config,
-        status=status,
-        resting_status=status,
-        values=source.values,
-        interrupts=source.interrupts,
-        error=source.error,
-    )
+    shown = {
+        "status": source.resting_status,
+        "values": source.values,
+        "interrupts": source.interrupts,
+        "error": source.error,
+    }
+    if source.status == Thread.Status.BUSY:
+        # The row tells of the last run, the checkpoints of the one in flight.
+        shown |= cached_columns(get_state(source))
+    copy = Thread(id=uuid4(), metadata=metadata, config=source.config, **shown)
+    copy.resting_status = copy.status
     copy.save(force_insert=True)
     copy_checkpoints(source.id, copy.id)
     copy.refresh_from_db()

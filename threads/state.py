@@ -6,15 +6,15 @@ are called from synchronous views and wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, contextmanager
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command, StateSnapshot, StateUpdate
+from langgraph.types import Command, Send, StateSnapshot, StateUpdate
 from psycopg import DatabaseError
 
 from assistants.graphs import Graph, GraphNotFound, registry
@@ -133,8 +133,7 @@ def get_state(
 
     async def read() -> StateSnapshot:
         async with _opened(graph_id, config) as graph:
-            with _known_subgraph():
-                return await graph.aget_state(config, subgraphs=subgraphs)
+            return await graph.aget_state(config, subgraphs=subgraphs)
 
     snapshot = shared_loop().run(read())
     return snapshot if snapshot.created_at else _stateless(config, checkpoint)
@@ -162,8 +161,7 @@ def get_history(
                 before={"configurable": before} if before else None,
                 limit=limit,
             )
-            with _known_subgraph():
-                return [snapshot async for snapshot in history]
+            return [snapshot async for snapshot in history]
 
     return shared_loop().run(read())
 
@@ -180,17 +178,6 @@ def _graph_id(thread: Thread) -> str | None:
     if graph_id is None or thread.values is None:
         return None
     raise Unprocessable(f"graph '{graph_id}' is not in langgraph.json any more")
-
-
-@contextmanager
-def _known_subgraph() -> Iterator[None]:
-    try:
-        yield
-    except ValueError as exc:
-        # LangGraph has no class for it: the namespace names no subgraph.
-        if not str(exc).startswith("Subgraph "):
-            raise
-        raise BadRequest(f"checkpoint_ns: {exc}") from None
 
 
 def _stateless(
@@ -278,9 +265,16 @@ def state_update(
 ) -> StateUpdate:
     """One update, in the form that LangGraph takes; a command's update wins."""
     if command:
-        values = Command(
-            update=command.get("update"),
-            resume=command.get("resume"),
-            goto=command.get("goto") or (),
-        )
+        goto = command.get("goto") or []
+        try:
+            values = Command(
+                update=command.get("update"),
+                resume=command.get("resume"),
+                goto=[
+                    to if isinstance(to, str) else Send(to["node"], to.get("input"))
+                    for to in (goto if isinstance(goto, list) else [goto])
+                ],
+            )
+        except (AttributeError, KeyError, TypeError):
+            raise BadRequest("goto must name nodes, or be {node, input}") from None
     return StateUpdate(values, as_node)

@@ -19,6 +19,7 @@ from langchain_core.messages import AIMessage, AIMessageChunk, AnyMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
+from langgraph.channels.delta import DeltaChannel
 from langgraph.config import get_stream_writer
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
@@ -206,6 +207,22 @@ def tell(
 
 
 reveal = chain(Told, ("tell", tell), context=Context)
+
+
+# --- State that is kept as differences ----------------------------------------------
+def appended(state: list[str], writes: Any) -> list[str]:
+    return [*(state or []), *(one for write in writes for one in write)]
+
+
+class Differences(TypedDict, total=False):
+    log: Annotated[list[str], DeltaChannel(appended)]
+
+
+delta = chain(
+    Differences,
+    ("a", lambda state: {"log": ["a"]}),
+    ("b", lambda state: {"log": ["b"]}),
+)
 
 
 # --- Tools ------------------------------------------------------------------------

@@ -1,0 +1,69 @@
+"""A thread is deleted while it has runs: they stop, and nothing of them is left."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from config.ids import uuid7
+from runs import events
+from runs.models import Run
+from threads.models import Thread
+from threads.services import delete_threads
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, UUID]]:
+    """What leaves the process: whom a worker is told to stop, whose viewers hear."""
+    said: list[tuple[str, UUID]] = []
+    monkeypatch.setattr(
+        events, "signal_stop", lambda run_id, action: said.append((action, run_id))
+    )
+    monkeypatch.setattr(
+        events,
+        "publish_end",
+        lambda thread_id, run_id, *_: said.append(("end", run_id)),
+    )
+    return said
+
+
+def make_run(thread: Thread, status: str) -> Run:
+    return Run.objects.create(
+        thread=thread, assistant_id=uuid7(), graph_id="echo", status=status
+    )
+
+
+def test_deleting_a_thread_stops_its_runs(told: list[Any]) -> None:
+    thread, other = Thread.objects.create(), Thread.objects.create()
+    make_run(thread, "success")
+    running, pending = make_run(thread, "running"), make_run(thread, "pending")
+    kept = make_run(other, "running")
+
+    deleted = delete_threads(Thread.objects.filter(pk=thread.pk))
+
+    assert deleted == 1
+    assert list(Run.objects.all()) == [kept]
+    assert sorted(told, key=str) == sorted(
+        (word, run.id) for run in (running, pending) for word in ("end", "rollback")
+    )
+
+
+def test_nobody_hears_of_a_deletion_that_fails(
+    told: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thread = Thread.objects.create()
+    make_run(thread, "running")
+
+    def fail(ids: Any) -> None:
+        raise RuntimeError
+
+    monkeypatch.setattr("threads.services.delete_checkpoints", fail)
+    with pytest.raises(RuntimeError):
+        delete_threads(Thread.objects.filter(pk=thread.pk))
+
+    assert told == []
+    assert Run.objects.count() == 1
