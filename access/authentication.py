@@ -15,6 +15,7 @@ from rest_framework.request import Request
 
 from access import keys, tokens
 from access.callers import Caller
+from access.handlers import handlers
 from access.sources import is_open
 
 
@@ -43,6 +44,8 @@ class Authentication(BaseAuthentication):
 
 def authenticate(request: Request | HttpRequest) -> Caller | None:
     """The caller; None only where nobody has to log in. Raises 401."""
+    if custom := handlers():
+        return custom.authenticate(request)
     if is_open():
         return None
     bearer, key = _bearer(request), request.headers.get("x-api-key", "").strip()

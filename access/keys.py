@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-import threading
-import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import Q
@@ -20,6 +17,7 @@ from django.utils import timezone
 
 from access.callers import Caller, checked_identity, new_caller
 from access.models import ApiKey
+from access.remembered import Remembered
 from access.scopes import check
 
 START = "spool_"
@@ -73,7 +71,7 @@ def find_caller(text: str) -> Caller | None:
     _note_use(key)
     scopes = tuple(key.scopes) or None
     caller = new_caller(key.owner, scopes=scopes, key=key.prefix)
-    remembered.put(digest, caller, key.expires_at)
+    remembered.put(digest, caller, _trusted_secs(key))
     return caller
 
 
@@ -87,38 +85,11 @@ def _note_use(key: ApiKey) -> None:
         ApiKey.objects.filter(stale, pk=key.pk).update(last_used_at=Now())
 
 
-@dataclass(frozen=True)
-class _Known:
-    caller: Caller
-    until: float
+def _trusted_secs(key: ApiKey) -> float:
+    if key.expires_at is None:
+        return REMEMBERED_SECS
+    left = (key.expires_at - timezone.now()).total_seconds()
+    return min(REMEMBERED_SECS, left)
 
 
-class Remembered:
-    """Callers by the digest of what they showed; safe for threads."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, _Known] = {}
-        self._lock = threading.Lock()
-
-    def get(self, digest: str) -> Caller | None:
-        known = self._known.get(digest)
-        if known is None or known.until < time.monotonic():
-            return None
-        return known.caller
-
-    def put(self, digest: str, caller: Caller, expires_at: datetime | None) -> None:
-        seconds = REMEMBERED_SECS
-        if expires_at is not None:
-            left = (expires_at - timezone.now()).total_seconds()
-            seconds = min(seconds, left)
-        with self._lock:
-            if len(self._known) >= MOST_REMEMBERED:
-                self._known.clear()
-            self._known[digest] = _Known(caller, time.monotonic() + seconds)
-
-    def forget(self) -> None:
-        with self._lock:
-            self._known.clear()
-
-
-remembered = Remembered()
+remembered = Remembered(MOST_REMEMBERED)

@@ -7,50 +7,19 @@ a view is `visible_to(scope)`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import Any
 
 from django.db.models import Q
 from django.http import HttpRequest
-from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 
 from access import scopes
 from access.authentication import caller_of
 from access.callers import Caller
+from access.handlers import handlers
+from access.scope import EVERYTHING, STAMPED, Forbidden, Scope
 
-
-@dataclass(frozen=True)
-class Scope:
-    """What one caller may see.
-
-    `owner` is the caller's partition of the store ("" where nobody has to log in).
-    `rows` filters any model that has the columns `metadata` and `owner`. `user` is
-    what graphs get as `langgraph_auth_user`, or None.
-    """
-
-    owner: str = ""
-    rows: Q = field(default_factory=Q)
-    user: dict[str, Any] | None = None
-
-    @property
-    def identity(self) -> str | None:
-        return self.user["identity"] if self.user else None
-
-    @property
-    def permissions(self) -> list[str]:
-        return list(self.user.get("permissions", [])) if self.user else []
-
-
-# Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
-EVERYTHING = Scope()
-
-# What makes or changes a row gets its owner's stamp.
-STAMPED = ("create", "update", "create_run")
-
-
-class Forbidden(PermissionDenied):
-    default_detail = "Forbidden"
+__all__ = ["EVERYTHING", "Forbidden", "Scope", "authorize"]
 
 
 def authorize(
@@ -65,7 +34,10 @@ def authorize(
     caller = caller_of(request)
     if caller is None:
         return EVERYTHING
-    return _of_owner(caller, event, value if value is not None else {})
+    value = value if value is not None else {}
+    if custom := handlers():
+        return custom.authorize(caller, event, value)
+    return _of_owner(caller, event, value)
 
 
 def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:

@@ -9,6 +9,7 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
+from access.handlers import handlers
 from access.sources import is_open
 from config.env import stop
 
@@ -26,6 +27,8 @@ NOBODY_LOGS_IN = (
 
 def check_access() -> None:
     """Stop where a server would be open by mistake, and say so loudly where it is."""
+    if handlers() and settings.AUTH:
+        stop("SPOOL_AUTH and auth.path in langgraph.json exclude each other")
     for message in find_mistakes():
         stop(message.msg)
     if is_open():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, ClassVar
 
 from django.http import HttpRequest, JsonResponse
-from rest_framework.exceptions import NotAuthenticated
+from rest_framework.exceptions import APIException
 from rest_framework.viewsets import ViewSet
 
 from access.authentication import authenticate
@@ -31,8 +31,9 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
     """What no route answers. Who has to log in is told so first."""
     try:
         authenticate(request)
-    except NotAuthenticated as exc:
-        response = errors.answer(401, str(exc.detail))
-        response["WWW-Authenticate"] = "Bearer"
+    except APIException as exc:
+        response = errors.answer(exc.status_code, str(exc.detail))
+        if exc.status_code == 401:
+            response["WWW-Authenticate"] = "Bearer"
         return response
     return errors.not_found(request, exception)

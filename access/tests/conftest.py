@@ -1,10 +1,14 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from textwrap import dedent
+from typing import Any
 
 import pytest
 
+from access.handlers import handlers
 from assistants.graphs import registry
 from assistants.models import Assistant
 from assistants.services import register_system_assistants
@@ -16,6 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
 def forget_config() -> None:
     langgraph_json.cache_clear()
     registry.cache_clear()
+    handlers.cache_clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -25,6 +30,43 @@ def _examples() -> Iterator[None]:
         patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", EXAMPLES)
         forget_config()
         yield
+    forget_config()
+
+
+GRAPH = """
+from langgraph.graph import StateGraph
+
+echo = StateGraph(dict)
+echo.add_node("echo", lambda state: state)
+echo.set_entry_point("echo")
+"""
+AUTH = """
+from typing import Any
+from langgraph_sdk import Auth
+
+auth = Auth()
+"""
+
+Serve = Callable[..., None]
+
+
+@pytest.fixture
+def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
+    """Serve one graph, `echo`, with these handlers (the text of a module) and sections."""
+
+    def serve(auth: str = "", /, **sections: Any) -> None:
+        (tmp_path / "echo.py").write_text(GRAPH)
+        config: dict[str, Any] = {"graphs": {"echo": "./echo.py:echo"}, **sections}
+        if auth:
+            (tmp_path / "auth.py").write_text(AUTH + dedent(auth))
+            config["auth"] = {"path": "./auth.py:auth", **config.get("auth", {})}
+        path = tmp_path / "langgraph.json"
+        path.write_text(json.dumps(config))
+        monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
+        forget_config()
+
+    yield serve
+    monkeypatch.undo()
     forget_config()
 
 

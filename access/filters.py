@@ -1,0 +1,102 @@
+"""The filters that handlers of the official `Auth` contract return, as conditions.
+
+    {"owner": "alice"}                      equal
+    {"owner": {"$eq": "alice"}}             the same
+    {"members": {"$contains": "alice"}}     a list with this member; or with all of several
+    {"$or": [filter, …]}, {"$and": […]}
+
+Several keys mean all of them. Whatever else is refused: a filter that is not
+understood must let nobody through. The conditions are plain lookups with JSON values,
+since crons keep them (`crons.creator`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from django.db.models import Q
+
+from access.owner import MAX_OWNER_LENGTH
+
+MOST_BRANCHES = 100
+DEEPEST = 5
+
+Scalar = str | int | float | bool | None
+
+
+class BadFilter(Exception):
+    """A filter that is not understood."""
+
+
+def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
+    """Raises `BadFilter`."""
+    rows = Q()
+    for key, wanted in given.items():
+        if not isinstance(key, str):
+            raise BadFilter(f"{key!r} is no key of metadata")
+        if key in ("$or", "$and"):
+            rows &= _branches(key, wanted, depth)
+        elif key.startswith("$"):
+            raise BadFilter(f"unknown operator {key}")
+        else:
+            rows &= _condition(key, wanted)
+    return rows
+
+
+def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
+    """Keys that have one value in all rows of a filter."""
+    found = {}
+    for key, wanted in given.items():
+        value = wanted.get("$eq") if isinstance(wanted, Mapping) else wanted
+        is_equality = not isinstance(wanted, Mapping) or set(wanted) == {"$eq"}
+        if is_equality and not key.startswith("$"):
+            found[key] = value
+    return found
+
+
+def _branches(operator: str, given: Any, depth: int) -> Q:
+    if not isinstance(given, (list, tuple)) or depth >= DEEPEST:
+        raise BadFilter(f"{operator} takes a list of filters, {DEEPEST} deep at most")
+    if len(given) > MOST_BRANCHES:
+        raise BadFilter(f"{operator} takes at most {MOST_BRANCHES} filters")
+    parts = []
+    for part in given:
+        if not isinstance(part, Mapping) or not part:
+            raise BadFilter(f"{operator} takes filters, not {part!r}")
+        parts.append(rows_matching(part, depth + 1))
+    if operator == "$and":
+        return Q(*parts)
+    # None of nothing is nothing, where Django would take it for everything.
+    return Q(*parts, _connector=Q.OR) if parts else Q(pk__in=[])
+
+
+def _condition(key: str, wanted: Any) -> Q:
+    if not isinstance(wanted, Mapping):
+        return _equal(key, wanted)
+    if not wanted:
+        raise BadFilter(f"{key}: no operator")
+    rows = Q()
+    for operator, operand in wanted.items():
+        if operator == "$eq":
+            rows &= _equal(key, operand)
+        elif operator == "$contains":
+            rows &= _contains(key, operand)
+        else:
+            raise BadFilter(f"{key}: unknown operator {operator}")
+    return rows
+
+
+def _equal(key: str, value: Any) -> Q:
+    if not isinstance(value, Scalar):
+        raise BadFilter(f"{key}: {value!r} can't be compared")
+    if key == "owner" and isinstance(value, str) and len(value) <= MAX_OWNER_LENGTH:
+        return Q(owner=value)  # The column has the better index.
+    return Q(metadata__contains={key: value})
+
+
+def _contains(key: str, wanted: Any) -> Q:
+    members = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
+    if not all(isinstance(member, Scalar) for member in members):
+        raise BadFilter(f"{key}: $contains takes plain values")
+    return Q(metadata__contains={key: members})

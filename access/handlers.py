@@ -1,0 +1,204 @@
+"""The official `langgraph_sdk.Auth` contract: `auth.path` in langgraph.json.
+
+Its handlers say who is asking, whether they may, what is stamped on what they make, and
+which rows they see. They are coroutines and run on the process's loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import inspect
+from collections.abc import Mapping
+from functools import cache
+from typing import Any, cast
+from uuid import UUID
+
+from django.db.models import Q
+from django.http import HttpRequest
+from langgraph_sdk import Auth
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+
+from access.auth_request import PARAMETERS, AuthRequest, argument
+from access.callers import BadIdentity, Caller, checked_identity
+from access.filters import BadFilter, pinned, rows_matching
+from access.remembered import Remembered
+from access.scope import STAMPED, Forbidden, Scope
+from access.users import User, user_dict
+from config.env import stop
+from config.langgraph_json import load_object, section
+from config.loop import shared_loop
+
+# A handler that asks somebody who does not answer must not hold a thread for ever.
+PATIENCE_SECS = 30.0
+
+
+class Refused(APIException):
+    """What a handler has raised: its status and its text are the operator's."""
+
+    def __init__(self, code: int, detail: str, headers: Mapping[str, str]) -> None:
+        super().__init__(detail)
+        self.status_code = code
+        self.headers = dict(headers)
+
+
+class Handlers:
+    def __init__(self, auth: Auth, cache: Mapping[str, Any]) -> None:
+        self._auth = auth
+        self._remembered = Remembered(int(cache.get("max_size", 1000)))
+        self._cache_secs = float(cache.get("ttl_seconds", 60)) if cache else 0.0
+        self._cache_headers = cache.get("cache_keys", ["authorization", "x-api-key"])
+        assert auth._authenticate_handler  # noqa: S101 - see `handlers`
+        self._authenticate: Any = auth._authenticate_handler
+        self._parameters = _parameters(self._authenticate)
+        # Who scopes the store shares it as they like. Without, each has their own.
+        self._shares_store = any(resource == "store" for resource, _ in auth._handlers)
+
+    # --- Who is asking ------------------------------------------------------------------
+    def authenticate(self, request: Request | HttpRequest) -> Caller:
+        """Raises what the handler says, or what it failed with."""
+        digest = self._digest(request)
+        if digest and (known := self._remembered.get(digest)):
+            return known
+        asked = AuthRequest(request)
+        given = {name: argument(asked, name) for name in self._parameters}
+        user = user_dict(_call(self._authenticate, given))
+        caller = _caller(user)
+        if digest:
+            self._remembered.put(digest, caller, self._cache_secs)
+        return caller
+
+    def _digest(self, request: Request | HttpRequest) -> str:
+        """Of the headers that tell callers apart; empty where nothing is remembered."""
+        if not self._cache_secs:
+            return ""
+        shown = [(name, request.headers.get(name)) for name in self._cache_headers]
+        if not any(value for _, value in shown):
+            return ""
+        return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()
+
+    # --- What they may ------------------------------------------------------------------
+    def authorize(self, caller: Caller, event: str, value: dict[str, Any]) -> Scope:
+        resource, _, action = event.partition(".")
+        partition = "" if self._shares_store else caller.identity
+        handler = self._most_specific(resource, action)
+        if handler is None:
+            return Scope(partition, Q(), caller.user)
+        context = Auth.types.AuthContext(
+            permissions=caller.user["permissions"],
+            user=cast("Any", User(caller.user)),
+            resource=cast("Any", resource),
+            action=cast("Any", action),
+        )
+        stamped = value.get("metadata")
+        answer = _call(handler, {"ctx": context, "value": value})
+        _keep_dictionary(value, stamped)
+        rows = _rows(answer)
+        if resource == "store":
+            rows = _none_of_store(rows, partition)
+        if isinstance(answer, Mapping) and action in STAMPED:
+            _pin(value, answer)
+        return Scope(partition, rows, caller.user)
+
+    def _most_specific(self, resource: str, action: str) -> Any:
+        for place in ((resource, action), (resource, "*"), ("*", action)):
+            if found := self._auth._handlers.get(place):
+                return found[-1]
+        return self._auth._global_handlers[-1] if self._auth._global_handlers else None
+
+
+@cache
+def handlers() -> Handlers | None:
+    """None where langgraph.json names none. A bad one stops the process."""
+    config = section("auth")
+    path = config.get("path")
+    if not path:
+        return None
+    try:
+        auth = load_object(path)
+    except Exception as exc:  # Whatever the operator's module raises.
+        stop(f"auth.path: cannot load {path}: {type(exc).__name__}: {exc}")
+    if not isinstance(auth, Auth):
+        stop(f"auth.path: {path} is not a langgraph_sdk.Auth")
+    if auth._authenticate_handler is None:
+        stop(f"auth.path: {path} has no @authenticate handler")
+    return Handlers(auth, config.get("cache") or {})
+
+
+def _parameters(function: Any) -> list[str]:
+    wanted = inspect.signature(function).parameters.values()
+    named = [p for p in wanted if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    for parameter in named:
+        if parameter.name not in PARAMETERS and parameter.default is parameter.empty:
+            stop(f"auth.path: authenticate can't be given {parameter.name!r}")
+    return [p.name for p in named if p.name in PARAMETERS]
+
+
+def _call(function: Any, arguments: dict[str, Any]) -> Any:
+    try:
+        if not inspect.iscoroutinefunction(function):
+            return function(**arguments)
+        return shared_loop().run(asyncio.wait_for(function(**arguments), PATIENCE_SECS))
+    except AssertionError as exc:
+        # `assert namespace[0] == ctx.user.identity` is how handlers are often written.
+        raise Forbidden from exc
+    except Exception as exc:
+        code = getattr(exc, "status_code", None)
+        if isinstance(exc, APIException) or not isinstance(code, int) or code < 400:
+            raise
+        detail = str(getattr(exc, "detail", "") or "")
+        raise Refused(code, detail, getattr(exc, "headers", None) or {}) from exc
+
+
+def _caller(user: dict[str, Any] | None) -> Caller:
+    if user is None or not user["is_authenticated"]:
+        raise Refused(401, "Unauthorized", {})
+    identity = user["identity"]
+    if isinstance(identity, (int, UUID)):
+        identity = str(identity)
+    try:
+        user["identity"] = checked_identity(identity)
+    except BadIdentity as exc:
+        raise TypeError(f"authenticate returned {identity!r}: {exc}") from None
+    return Caller(user["identity"], None, user, user["identity"])
+
+
+def _rows(answer: Any) -> Q:
+    if answer is None or answer is True:
+        return Q()
+    if answer is False:
+        raise Forbidden
+    if not isinstance(answer, Mapping):
+        raise BadFilter(f"a handler returned {answer!r}: neither a bool nor a filter")
+    return rows_matching(answer)
+
+
+def _none_of_store(rows: Q, partition: str) -> Q:
+    """Items have no metadata that a filter could be about.
+
+    A handler for everything may return one all the same: its caller has a store of their
+    own. Where the store is shared, what the filter meant would not be done.
+    """
+    if rows and not partition:
+        raise BadFilter("a handler for a shared store rewrites value['namespace']")
+    return Q()
+
+
+def _keep_dictionary(value: dict[str, Any], original: Any) -> None:
+    """What a handler put in the place of the metadata goes into the metadata itself."""
+    replaced = value.get("metadata")
+    if not isinstance(original, dict) or replaced is original:
+        return
+    if isinstance(replaced, Mapping):
+        original.clear()
+        original.update(replaced)
+    value["metadata"] = original
+
+
+def _pin(value: dict[str, Any], answer: Mapping[str, Any]) -> None:
+    """Nobody writes a row out of their own sight, and into somebody else's."""
+    metadata = value.get("metadata")
+    if isinstance(metadata, dict):
+        fixed = pinned(answer)
+        metadata.update({key: fixed[key] for key in metadata.keys() & fixed.keys()})

@@ -1,0 +1,40 @@
+"""What one caller may see."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Q
+from rest_framework.exceptions import PermissionDenied
+
+
+@dataclass(frozen=True)
+class Scope:
+    """`owner` is the caller's partition of the store ("" where they have none of their
+    own). `rows` filters any model that has the columns `metadata` and `owner`. `user` is
+    what graphs get as `langgraph_auth_user`, or None.
+    """
+
+    owner: str = ""
+    rows: Q = field(default_factory=Q)
+    user: dict[str, Any] | None = None
+
+    @property
+    def identity(self) -> str | None:
+        return self.user["identity"] if self.user else None
+
+    @property
+    def permissions(self) -> list[str]:
+        return list(self.user.get("permissions", [])) if self.user else []
+
+
+# Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
+EVERYTHING = Scope()
+
+# What makes or changes a row gets its owner's stamp.
+STAMPED = ("create", "update", "create_run")
+
+
+class Forbidden(PermissionDenied):
+    default_detail = "Forbidden"

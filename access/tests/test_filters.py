@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from access.filters import BadFilter, pinned, rows_matching
+from access.scope import Scope
+from crons.creator import Creator
+from threads.models import Thread
+
+ROWS: dict[str, dict[str, Any]] = {
+    "a": {"owner": "alice", "team": "red", "members": ["alice", "bob"], "level": 1},
+    "b": {"owner": "bob", "team": "red", "members": ["bob"], "level": True},
+    "c": {"owner": "carol", "team": ["red"], "members": "bob", "level": "1"},
+    "d": {"team": None, "my__key": "x", "nested": {"team": "red"}},
+}
+
+
+@pytest.fixture
+def _rows(db: None) -> None:
+    for name, metadata in ROWS.items():
+        Thread.objects.create(metadata={**metadata, "name": name})
+
+
+def names(given: dict[str, Any]) -> str:
+    """Which rows match, also after a cron has kept the filter."""
+    rows = rows_matching(given)
+    found = Thread.objects.filter(rows).order_by("metadata__name")
+    kept = Creator(Scope(rows=rows, user=None), Scope())
+    restored = Creator.from_json(json.loads(json.dumps(kept.as_json()))).threads.rows
+    again = Thread.objects.filter(restored).order_by("metadata__name")
+    assert list(again) == list(found)
+    return "".join(thread.metadata["name"] for thread in found)
+
+
+@pytest.mark.usefixtures("_rows")
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({}, "abcd"),
+        ({"owner": "alice"}, "a"),
+        ({"owner": {"$eq": "alice"}}, "a"),
+        ({"owner": "ali%"}, ""),
+        ({"owner": "_____"}, ""),
+        ({"owner": ""}, "d"),
+        ({"owner": None}, ""),
+        ({"team": "red"}, "ab"),
+        ({"team": None}, "d"),
+        ({"level": 1}, "a"),
+        ({"level": "1"}, "c"),
+        ({"level": True}, "b"),
+        ({"my__key": "x"}, "d"),
+        ({"nested__team": "red"}, ""),
+        ({"members": {"$contains": "bob"}}, "ab"),
+        ({"members": {"$contains": ["bob"]}}, "ab"),
+        ({"members": {"$contains": ["bob", "alice"]}}, "a"),
+        ({"members": {"$contains": "carol"}}, ""),
+        ({"team": "red", "owner": "bob"}, "b"),
+        ({"team": {"$eq": "red", "$contains": "red"}}, ""),
+        ({"$or": [{"owner": "alice"}, {"owner": "carol"}]}, "ac"),
+        ({"$or": []}, ""),
+        ({"$and": [{"team": "red"}, {"members": {"$contains": "alice"}}]}, "a"),
+        ({"team": "red", "$or": [{"owner": "alice"}, {"owner": "carol"}]}, "a"),
+        (
+            {"$or": [{"$and": [{"team": "red"}, {"owner": "bob"}]}, {"level": "1"}]},
+            "bc",
+        ),
+    ],
+)
+def test_which_rows_match(given: dict[str, Any], expected: str) -> None:
+    assert names(given) == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"owner": {"$ne": "alice"}},
+        {"owner": {"$eq": "alice", "$unknown": 1}},
+        {"owner": {"$in": ["alice"]}},
+        {"owner": {"name": "alice"}},
+        {"owner": {}},
+        {"owner": ["alice"]},
+        {"owner": {"$eq": {"a": 1}}},
+        {"members": {"$contains": [["a"]]}},
+        {"members": {"$contains": {"a": 1}}},
+        {"$not": {"owner": "alice"}},
+        {"$or": {"owner": "alice"}},
+        {"$or": ["alice"]},
+        {"$or": [{}]},
+        {"$or": [{"owner": "a"}] * 101},
+        {"$and": [{"$and": [{"$and": [{"$and": [{"$and": [{"$and": []}]}]}]}]}]},
+        {1: "alice"},
+        {"owner": object()},
+    ],
+)
+def test_what_is_not_understood_is_refused(given: Any) -> None:
+    with pytest.raises(BadFilter):
+        rows_matching(given)
+
+
+def test_what_a_filter_pins() -> None:
+    given = {
+        "owner": "alice",
+        "team": {"$eq": "red"},
+        "members": {"$contains": "alice"},
+        "$or": [{"a": 1}],
+    }
+
+    assert pinned(given) == {"owner": "alice", "team": "red"}

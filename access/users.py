@@ -1,0 +1,76 @@
+"""The user that `authenticate` returned, as handlers and graphs see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+NAMES = ("identity", "display_name", "is_authenticated", "permissions")
+
+
+class User:
+    """What handlers get as `ctx.user`: attributes, and the keys of a dictionary."""
+
+    def __init__(self, given: Mapping[str, Any]) -> None:
+        self._given = dict(given)
+
+    # By name, for the protocols of `langgraph_sdk.auth.types`.
+    @property
+    def identity(self) -> str:
+        return str(self._given["identity"])
+
+    @property
+    def display_name(self) -> str:
+        return str(self._given["display_name"])
+
+    @property
+    def is_authenticated(self) -> bool:
+        return bool(self._given["is_authenticated"])
+
+    @property
+    def permissions(self) -> list[str]:
+        return list(self._given["permissions"])
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or name not in self._given:
+            raise AttributeError(name)
+        return self._given[name]
+
+    def __getitem__(self, key: str) -> Any:
+        return self._given[key]
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._given
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._given)
+
+    def __repr__(self) -> str:
+        return f"User({self._given.get('identity')!r})"
+
+
+def user_dict(given: Any) -> dict[str, Any] | None:
+    """A string, a dictionary or an object as one dictionary; None for nobody."""
+    if given is None:
+        return None
+    if isinstance(given, str):
+        found: dict[str, Any] = {"identity": given}
+    elif isinstance(given, Mapping):
+        found = dict(given)
+    else:
+        found = _attributes(given)
+    found.setdefault("identity", None)
+    permissions = found.get("permissions") or []
+    return {
+        **found,
+        "display_name": found.get("display_name") or str(found["identity"]),
+        "is_authenticated": found.get("is_authenticated", True) is not False,
+        "permissions": [str(permission) for permission in permissions],
+    }
+
+
+def _attributes(given: Any) -> dict[str, Any]:
+    own = getattr(given, "__dict__", {})
+    found = {key: value for key, value in own.items() if not key.startswith("_")}
+    named = {name: getattr(given, name) for name in NAMES if hasattr(given, name)}
+    return {**found, **named}
