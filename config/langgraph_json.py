@@ -36,6 +36,7 @@ SECTION_VARIABLES = {
     "webhooks": "LANGGRAPH_WEBHOOKS",
 }
 HONOURED = {*SECTION_VARIABLES, "dependencies", "env", "$schema"}
+HONOURED_IN = {"checkpointer": {"ttl"}}
 # Only for building images: there is nothing for a server to do.
 FOR_IMAGES = {
     "python_version",
@@ -72,7 +73,10 @@ def section(name: str) -> dict[str, Any]:
 
 
 def warn_of_ignored_keys() -> None:
-    for key in sorted(langgraph_json().keys() - HONOURED - FOR_IMAGES):
+    ignored = langgraph_json().keys() - HONOURED - FOR_IMAGES
+    for name, honoured in HONOURED_IN.items():
+        ignored |= {f"{name}.{key}" for key in section(name).keys() - honoured}
+    for key in sorted(ignored):
         logger.warning(
             "%s: %r is not supported and has no effect", settings.LANGGRAPH_CONFIG, key
         )

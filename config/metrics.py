@@ -94,7 +94,44 @@ def as_prometheus() -> bytes:
     )
     for state, count in asdict(workers).items():
         slots.labels(state).set(count)
+    _add_storage(registry)
     return generate_latest(REGISTRY) + generate_latest(registry)
+
+
+def _add_storage(registry: CollectorRegistry) -> None:
+    """What lies in Postgres, and what the sweep has taken away."""
+    swept = Counter(
+        "spool_swept_threads",
+        "Threads that were removed, or cut down to their latest state.",
+        ["kind"],
+        registry=registry,
+    )
+    size = Gauge(
+        "spool_table_bytes",
+        "Size of a table with its indexes.",
+        ["table"],
+        registry=registry,
+    )
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT kind, total FROM swept_threads")
+        for kind, total in cursor.fetchall():
+            swept.labels(kind).inc(total)
+        cursor.execute(
+            "SELECT name, pg_total_relation_size(name::regclass) FROM unnest(%s::text[]) name",
+            [MEASURED_TABLES],
+        )
+        for table, size_in_bytes in cursor.fetchall():
+            size.labels(table).set(size_in_bytes)
+
+
+MEASURED_TABLES = [
+    "threads",
+    "runs",
+    "checkpoints",
+    "checkpoint_blobs",
+    "checkpoint_writes",
+    "store_items",
+]
 
 
 def _method(request: HttpRequest) -> str:

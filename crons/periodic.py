@@ -7,6 +7,8 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from threads.ttl import ttl_config
+
 SECOND = timedelta(seconds=1)
 SWEEP = timedelta(minutes=5)
 
@@ -15,6 +17,7 @@ TASKS = (
     ("crons: tick", "crons.tasks.tick", SECOND, "Fires the crons that are due."),
     ("runs: tick", "runs.tasks.tick", SECOND, "Recovers lost runs, wakes late ones."),
     ("runs: sweep", "runs.tasks.sweep", SWEEP, "Deletes old records of webhooks."),
+    ("threads: sweep", "threads.tasks.sweep", SWEEP, "Removes expired threads."),
     ("crons: sweep", "crons.tasks.sweep", SWEEP, "Deletes old records of firings."),
 )
 # A message that waited this long is dropped, so that a worker which was away doesn't
@@ -40,10 +43,18 @@ def ensure_periodic_tasks() -> None:
                 expire_seconds=EXPIRE_SECONDS,
                 description=description,
             )
+    if (
+        interval := ttl_config().sweep_interval
+    ):  # langgraph.json says it: it goes first.
+        sweeps = PeriodicTask.objects.filter(task="threads.tasks.sweep")
+        sweeps.update(interval=_interval(interval))
 
 
 def _interval(every: timedelta) -> IntervalSchedule:
     # Nothing makes these rows unique, so `get_or_create` would fail on a duplicate.
-    wanted = {"every": int(every.total_seconds()), "period": IntervalSchedule.SECONDS}
+    wanted = {
+        "every": max(int(every.total_seconds()), 1),
+        "period": IntervalSchedule.SECONDS,
+    }
     found = IntervalSchedule.objects.filter(**wanted).first()
     return found or IntervalSchedule.objects.create(**wanted)

@@ -29,6 +29,7 @@ from config.json import jsonb
 from config.loop import Pool
 from runs.models import Run
 from threads.models import Thread
+from threads.ttl import ttl_params
 
 LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 
@@ -62,7 +63,12 @@ WITH thread AS (
 ), busy AS (
     UPDATE threads SET status = 'busy', updated_at = clock_timestamp(),
         metadata = threads.metadata || %(thread_metadata)s,
-        config = threads.config || %(thread_config)s
+        config = threads.config || %(thread_config)s,
+        ttl_strategy = CASE WHEN threads.ttl_minutes IS NULL
+            THEN %(ttl_strategy)s ELSE threads.ttl_strategy END,
+        ttl_minutes = coalesce(threads.ttl_minutes, %(ttl_minutes)s),
+        expires_at = clock_timestamp() + make_interval(
+            secs => 60 * coalesce(threads.ttl_minutes, %(ttl_minutes)s))
     FROM run WHERE threads.id = run.thread_id
 )
 SELECT run.* FROM run
@@ -272,9 +278,9 @@ class Ended:
 def create(params: dict[str, Any]) -> Run | None:
     """Insert a pending run under its thread's lock. None: refused, the thread is busy.
 
-    `params` are those of `CREATE`.
+    `params` are those of `CREATE`, but for the TTL that its thread may get.
     """
-    rows = list(Run.objects.raw(CREATE, params))
+    rows = list(Run.objects.raw(CREATE, params | ttl_params()))
     return rows[0] if rows else None
 
 

@@ -108,3 +108,23 @@ class Thread(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+
+class SweptThreads(models.Model):
+    """How many threads the sweep has removed, ever: a figure for the metrics."""
+
+    class Kind(models.TextChoices):
+        EXPIRED = "expired"
+        PRUNED = "pruned"
+        DISCARDED = "discarded"
+
+    kind = models.TextField(primary_key=True, choices=Kind.choices)
+    total = models.BigIntegerField(default=0)
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "swept_threads"
+        verbose_name_plural = "swept threads"
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.total}"

@@ -11,6 +11,7 @@ from config.bodies import Body
 from config.json import clean_text
 from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
 from threads.models import Thread
+from threads.ttl import MAX_MINUTES
 
 SELECTABLE = (
     "thread_id",
@@ -98,14 +99,11 @@ class TTLField(Object):
         minutes = given.get("ttl")
         if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
             raise serializers.ValidationError("ttl must be a number of minutes")
-        if not 0 < minutes <= MAX_TTL_MINUTES:
+        if not 0 < minutes <= MAX_MINUTES:
             raise serializers.ValidationError("ttl must be positive, and not absurd")
         if given.get("strategy", "delete") not in Thread.TTLStrategy.values:
             raise serializers.ValidationError("strategy must be delete or keep_latest")
         return {"ttl": minutes, "strategy": given.get("strategy", "delete")}
-
-
-MAX_TTL_MINUTES = 100 * 365 * 24 * 60
 
 
 class SuperstepsField(serializers.Field[Any, Any, Any, Any]):

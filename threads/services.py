@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from django.conf import settings
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 
@@ -20,6 +20,7 @@ from config.loop import shared_loop
 from threads.checkpoints import copy_checkpoints, delete_checkpoints, keep_latest
 from threads.models import Thread, ThreadQuerySet
 from threads.state import cached_columns, get_state
+from threads.ttl import ttl_params
 
 # Threads that are deleted in one transaction.
 BATCH = 100
@@ -31,8 +32,8 @@ INSERT INTO threads (
     state_updated_at, ttl_minutes, ttl_strategy, expires_at
 )
 VALUES (
-    %(id)s, 'idle', 'idle', %(metadata)s, '{}', now(), now(), now(), %(minutes)s,
-    %(strategy)s, now() + make_interval(secs => %(minutes)s * 60)
+    %(id)s, 'idle', 'idle', %(metadata)s, '{}', now(), now(), now(), %(ttl_minutes)s,
+    %(ttl_strategy)s, now() + make_interval(secs => %(ttl_minutes)s * 60)
 )
 ON CONFLICT (id) DO NOTHING
 RETURNING *
@@ -56,12 +57,10 @@ def create_thread(
 
     Tells also whether it is new.
     """
-    ttl = ttl or {}
     params = {
         "id": thread_id or uuid7(),
         "metadata": jsonb(metadata),
-        "minutes": ttl.get("ttl"),
-        "strategy": ttl.get("strategy", Thread.TTLStrategy.DELETE),
+        **ttl_params(ttl),
     }
     inserted = list(Thread.objects.raw(INSERT, params))
     if inserted:
@@ -81,16 +80,13 @@ def update_thread(
     if metadata:
         changes["metadata"] = Merge("metadata", metadata)
     if ttl:
-        changes |= {
-            "ttl_minutes": ttl["ttl"],
-            "ttl_strategy": ttl["strategy"],
-            "expires_at": Now() + timedelta(minutes=ttl["ttl"]),
-        }
+        changes |= ttl_params(ttl)
+        changes["expires_at"] = Now() + timedelta(minutes=ttl["ttl"])
     return bool(threads.update(**changes))
 
 
 @transaction.atomic
-def delete_threads(threads: ThreadQuerySet) -> int:
+def delete_threads(threads: ThreadQuerySet, *, skip_locked: bool = False) -> int:
     """Delete threads with their runs and their state. How many there were.
 
     A run in flight loses its row first, and with it the right to save anything: its
@@ -99,11 +95,13 @@ def delete_threads(threads: ThreadQuerySet) -> int:
     # Runs lean on threads, so what ends them is named in the settings.
     delete_runs_of = import_string(settings.DELETE_RUNS_OF_THREADS)
     # In one order, so that two who delete the same threads don't wait for each other.
-    locked = threads.select_for_update().order_by("pk")
+    locked = threads.select_for_update(skip_locked=skip_locked).order_by("pk")
     ids = list(locked.values_list("pk", flat=True))
     delete_runs_of(ids)
     delete_checkpoints(ids)
-    Thread.objects.filter(pk__in=ids).delete()
+    # Django would read all of their state first, to look for what hangs on them.
+    with connection.cursor() as cursor:
+        cursor.execute("DELETE FROM threads WHERE id = ANY(%s)", [ids])
     return len(ids)
 
 
@@ -130,8 +128,13 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
     if source.status == Thread.Status.BUSY:
         # The row tells of the last run, the checkpoints of the one in flight.
         shown |= cached_columns(get_state(source))
-    copy = Thread(id=uuid4(), metadata=metadata, config=source.config, **shown)
+    minutes = source.ttl_minutes
+    own = minutes and {"ttl": minutes, "strategy": source.ttl_strategy}
+    ttl = ttl_params(own or None)
+    copy = Thread(id=uuid4(), metadata=metadata, config=source.config, **shown, **ttl)
     copy.resting_status = copy.status
+    if copy.ttl_minutes:
+        copy.expires_at = Now() + timedelta(minutes=copy.ttl_minutes)
     copy.save(force_insert=True)
     copy_checkpoints(source.id, copy.id)
     copy.refresh_from_db()

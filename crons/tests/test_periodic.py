@@ -10,6 +10,7 @@ from django_celery_beat.models import IntervalSchedule, PeriodicTask
 from crons.periodic import TASKS, ensure_periodic_tasks
 from crons.tasks import prepare_schedule
 from crons.tests.test_races import at_once
+from threads.ttl import TTLConfig
 
 pytestmark = pytest.mark.django_db
 
@@ -55,3 +56,17 @@ def test_every_task_is_one_that_a_worker_knows() -> None:
 
     known: Any = current_app.tasks
     assert [task for _, task, *_ in TASKS if task not in known] == []
+
+
+def test_langgraph_json_says_how_often_threads_are_swept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ensure_periodic_tasks()
+    ttl = TTLConfig(sweep_interval=timedelta(minutes=30))
+    monkeypatch.setattr("crons.periodic.ttl_config", lambda: ttl)
+
+    ensure_periodic_tasks()
+
+    every = {task.task: task.interval.every for task in PeriodicTask.objects.all()}
+    assert every["threads.tasks.sweep"] == 1800
+    assert every["crons.tasks.sweep"] == 300
