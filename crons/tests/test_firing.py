@@ -182,7 +182,7 @@ def test_a_cron_whose_assistant_is_gone_is_disabled(
     assert not Thread.objects.exists()
 
 
-def test_a_thread_that_now_is_anothers_is_gone(
+def test_a_thread_with_a_new_owner_is_gone(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
     cron = make_cron(thread)

@@ -170,7 +170,7 @@ def test_a_nodes_exception_is_the_runs_result(
     assert thread.values["log"] == ["one"]
 
 
-def test_a_factorys_exception_is_the_runs_result(
+def test_what_a_factory_raises_is_the_runs_result(
     here: Here, make: Callable[..., Run]
 ) -> None:
     run = make("no_graph")
