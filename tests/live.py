@@ -29,12 +29,13 @@ OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 class Server:
     """`python -m embedded` with a fresh home, on a free port."""
 
-    def __init__(self, config: Path, **environment: str) -> None:
+    def __init__(self, config: Path, workers: int = 1, **environment: str) -> None:
         # Short, for the sake of the Unix sockets' paths in it.
         self.home = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.config = config
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self._workers = workers
         self._environment = environment
 
     def start(self) -> None:
@@ -42,7 +43,7 @@ class Server:
         command = [sys.executable, "-m", "embedded", "--config", str(self.config)]
         with (self.home / "output").open("wb") as output:
             self._process = subprocess.Popen(
-                [*command, "--port", str(self.port)],
+                [*command, "--port", str(self.port), "--workers", str(self._workers)],
                 cwd=ROOT,
                 env={**inherited, **self._environment, "SPOOL_HOME": str(self.home)},
                 stdout=output,

@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 import operator
 import os
+import signal
+import time
 import uuid
 from pathlib import Path
 from typing import Annotated, Any, TypedDict
@@ -135,6 +137,25 @@ def _noted_step(number: int) -> Any:
 
 
 steps = chain(Steps, *[(f"s{number}", _noted_step(number)) for number in range(1, 6)])
+
+
+# --- Bad for the worker -------------------------------------------------------------
+async def block(state: Steps) -> dict[str, Any]:
+    with Path(state["file"]).open("a") as file:
+        file.write(f"block {os.getpid()}\n")
+    time.sleep(state["delay"])
+    return {"log": ["blocked"]}
+
+
+async def kill(state: Steps) -> dict[str, Any]:
+    with Path(state["file"]).open("a") as file:
+        file.write(f"kill {os.getpid()}\n")
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+blocking = chain(Steps, ("block", block))
+killer = chain(Steps, ("kill", kill))
 
 
 # --- Failure ----------------------------------------------------------------------
