@@ -8,12 +8,11 @@ the run is still running, in the attempt that saves.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.db import connection
 from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.base import (
     WRITES_IDX_MAP,
@@ -25,15 +24,12 @@ from langgraph.checkpoint.base import (
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import InterfaceError, OperationalError
-from psycopg.errors import DeadlockDetected, SerializationFailure
 from psycopg_pool import PoolTimeout
 
 from config.json import jsonb
 from config.loop import Pool
 
 T = TypeVar("T")
-
-TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
 # What a broken connection raises, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
@@ -287,96 +283,3 @@ _UNDO = (
             AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
     )""",
 )
-
-
-def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
-    """Delete all state of these threads, in the caller's transaction."""
-    ids = [str(thread_id) for thread_id in thread_ids]
-    with connection.cursor() as cursor:
-        for table in TABLES:
-            cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])
-
-
-async def keep_latest(pool: Pool, thread_ids: Iterable[UUID]) -> None:
-    """Delete all state of these threads but the newest.
-
-    Raises `NotImplementedError` for a thread with a DeltaChannel, whose newest state
-    is made from earlier ones.
-    """
-    for thread_id in thread_ids:
-        for attempt in range(1, PRUNE_ATTEMPTS + 1):
-            try:
-                await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
-                break
-            except (SerializationFailure, DeadlockDetected):
-                # A run saved, or somebody else pruned, at the same time.
-                if attempt == PRUNE_ATTEMPTS:
-                    raise
-
-
-PRUNE_ATTEMPTS = 5
-
-
-# The columns of each table besides the thread's id.
-COLUMNS = {
-    "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, "
-    "checkpoint, metadata",
-    "checkpoint_blobs": "checkpoint_ns, channel, version, type, blob",
-    "checkpoint_writes": "checkpoint_ns, checkpoint_id, task_id, idx, channel, type, "
-    "blob, task_path",
-}
-
-
-def copy_checkpoints(source: UUID, target: UUID) -> None:
-    """Give a thread all state of another, in the caller's transaction."""
-    with connection.cursor() as cursor:
-        for table, columns in COLUMNS.items():
-            cursor.execute(
-                f"INSERT INTO {table} (thread_id, {columns}) "
-                f"SELECT %s, {columns} FROM {table} WHERE thread_id = %s",
-                [str(target), str(source)],
-            )
-        cursor.execute(
-            """UPDATE checkpoints
-            SET metadata = metadata || jsonb_build_object('thread_id', thread_id)
-            WHERE thread_id = %s AND metadata ? 'thread_id'""",
-            [str(target)],
-        )
-
-
-SIZES = """
-SELECT 'checkpoints' AS part, NULL AS channel, count(*),
-    coalesce(sum(pg_column_size(c.*)), 0)
-FROM checkpoints c WHERE thread_id = %(thread_id)s
-UNION ALL
-SELECT 'channel_values', channel, count(*), coalesce(sum(octet_length(blob)), 0)
-FROM checkpoint_blobs WHERE thread_id = %(thread_id)s GROUP BY channel
-UNION ALL
-SELECT 'pending_writes', NULL, count(*), coalesce(sum(octet_length(blob)), 0)
-FROM checkpoint_writes WHERE thread_id = %(thread_id)s
-"""
-
-
-def storage(thread_id: UUID) -> dict[str, Any]:
-    """How much a thread's state takes, in rows and bytes, by kind and by channel."""
-    with connection.cursor() as cursor:
-        cursor.execute(SIZES, {"thread_id": str(thread_id)})
-        rows = cursor.fetchall()
-    sizes = {
-        part: {
-            "count": sum(row[2] for row in rows if row[0] == part),
-            "bytes": int(sum(row[3] for row in rows if row[0] == part)),
-        }
-        for part in ("checkpoints", "channel_values", "pending_writes")
-    }
-    by_channel = {
-        channel: {"versions": count, "bytes": int(size)}
-        for part, channel, count, size in rows
-        if part == "channel_values"
-    }
-    return {
-        "thread_id": thread_id,
-        "total_bytes": sum(size["bytes"] for size in sizes.values()),
-        **sizes,
-        "channel_values": {**sizes["channel_values"], "by_channel": by_channel},
-    }

@@ -17,7 +17,7 @@ from config.fields import Merge
 from config.ids import uuid7
 from config.json import jsonb
 from config.loop import shared_loop
-from threads.checkpoints import copy_checkpoints, delete_checkpoints, keep_latest
+from threads.checkpoint_rows import copy_checkpoints, delete_checkpoints, keep_latest
 from threads.models import Thread, ThreadQuerySet
 from threads.state import cached_columns, get_state
 from threads.ttl import ttl_params

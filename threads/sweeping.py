@@ -17,7 +17,8 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from config.loop import shared_loop
-from threads.checkpoints import CONNECTION_FAULTS, keep_latest
+from threads.checkpoint_rows import keep_latest
+from threads.checkpoints import CONNECTION_FAULTS
 from threads.models import Thread, ThreadQuerySet
 from threads.services import BATCH, delete_threads
 from threads.ttl import ttl_config

@@ -16,7 +16,7 @@ from config.bodies import valid_body
 from config.errors import BadRequest, Conflict, NotFound
 from config.ids import path_uuid
 from config.pagination import page_of
-from threads import checkpoints, services, state
+from threads import checkpoint_rows, services, state
 from threads.models import Thread, ThreadQuerySet
 from threads.serializers import (
     Prune,
@@ -177,7 +177,7 @@ class ThreadViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: Any, **ERRORS})
     def storage(self, request: Request, thread_id: str) -> Response:
-        return Response(checkpoints.storage(self._thread(thread_id).id))
+        return Response(checkpoint_rows.storage(self._thread(thread_id).id))
 
     def _thread(self, thread_id: str) -> Thread:
         return visible_thread(self, thread_id)

@@ -1,0 +1,119 @@
+"""Assistants for operators: what is configured, and every version of it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.admin import TabularInline
+from unfold.decorators import display
+
+from assistants.graphs import registry
+from assistants.models import Assistant, AssistantVersion
+from config.admin_lists import BigTableAdmin, as_text, metadata_filter
+
+
+class VersionInline(TabularInline):  # type: ignore[misc]
+    model = AssistantVersion
+    ordering = ("-version",)
+    per_page = 20
+    extra = 0
+    fields = readonly_fields = (
+        "version",
+        "created_at",
+        "graph_id",
+        "name",
+        "description",
+        "config_text",
+        "context_text",
+        "metadata_text",
+    )
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+    @display(description="config")
+    def config_text(self, version: AssistantVersion) -> SafeString:
+        return as_text(version.config)
+
+    @display(description="context")
+    def context_text(self, version: AssistantVersion) -> SafeString:
+        return as_text(version.context)
+
+    @display(description="metadata")
+    def metadata_text(self, version: AssistantVersion) -> SafeString:
+        return as_text(version.metadata)
+
+
+@admin.register(Assistant)
+class AssistantAdmin(BigTableAdmin):
+    list_display = (
+        "name",
+        "graph_id",
+        "graph",
+        "owner",
+        "version",
+        "is_system",
+        "created_at",
+        "updated_at",
+    )
+    list_filter = ("is_system",)
+    sortable_by = ("created_at",)
+    ordering = ("-created_at", "id")
+    search_fields = ("owner",)
+    search_help_text = (
+        "A name, an id, a graph, an owner, or metadata: key=value or JSON"
+    )
+    fields = readonly_fields = (
+        "id",
+        "name",
+        "description",
+        "graph_id",
+        "graph",
+        "owner",
+        "version",
+        "is_system",
+        "config_text",
+        "context_text",
+        "metadata_text",
+        "created_at",
+        "updated_at",
+    )
+    inlines = (VersionInline,)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
+    ) -> tuple[QuerySet[Assistant], bool]:
+        """Exact but for the name."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        if (by_metadata := metadata_filter(term)) is not None:
+            return queryset.filter(by_metadata), False
+        found = Q(owner=term) | Q(graph_id=term) | Q(name__icontains=term)
+        with suppress(ValueError):
+            found |= Q(pk=UUID(term))
+        return queryset.filter(found), False
+
+    @display(description="", label={"served": "success", "not served": "danger"})
+    def graph(self, assistant: Assistant) -> str:
+        is_served = assistant.graph_id in registry().graph_ids
+        return "served" if is_served else "not served"
+
+    @display(description="config")
+    def config_text(self, assistant: Assistant) -> SafeString:
+        return as_text(assistant.config)
+
+    @display(description="context")
+    def context_text(self, assistant: Assistant) -> SafeString:
+        return as_text(assistant.context)
+
+    @display(description="metadata")
+    def metadata_text(self, assistant: Assistant) -> SafeString:
+        return as_text(assistant.metadata)

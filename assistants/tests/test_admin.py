@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from access.policy import EVERYTHING
+from assistants.models import Assistant
+from assistants.services import create_assistant, update_assistant
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/assistants/assistant/"
+
+
+def make(name: str, metadata: dict[str, Any]) -> Assistant:
+    asked = {"graph_id": "human", "if_exists": "raise", "name": name}
+    return create_assistant(scope=EVERYTHING, asked=asked, metadata=metadata)
+
+
+def page(assistant: Assistant) -> str:
+    return reverse("admin:assistants_assistant_change", args=[assistant.pk])
+
+
+def listed(client: Client, **query: str) -> set[str]:
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return {assistant.name for assistant in response.context["cl"].result_list}
+
+
+def test_the_list_finds_assistants(admin_client: Client) -> None:
+    mine = make("Mine", {"owner": "alice", "n": 1})
+    make("Other", {"owner": "bob"})
+
+    assert {"Mine", "Other", "echo"} <= listed(admin_client)
+    assert listed(admin_client, q="min") == {"Mine"}
+    assert listed(admin_client, q="bob") == {"Other"}
+    assert listed(admin_client, q="n=1") == {"Mine"}
+    assert listed(admin_client, q=str(mine.pk)) == {"Mine"}
+    assert listed(admin_client, q="human") == {"Mine", "Other", "human"}
+    assert "Mine" not in listed(admin_client, is_system__exact="1")
+
+
+def test_an_assistant_is_shown_with_its_versions(admin_client: Client) -> None:
+    mine = make("First name", {})
+    update_assistant(
+        Assistant.objects.all(),
+        mine.pk,
+        {"name": "Second name", "metadata": {"a": "<i>"}, "context": {"model": "m"}},
+    )
+
+    text = admin_client.get(page(mine)).content.decode()
+
+    assert "First name" in text
+    assert "Second name" in text
+    assert "&lt;i&gt;" in text
+    assert "not served" not in text
+    assert 'name="_save"' not in text
+
+
+def test_an_assistant_without_its_graph_is_marked(admin_client: Client) -> None:
+    mine = make("Mine", {})
+    Assistant.objects.filter(pk=mine.pk).update(graph_id="gone")
+
+    assert "not served" in admin_client.get(LIST).content.decode()
+
+
+def test_nothing_is_edited(admin_client: Client) -> None:
+    mine = make("Mine", {})
+
+    assert admin_client.post(page(mine), {"name": "Taken"}).status_code == 403
+    assert admin_client.get(f"{LIST}add/").status_code == 403
+    mine.refresh_from_db()
+    assert mine.name == "Mine"
+
+
+def test_an_assistant_is_deleted(admin_client: Client) -> None:
+    mine = make("Mine", {})
+
+    admin_client.post(
+        reverse("admin:assistants_assistant_delete", args=[mine.pk]), {"post": "yes"}
+    )
+
+    assert not Assistant.objects.filter(pk=mine.pk).exists()
+
+
+def test_only_staff_comes_in(client: Client) -> None:
+    assert client.get(LIST).status_code == 302

@@ -1,0 +1,66 @@
+"""What the admin's lists of big tables have in common: they never count all rows."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+import orjson
+from django.contrib.admin import ShowFacets
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.utils.html import format_html
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+
+from config.json import dumps
+
+# Who looks at more rows than these searches.
+MOST_ROWS = 10_000
+# Longer documents are cut: a page of the admin is no place for megabytes.
+MOST_CHARACTERS = 20_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by().values("pk")[:MOST_ROWS].count()
+
+
+class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows are looked at, searched by what is indexed, and not edited."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_disable_select_all = True
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def metadata_filter(term: str) -> Q | None:
+    """`{"a": 1}`, or `a=1`, as a filter on metadata. None: it is neither."""
+    key, separator, value = term.partition("=")
+    try:
+        wanted = json.loads(term) if term.startswith("{") else {key: json.loads(value)}
+    except ValueError:
+        wanted = {key: value}
+    if term.startswith("{") or (separator and key):
+        return Q(metadata__contains=wanted) if isinstance(wanted, dict) else None
+    return None
+
+
+def as_text(value: Any) -> SafeString:
+    """A JSON document, to be read."""
+    text = orjson.dumps(orjson.loads(dumps(value)), option=orjson.OPT_INDENT_2).decode()
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}\n… {len(text)} characters in all"
+    return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
