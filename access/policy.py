@@ -18,6 +18,7 @@ from access.authentication import caller_of
 from access.callers import Caller
 from access.handlers import handlers
 from access.scope import EVERYTHING, STAMPED, Forbidden, Scope
+from config import logs
 
 __all__ = ["EVERYTHING", "Forbidden", "Scope", "authorize"]
 
@@ -34,6 +35,7 @@ def authorize(
     caller = caller_of(request)
     if caller is None:
         return EVERYTHING
+    logs.bind(owner=caller.identity)
     value = value if value is not None else {}
     if custom := handlers():
         return custom.authorize(caller, event, value)

@@ -67,6 +67,10 @@ check_jwt(
 )
 # Nobody has to log in, and others than this machine may ask: only if said so by name.
 ALLOW_OPEN = env_bool("SPOOL_ALLOW_OPEN", default=False)
+# Requests a minute of one key, or one address where nobody logs in; 0 is no limit.
+RATE_LIMIT = env_int("SPOOL_RATE_LIMIT", default=0)
+# Runs that one owner may have waiting and running at once; 0 is no limit.
+MAX_RUNS_PER_OWNER = env_int("SPOOL_MAX_RUNS_PER_OWNER", default=0)
 
 
 # --- Postgres -----------------------------------------------------------------
@@ -250,6 +254,8 @@ INSTALLED_APPS = [
     "crons",
 ]
 MIDDLEWARE = [
+    "config.request_ids.NameRequests",
+    "access.limits.TellLimits",
     "config.metrics.CountRequests",
     "config.cors.CORSMiddleware",
     "django.middleware.security.SecurityMiddleware",
@@ -282,6 +288,7 @@ REST_FRAMEWORK = {
     "DEFAULT_PARSER_CLASSES": ["config.rest.JSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.Authentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
+    "DEFAULT_THROTTLE_CLASSES": ["access.limits.RateLimit"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "config.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
@@ -305,7 +312,11 @@ LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
     "formatters": {
-        "line": {"format": "{asctime} {levelname} {name}: {message}", "style": "{"}
+        "line": {
+            "()": "config.logs.JSON"
+            if env_bool("LOG_JSON", default=False)
+            else "config.logs.Text"
+        }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},

@@ -24,6 +24,7 @@ from langgraph.pregel import Pregel
 from redis.asyncio import Redis
 
 from assistants.graphs import registry
+from config import logs
 from config.loop import Pool
 from runs import lifecycle
 from runs.events import END, ERROR, METADATA, EventWriter
@@ -97,6 +98,7 @@ class Executor:
         if held is None:
             return None
         self.holding.add(held.id)
+        logs.begin(run_id=held.id, thread_id=held.thread_id, owner=held.owner)
         try:
             return await self._execute(held)
         finally:

@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.db import transaction
+from django.conf import settings
+from django.db import connection, transaction
+from rest_framework.exceptions import APIException
 
 from access.policy import Scope
 from assistants.models import Assistant
@@ -33,6 +35,10 @@ class ThreadBusy(Conflict):
         "Thread is already running a task. Wait for it to finish or choose a "
         "different multitask strategy."
     )
+
+
+class TooManyRuns(APIException):
+    status_code = 429
 
 
 class ThreadNotFound(NotFound):
@@ -66,9 +72,11 @@ def create_run(
         thread_id is not None
         and request["if_not_exists"] != "create"
         and request["multitask_strategy"] not in INTERRUPTING
+        and not settings.MAX_RUNS_PER_OWNER
     )
     unit: AbstractContextManager[Any] = nullcontext() if alone else transaction.atomic()
     with unit:
+        _check_limit(scope)
         if thread_id is None or request["if_not_exists"] == "create":
             _make_thread(params, request)
         visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
@@ -131,6 +139,19 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
         _announce_end(run)
     Run.objects.filter(thread__in=thread_ids).delete()
+
+
+def _check_limit(scope: Scope) -> None:
+    """Refuse another run of an owner who has too many waiting and running."""
+    most = settings.MAX_RUNS_PER_OWNER
+    if not most or scope.identity is None:
+        return
+    with connection.cursor() as cursor:
+        # Of many requests at once the last may not all see room for one more.
+        lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
+        cursor.execute(lock, [f"runs of {scope.identity}"])
+    if Run.objects.active().filter(user__identity=scope.identity).count() >= most:
+        raise TooManyRuns(f"At most {most} runs at once: wait until one has ended")
 
 
 def _make_way(thread_id: UUID, strategy: str) -> None:

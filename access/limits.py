@@ -1,0 +1,117 @@
+"""How often each caller may ask.
+
+Requests are counted in Redis, by the minute, for all web processes together. Where
+Redis is away nobody is counted: a limit protects the server, and is no reason to fail.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+
+import redis
+from django.conf import settings
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from rest_framework.request import Request
+from rest_framework.throttling import BaseThrottle
+
+from access.authentication import caller_of
+from access.sources import is_open
+
+logger = logging.getLogger(__name__)
+
+WINDOW_SECS = 60
+REDIS_TIMEOUT_SECS = 0.5
+
+
+@dataclass(frozen=True)
+class Count:
+    """One caller's requests in the present window."""
+
+    limit: int
+    used: int
+    reset_secs: int
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {
+            "RateLimit-Limit": str(self.limit),
+            "RateLimit-Remaining": str(max(self.limit - self.used, 0)),
+            "RateLimit-Reset": str(self.reset_secs),
+            "RateLimit-Policy": f"{self.limit};w={WINDOW_SECS}",
+        }
+
+
+class RateLimit(BaseThrottle):
+    """What Django REST Framework asks once it is known who is asking."""
+
+    count: Count | None = None
+
+    def allow_request(self, request: Request, view: Any) -> bool:
+        if not settings.RATE_LIMIT or not view.authentication_classes:
+            return True
+        self.count = count_request(_who(request))
+        if self.count is None:
+            return True
+        cast("Any", request._request).rate_limit = self.count
+        return self.count.used <= self.count.limit
+
+    def wait(self) -> float | None:
+        return self.count.reset_secs if self.count else None
+
+
+class TellLimits:
+    """Middleware that says in each answer how much is left."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = self.get_response(request)
+        count: Count | None = getattr(request, "rate_limit", None)
+        if count:
+            for name, value in count.headers.items():
+                response[name] = value
+        return response
+
+
+def count_request(who: str) -> Count | None:
+    """None where Redis does not answer."""
+    now = _now()
+    window, reset_secs = now // WINDOW_SECS, WINDOW_SECS - now % WINDOW_SECS
+    key = f"{settings.REDIS_KEY_PREFIX}spool:rate:{who}:{window}"
+    try:
+        with _redis().pipeline(transaction=False) as pipeline:
+            pipeline.incr(key)
+            pipeline.expire(key, WINDOW_SECS)
+            used = pipeline.execute()[0]
+    except redis.RedisError as exc:
+        logger.warning("requests are not counted: %s", exc)
+        return None
+    return Count(settings.RATE_LIMIT, used, reset_secs)
+
+
+def _who(request: Request) -> str:
+    """Each key has a count of its own; where nobody logs in, each address."""
+    if is_open():
+        return f"address:{request.META.get('REMOTE_ADDR', '')}"
+    caller = caller_of(request)
+    return f"caller:{caller.key if caller else ''}"
+
+
+def _now() -> int:
+    return int(time.time())
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=REDIS_TIMEOUT_SECS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECS,
+    )

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from django.conf import LazySettings
+from django.db import connections
+from django.test import Client as Browser
+
+from access import limits
+from access.keys import create_key
+from access.tests.people import Client, Person
+from assistants.models import Assistant
+from runs.models import Run
+
+pytestmark = pytest.mark.django_db
+
+PATH = "/threads/nonsense"
+
+
+@pytest.fixture
+def _three_a_minute(settings: LazySettings, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.RATE_LIMIT = 3
+    # Not at the turn of a minute.
+    monkeypatch.setattr(limits, "_now", lambda: 1_000_000_000)
+    limits._redis().flushdb()
+
+
+@pytest.mark.usefixtures("_three_a_minute")
+def test_too_many_requests_are_told_when_to_come_back(alice_client: Client) -> None:
+    answers = [alice_client.get(PATH) for _ in range(4)]
+
+    assert [answer.status_code for answer in answers] == [422, 422, 422, 429]
+    left = [answer.headers["RateLimit-Remaining"] for answer in answers]
+    assert left == ["2", "1", "0", "0"]
+    last = answers[-1]
+    assert last.headers["RateLimit-Limit"] == "3"
+    assert last.headers["RateLimit-Policy"] == "3;w=60"
+    assert 0 < int(last.headers["RateLimit-Reset"]) <= 60
+    assert last.headers["Retry-After"] == last.headers["RateLimit-Reset"]
+    assert set(last.json()) == {"detail"}
+
+
+@pytest.mark.usefixtures("_three_a_minute")
+def test_each_key_has_its_own_count(alice_client: Client, bob_client: Client) -> None:
+    second = Client(Person("alice", create_key(owner="alice")[1]))
+    for _ in range(4):
+        alice_client.get(PATH)
+
+    assert alice_client.get(PATH).status_code == 429
+    assert second.get(PATH).status_code == 422
+    assert bob_client.get(PATH).status_code == 422
+
+
+@pytest.mark.usefixtures("_three_a_minute")
+def test_where_nobody_logs_in_addresses_are_counted(client: Browser) -> None:
+    for _ in range(3):
+        client.get(PATH)
+
+    assert client.get(PATH).status_code == 429
+    assert client.get(PATH, REMOTE_ADDR="192.0.2.7").status_code == 422
+
+
+@pytest.mark.usefixtures("_three_a_minute")
+def test_what_is_about_the_server_is_not_counted(client: Browser) -> None:
+    answers = [client.get("/ok") for _ in range(5)]
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert "RateLimit-Limit" not in answers[0].headers
+
+
+def test_without_a_limit_nobody_counts(alice_client: Client) -> None:
+    response = alice_client.get(PATH)
+
+    assert "RateLimit-Limit" not in response.headers
+
+
+@pytest.mark.usefixtures("_three_a_minute")
+def test_without_redis_requests_are_answered(
+    alice_client: Client, settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr(limits, "_redis", limits._redis.__wrapped__)
+
+    assert [alice_client.get(PATH).status_code for _ in range(5)] == [422] * 5
+
+
+# --- Runs ---------------------------------------------------------------------------
+RUN = {"assistant_id": "memory", "input": {"messages": []}}
+
+
+@pytest.fixture
+def _two_runs(settings: LazySettings, system_assistant: Assistant) -> None:
+    settings.MAX_RUNS_PER_OWNER = 2
+
+
+@pytest.mark.usefixtures("_two_runs")
+def test_an_owner_has_only_so_many_runs_at_once(
+    alice_client: Client, bob_client: Client
+) -> None:
+    thread = alice_client.call("post", "/threads", {}).json()["thread_id"]
+    path = f"/threads/{thread}/runs"
+
+    answers = [
+        alice_client.call("post", to, RUN) for to in ("/runs", path, path, "/runs")
+    ]
+
+    assert [answer.status_code for answer in answers] == [200, 200, 429, 429]
+    assert "At most 2 runs" in answers[-1].json()["detail"]
+    assert bob_client.call("post", "/runs", RUN).status_code == 200
+    Run.objects.filter(pk=answers[0].json()["run_id"]).update(status="success")
+    assert alice_client.call("post", "/runs", RUN).status_code == 200
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_two_runs")
+def test_many_at_once_are_no_way_around_it(alice: Person) -> None:
+    together = threading.Barrier(8)
+
+    def ask(number: int) -> int:
+        together.wait()
+        answer = Client(alice).call("post", "/runs", RUN)
+        connections.close_all()
+        return int(answer.status_code)
+
+    with ThreadPoolExecutor(8) as pool:
+        statuses = sorted(pool.map(ask, range(8)))
+
+    assert statuses == [200] * 2 + [429] * 6

@@ -1,0 +1,79 @@
+"""Log lines that say which request or run they belong to, and never tell a secret.
+
+One line of text each, or one JSON object (`LOG_JSON=true`), for machines.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from contextvars import ContextVar
+from datetime import UTC, datetime
+from typing import Any
+
+import orjson
+
+# What the lines of one request or run have in common. Each has a context of its own.
+_bound: ContextVar[dict[str, str]] = ContextVar("spool_log_fields")
+
+HIDDEN = "***"
+SECRETS = (
+    re.compile(r"(spool_)[\w-]{20,}"),
+    re.compile(r"(\b(?:sk|pk|lsv2|ghp|xox[abp])[-_])[\w-]{16,}"),
+    re.compile(r"(\b(?:bearer|basic)\s+)[^\s'\",;]{6,}", re.IGNORECASE),
+    # A token by itself, and the password in a URL.
+    re.compile(r"(\beyJ)[\w-]+\.[\w-]+\.[\w-]*"),
+    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
+)
+
+
+def begin(**fields: object) -> None:
+    """A request or a run begins, with nothing of what came before it."""
+    _bound.set({})
+    bind(**fields)
+
+
+def bind(**fields: object) -> None:
+    """Name these in all further lines of this request or run."""
+    named = {key: str(value) for key, value in fields.items() if value}
+    _bound.set({**bound(), **named})
+
+
+def bound() -> dict[str, str]:
+    return _bound.get({})
+
+
+def without_secrets(text: str) -> str:
+    for pattern in SECRETS:
+        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    return text
+
+
+class Text(logging.Formatter):
+    def __init__(self) -> None:
+        super().__init__("{asctime} {levelname} {name}: {message}", style="{")
+
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        fields = "".join(f" {key}={value}" for key, value in bound().items())
+        return super().formatMessage(record) + fields
+
+    def format(self, record: logging.LogRecord) -> str:
+        return without_secrets(super().format(record))
+
+
+class JSON(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname,
+            "logger": record.name,
+            "message": record.getMessage(),
+            **bound(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        clean = {key: without_secrets(value) for key, value in line.items()}
+        # Text of others may hold what UTF-8 can't.
+        return orjson.dumps(
+            {k: v.encode("utf-8", "replace").decode() for k, v in clean.items()}
+        ).decode()

@@ -1,0 +1,35 @@
+"""`x-request-id`: taken from who asks, or made; given back, and named in the logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from config import logs
+from config.ids import uuid7
+
+HEADER = "X-Request-ID"
+# No room for a second log line, or for a page of text.
+FINE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class NameRequests:
+    """Middleware that comes before all others."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request_id = given_id(request) or str(uuid7())
+        logs.begin(request_id=request_id)
+        response = self.get_response(request)
+        response[HEADER] = request_id
+        return response
+
+
+def given_id(request: HttpRequest) -> str | None:
+    given = request.headers.get(HEADER, "")
+    return given if FINE.fullmatch(given) else None
