@@ -25,6 +25,7 @@ from typing import Any
 import httpcore
 import httpx
 from django.conf import settings
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from config.json import clean_text, dumps
@@ -86,6 +87,11 @@ def deliver_due() -> int:
         return total
     finally:
         SENDERS.release()
+
+
+def resend(wanted: QuerySet[WebhookDelivery]) -> int:
+    """Send these now, delivered before or not, and from the first pause on."""
+    return wanted.update(next_attempt_at=Now(), attempts=0, delivered_at=None)
 
 
 def sweep_deliveries() -> int:

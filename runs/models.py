@@ -224,4 +224,4 @@ class WebhookDelivery(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.run_id} to {self.url}"
+        return f"webhook of run {self.run_id}"

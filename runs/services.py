@@ -112,6 +112,39 @@ def cancel_runs(runs: Iterable[Run], action: str) -> int:
     return sum(cancel_run(run, action) for run in runs)
 
 
+def requeue_run(run: Run) -> Run | None:
+    """Wake a worker for a run that waits, or make one like a run that has ended.
+
+    None: it is running, or its thread went with it.
+    """
+    if run.status == Run.Status.PENDING:
+        tasks.dispatch(run.id)
+        return run
+    if run.is_active or run.is_temporary:
+        return None
+    again = lifecycle.create(
+        {
+            "id": uuid7(),
+            "thread_id": run.thread_id,
+            "assistant_id": run.assistant_id,
+            "graph_id": run.graph_id,
+            "assistant_metadata": jsonb({}),
+            "metadata": jsonb(run.metadata),
+            "thread_metadata": jsonb({}),
+            "thread_config": jsonb({}),
+            "kwargs": jsonb(run.kwargs),
+            "multitask_strategy": Run.MultitaskStrategy.ENQUEUE,
+            "is_temporary": False,
+            "owner": run.owner,
+            "user": None if run.user is None else jsonb(run.user),
+            "after_seconds": 0,
+        }
+    )
+    if again and again.dispatched_at:
+        transaction.on_commit(partial(tasks.dispatch, again.id))
+    return again
+
+
 @transaction.atomic
 def delete_run(run: Run) -> None:
     """Delete a run and what it saved; one that is running is stopped."""
