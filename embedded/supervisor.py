@@ -323,7 +323,7 @@ def check_postgres(url: str) -> None:
             url.replace("postgresql+psycopg://", "postgresql://"), connect_timeout=5
         ).close()
     except psycopg.Error as exc:
-        reason = str(exc).strip().splitlines()[-1]
+        reason = str(exc).strip().splitlines()[0]
         raise CannotStart(f"cannot reach Postgres (DATABASE_URL): {reason}") from None
 
 

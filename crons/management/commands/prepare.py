@@ -6,12 +6,15 @@ import secrets
 from typing import Any
 
 from django.contrib.auth import get_user_model
+from django.core.checks import run_checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
 from access.start import check_access
 from assistants.services import register_system_assistants
+from config.env import stop
 from config.langgraph_json import warn_of_ignored_keys
+from crons.management.commands.check import register_outside
 from crons.periodic import ensure_periodic_tasks
 from runs import webhooks
 
@@ -20,19 +23,27 @@ ADMIN = "admin"
 
 class Command(BaseCommand):
     help = "Migrate, check, register the graphs, and make an admin if there is none."
-    requires_migrations_checks = False
+    # It does so itself, in an order in which the first complaint is the cause.
+    requires_system_checks: list[str] = []
 
     def handle(self, *args: Any, **options: Any) -> None:
         check_access()
         warn_of_ignored_keys()
         webhooks.check_settings()
         call_command("migrate", verbosity=0, interactive=False)
-        call_command("check")
+        _check()
         register_system_assistants()
         ensure_periodic_tasks()
         if password := _first_admin():
             # The last line, and the only time that it is said.
             self.stdout.write(f"admin password: {password}")
+
+
+def _check() -> None:
+    register_outside()
+    for message in run_checks():
+        if message.is_serious():
+            stop(message.msg)
 
 
 def _first_admin() -> str | None:

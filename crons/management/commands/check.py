@@ -1,0 +1,25 @@
+"""`manage.py check`: Django's own checks, and whether what Spool needs is there.
+
+Other commands ask Django's alone: a key can be made while Redis is away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import register
+from django.core.management.commands.check import Command as DjangoCheck
+
+from assistants.checks import check_graphs
+from runs.checks import check_broker, check_database
+
+
+def register_outside() -> None:
+    for outside in (check_database, check_broker, check_graphs):
+        register(outside)
+
+
+class Command(DjangoCheck):
+    def handle(self, *app_labels: Any, **options: Any) -> None:
+        register_outside()
+        super().handle(*app_labels, **options)
