@@ -59,8 +59,11 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> int:
     with connection.cursor() as cursor:
         cursor.execute(KEEP_APART)
     now = database_now()
-    # Threads are locked in the same order by everybody, so that nobody waits in a ring.
-    for cron in sorted(batch, key=lambda cron: str(cron.thread_id)):
+    # Owners and threads are locked in the same order by everybody, so that nobody
+    # waits in a ring.
+    for cron in sorted(
+        batch, key=lambda cron: (cron.user_id or "", str(cron.thread_id))
+    ):
         if not _fire_apart(cron, now):
             left_alone.add(cron.id)
     return len(batch)

@@ -133,7 +133,11 @@ class CronViewSet(ScopedViewSet):
         stamp = dict(metadata)
         cron = self._cron(
             cron_id,
-            {"payload": changes, "metadata": stamp},
+            {
+                "payload": changes,
+                "schedule": changes.get("schedule"),
+                "metadata": stamp,
+            },
             missing=f"Cron '{cron_id}' not found",
         )
         cron = services.update_cron(cron=cron, changes=changes, stamp=stamp)

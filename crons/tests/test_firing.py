@@ -224,6 +224,24 @@ def test_a_busy_thread_makes_the_others_wait(
     assert thread.runs.pending().count() == 2
 
 
+def test_an_owner_of_too_many_runs_loses_the_slot_and_nothing_else(
+    alice_client: Any, make_cron: MakeCron, make_due: MakeDue, settings: Any
+) -> None:
+    settings.MAX_RUNS_PER_OWNER = 1
+    firing.run_now(make_cron())
+
+    cron = make_cron()
+    make_due(cron)
+    firing.fire_due()
+
+    assert Run.objects.count() == 1
+    assert "At most 1 runs at once" in cron.firings.get().error
+    cron.refresh_from_db()
+    assert cron.enabled
+    run = alice_client.call("post", f"/runs/crons/{cron.id}/run")
+    assert run.status_code == 429
+
+
 @pytest.mark.parametrize("wrong", [KeyError("x"), BadRequest("x"), ValueError("x")])
 def test_a_bad_cron_holds_up_nobody(
     make_cron: MakeCron,
