@@ -26,12 +26,18 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(scope.rows)
 
     def in_order(self, field: str, *, descending: bool) -> ThreadQuerySet:
-        """Ties go the other way round, as in the indexes: read back, one serves both."""
-        return (
-            self.order_by(f"-{field}", "id")
-            if descending
-            else self.order_by(field, "-id")
-        )
+        """In the order of an index, forwards or backwards, ties included."""
+        if field == "status":
+            rows = self.order_by("status", "-created_at", "id")
+            return rows.reverse() if descending else rows
+        rows = self.order_by(f"-{field}", "id")
+        return rows if descending else rows.reverse()
+
+
+def _visible_index(name: str, *fields: str) -> models.Index:
+    """Without discarded threads, of which every stateless run leaves one."""
+    visible = Q(discarded_at__isnull=True)
+    return models.Index(fields=[*fields, "id"], name=name, condition=visible)
 
 
 class Thread(models.Model):
@@ -82,13 +88,16 @@ class Thread(models.Model):
             )
         ]
         indexes = [
-            models.Index(
-                fields=["owner", "-created_at", "id"], name="threads_by_owner_created"
-            ),
-            models.Index(
-                fields=["owner", "-updated_at", "id"], name="threads_by_owner_updated"
-            ),
-            models.Index(fields=["-created_at", "id"], name="threads_by_created"),
+            # What searches sort by, for one owner and for all; by id, the primary key
+            # does. Those of `status` also serve who filters by it.
+            _visible_index("threads_created", "-created_at"),
+            _visible_index("threads_updated", "-updated_at"),
+            _visible_index("threads_state_updated", "-state_updated_at"),
+            _visible_index("threads_status", "status", "-created_at"),
+            _visible_index("threads_owner_created", "owner", "-created_at"),
+            _visible_index("threads_owner_updated", "owner", "-updated_at"),
+            _visible_index("threads_owner_state", "owner", "-state_updated_at"),
+            _visible_index("threads_owner_status", "owner", "status", "-created_at"),
             models.Index(
                 fields=["expires_at"],
                 name="threads_expiring",

@@ -13,18 +13,19 @@ from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
 from threads.models import Thread
 from threads.ttl import MAX_MINUTES
 
-SELECTABLE = (
-    "thread_id",
-    "created_at",
-    "updated_at",
-    "state_updated_at",
-    "metadata",
-    "config",
-    "status",
-    "values",
-    "interrupts",
-    "error",
-)
+# What a search may select, and the column that it is.
+COLUMNS = {
+    "thread_id": "id",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "state_updated_at": "state_updated_at",
+    "metadata": "metadata",
+    "config": "config",
+    "status": "status",
+    "values": "values",
+    "interrupts": "interrupts",
+    "error": "error",
+}
 SORTABLE = ("thread_id", "status", "created_at", "updated_at", "state_updated_at")
 EXTRACTABLE = ("values", "metadata", "config", "interrupts")
 
@@ -48,6 +49,10 @@ def thread_json(thread: Thread) -> dict[str, Any]:
     return row
 
 
+def selected_json(thread: Thread, names: list[str]) -> dict[str, Any]:
+    return {name: getattr(thread, COLUMNS[name]) for name in names}
+
+
 def ttl_json(thread: Thread) -> dict[str, Any] | None:
     if thread.ttl_minutes is None:
         return None
@@ -62,9 +67,13 @@ def extracted(thread: Thread, paths: dict[str, str]) -> dict[str, Any]:
     return {alias: _at(thread, path) for alias, path in paths.items()}
 
 
+def root_of(path: str) -> str:
+    return re.split(r"[.\[]", path, maxsplit=1)[0]
+
+
 def _at(thread: Thread, path: str) -> Any:
     """What is at `values.a.b[0]`; None where there is no such thing."""
-    root = re.split(r"[.\[]", path, maxsplit=1)[0]
+    root = root_of(path)
     found = getattr(thread, root)
     for key, index in _STEP.findall(path[len(root) :]):
         if not isinstance(found, dict if key else list):
@@ -164,9 +173,7 @@ class ExtractField(Object):
     def to_internal_value(self, data: Any) -> Any:
         paths = super().to_internal_value(data)
         for alias, path in paths.items():
-            root = (
-                re.split(r"[.\[]", path, maxsplit=1)[0] if isinstance(path, str) else ""
-            )
+            root = root_of(path) if isinstance(path, str) else ""
             if root not in EXTRACTABLE:
                 raise serializers.ValidationError(
                     f"{alias}: a path starts with one of {', '.join(EXTRACTABLE)}"
@@ -194,7 +201,7 @@ class ThreadSearch(ThreadFilter):
         choices=["asc", "desc"], required=False, allow_null=True, default="desc"
     )
     select = StringOrList(
-        choices=SELECTABLE, required=False, allow_null=True, default=list
+        choices=tuple(COLUMNS), required=False, allow_null=True, default=list
     )
     extract = ExtractField(required=False, allow_null=True, default=dict)
 

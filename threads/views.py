@@ -19,6 +19,7 @@ from config.pagination import page_of
 from threads import checkpoint_rows, services, state
 from threads.models import Thread, ThreadQuerySet
 from threads.serializers import (
+    COLUMNS,
     Prune,
     ThreadBody,
     ThreadCreate,
@@ -26,6 +27,8 @@ from threads.serializers import (
     ThreadSearch,
     ThreadUpdate,
     extracted,
+    root_of,
+    selected_json,
     thread_json,
     ttl_json,
 )
@@ -104,6 +107,10 @@ class ThreadViewSet(ScopedViewSet):
             "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
         )
+        if names := asked["select"]:
+            # States may be megabytes: those that nobody wants stay where they are.
+            roots = {root_of(path) for path in asked["extract"].values()}
+            threads = threads.only("id", *(COLUMNS[name] for name in names), *roots)
         page, headers = page_of(threads, asked["limit"], asked["offset"])
         return Response([_row(thread, asked) for thread in page], headers=headers)
 
@@ -209,9 +216,8 @@ def _matching(scope: Scope, asked: dict[str, Any]) -> ThreadQuerySet:
 
 
 def _row(thread: Thread, asked: dict[str, Any]) -> dict[str, Any]:
-    row = thread_json(thread)
-    if asked["select"]:
-        row = {name: row.get(name) for name in asked["select"]}
+    names = asked["select"]
+    row = selected_json(thread, names) if names else thread_json(thread)
     if asked["extract"]:
         row["extracted"] = extracted(thread, asked["extract"])
     return row

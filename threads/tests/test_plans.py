@@ -1,0 +1,134 @@
+"""Searches are answered by indexes: the plans of what the API really asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.db.models import Q
+from django.test.utils import CaptureQueriesContext
+
+from access.policy import EVERYTHING, Scope
+from access.tests.people import Client
+from threads.models import Thread
+from threads.serializers import SORTABLE
+
+# 20 owners with 250 threads each, as they come in from many at once.
+SEED = """
+INSERT INTO threads (id, status, resting_status, metadata, config, created_at,
+    updated_at, state_updated_at, ttl_strategy)
+SELECT gen_random_uuid(),
+    CASE n % 100 WHEN 0 THEN 'busy' WHEN 1 THEN 'error' ELSE 'idle' END, 'idle',
+    jsonb_build_object('owner', CASE WHEN n % 20 = 0 THEN 'alice'
+        ELSE 'owner' || n % 20 END, 'ticket', n, 'graph_id', 'echo'),
+    '{}', at, at + n % 97 * interval '1 minute', at + n % 89 * interval '1 minute',
+    'delete'
+FROM generate_series(1, 5000) n,
+    LATERAL (SELECT now() - n * interval '1 minute' AS at) AS made
+"""
+
+
+@pytest.fixture
+def _many_threads(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(SEED)
+        cursor.execute("ANALYZE threads")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def plan_of(sql: str) -> list[dict[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
+        (answer,) = cursor.fetchone()
+    parsed = json.loads(answer) if isinstance(answer, str) else answer
+    return list(nodes(parsed[0]["Plan"]))
+
+
+def plan_of_request(client: Any, path: str, body: dict[str, Any]) -> set[str]:
+    """The kinds of nodes in the plan of a request's query over threads."""
+    with CaptureQueriesContext(connection) as queries:
+        response = client.call("post", path, body)
+    assert response.status_code == 200, response.content
+    [sql] = [query["sql"] for query in queries if '"threads"' in query["sql"]]
+    return {node["Node Type"] for node in plan_of(sql)}
+
+
+@pytest.mark.parametrize("sort_order", ["asc", "desc"])
+@pytest.mark.parametrize("sort_by", SORTABLE)
+@pytest.mark.parametrize(
+    "asked",
+    [{}, {"metadata": {"ticket": 3000}}, {"status": "error"}],
+    ids=["owner", "metadata", "status"],
+)
+@pytest.mark.usefixtures("_many_threads")
+def test_an_owners_search_reads_an_index(
+    alice_client: Client, asked: dict[str, Any], sort_by: str, sort_order: str
+) -> None:
+    order = {"sort_by": sort_by, "sort_order": sort_order}
+
+    kinds = plan_of_request(alice_client, "/threads/search", {**asked, **order})
+
+    assert "Seq Scan" not in kinds
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.parametrize(
+    "field", ["status", "created_at", "updated_at", "state_updated_at"]
+)
+@pytest.mark.parametrize("owner", [Q(), Q(owner="owner1")], ids=["all", "owner"])
+@pytest.mark.usefixtures("_many_threads")
+def test_a_sorted_page_is_read_without_sorting(
+    owner: Q, field: str, descending: bool
+) -> None:
+    threads = Thread.objects.visible_to(Scope(rows=owner))
+
+    with CaptureQueriesContext(connection) as queries:
+        list(threads.in_order(field, descending=descending)[:10])
+
+    kinds = {node["Node Type"] for node in plan_of(queries[0]["sql"])}
+    assert kinds == {"Limit", "Index Scan"}
+
+
+@pytest.mark.parametrize("descending", [True, False])
+@pytest.mark.usefixtures("_many_threads")
+def test_a_filter_by_status_is_read_without_sorting(descending: bool) -> None:
+    threads = Thread.objects.visible_to(EVERYTHING).filter(status="error")
+
+    with CaptureQueriesContext(connection) as queries:
+        list(threads.in_order("created_at", descending=descending)[:10])
+
+    [_, scan] = plan_of(queries[0]["sql"])
+    assert scan["Node Type"] == "Index Scan"
+    assert scan["Index Name"] == "threads_status"
+
+
+@pytest.mark.parametrize(
+    "asked", [{}, {"metadata": {"ticket": 3000}}, {"status": "error"}]
+)
+@pytest.mark.usefixtures("_many_threads")
+def test_an_owners_count_reads_an_index(
+    alice_client: Client, asked: dict[str, Any]
+) -> None:
+    kinds = plan_of_request(alice_client, "/threads/count", asked)
+
+    assert "Seq Scan" not in kinds
+
+
+@pytest.mark.parametrize("index", ["threads_expiring", "threads_discarded"])
+@pytest.mark.usefixtures("_many_threads")
+def test_the_sweep_reads_an_index(index: str) -> None:
+    column = {"threads_expiring": "expires_at"}.get(index, "discarded_at")
+
+    plan = plan_of(
+        f"SELECT id FROM threads WHERE {column} <= now() ORDER BY {column} LIMIT 100"  # noqa: S608
+    )
+
+    assert index in {node.get("Index Name") for node in plan}
