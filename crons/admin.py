@@ -15,6 +15,8 @@ from django.contrib import admin, messages
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.html import format_html
 from rest_framework.exceptions import APIException
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
@@ -75,7 +77,7 @@ class FiringInline(TabularInline):  # type: ignore[misc]
         "missed",
         "result",
         "error",
-        "run_id",
+        "run",
         "thread_id",
     )
 
@@ -87,6 +89,12 @@ class FiringInline(TabularInline):  # type: ignore[misc]
     @display(description="seconds late")
     def seconds_late(self, record: CronFiring) -> str:
         return "-" if record.lateness is None else f"{record.lateness:.1f}"
+
+    def run(self, record: CronFiring) -> str:
+        if record.run_id is None:
+            return "-"
+        path = reverse("admin:runs_run_change", args=[record.run_id])
+        return format_html('<a href="{}">{}</a>', path, record.run_id)
 
     @display(label=COLOURS)
     def result(self, record: CronFiring) -> str:

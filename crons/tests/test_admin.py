@@ -191,7 +191,11 @@ def test_an_operator_runs_a_cron_from_its_page(
 
     assert response.status_code == 302
     assert response.headers["Location"] == page(cron)
-    assert Run.objects.get().kwargs["input"] == {"a": 1}
+    run = Run.objects.get()
+    assert run.kwargs["input"] == {"a": 1}
+    link = reverse("admin:runs_run_change", args=[run.pk])
+    assert link in admin_client.get(page(cron)).content.decode()
+    assert admin_client.get(link).status_code == 200
     assert CronFiring.objects.get().slot is None
     # Its slot is still to come.
     assert firing.fire_due() == 1

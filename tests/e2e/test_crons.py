@@ -119,7 +119,7 @@ def another(like: psutil.Process, log: Path, **change: str) -> Iterator[None]:
 
 async def test_a_cron_fires_on_time(client: Any) -> None:
     async with watched(client) as cron:
-        await cron.more(6)
+        await cron.more(5)
         firings = await cron.stop()
 
     assert_each_slot_once(firings)
@@ -163,7 +163,7 @@ async def test_a_worker_that_was_away_fires_once_for_what_it_missed(
         await cron.more(2)
         worker = ticking.worker()
         worker.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(5)
+        await asyncio.sleep(4)
         worker.send_signal(signal.SIGCONT)
         await cron.more(3)
         firings = await cron.stop()
