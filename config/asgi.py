@@ -38,6 +38,7 @@ from assistants.services import register_system_assistants  # noqa: E402
 from config import cors, errors  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
+from config.mounting import mounted  # noqa: E402
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -239,4 +240,4 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 4404, "reason": "Not Found"})
 
 
-application = Application()
+application = mounted(Application)

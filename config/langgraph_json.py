@@ -36,7 +36,15 @@ SECTION_VARIABLES = {
     "webhooks": "LANGGRAPH_WEBHOOKS",
 }
 HONOURED = {*SECTION_VARIABLES, "dependencies", "env", "$schema"}
-HONOURED_IN = {"checkpointer": {"ttl"}}
+HONOURED_IN = {
+    "auth": {"path", "cache", "openapi", "disable_studio_auth"},
+    "checkpointer": {"ttl"},
+    "http": {
+        *("app", "cors", "configurable_headers", "enable_custom_route_auth"),
+        *("mount_prefix", "disable_assistants", "disable_threads", "disable_runs"),
+        *("disable_store", "disable_mcp", "disable_a2a", "disable_meta", "disable_ui"),
+    },
+}
 # Only for building images: there is nothing for a server to do.
 FOR_IMAGES = {
     "python_version",

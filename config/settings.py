@@ -36,6 +36,8 @@ LANGGRAPH_CONFIG = Path(
     env_str("LANGGRAPH_CONFIG", default=str(BASE_DIR / "langgraph.json"))
 ).resolve()
 HOST = env_str("HOST", default="127.0.0.1")
+# All routes below this path; `http.mount_prefix` in langgraph.json goes before it.
+MOUNT_PREFIX = env_str("MOUNT_PREFIX")
 PORT = env_int("PORT", default=8123, least=1, most=65535)
 
 
@@ -258,6 +260,7 @@ MIDDLEWARE = [
     "access.limits.TellLimits",
     "config.metrics.CountRequests",
     "config.cors.CORSMiddleware",
+    "config.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.middleware.SessionMiddleware",

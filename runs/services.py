@@ -284,6 +284,8 @@ def _merged_config(
         **(base.get("configurable") or {}),
         **(config.get("configurable") or {}),
         **_fork_point(request),
+        # Of the HTTP request, where the operator wants some in here.
+        **request.get("headers", {}),
     }
     given = {key: value for key, value in config.items() if value is not None}
     merged = {**base, **given, "configurable": configurable}

@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from config.errors import NotFound, Unprocessable
+from config.http_options import configurable_headers
 from config.ids import path_uuid, uuid7
 from runs import services, streams, thread_streams, webhooks
 from runs.events import newest_id, parse_id
@@ -118,7 +119,11 @@ class RunViewSet(ScopedViewSet):
             scope=scope,
             assistants=authorize(self.request, "assistants.read", assistant),
             thread_id=thread_id,
-            request={**asked, "metadata": value["metadata"]},
+            request={
+                **asked,
+                "metadata": value["metadata"],
+                "headers": configurable_headers(self.request.headers),
+            },
             run_id=run_id,
         )
 

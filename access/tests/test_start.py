@@ -9,6 +9,8 @@ from django.core.management.base import SystemCheckError
 
 from access.start import check_access, is_loopback
 
+pytestmark = pytest.mark.django_db
+
 
 @pytest.mark.parametrize(
     "host", ["127.0.0.1", "127.0.0.5", "::1", "[::1]", "localhost"]

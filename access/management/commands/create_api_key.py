@@ -14,6 +14,8 @@ from access.scopes import BadScope
 
 class Command(BaseCommand):
     help = "Make an API key. Its text is all that is printed, this once."
+    # For scripts: nothing but the answer, whatever else there is to say.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("owner", help="whose rows it reaches")

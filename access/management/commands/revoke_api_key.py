@@ -12,6 +12,8 @@ from access.models import ApiKey
 
 class Command(BaseCommand):
     help = "Let an API key work no more. Says nothing if all went well."
+    # For scripts: nothing but the answer, whatever else there is to say.
+    requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("key", help="the key, or how it begins in the admin")

@@ -1,0 +1,88 @@
+"""What `http` in langgraph.json says of headers and of routes that are not wanted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from django.http import HttpRequest, JsonResponse
+from django.http.response import HttpResponseBase
+
+from config import errors
+from config.env import stop
+from config.langgraph_json import section
+
+# Who they let in is nobody else's business, whatever the patterns say.
+NEVER_COPIED = {"x-api-key", "x-tenant-id", "x-service-key"}
+# Copied only where they are named in full: "*" was not written with these in mind.
+SECRET = {"authorization", "proxy-authorization", "cookie"}
+
+# The first that fits. Runs have routes below threads, and crons theirs below runs.
+GROUPS = (
+    ("meta", re.compile(r"/(info|metrics|docs|openapi\.json)/?")),
+    ("runs", re.compile(r"/(threads/[^/]+/)?runs(/.*)?")),
+    ("assistants", re.compile(r"/assistants(/.*)?")),
+    ("threads", re.compile(r"/threads(/.*)?")),
+    ("store", re.compile(r"/store(/.*)?")),
+    ("mcp", re.compile(r"/mcp(/.*)?")),
+    ("a2a", re.compile(r"/a2a(/.*)?|(/.*)?/\.well-known/agent-card\.json")),
+    ("ui", re.compile(r"/ui(/.*)?")),
+)
+
+
+def configurable_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """The request's headers that runs get in their `configurable`."""
+    config = section("http").get("configurable_headers")
+    if not config:
+        return {}
+    includes, excludes = _patterns(config, "include"), _patterns(config, "exclude")
+    return {
+        name.lower(): value
+        for name, value in headers.items()
+        if _is_copied(name.lower(), includes, excludes)
+    }
+
+
+def _is_copied(name: str, includes: list[str], excludes: list[str]) -> bool:
+    if name in NEVER_COPIED or any(fnmatchcase(name, one) for one in excludes):
+        return False
+    if name in SECRET:
+        return name in includes
+    return any(fnmatchcase(name, one) for one in includes)
+
+
+def _patterns(config: Any, key: str) -> list[str]:
+    if not isinstance(config, dict):
+        stop("langgraph.json: http.configurable_headers must be an object")
+    given = config.get(f"{key}s") or config.get(key) or []
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        stop(
+            f"langgraph.json: http.configurable_headers.{key}s must be a list of strings"
+        )
+    return [one.lower() for one in given]
+
+
+def is_disabled(path: str) -> bool:
+    options = section("http")
+    if not any(key.startswith("disable_") for key in options):
+        return False
+    group = next((name for name, fits in GROUPS if fits.fullmatch(path)), None)
+    return group is not None and options.get(f"disable_{group}") is True
+
+
+class DisabledRoutes:
+    """Middleware: routes that are not wanted are not there."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        if is_disabled(path):
+            return errors.not_found(request, Exception())
+        if path in ("/", "/ok") and section("http").get("disable_meta") is True:
+            # What depends on what is also about the server.
+            return JsonResponse({"ok": True})
+        return self.get_response(request)

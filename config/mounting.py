@@ -1,0 +1,246 @@
+"""The whole server below a path (`http.mount_prefix`), beside the operator's own routes
+(`http.app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from io import BytesIO
+from typing import Any
+
+from django.conf import settings
+from django.core.handlers.asgi import ASGIRequest
+from rest_framework.exceptions import APIException
+
+from access.authentication import authenticate
+from access.users import User
+from config.database_threads import database_threads
+from config.env import stop
+from config.json import dumps
+from config.langgraph_json import load_object, section
+
+Message = MutableMapping[str, Any]
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+# What is ours whatever routes an operator's app has; many have pages of these names
+# without anybody having asked for them.
+OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
+DECLINED = (404, 405)
+
+
+def mounted(make: Callable[[], App]) -> App:
+    """The server that `make` makes, with what `http` in langgraph.json puts around it."""
+    options, prefix = section("http"), mount_prefix()
+    if prefix:
+        # The pages of the admin and their files follow; whitenoise reads it once.
+        settings.FORCE_SCRIPT_NAME = prefix
+        settings.STATIC_URL = f"{prefix}/static/"
+    app = make()
+    if options.get("app"):
+        app = CustomRoutes(
+            _load(options["app"]),
+            app,
+            needs_login=options.get("enable_custom_route_auth") is True,
+        )
+    return Prefixed(app, prefix) if prefix else app
+
+
+def mount_prefix() -> str:
+    """With a slash before it and none after; empty for none."""
+    given = section("http").get("mount_prefix") or settings.MOUNT_PREFIX
+    if not isinstance(given, str):
+        stop("langgraph.json: http.mount_prefix must be a string")
+    path = given.strip("/")
+    return f"/{path}" if path else ""
+
+
+def _load(reference: str) -> App:
+    try:
+        app = load_object(reference)
+    except Exception as exc:  # Whatever the operator's module raises.
+        stop(f"http.app: cannot load {reference}: {type(exc).__name__}: {exc}")
+    if not callable(app):
+        stop(f"http.app: {reference} is no ASGI application")
+    found: App = app
+    return found
+
+
+class Prefixed:
+    """All routes below `prefix`. `/ok` stays at the root too, for who watches."""
+
+    def __init__(self, app: App, prefix: str) -> None:
+        self.app = app
+        self.prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] == "/ok":
+            await self.app(scope, receive, send)
+        elif f"{scope['path']}/".startswith(f"{self.prefix}/"):
+            below = {**scope, "root_path": self.prefix}
+            await self.app(below, receive, self._with_prefix(scope, send))
+        else:
+            await _answer(scope, receive, send, 404, "Not Found")
+
+    def _with_prefix(self, scope: Scope, send: Send) -> Send:
+        async def send_prefixed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    (name, self._absolute(scope, name.lower(), value))
+                    for name, value in message["headers"]
+                ]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return send_prefixed
+
+    def _absolute(self, scope: Scope, name: bytes, value: bytes) -> bytes:
+        """Where a run is. Clients put a relative `Location` below their base URL, some
+        of them the prefix again: so that one is whole."""
+        is_ours = value.startswith((b"/threads/", b"/runs/"))
+        if not is_ours or name not in (b"location", b"content-location"):
+            return value
+        value = self.prefix.encode() + value
+        host: bytes = dict(scope["headers"]).get(b"host", b"")
+        if name == b"content-location" or not host:
+            return value
+        scheme: str = scope.get("scheme", "http")
+        return scheme.encode() + b"://" + host + value
+
+
+class CustomRoutes:
+    """The operator's app for the routes that it has, `inner` for all others.
+
+    An app that can say which routes it has (Starlette's, FastAPI's) is asked. Another
+    is called, and what it declines (404, 405) goes on to `inner`.
+    """
+
+    def __init__(self, app: App, inner: App, *, needs_login: bool) -> None:
+        self.app = app
+        self.inner = inner
+        self.needs_login = needs_login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif scope["type"] != "http" or self._is_ours(scope):
+            await self.inner(scope, receive, send)
+        elif self.needs_login and (refused := await _refusal(scope)):
+            await _answer(scope, receive, send, *refused)
+        else:
+            await self._ask(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if any(f"{path}/".startswith(f"{place}/") for place in OURS):
+            return True
+        routes = getattr(self.app, "routes", None)
+        # 2 is Starlette's name for a route that fits in path and method.
+        return routes is not None and not any(
+            route.matches(scope)[0].value == 2 for route in routes
+        )
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if hasattr(self.app, "routes"):
+            await self.app(scope, receive, send)
+            return
+        heard: list[Message] = []
+        declined: list[Message] = []
+
+        async def overhear() -> Message:
+            heard.append(await receive())
+            return heard[-1]
+
+        async def again() -> Message:
+            return heard.pop(0) if heard else await receive()
+
+        async def unless_declined(message: Message) -> None:
+            if declined or message.get("status") in DECLINED:
+                declined.append(message)
+            else:
+                await send(message)
+
+        # `inner` gets a scope of its own: apps write into theirs.
+        await self.app(dict(scope), overhear, unless_declined)
+        if declined:
+            await self.inner(scope, again, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Theirs begins before ours, and ends after it."""
+        theirs = Lifespan(self.app, scope)
+        if failure := await theirs.start():
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": failure})
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                await theirs.stop()
+            await send(message)
+
+        await self.inner(scope, receive, send_last)
+
+
+class Lifespan:
+    """Starts and stops an application that may know nothing of that."""
+
+    def __init__(self, app: App, scope: Scope) -> None:
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        # Starlette puts what its lifespan yields into the state.
+        self._scope = {**scope, "state": scope.get("state", {})}
+        self._app = app
+
+    async def start(self) -> str:
+        """Why it could not; empty where it could."""
+        self._task = asyncio.create_task(self._run())
+        return await self._tell("lifespan.startup")
+
+    async def stop(self) -> None:
+        if not self._task.done():
+            await self._tell("lifespan.shutdown")
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._to_app.get, self._from_app.put)
+        except Exception as exc:  # An app without a lifespan raises what it likes.
+            await self._from_app.put({"type": "raised", "message": repr(exc)})
+        else:
+            await self._from_app.put({"type": "returned"})
+
+    async def _tell(self, message: str) -> str:
+        await self._to_app.put({"type": message})
+        answer = await self._from_app.get()
+        failed = answer["type"].endswith(".failed")
+        return f"http.app: {answer.get('message', '')}" if failed else ""
+
+
+async def _refusal(scope: Scope) -> tuple[int, str] | None:
+    """Why the caller is not let in. Whoever is becomes the app's `request.user`."""
+
+    def ask() -> tuple[int, str] | None:
+        try:
+            caller = authenticate(ASGIRequest(scope, BytesIO()))
+        except APIException as exc:
+            return exc.status_code, str(exc.detail)
+        if caller:
+            scope["user"] = User(caller.user)
+        return None
+
+    return await database_threads.run(ask)
+
+
+async def _answer(
+    scope: Scope, receive: Receive, send: Send, status: int, detail: str
+) -> None:
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 4000 + status})
+        return
+    headers = [(b"content-type", b"application/json")]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": dumps({"detail": detail})})
