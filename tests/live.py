@@ -117,6 +117,36 @@ class Server:
             return False
 
 
+class Worker:
+    """A worker process beside those of the server."""
+
+    def __init__(self, server: Server, name: str) -> None:
+        self.log = server.home / "logs" / f"{name}.log"
+        celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [*celery, "worker", *quiet, "-n", f"{name}@%h"],
+                cwd=ROOT,
+                env=server.web().environ(),
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self.process.pid
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait(timeout=10)
+
+    def cpu_times(self) -> tuple[float, float]:
+        times = psutil.Process(self.pid).cpu_times()
+        return times.user, times.system
+
+
 def wait_until(condition: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

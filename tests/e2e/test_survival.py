@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
@@ -27,7 +25,7 @@ import redis
 
 from tests.compat.wire import parse
 from tests.conftest import CONFIG
-from tests.live import ROOT, Server, wait_until
+from tests.live import Server, Worker, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -56,35 +54,6 @@ def server() -> Iterator[Server]:
     server.stop()
 
 
-class Worker:
-    """One worker process."""
-
-    def __init__(self, server: Server, number: int) -> None:
-        self.log = server.home / "logs" / f"hired-{number}.log"
-        celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
-        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [*celery, "worker", *quiet, "-n", f"hired-{number}@%h"],
-                cwd=ROOT,
-                env=server.web().environ(),
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        self.pid = self.process.pid
-
-    def send(self, number: signal.Signals) -> None:
-        self.process.send_signal(number)
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait(timeout=10)
-
-    def __repr__(self) -> str:
-        return f"worker {self.pid}"
-
-
 class Company:
     """The server, its workers, and what they do."""
 
@@ -96,7 +65,7 @@ class Company:
 
     def hire(self, how_many: int = 1) -> list[Worker]:
         """So many more workers, ready to work."""
-        hired = [Worker(self.server, next(NUMBERS)) for _ in range(how_many)]
+        hired = [Worker(self.server, f"hired-{next(NUMBERS)}") for _ in range(how_many)]
         self.workers += hired
         for worker in hired:
             wait_until(lambda pid=worker.pid: self.is_alive(pid), 40)  # type: ignore[misc]
