@@ -179,6 +179,9 @@ class Supervisor:
         if process.returncode != 0:
             lines = (err.strip() or out.strip() or "no reason given").splitlines()
             raise CannotStart(lines[-1].removeprefix("spool: "))
+        for line in err.splitlines():
+            if "WARNING" in line:  # Also for who never opens a log.
+                print(line, file=sys.stderr, flush=True)
         last = out.strip().rpartition("\n")[2]
         return last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
 
@@ -237,7 +240,11 @@ class Supervisor:
         if self._stopping:
             raise Stopped
         try:
-            metrics = httpx.get(f"{self.url}/metrics?format=json", timeout=5).json()
+            answer = httpx.get(f"{self.url}/metrics?format=json", timeout=5)
+            if answer.status_code == 404:
+                # langgraph.json has moved it, or taken it away; this one stays.
+                return httpx.get(f"{self.url}/ok", timeout=5).is_success
+            metrics = answer.json()
         except (httpx.HTTPError, ValueError):
             return False
         return self.options.workers == 0 or bool(metrics["workers"]["max"])

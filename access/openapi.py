@@ -1,0 +1,41 @@
+"""How callers log in, in `/openapi.json`, so that its page has a place for a key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+
+from access.sources import has_handlers, is_open
+from config.langgraph_json import section
+
+BUILT_IN = {
+    "api_key": {"ApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
+    "jwt": {"Token": {"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
+}
+
+
+def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
+    """drf-spectacular's hook; `auth.openapi` in langgraph.json has the last word."""
+    if is_open():
+        return result
+    given = section("auth").get("openapi") or {} if has_handlers() else _built_in()
+    components = result.setdefault("components", {})
+    schemes = components.setdefault("securitySchemes", {})
+    schemes |= given.get("securitySchemes", {})
+    if "security" in given:
+        result["security"] = given["security"]
+    for path, operations in given.get("paths", {}).items():
+        for method, operation in operations.items():
+            if method in result["paths"].get(path, {}):
+                result["paths"][path][method] |= operation
+    return result
+
+
+def _built_in() -> dict[str, Any]:
+    schemes = {
+        name: scheme
+        for kind in settings.AUTH
+        for name, scheme in BUILT_IN.get(kind, {}).items()
+    }
+    return {"securitySchemes": schemes, "security": [{name: []} for name in schemes]}
