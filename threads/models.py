@@ -88,12 +88,13 @@ class Thread(models.Model):
             )
         ]
         indexes = [
-            # What searches sort by, for one owner and for all; by id, the primary key
-            # does. Those of `status` also serve who filters by it.
+            # What searches sort by, for one owner and for all (by id, the
+            # primary key does). Those of `status` also serve who filters by it.
             _visible_index("threads_created", "-created_at"),
             _visible_index("threads_updated", "-updated_at"),
             _visible_index("threads_state_updated", "-state_updated_at"),
             _visible_index("threads_status", "status", "-created_at"),
+            _visible_index("threads_owner_id", "owner"),
             _visible_index("threads_owner_created", "owner", "-created_at"),
             _visible_index("threads_owner_updated", "owner", "-updated_at"),
             _visible_index("threads_owner_state", "owner", "-state_updated_at"),

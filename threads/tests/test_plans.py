@@ -81,7 +81,7 @@ def test_an_owners_search_reads_an_index(
 
 @pytest.mark.parametrize("descending", [True, False])
 @pytest.mark.parametrize(
-    "field", ["status", "created_at", "updated_at", "state_updated_at"]
+    "field", ["id", "status", "created_at", "updated_at", "state_updated_at"]
 )
 @pytest.mark.parametrize("owner", [Q(), Q(owner="owner1")], ids=["all", "owner"])
 @pytest.mark.usefixtures("_many_threads")

@@ -1,0 +1,152 @@
+"""`python -m bench.threads_scale`: searches among a million threads of 1,000 owners.
+
+Everything is asked of a server of its own, as `make serve` starts it: of one owner, or
+with `--open` of a server that asks nobody who they are, where all threads are one's own.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psycopg
+
+from bench import report
+from bench.measure import Row
+from tests.live import ROOT, Server
+
+CONFIG = Path(__file__).parent / "langgraph.json"
+OWNERS = 1000
+BATCH = 100_000
+REQUESTS = 40
+BUDGET_MS = 10
+SORTS = ("created_at", "updated_at", "state_updated_at", "status", "thread_id")
+
+# As a server has them after a year: owners take turns, most threads are at rest.
+SEED = """
+INSERT INTO threads (
+    id, status, resting_status, metadata, config, values, interrupts, created_at,
+    updated_at, state_updated_at, ttl_strategy
+)
+SELECT gen_random_uuid(),
+    CASE WHEN n %% 500 = 0 THEN 'busy' WHEN n %% 100 = 1 THEN 'error'
+        WHEN n %% 50 = 2 THEN 'interrupted' ELSE 'idle' END, 'idle',
+    jsonb_build_object('owner', 'owner-' || n %% %(owners)s, 'graph_id', 'echo',
+        'ticket', n / 7, 'channel', (ARRAY['web', 'mail', 'chat'])[1 + n %% 3]),
+    '{}', jsonb_build_object('messages', jsonb_build_array(
+        jsonb_build_object('type', 'human', 'content', repeat(md5(n::text), 4)),
+        jsonb_build_object('type', 'ai', 'content', repeat(md5(n::text), 8)))),
+    '{}', at, at + random() * interval '7 days', at + random() * interval '7 days',
+    'delete'
+FROM generate_series(%(first)s, %(last)s) AS n,
+    LATERAL (SELECT now() - n * interval '30 seconds' - interval '8 days' AS at) AS made
+"""
+
+
+def seed(url: str, threads: int) -> float:
+    begun = time.monotonic()
+    with psycopg.connect(url, autocommit=True) as database:
+        for first in range(1, threads + 1, BATCH):
+            last = min(first + BATCH - 1, threads)
+            params = {"first": first, "last": last, "owners": OWNERS}
+            database.execute(SEED, params)
+        database.execute("VACUUM ANALYZE threads")
+    return time.monotonic() - begun
+
+
+def new_key(server: Server, owner: str) -> str:
+    made = subprocess.run(
+        [sys.executable, "-W", "ignore", "manage.py", "create_api_key", owner],
+        cwd=ROOT,
+        env=server.web().environ(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return made.stdout.strip()
+
+
+class Asker:
+    def __init__(self, session: aiohttp.ClientSession) -> None:
+        self._session = session
+
+    async def ms(self, path: str, body: dict[str, Any]) -> float:
+        """The median of some requests, in milliseconds."""
+        taken = []
+        for _ in range(REQUESTS):
+            begun = time.perf_counter()
+            async with self._session.post(path, json=body) as response:
+                response.raise_for_status()
+                await response.read()
+            taken.append(1000 * (time.perf_counter() - begun))
+        return statistics.median(taken)
+
+    async def searches(self, name: str, body: dict[str, Any]) -> Row:
+        """A first page by each sort, both ways; the slowest counts."""
+        found: dict[str, float] = {}
+        for sort_by in SORTS:
+            for order in ("desc", "asc"):
+                asked = {**body, "sort_by": sort_by, "sort_order": order}
+                found[f"{sort_by} {order}"] = await self.ms("/threads/search", asked)
+        slowest = max(found.values())
+        return Row(f"search: {name}", slowest, "ms p50", BUDGET_MS, False, found)
+
+    async def one(
+        self, name: str, path: str, body: dict[str, Any], budget: float = BUDGET_MS
+    ) -> Row:
+        return Row(name, await self.ms(path, body), "ms p50", budget)
+
+
+async def measure(server: Server, key: str | None, deep: int) -> list[Row]:
+    headers = {"x-api-key": key} if key else {}
+    # What is counted or skipped row by row takes its time where that is a million.
+    by_row = BUDGET_MS if key else 20 * BUDGET_MS
+    async with aiohttp.ClientSession(server.url, headers=headers) as session:
+        asker = Asker(session)
+        ticket, status = {"metadata": {"ticket": 5000}}, {"status": "error"}
+        channel = {"metadata": {"channel": "web"}}
+        return [
+            await asker.searches("everything of the caller's", {}),
+            await asker.searches("metadata that few have", ticket),
+            await asker.searches("metadata that a third has", channel),
+            await asker.searches("a status that few have", status),
+            await asker.one("count: a status", "/threads/count", status),
+            await asker.one("count: metadata that few have", "/threads/count", ticket),
+            await asker.one("count: all of the caller's", "/threads/count", {}, by_row),
+            await asker.one(
+                f"search: from {deep:,} on", "/threads/search", {"offset": deep}, by_row
+            ),
+        ]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.threads_scale", description=__doc__
+    )
+    parser.add_argument("--threads", type=int, default=1_000_000)
+    parser.add_argument("--open", action="store_true", help="without owners' keys")
+    arguments = parser.parse_args()
+    server = Server(CONFIG, SPOOL_AUTH="none" if arguments.open else "api_key")
+    server.start()
+    try:
+        url = server.web().environ()["DATABASE_URL"]
+        print(f"seeded in {seed(url, arguments.threads):.0f} s")
+        key = None if arguments.open else new_key(server, "owner-7")
+        deep = arguments.threads // (10 if arguments.open else 2 * OWNERS)
+        rows = asyncio.run(measure(server, key, deep))
+    finally:
+        server.stop()
+    for row in rows:
+        print(report.line(row))
+    return 0 if all(row.is_met for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
