@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import orjson
@@ -19,7 +20,13 @@ class JSONField(models.JSONField):
         return jsonb(value)
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
-        return orjson.loads(value) if isinstance(value, (str, bytes)) else value
+        if not isinstance(value, (str, bytes)):
+            return value
+        try:
+            return orjson.loads(value)
+        except orjson.JSONDecodeError:
+            # A whole number that no double holds, which Postgres keeps to the digit.
+            return json.loads(value)
 
     def deconstruct(self) -> Any:
         # Migrations need no code of ours: the column is Django's own.

@@ -90,7 +90,8 @@ class ThreadViewSet(ScopedViewSet):
         return Response(thread_json(thread))
 
     @extend_schema(
-        request=ThreadSearch, responses={200: ThreadBody(many=True), **ERRORS}
+        request=ThreadSearch,
+        responses={200: ThreadBody(many=True), 400: Any, **ERRORS},
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, ThreadSearch)
