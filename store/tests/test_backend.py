@@ -30,6 +30,9 @@ from store.backend import PostgresStore
 from store.namespaces import MAX_PLACE_BYTES
 from store.tests.conftest import Client, MakeStore
 
+# The stores have connections of their own; this makes pytest-django set up the database.
+pytestmark = pytest.mark.django_db
+
 
 class Caller:
     """One store, called by its synchronous or by its asynchronous methods."""
@@ -335,7 +338,6 @@ def test_an_empty_batch(store: Caller) -> None:
 
 
 # --- The same as the API --------------------------------------------------------------
-@pytest.mark.django_db
 def test_graphs_and_clients_see_the_same_items(store: Caller, alice: Client) -> None:
     store.put(("a", "b"), "k", {"x": 1})
 

@@ -16,6 +16,9 @@ from store.backend import PostgresStore
 from store.operations import Row, Statement
 from store.tests.conftest import MakeStore
 
+# The stores have connections of their own; this makes pytest-django set up the database.
+pytestmark = pytest.mark.django_db
+
 
 def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
     """What `work` returned, or raised, for each number; all begin together."""
