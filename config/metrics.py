@@ -95,6 +95,12 @@ def as_prometheus() -> bytes:
     for state, count in asdict(workers).items():
         slots.labels(state).set(count)
     _add_storage(registry)
+    expired = Gauge(
+        "spool_store_items_expired",
+        "Store items whose time is over, and that the sweep has still to delete.",
+        registry=registry,
+    )
+    expired.set(_expired_items())
     return generate_latest(REGISTRY) + generate_latest(registry)
 
 
@@ -152,6 +158,13 @@ def _read() -> tuple[Queue, Workers]:
         Queue(pending, running, float(longest), float(median)),
         Workers(capacity, running, available),
     )
+
+
+def _expired_items() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM store_items WHERE expires_at <= now()")
+        count: int = cursor.fetchone()[0]
+    return count
 
 
 # Every part is answered by a partial index. Runs that wait for their time

@@ -7,6 +7,7 @@ from datetime import timedelta
 from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from store.ttl import sweep_interval
 from threads.ttl import ttl_config
 
 SECOND = timedelta(seconds=1)
@@ -19,6 +20,12 @@ TASKS = (
     ("runs: sweep", "runs.tasks.sweep", SWEEP, "Deletes old records of webhooks."),
     ("threads: sweep", "threads.tasks.sweep", SWEEP, "Removes expired threads."),
     ("crons: sweep", "crons.tasks.sweep", SWEEP, "Deletes old records of firings."),
+    (
+        "store: sweep",
+        "store.tasks.sweep",
+        SWEEP,
+        "Deletes store items that have expired.",
+    ),
 )
 # A message that waited this long is dropped, so that a worker which was away doesn't
 # find hours of ticks. Generous, since it is judged by the clocks of two machines.
@@ -43,11 +50,23 @@ def ensure_periodic_tasks() -> None:
                 expire_seconds=EXPIRE_SECONDS,
                 description=description,
             )
-    if (
-        interval := ttl_config().sweep_interval
-    ):  # langgraph.json says it: it goes first.
-        sweeps = PeriodicTask.objects.filter(task="threads.tasks.sweep")
-        sweeps.update(interval=_interval(interval))
+    _follow_configuration()
+
+
+def _follow_configuration() -> None:
+    """Where langgraph.json says how often a sweep comes, it has the last word."""
+    configured = {
+        "threads.tasks.sweep": ttl_config().sweep_interval,
+        "store.tasks.sweep": sweep_interval(),
+    }
+    for task, every in configured.items():
+        if every is None:
+            continue
+        interval = _interval(max(every, SECOND))
+        rows = PeriodicTask.objects.filter(task=task).exclude(interval=interval)
+        for row in rows:
+            row.interval = interval
+            row.save()  # Which tells beat of it, as `update` would not.
 
 
 def _interval(every: timedelta) -> IntervalSchedule:

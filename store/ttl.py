@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any, NoReturn
 
 from django.conf import settings
@@ -26,6 +27,11 @@ def ttl_config() -> TTLConfig:
     if (every := given.get("sweep_interval_minutes")) is not None:
         config["sweep_interval_minutes"] = _minutes("sweep_interval_minutes", every)
     return config
+
+
+def sweep_interval() -> timedelta | None:
+    minutes = ttl_config().get("sweep_interval_minutes")
+    return timedelta(minutes=minutes) if minutes else None
 
 
 def is_ttl(minutes: Any) -> bool:

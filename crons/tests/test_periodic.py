@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from celery import current_app
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
+from config.langgraph_json import langgraph_json
 from crons.periodic import TASKS, ensure_periodic_tasks
 from crons.tasks import prepare_schedule
 from crons.tests.test_races import at_once
@@ -70,3 +72,20 @@ def test_langgraph_json_says_how_often_threads_are_swept(
     every = {task.task: task.interval.every for task in PeriodicTask.objects.all()}
     assert every["threads.tasks.sweep"] == 1800
     assert every["crons.tasks.sweep"] == 300
+
+
+def test_the_store_is_swept_as_often_as_langgraph_json_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ensure_periodic_tasks()
+    sweep = PeriodicTask.objects.get(task="store.tasks.sweep")
+    assert sweep.schedule.run_every == timedelta(minutes=5)
+
+    store = json.dumps({"ttl": {"sweep_interval_minutes": 0.5}})
+    monkeypatch.setenv("LANGGRAPH_STORE", store)
+    langgraph_json.cache_clear()
+    ensure_periodic_tasks()
+
+    langgraph_json.cache_clear()
+    sweep.refresh_from_db()
+    assert sweep.schedule.run_every == timedelta(seconds=30)
