@@ -21,7 +21,7 @@ class JSONRenderer(BaseRenderer):
         self, data: Any, accepted_media_type: str | None = None, context: Any = None
     ) -> bytes:
         response = (context or {}).get("response")
-        if data is None and response is not None and response.status_code == 204:
+        if data is None and response is not None and response.status_code in (202, 204):
             return b""
         return dumps(data)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import NoneType
 from typing import Any
 from uuid import UUID
 
@@ -85,15 +86,17 @@ class ConfigField(Object):
     def to_internal_value(self, data: Any) -> Any:
         config = super().to_internal_value(data)
         for key in ("configurable", "metadata"):
-            if not isinstance(config.get(key) or {}, dict):
+            if not isinstance(config.get(key), (dict, NoneType)):
                 raise serializers.ValidationError(f"{key} must be an object")
-        tags = config.get("tags") or []
-        if not isinstance(tags, list) or not all(isinstance(t, str) for t in tags):
+        tags = config.get("tags")
+        if not isinstance(tags, (list, NoneType)) or not all(
+            isinstance(tag, str) for tag in tags or []
+        ):
             raise serializers.ValidationError("tags must be a list of strings")
         for key in ("recursion_limit", "max_concurrency"):
             if not _is_count(config.get(key)):
                 raise serializers.ValidationError(f"{key} must be a positive number")
-        if not isinstance(config.get("run_name") or "", str):
+        if not isinstance(config.get("run_name"), (str, NoneType)):
             raise serializers.ValidationError("run_name must be a string")
         return config
 
@@ -108,9 +111,9 @@ class CheckpointField(Object):
     def to_internal_value(self, data: Any) -> Any:
         checkpoint = super().to_internal_value(data)
         for key in ("checkpoint_id", "checkpoint_ns", "thread_id"):
-            if not isinstance(checkpoint.get(key) or "", str):
+            if not isinstance(checkpoint.get(key), (str, NoneType)):
                 raise serializers.ValidationError(f"{key} must be a string")
-        if not isinstance(checkpoint.get("checkpoint_map") or {}, dict):
+        if not isinstance(checkpoint.get("checkpoint_map"), (dict, NoneType)):
             raise serializers.ValidationError("checkpoint_map must be an object")
         if checkpoint_id := checkpoint.get("checkpoint_id"):
             try:

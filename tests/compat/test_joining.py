@@ -1,0 +1,246 @@
+"""Joining a run that another request has made: the whole of it, the rest, or nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.compat.wire import Event, parse, without_end
+from tests.live import Server
+
+SLOW = {
+    "assistant_id": "slow",
+    "input": {"delay": 0.3},
+    "stream_mode": ["values", "custom"],
+}
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.fixture
+async def runs(http: httpx.AsyncClient) -> str:
+    """The path of a new thread's runs."""
+    thread = (await http.post("/threads", json={})).json()
+    return f"/threads/{thread['thread_id']}/runs"
+
+
+async def start(http: httpx.AsyncClient, runs: str, **body: Any) -> str:
+    """The path of a new run."""
+    run = (await http.post(runs, json={**SLOW, **body})).json()
+    return f"{runs}/{run['run_id']}"
+
+
+async def joined(
+    http: httpx.AsyncClient, run: str, after: str | None = None, **query: Any
+) -> list[Event]:
+    headers = {"Last-Event-ID": after} if after else {}
+    response = await http.get(f"{run}/stream", headers=headers, params=query)
+    assert response.status_code == 200
+    return parse(response.text)
+
+
+def names(events: list[Event]) -> list[str]:
+    return [event.name for event in without_end(events)]
+
+
+async def status(http: httpx.AsyncClient, run: str) -> str:
+    return str((await http.get(run)).json()["status"])
+
+
+async def has_said(http: httpx.AsyncClient, run: str, step: int) -> None:
+    """Return once the run has told of this step, to a viewer of its own."""
+    async with http.stream(
+        "GET", f"{run}/stream", headers={"Last-Event-ID": "0"}
+    ) as response:
+        text = ""
+        async for piece in response.aiter_text():
+            text += piece
+            if {"step": step} in [event.data for event in parse(text)]:
+                return
+
+
+# --- While it runs ------------------------------------------------------------------
+async def test_a_viewer_without_a_place_gets_only_what_is_to_come(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs, stream_resumable=True)
+    await has_said(http, run, 2)
+
+    events = await joined(http, run)
+
+    steps = [event.data["step"] for event in events if event.name == "custom"]
+    assert steps == [3, 4, 5]
+    assert events[-1].name == "end"
+    # Its ids are good for coming back.
+    assert await joined(http, run, after=events[0].id) == events[1:]
+
+
+async def test_several_viewers_see_the_same(http: httpx.AsyncClient, runs: str) -> None:
+    run = await start(http, runs, stream_resumable=True)
+
+    views = await asyncio.gather(*(joined(http, run, after="0") for _ in range(5)))
+
+    assert all(view == views[0] for view in views)
+    assert names(views[0])[:3] == ["metadata", "values", "custom"]
+    assert len(views[0]) == 13
+
+
+async def test_without_resumable_there_are_no_ids(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs)
+
+    assert {event.id for event in await joined(http, run)} == {None}
+
+
+@pytest.mark.parametrize(
+    ("query", "seen"),
+    [
+        ({"stream_mode": "custom"}, {"custom"}),
+        ({"stream_mode": '["custom","values"]'}, {"custom", "values"}),
+        # The official server takes the last one, so that its own SDK's list fails.
+        ({"stream_mode": ["custom", "values"]}, {"custom", "values"}),
+        ({"stream_mode": ""}, {"metadata", "custom", "values"}),
+        ({}, {"metadata", "custom", "values"}),
+    ],
+)
+async def test_modes_can_be_chosen_when_joining(
+    http: httpx.AsyncClient, runs: str, query: dict[str, Any], seen: set[str]
+) -> None:
+    run = await start(http, runs, input={"delay": 0}, stream_resumable=True)
+
+    events = await joined(http, run, after="0", **query)
+
+    assert set(names(events)) == seen
+    assert events[-1].name == "end"
+
+
+@pytest.mark.parametrize("kind", ["stream", "join"])
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [("1", "interrupted"), ("true", "interrupted"), ("0", "success"), ("", "success")],
+)
+async def test_a_joiner_may_take_the_run_along(
+    http: httpx.AsyncClient, runs: str, kind: str, query: str, expected: str
+) -> None:
+    run = await start(http, runs, stream_resumable=True)
+    params = {"cancel_on_disconnect": query} if query else {}
+
+    async with http.stream("GET", f"{run}/{kind}", params=params) as response:
+        assert response.status_code == 200
+        await has_said(http, run, 1)
+    async with asyncio.timeout(20):
+        while await status(http, run) in ("pending", "running"):
+            await asyncio.sleep(0.1)
+
+    assert await status(http, run) == expected
+
+
+async def test_streams_and_waits_show_that_they_are_alive(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs, input={"delay": 1.2})
+
+    stream, join = await asyncio.gather(
+        http.get(f"{run}/stream"), http.get(f"{run}/join")
+    )
+
+    assert ": heartbeat\r\n\r\n" in stream.text
+    assert join.text.startswith("\n")
+    assert json.loads(join.text)["log"] == [f"step{number}" for number in range(1, 6)]
+
+
+# --- Afterwards -----------------------------------------------------------------------
+async def test_a_run_that_is_over_has_nothing_to_come(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs, input={"delay": 0})
+    await http.get(f"{run}/join")
+
+    assert names(await joined(http, run)) == []
+    response = await http.get(f"{run}/stream", headers={"Last-Event-ID": "junk"})
+    assert (response.status_code, response.text) == (200, "")
+
+
+async def test_what_a_join_answers_with(http: httpx.AsyncClient, runs: str) -> None:
+    fine = await start(http, runs, input={"delay": 0})
+    values = (await http.get(f"{fine}/join")).json()
+    failing = await start(http, runs, assistant_id="raises", input={})
+    error = (await http.get(f"{failing}/join")).json()
+    waiting = await start(http, runs, assistant_id="human", input={"topic": "x"})
+    asked = (await http.get(f"{waiting}/join")).json()
+
+    assert len(values["log"]) == 5
+    assert error == {"__error__": {"error": "ValueError", "message": "boom happened"}}
+    assert set(asked["__interrupt__"][0]) == {"id", "value", "response_schema"}
+    # The thread's values as they are now, not as they were then.
+    assert (await http.get(f"{fine}/join")).json()["topic"] == "x"
+
+
+# --- Cancelled --------------------------------------------------------------------------
+@pytest.mark.parametrize("action", ["interrupt", "rollback"])
+async def test_a_cancel_that_waits_answers_when_the_worker_has_stopped(
+    http: httpx.AsyncClient, runs: str, action: str
+) -> None:
+    run = await start(http, runs, stream_resumable=True)
+    await has_said(http, run, 2)
+    viewing = asyncio.create_task(joined(http, run, after="0"))
+
+    response = await http.post(f"{run}/cancel?wait=1&action={action}")
+    found = await http.get(run)
+    thread = (await http.get(runs.removesuffix("/runs"))).json()
+
+    assert (response.status_code, response.text.strip()) == (200, "{}")
+    assert response.headers["content-location"] == run
+    assert found.status_code == {"interrupt": 200, "rollback": 404}[action]
+    assert thread["status"] == {"interrupt": "interrupted", "rollback": "idle"}[action]
+    # No error event: the stream just ends.
+    events = await viewing
+    assert "error" not in names(events)
+    assert events[-1].name == "end"
+
+
+async def test_a_cancel_that_does_not_wait_answers_at_once(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs)
+    running = asyncio.create_task(http.get(f"{run}/join"))
+
+    response = await http.post(f"{run}/cancel")
+    joined_values = await running
+
+    assert (response.status_code, response.content) == (202, b"")
+    assert await status(http, run) == "interrupted"
+    assert joined_values.status_code == 200
+
+
+async def test_a_run_that_is_deleted_while_it_runs_is_stopped(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    run = await start(http, runs, stream_resumable=True)
+    await has_said(http, run, 1)
+    joining = asyncio.create_task(http.get(f"{run}/join"))
+    await asyncio.sleep(0.2)
+
+    deleted = await http.delete(run)
+    answer = await joining
+    thread = runs.removesuffix("/runs")
+    again = await http.post(f"{runs}/wait", json={**SLOW, "input": {"delay": 0}})
+
+    assert deleted.status_code == 204
+    assert answer.status_code == 200
+    assert (await http.get(run)).status_code == 404
+    # The next one is not disturbed by it.
+    assert again.json()["log"] == [f"step{number}" for number in range(1, 6)]
+    assert (await http.get(thread)).json()["status"] == "idle"
