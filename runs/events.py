@@ -35,7 +35,8 @@ END = "end"
 # (seconds) behind its last batch, which no reader sees and which saves most of its cost.
 LINGER = 0.008
 
-# KEYS: stream. ARGV: channel, number of events, longest stream, its life in ms, events.
+# KEYS: stream. ARGV: channel, number of events, longest stream, its life in ms, events,
+# and whether the stream may now live shorter than it would have.
 # One call stores and publishes, and takes ids from one clock whoever the worker is.
 _APPEND = """
 local now = redis.call('TIME')
@@ -51,7 +52,9 @@ end
 local first = string.format('%.0f-%.0f', ms, seq)
 local id = string.format('%.0f-%.0f', ms, seq + ARGV[2] - 1)
 redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], id, 'n', ARGV[2], 'e', ARGV[5])
-redis.call('PEXPIRE', KEYS[1], ARGV[4])
+if ARGV[6] == '1' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then
+    redis.call('PEXPIRE', KEYS[1], ARGV[4])
+end
 redis.call('PUBLISH', ARGV[1], first .. '\\n' .. ARGV[5])
 return first
 """
@@ -152,7 +155,12 @@ def new_async_redis() -> redis.asyncio.Redis:
 
 
 def _arguments(
-    thread_id: UUID, run_id: UUID, events: list[tuple[str, bytes]], *, ended: bool
+    thread_id: UUID,
+    run_id: UUID,
+    events: list[tuple[str, bytes]],
+    *,
+    ended: bool,
+    shortens: bool = True,
 ) -> tuple[list[str], list[Any]]:
     life: float = settings.RESUMABLE_STREAM_TTL_SECONDS
     if not ended:
@@ -163,13 +171,15 @@ def _arguments(
         settings.STREAM_MAX_EVENTS,
         int(life * 1000),
         encode(run_id, events),
+        int(shortens),
     ]
 
 
 def publish_end(thread_id: UUID, run_id: UUID, status: str) -> None:
     """Tell viewers that a run is over which no worker held."""
     events = [(END, dumps(status))]
-    keys, argv = _arguments(thread_id, run_id, events, ended=True)
+    # Another run of the thread may be running: its events must stay.
+    keys, argv = _arguments(thread_id, run_id, events, ended=True, shortens=False)
     try:
         redis_client().register_script(_APPEND)(keys=keys, args=argv)
     except RedisError as exc:  # Viewers also ask Postgres, now and then.

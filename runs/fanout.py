@@ -113,9 +113,9 @@ class Fanout:
                 await self._unsubscribe(name)
 
     async def _start(self) -> None:
+        # A channel that is never left, so that the connection is always listening.
+        await self._subscribe(channel("none"), wait=False)
         if not self._tasks:
-            # A channel that is never left, so that the connection is always listening.
-            await self._subscribe(channel("none"), wait=False)
             self._tasks = [
                 asyncio.create_task(self._listen()),
                 asyncio.create_task(self._ask_postgres()),

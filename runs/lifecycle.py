@@ -78,6 +78,7 @@ CLAIM = """
 UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
     started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
 WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
+    AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
     AND NOT EXISTS (
         SELECT FROM runs ahead
         WHERE ahead.thread_id = runs.thread_id
@@ -95,7 +96,9 @@ WHERE status = 'pending' AND dispatched_at IS NOT NULL
     AND created_at <= clock_timestamp()
     AND NOT EXISTS (
         SELECT FROM runs ahead
-        WHERE ahead.thread_id = runs.thread_id AND ahead.status = 'running'
+        WHERE ahead.thread_id = runs.thread_id
+            AND (ahead.status = 'running' OR ahead.status = 'pending'
+                AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
     )
 ORDER BY dispatched_at LIMIT 1
 """

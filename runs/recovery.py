@@ -40,7 +40,10 @@ def recover_lost_runs() -> list[Ended]:
         logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)
     ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
     holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
-    for run in Run.objects.running().filter(~Exists(holder)):
+    # Not those of a worker that expired just now: they have attempts left.
+    too_many = settings.BG_JOB_MAX_ATTEMPTS - 1
+    lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
+    for run in lost:
         error = {
             "error": "WorkerLost",
             "message": f"The run was lost with its worker {run.losses + 1} times.",

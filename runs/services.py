@@ -153,6 +153,10 @@ def delete_run(run: Run) -> None:
     if fresh is None:
         return
     ended = lifecycle.end_here(fresh, NEVER_WAS)
+    if ended is None:
+        # A worker has claimed it in between. It can't end while we hold its thread.
+        fresh.refresh_from_db()
+        ended = lifecycle.end_here(fresh, NEVER_WAS)
     if fresh.is_active:
         transaction.on_commit(
             partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)

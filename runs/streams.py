@@ -24,6 +24,8 @@ from runs.models import Run
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
+# Pause before Redis is asked again what it keeps, in seconds.
+RETRY = 0.2
 UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
 FAILED = dumps(Run.Status.ERROR)
 
@@ -180,6 +182,11 @@ async def next_events(
     if viewer.has_gap:
         viewer.has_gap = False
         kept = await fanout().read_back(viewer.thread_id, last) if last else []
+        if kept is None:
+            # What comes now would hide what could not be read: ask again.
+            viewer.has_gap = True
+            await asyncio.sleep(RETRY)
+            return []
         if kept:
             return kept
     if viewer.over:

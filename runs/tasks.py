@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 
 # How often full workers pass on a message for a run; the tick finds it after that.
 MAX_HOPS = 5
+# How many races for a waiting run a thread loses before it leaves them to the others.
+MAX_MISSES = 5
 
 
 @shared_task
@@ -38,17 +40,25 @@ def execute_run(*, run_id: str, hops: int = 0) -> None:
             send(execute_run, run_id=run_id, hops=hops + 1)
         return
     try:
-        wanted: UUID | None = UUID(run_id)
-        while wanted and not me.is_stopping:
-            ended = me.execute(wanted)
-            if ended is None:
-                # A message that came twice. Or a race for a waiting run: look again.
-                wanted = None if str(wanted) == run_id else me.next_claimable()
-                continue
-            wanted = ended.other_run_id or ended.next_run_id
-            announce(ended, taken=None if me.is_stopping else wanted)
+        _execute_from(me, UUID(run_id))
     finally:
         me.free_slot()
+
+
+def _execute_from(me: worker.Worker, run_id: UUID) -> None:
+    wanted: UUID | None = run_id
+    misses = 0
+    while wanted and not me.is_stopping:
+        ended = me.execute(wanted)
+        if ended:
+            misses = 0
+            wanted = ended.other_run_id or ended.next_run_id
+            announce(ended, taken=None if me.is_stopping else wanted)
+        elif wanted == run_id or misses == MAX_MISSES:
+            return  # A message that came twice; or others are quicker.
+        else:
+            misses += 1
+            wanted = me.next_claimable()
 
 
 @shared_task

@@ -90,11 +90,12 @@ class Worker:
         """Take no new run, let those that run finish for `grace` seconds, hand back."""
         self._stopping.set()
         deadline = time.monotonic() + grace
-        while self._executions() and time.monotonic() < deadline:
+        while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
-        for execution in self._executions():
-            execution.stop(HAND_BACK)
-        while self._executions() and time.monotonic() < deadline + HAND_BACK_PATIENCE:
+        # Again and again: a run whose graph is still being made can't be stopped yet.
+        while self._is_busy() and time.monotonic() < deadline + HAND_BACK_PATIENCE:
+            for execution in self._executions():
+                execution.stop(HAND_BACK)
             time.sleep(0.05)
 
     def leave(self) -> None:
@@ -201,6 +202,9 @@ class Worker:
         self.id = uuid7()
         self._registered.clear()
         self._register(conn)
+
+    def _is_busy(self) -> bool:
+        return any(executor.holding for executor in self._executors)
 
     def _holds(self, run_id: UUID) -> bool:
         return any(run_id in executor.holding for executor in self._executors)

@@ -24,6 +24,7 @@ from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from config.asgi import Application
+from config.database_threads import database_threads
 from config.loop import conninfo
 from config.tests import urls
 
@@ -90,7 +91,9 @@ def _routes(
     # Servers outlive the tests, which only read: no flush after each of them.
     routes = override_settings(ROOT_URLCONF="config.tests.urls", WEB_THREADS=4)
     with django_db_blocker.unblock(), routes:
+        database_threads.close()  # Other tests may have started more of them.
         yield
+    database_threads.close()
 
 
 @pytest.fixture(scope="module")

@@ -15,8 +15,9 @@ from access.policy import EVERYTHING
 from assistants.graphs import registry
 from assistants.services import register_system_assistants
 from config.langgraph_json import langgraph_json
+from config.loop import Loop
 from runs import webhooks
-from runs.models import Run
+from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.services import create_run
 from threads.models import Thread
@@ -153,3 +154,16 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:
         """Not in the output of the tests."""
+
+
+@pytest.fixture
+def loop(db: None) -> Iterator[Loop]:
+    """A worker's loop, with connections of its own."""
+    loop = Loop(name="test", pool_size=8)
+    yield loop
+    loop.close()
+
+
+@pytest.fixture
+def worker(db: None) -> Worker:
+    return Worker.objects.create(hostname="here", pid=1, capacity=10)

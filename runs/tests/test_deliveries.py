@@ -9,6 +9,7 @@ import ssl
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
+from http.client import parse_headers
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -490,7 +491,11 @@ def answer_one(server: socket.socket, context: ssl.SSLContext) -> None:
     plain, _ = server.accept()
     try:
         with context.wrap_socket(plain, server_side=True) as peer:
-            peer.recv(65536)
+            # All of it: to close with something unread would reset the connection.
+            with peer.makefile("rb") as request:
+                request.readline()
+                headers = parse_headers(request)
+                request.read(int(headers["content-length"]))
             peer.sendall(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
     except OSError:
         plain.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from config.ids import uuid7
 from config.loop import Loop
-from runs import lifecycle, recovery
+from runs import lifecycle, recovery, services
 from runs.lifecycle import Claim, Outcome
 from runs.models import Run, Worker
 from threads.models import Thread
@@ -24,19 +24,6 @@ SUCCESS = Outcome(
     Run.Status.SUCCESS,
     state={"values": {"x": 1}, "interrupts": {}, "status": Thread.Status.IDLE},
 )
-
-
-@pytest.fixture
-def loop(db: None) -> Iterator[Loop]:
-    """A worker's loop, with connections of its own."""
-    loop = Loop(name="test", pool_size=4)
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def worker(db: None) -> Worker:
-    return Worker.objects.create(hostname="here", pid=1, capacity=10)
 
 
 @pytest.fixture
@@ -277,3 +264,50 @@ def silence(worker: Worker) -> None:
 def test_a_run_of_a_thread_that_is_gone_is_not_created(make_run: Any) -> None:
     with pytest.raises(Exception, match="Thread or assistant not found"):
         make_run(thread_id=uuid7())
+
+
+def test_a_worker_that_expires_during_recovery_costs_no_run(
+    make_run: Any, loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    loop.run(lifecycle.claim(loop.pool, run.id, worker.id))
+    take_back = lifecycle.take_back
+
+    def then_expires(**options: Any) -> Any:
+        taken = take_back(**options)
+        Worker.objects.update(expired_at=Now())  # By another tick, or by leaving.
+        return taken
+
+    monkeypatch.setattr(lifecycle, "take_back", then_expires)
+
+    recovery.recover_lost_runs()
+
+    run.refresh_from_db()
+    assert run.status in ("running", "pending")
+
+
+def test_an_expired_worker_claims_nothing(
+    make_run: Any, loop: Loop, worker: Worker
+) -> None:
+    run = make_run()
+    Worker.objects.update(expired_at=Now())
+
+    assert loop.run(lifecycle.claim(loop.pool, run.id, worker.id)) is None
+
+
+def test_a_run_that_is_claimed_while_it_is_deleted_goes(
+    make_run: Any, loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = make_run()
+    end_here = lifecycle.end_here
+
+    def claimed_first(*args: Any) -> Any:
+        loop.run(lifecycle.claim(loop.pool, run.id, worker.id))
+        return end_here(*args)
+
+    monkeypatch.setattr(lifecycle, "end_here", claimed_first)
+
+    services.delete_run(run)
+
+    left = Run.objects.filter(pk=run.pk).first()
+    assert left is None or left.cancel_action == "rollback"

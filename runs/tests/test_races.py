@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
@@ -55,18 +55,6 @@ def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
 def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody but the test executes these runs."""
     monkeypatch.setattr("runs.tasks.send", lambda *args, **kwargs: None)
-
-
-@pytest.fixture
-def loop(db: None) -> Iterator[Loop]:
-    loop = Loop(name="test", pool_size=8)
-    yield loop
-    loop.close()
-
-
-@pytest.fixture
-def worker(db: None) -> Worker:
-    return Worker.objects.create(hostname="here", pid=1, capacity=10)
 
 
 def test_exactly_one_of_twenty_rejecting_creates_passes(thread: Thread) -> None:

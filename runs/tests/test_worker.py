@@ -1,0 +1,77 @@
+"""A worker's thread, from one run to the next."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection, connections, transaction
+
+from runs import lifecycle, tasks
+from runs import worker as worker_module
+from runs.models import Run, Worker
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def waiting_for_locks() -> int:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(DISTINCT pid) FROM pg_locks WHERE NOT granted")
+        return int(cursor.fetchone()[0])
+
+
+def test_one_slot_executes_all_that_came_at_once(
+    make_run: Any, thread: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the only slot is never freed, and nothing moves any more."""
+    before = make_run(thread_id=Thread.objects.create().id)
+    create_at_once(make_run, thread, 3)
+    make_run(thread_id=Thread.objects.create().id)
+    me = worker_module.Worker()
+    me._slots = threading.Semaphore(1)
+    # Without its heartbeat, whose connection would outlive the test.
+    Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
+    monkeypatch.setattr(worker_module, "current", lambda: me)
+    # Full: what is sent is taken from the queue and does nothing.
+    monkeypatch.setattr(tasks, "send", lambda *_, **__: None)
+    executing = threading.Thread(
+        target=lambda: tasks.execute_run(run_id=str(before.id)), daemon=True
+    )
+
+    executing.start()
+    executing.join(8)
+    spins = executing.is_alive()
+    me._stopping.set()
+    executing.join(5)
+    loop, executor = me._loop_and_executor()
+    loop.run(executor.redis.aclose())
+    loop.close()
+
+    assert not spins
+    assert not Run.objects.active().exists()
+
+
+def create_at_once(make_run: Any, thread: Any, count: int) -> None:
+    def create() -> None:
+        make_run()
+        connections.close_all()
+
+    with transaction.atomic():
+        lifecycle.lock_thread(thread.id)
+        creating = [threading.Thread(target=create) for _ in range(count)]
+        for one in creating:
+            one.start()
+        wait_until(lambda: waiting_for_locks() == count)
+    for one in creating:
+        one.join()
