@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import subprocess
+from collections.abc import AsyncIterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
+from langgraph_sdk import get_client, get_sync_client
 
 from tests.compat.test_javascript import FOLDER
+from tests.live import Server
 
 
 @pytest.fixture(scope="session")
@@ -25,3 +32,30 @@ def javascript_client() -> None:
         check=False,
     )
     assert npm.returncode == 0, npm.stderr
+
+
+class Awaited:
+    """The synchronous client, called as if it were the other."""
+
+    def __init__(self, resource: Any) -> None:
+        self.resource = resource
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self.resource, name)
+        if not inspect.ismethod(found):
+            return Awaited(found)
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await asyncio.to_thread(found, *args, **kwargs)
+
+        return call
+
+
+@pytest.fixture(params=["asynchronous", "synchronous"])
+async def client(server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    with ExitStack() as stack:
+        if request.param == "synchronous":
+            yield Awaited(stack.enter_context(get_sync_client(url=server.url)))
+            return
+        async with get_client(url=server.url) as client:
+            yield client

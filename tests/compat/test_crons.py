@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import uuid
-from collections.abc import AsyncIterator
-from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from typing import Any, get_args
 from zoneinfo import ZoneInfo
 
 import pytest
-from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.errors import (
     BadRequestError,
     NotFoundError,
@@ -20,40 +16,11 @@ from langgraph_sdk.errors import (
 )
 from langgraph_sdk.schema import CronSelectField, CronSortBy
 
-from tests.live import Server
-
 pytestmark = pytest.mark.e2e
 
 ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0"
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 NEW_YEAR = "0 0 1 1 *"
-
-
-class Awaited:
-    """The synchronous client, called as if it were the other."""
-
-    def __init__(self, resource: Any) -> None:
-        self.resource = resource
-
-    def __getattr__(self, name: str) -> Any:
-        found = getattr(self.resource, name)
-        if not inspect.ismethod(found):
-            return Awaited(found)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return await asyncio.to_thread(found, *args, **kwargs)
-
-        return call
-
-
-@pytest.fixture(params=["asynchronous", "synchronous"])
-async def client(server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    with ExitStack() as stack:
-        if request.param == "synchronous":
-            yield Awaited(stack.enter_context(get_sync_client(url=server.url)))
-            return
-        async with get_client(url=server.url) as client:
-            yield client
 
 
 @pytest.fixture

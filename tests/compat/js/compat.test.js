@@ -162,7 +162,10 @@ test("subgraphs are streamed by their namespace", async () => {
 });
 
 test("assistants are found, versioned and deleted", async () => {
-  const [system] = await client.assistants.search({ graphId: "echo" });
+  const [system] = await client.assistants.search({
+    graphId: "echo",
+    metadata: { created_by: "system" },
+  });
   const mine = await client.assistants.create({ graphId: "echo", name: "Mine" });
   const ours = await client.assistants.update(mine.assistant_id, { name: "Ours" });
   await client.assistants.delete(mine.assistant_id);
