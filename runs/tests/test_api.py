@@ -8,10 +8,8 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
-from django.db.models import Q
-from rest_framework.test import APIClient
 
-from access.policy import Scope
+from access.tests.people import Client
 from assistants.services import system_assistant_id
 from runs import lifecycle
 from runs.lifecycle import Outcome
@@ -21,45 +19,6 @@ from threads.models import Thread
 pytestmark = pytest.mark.django_db
 
 ECHO = {"assistant_id": "echo"}
-
-
-class Caller(APIClient):
-    """Speaks JSON, for one owner."""
-
-    def __init__(self, identity: str) -> None:
-        super().__init__()
-        self.identity = identity
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        return getattr(self, method)(
-            path, body, format="json", HTTP_X_IDENTITY=self.identity
-        )
-
-
-@pytest.fixture
-def _policy(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each caller stamps what they make, and sees what has their stamp."""
-
-    def authorize(request: Any, event: str, value: dict[str, Any] | None = None) -> Any:
-        identity = request.META["HTTP_X_IDENTITY"]
-        if event == "assistants.read":
-            return Scope(identity, Q(), {"identity": identity})
-        if value and isinstance(value.get("metadata"), dict):
-            value["metadata"]["owner"] = identity
-        return Scope(identity, Q(owner=identity), {"identity": identity})
-
-    monkeypatch.setattr("access.views.authorize", authorize)
-    monkeypatch.setattr("runs.views.authorize", authorize)
-
-
-@pytest.fixture
-def alice(_policy: None) -> Caller:
-    return Caller("alice")
-
-
-@pytest.fixture
-def bob(_policy: None) -> Caller:
-    return Caller("bob")
 
 
 @pytest.fixture
@@ -73,8 +32,8 @@ def path(thread: Thread) -> str:
 
 
 @pytest.fixture
-def run(alice: Caller, path: str) -> Run:
-    return Run.objects.get(pk=alice.call("post", path, ECHO).json()["run_id"])
+def run(alice_client: Client, path: str) -> Run:
+    return Run.objects.get(pk=alice_client.call("post", path, ECHO).json()["run_id"])
 
 
 def ended(run: Run, status: str, **outcome: Any) -> None:
@@ -92,11 +51,11 @@ def whole(response: Any) -> str:
 
 # --- Create -----------------------------------------------------------------------
 def test_create_answers_with_a_pending_run(
-    alice: Caller, path: str, thread: Thread
+    alice_client: Client, path: str, thread: Thread
 ) -> None:
     body = {**ECHO, "input": {"a": 1}, "metadata": {"kind": "x"}}
 
-    response = alice.call("post", path, body)
+    response = alice_client.call("post", path, body)
 
     assert response.status_code == 200
     run = response.json()
@@ -142,8 +101,8 @@ def test_create_answers_with_a_pending_run(
     assert thread.metadata["graph_id"] == "echo"
 
 
-def test_a_stateless_run_has_a_thread_of_its_own(alice: Caller) -> None:
-    response = alice.call("post", "/runs", ECHO)
+def test_a_stateless_run_has_a_thread_of_its_own(alice_client: Client) -> None:
+    response = alice_client.call("post", "/runs", ECHO)
 
     run = response.json()
     assert response["Content-Location"] == f"/runs/{run['run_id']}"
@@ -171,9 +130,9 @@ def test_a_stateless_run_has_a_thread_of_its_own(alice: Caller) -> None:
     ],
 )
 def test_create_says_what_is_wrong(
-    alice: Caller, path: str, body: Any, named: str
+    alice_client: Client, path: str, body: Any, named: str
 ) -> None:
-    response = alice.call("post", path, body)
+    response = alice_client.call("post", path, body)
 
     assert response.status_code == 422
     assert named in response.json()["detail"]
@@ -181,8 +140,10 @@ def test_create_says_what_is_wrong(
 
 
 @pytest.mark.parametrize("end", ["", "/wait", "/stream"])
-def test_create_hides_other_owners_threads(bob: Caller, path: str, end: str) -> None:
-    response = bob.call("post", f"{path}{end}", ECHO)
+def test_create_hides_other_owners_threads(
+    bob_client: Client, path: str, end: str
+) -> None:
+    response = bob_client.call("post", f"{path}{end}", ECHO)
 
     assert response.status_code == 404
     assert response.json()["detail"] == "Thread or assistant not found."
@@ -190,9 +151,9 @@ def test_create_hides_other_owners_threads(bob: Caller, path: str, end: str) -> 
 
 
 def test_if_not_exists_takes_nobodys_thread(
-    bob: Caller, path: str, thread: Thread
+    bob_client: Client, path: str, thread: Thread
 ) -> None:
-    response = bob.call("post", path, {**ECHO, "if_not_exists": "create"})
+    response = bob_client.call("post", path, {**ECHO, "if_not_exists": "create"})
 
     thread.refresh_from_db()
     assert response.status_code == 404
@@ -200,27 +161,29 @@ def test_if_not_exists_takes_nobodys_thread(
     assert not Run.objects.exists()
 
 
-def test_create_on_what_is_no_thread(alice: Caller) -> None:
-    bad = alice.call("post", "/threads/junk/runs", ECHO)
-    missing = alice.call("post", f"/threads/{uuid4()}/runs", ECHO)
+def test_create_on_what_is_no_thread(alice_client: Client) -> None:
+    bad = alice_client.call("post", "/threads/junk/runs", ECHO)
+    missing = alice_client.call("post", f"/threads/{uuid4()}/runs", ECHO)
 
     assert (bad.status_code, missing.status_code) == (422, 404)
 
 
 @pytest.mark.parametrize("end", ["", "/wait", "/stream"])
 def test_reject_refuses_on_a_busy_thread(
-    alice: Caller, run: Run, path: str, end: str
+    alice_client: Client, run: Run, path: str, end: str
 ) -> None:
     body = {**ECHO, "multitask_strategy": "reject"}
 
-    response = alice.call("post", f"{path}{end}", body)
+    response = alice_client.call("post", f"{path}{end}", body)
 
     assert response.status_code == 409
     assert response.json()["detail"].startswith("Thread is already running a task.")
 
 
-def test_a_batch_makes_all_its_runs(alice: Caller) -> None:
-    response = alice.call("post", "/runs/batch", [ECHO, {**ECHO, "input": {"a": 1}}])
+def test_a_batch_makes_all_its_runs(alice_client: Client) -> None:
+    response = alice_client.call(
+        "post", "/runs/batch", [ECHO, {**ECHO, "input": {"a": 1}}]
+    )
 
     runs = response.json()
     assert [run["kwargs"]["input"] for run in runs] == [None, {"a": 1}]
@@ -228,19 +191,19 @@ def test_a_batch_makes_all_its_runs(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize("body", [[], ECHO, [ECHO, {}], [ECHO, 7], "x"])
-def test_a_bad_batch_makes_none(alice: Caller, body: Any) -> None:
-    response = alice.call("post", "/runs/batch", body)
+def test_a_bad_batch_makes_none(alice_client: Client, body: Any) -> None:
+    response = alice_client.call("post", "/runs/batch", body)
 
     assert response.status_code == 422
     assert not Run.objects.exists()
 
 
 # --- Read -------------------------------------------------------------------------
-def test_runs_are_listed_newest_first(alice: Caller, path: str) -> None:
-    made = [alice.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
+def test_runs_are_listed_newest_first(alice_client: Client, path: str) -> None:
+    made = [alice_client.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
 
     def listed(query: str) -> list[str]:
-        response = alice.call("get", f"{path}?{query}")
+        response = alice_client.call("get", f"{path}?{query}")
         assert response.status_code == 200
         return [run["run_id"] for run in response.json()]
 
@@ -253,11 +216,11 @@ def test_runs_are_listed_newest_first(alice: Caller, path: str) -> None:
 
 
 def test_a_list_gives_the_fields_that_are_selected(
-    alice: Caller, run: Run, path: str
+    alice_client: Client, run: Run, path: str
 ) -> None:
-    repeated = alice.call("get", f"{path}?select=run_id&select=status")
-    as_json = alice.call("get", f'{path}?select=["run_id","status"]')
-    unknown = alice.call("get", f"{path}?select=secret")
+    repeated = alice_client.call("get", f"{path}?select=run_id&select=status")
+    as_json = alice_client.call("get", f'{path}?select=["run_id","status"]')
+    unknown = alice_client.call("get", f"{path}?select=secret")
 
     expected = [{"run_id": str(run.id), "status": "pending"}]
     assert repeated.json() == as_json.json() == expected
@@ -265,29 +228,29 @@ def test_a_list_gives_the_fields_that_are_selected(
 
 
 def test_the_list_of_another_owners_thread_is_not_found(
-    alice: Caller, bob: Caller, run: Run, path: str
+    alice_client: Client, bob_client: Client, run: Run, path: str
 ) -> None:
     theirs, missing = (
-        bob.call("get", path),
-        alice.call("get", f"/threads/{uuid4()}/runs"),
+        bob_client.call("get", path),
+        alice_client.call("get", f"/threads/{uuid4()}/runs"),
     )
 
     assert (theirs.status_code, missing.status_code) == (404, 404)
 
 
 def test_the_list_asks_once_however_many_there_are(
-    alice: Caller, path: str, django_assert_num_queries: Any
+    alice_client: Client, path: str, django_assert_num_queries: Any
 ) -> None:
     for _ in range(5):
-        alice.call("post", path, ECHO)
+        alice_client.call("post", path, ECHO)
 
     with django_assert_num_queries(2):
-        alice.call("get", path)
+        alice_client.call("get", path)
 
 
-def test_a_run_is_read(alice: Caller, run: Run, path: str) -> None:
-    response = alice.call("get", f"{path}/{run.id}")
-    without_thread = alice.call("get", f"/runs/{run.id}")
+def test_a_run_is_read(alice_client: Client, run: Run, path: str) -> None:
+    response = alice_client.call("get", f"{path}/{run.id}")
+    without_thread = alice_client.call("get", f"/runs/{run.id}")
 
     assert response.json()["run_id"] == str(run.id)
     assert without_thread.json() == response.json()
@@ -295,21 +258,26 @@ def test_a_run_is_read(alice: Caller, run: Run, path: str) -> None:
 
 @pytest.mark.parametrize("method", ["get", "delete"])
 def test_a_run_that_is_not_there(
-    alice: Caller, bob: Caller, run: Run, path: str, method: str
+    alice_client: Client, bob_client: Client, run: Run, path: str, method: str
 ) -> None:
     other = Thread.objects.create(metadata={"owner": "alice"})
 
-    assert alice.call(method, f"{path}/{uuid4()}").status_code == 404
-    assert alice.call(method, f"{path}/junk").status_code == 422
-    assert alice.call(method, f"/threads/{other.id}/runs/{run.id}").status_code == 404
-    assert bob.call(method, f"{path}/{run.id}").status_code == 404
+    assert alice_client.call(method, f"{path}/{uuid4()}").status_code == 404
+    assert alice_client.call(method, f"{path}/junk").status_code == 422
+    assert (
+        alice_client.call(method, f"/threads/{other.id}/runs/{run.id}").status_code
+        == 404
+    )
+    assert bob_client.call(method, f"{path}/{run.id}").status_code == 404
     assert Run.objects.filter(pk=run.pk).exists()
 
 
 # --- Delete -----------------------------------------------------------------------
-def test_a_run_is_deleted(alice: Caller, run: Run, path: str, thread: Thread) -> None:
-    first = alice.call("delete", f"{path}/{run.id}")
-    second = alice.call("delete", f"{path}/{run.id}")
+def test_a_run_is_deleted(
+    alice_client: Client, run: Run, path: str, thread: Thread
+) -> None:
+    first = alice_client.call("delete", f"{path}/{run.id}")
+    second = alice_client.call("delete", f"{path}/{run.id}")
 
     thread.refresh_from_db()
     assert (first.status_code, second.status_code) == (204, 404)
@@ -321,9 +289,9 @@ def test_a_run_is_deleted(alice: Caller, run: Run, path: str, thread: Thread) ->
 # --- Cancel -----------------------------------------------------------------------
 @pytest.mark.parametrize(("action", "rows"), [("interrupt", 1), ("rollback", 0)])
 def test_a_pending_run_is_cancelled_at_once(
-    alice: Caller, run: Run, path: str, thread: Thread, action: str, rows: int
+    alice_client: Client, run: Run, path: str, thread: Thread, action: str, rows: int
 ) -> None:
-    response = alice.call("post", f"{path}/{run.id}/cancel?action={action}")
+    response = alice_client.call("post", f"{path}/{run.id}/cancel?action={action}")
 
     thread.refresh_from_db()
     assert (response.status_code, response.content) == (202, b"")
@@ -333,11 +301,11 @@ def test_a_pending_run_is_cancelled_at_once(
 
 
 def test_a_running_run_is_stopped_by_its_worker(
-    alice: Caller, run: Run, path: str
+    alice_client: Client, run: Run, path: str
 ) -> None:
     Run.objects.update(status="running")
 
-    response = alice.call("post", f"{path}/{run.id}/cancel")
+    response = alice_client.call("post", f"{path}/{run.id}/cancel")
 
     run.refresh_from_db()
     assert response.status_code == 202
@@ -345,13 +313,13 @@ def test_a_running_run_is_stopped_by_its_worker(
 
 
 def test_what_can_not_be_cancelled(
-    alice: Caller, bob: Caller, run: Run, path: str
+    alice_client: Client, bob_client: Client, run: Run, path: str
 ) -> None:
-    theirs = bob.call("post", f"{path}/{run.id}/cancel")
-    unknown = alice.call("post", f"{path}/{uuid4()}/cancel")
-    odd = alice.call("post", f"{path}/{run.id}/cancel?action=explode")
+    theirs = bob_client.call("post", f"{path}/{run.id}/cancel")
+    unknown = alice_client.call("post", f"{path}/{uuid4()}/cancel")
+    odd = alice_client.call("post", f"{path}/{run.id}/cancel?action=explode")
     ended(run, "success")
-    over = alice.call("post", f"{path}/{run.id}/cancel")
+    over = alice_client.call("post", f"{path}/{run.id}/cancel")
 
     assert (theirs.status_code, unknown.status_code) == (404, 404)
     assert odd.status_code == 422
@@ -362,12 +330,12 @@ def test_what_can_not_be_cancelled(
 
 
 def test_many_runs_are_cancelled_by_id(
-    alice: Caller, path: str, thread: Thread
+    alice_client: Client, path: str, thread: Thread
 ) -> None:
-    made = [alice.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
+    made = [alice_client.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
     body = {"thread_id": str(thread.id), "run_ids": made[:2]}
 
-    response = alice.call("post", "/runs/cancel", body)
+    response = alice_client.call("post", "/runs/cancel", body)
 
     assert response.status_code == 204
     left = Run.objects.pending().get()
@@ -376,25 +344,25 @@ def test_many_runs_are_cancelled_by_id(
 
 @pytest.mark.parametrize("status", ["pending", "all"])
 def test_many_runs_are_cancelled_by_status(
-    alice: Caller, bob: Caller, path: str, status: str
+    alice_client: Client, bob_client: Client, path: str, status: str
 ) -> None:
     for _ in range(3):
-        alice.call("post", path, ECHO)
-    bobs = bob.call("post", "/runs", ECHO).json()["run_id"]
+        alice_client.call("post", path, ECHO)
+    bobs = bob_client.call("post", "/runs", ECHO).json()["run_id"]
 
-    response = alice.call("post", "/runs/cancel", {"status": status})
+    response = alice_client.call("post", "/runs/cancel", {"status": status})
 
     assert response.status_code == 204
     assert str(Run.objects.pending().get().id) == bobs
 
 
 def test_a_bulk_cancel_that_finds_nothing(
-    alice: Caller, bob: Caller, run: Run, thread: Thread
+    alice_client: Client, bob_client: Client, run: Run, thread: Thread
 ) -> None:
     body = {"thread_id": str(thread.id), "run_ids": [str(run.id)]}
 
-    nothing = alice.call("post", "/runs/cancel", {"status": "running"})
-    theirs = bob.call("post", "/runs/cancel", body)
+    nothing = alice_client.call("post", "/runs/cancel", {"status": "running"})
+    theirs = bob_client.call("post", "/runs/cancel", body)
 
     assert (nothing.status_code, theirs.status_code) == (404, 404)
     run.refresh_from_db()
@@ -412,19 +380,19 @@ def test_a_bulk_cancel_that_finds_nothing(
         {"status": "all", "run_ids": [str(uuid4())], "thread_id": str(uuid4())},
     ],
 )
-def test_a_bulk_cancel_names_runs_or_a_status(alice: Caller, body: Any) -> None:
-    assert alice.call("post", "/runs/cancel", body).status_code == 422
+def test_a_bulk_cancel_names_runs_or_a_status(alice_client: Client, body: Any) -> None:
+    assert alice_client.call("post", "/runs/cancel", body).status_code == 422
 
 
 # --- Join -------------------------------------------------------------------------
 def test_join_and_stream_hide_other_owners_runs(
-    alice: Caller, bob: Caller, run: Run, path: str
+    alice_client: Client, bob_client: Client, run: Run, path: str
 ) -> None:
-    joined = whole(bob.call("get", f"{path}/{run.id}/join"))
-    streamed = whole(bob.call("get", f"{path}/{run.id}/stream"))
+    joined = whole(bob_client.call("get", f"{path}/{run.id}/join"))
+    streamed = whole(bob_client.call("get", f"{path}/{run.id}/stream"))
 
-    assert joined == whole(alice.call("get", f"{path}/{uuid4()}/join"))
-    assert streamed == whole(alice.call("get", f"{path}/{uuid4()}/stream"))
+    assert joined == whole(alice_client.call("get", f"{path}/{uuid4()}/join"))
+    assert streamed == whole(alice_client.call("get", f"{path}/{uuid4()}/stream"))
     error = {"error": "HTTPException", "message": "404: Run not found"}
     assert json.loads(joined) == {"__error__": error}
     assert streamed.startswith("event: error\r\ndata: ")
@@ -432,11 +400,10 @@ def test_join_and_stream_hide_other_owners_runs(
 
 
 def test_a_last_event_id_that_is_none_gives_nothing(
-    alice: Caller, run: Run, path: str
+    alice_client: Client, run: Run, path: str
 ) -> None:
-    response = alice.get(
+    response = alice_client.get(
         f"{path}/{run.id}/stream",
-        HTTP_X_IDENTITY="alice",
         HTTP_LAST_EVENT_ID="junk",
     )
 
@@ -444,8 +411,10 @@ def test_a_last_event_id_that_is_none_gives_nothing(
 
 
 def test_join_refuses_an_answer_that_is_neither_yes_nor_no(
-    alice: Caller, run: Run, path: str
+    alice_client: Client, run: Run, path: str
 ) -> None:
-    response = alice.call("get", f"{path}/{run.id}/join?cancel_on_disconnect=perhaps")
+    response = alice_client.call(
+        "get", f"{path}/{run.id}/join?cancel_on_disconnect=perhaps"
+    )
 
     assert response.status_code == 422

@@ -5,10 +5,9 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from django.db.models import Q
 from rest_framework.test import APIClient
 
-from access.policy import Scope
+from access.tests.people import Client
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db
@@ -56,14 +55,12 @@ def test_a_last_event_id_that_is_none_is_refused(
 
 
 def test_another_owners_thread_looks_like_none(
-    client: APIClient, thread: Thread, monkeypatch: pytest.MonkeyPatch
+    bob_client: Client, thread: Thread
 ) -> None:
-    bob = Scope("bob", Q(owner="bob"), {"identity": "bob"})
-    monkeypatch.setattr("access.views.authorize", lambda *_: bob)
     missing = uuid4()
 
-    theirs = client.get(f"/threads/{thread.id}/stream")
-    nobodys = client.get(f"/threads/{missing}/stream")
+    theirs = bob_client.get(f"/threads/{thread.id}/stream")
+    nobodys = bob_client.get(f"/threads/{missing}/stream")
 
     assert theirs.status_code == nobodys.status_code == 200
     expected = text_of(nobodys).replace(str(missing), str(thread.id))
