@@ -62,7 +62,12 @@ class Assistant(Configured):
             models.Index(
                 fields=["owner", "-created_at", "id"], name="assistants_by_owner"
             ),
+            models.Index(fields=["-created_at", "id"], name="assistants_by_created"),
             models.Index(fields=["graph_id"], name="assistants_by_graph"),
+            # Everybody's searches find these, beside the caller's own.
+            models.Index(
+                fields=["id"], name="assistants_system", condition=Q(is_system=True)
+            ),
             GinIndex(
                 fields=["metadata"],
                 name="assistants_metadata",

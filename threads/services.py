@@ -14,7 +14,6 @@ from django.utils.module_loading import import_string
 from access.policy import Scope
 from config.errors import Conflict, Unprocessable
 from config.fields import Merge
-from config.ids import uuid7
 from config.json import jsonb
 from config.loop import shared_loop
 from threads.checkpoint_rows import copy_checkpoints, delete_checkpoints, keep_latest
@@ -48,7 +47,7 @@ class ThreadExists(Conflict):
 def create_thread(
     *,
     scope: Scope,
-    thread_id: UUID | None,
+    thread_id: UUID,
     metadata: dict[str, Any],
     ttl: dict[str, Any] | None,
     if_exists: str,
@@ -58,7 +57,7 @@ def create_thread(
     Tells also whether it is new.
     """
     params = {
-        "id": thread_id or uuid7(),
+        "id": thread_id,
         "metadata": jsonb(metadata),
         **ttl_params(ttl),
     }

@@ -16,6 +16,7 @@ from django.db.models.functions import Now
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send, StateSnapshot, StateUpdate
 from psycopg import DatabaseError
+from rest_framework.exceptions import APIException
 
 from assistants.graphs import Graph, GraphNotFound, registry
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
@@ -230,12 +231,14 @@ def update_state(
             f"Thread '{thread.id}' has no graph: run it once, or set metadata.graph_id"
         )
     config = _config(thread.id, checkpoint)
+    # What history can be filtered by. Only a run's own checkpoints go when it does.
+    config["metadata"] = {k: v for k, v in locked.metadata.items() if k != "run_id"}
     steps = [list(step) for step in updates]
     try:
         updated, snapshot = shared_loop().run(_update(graph_id, config, steps))
     except GraphNotFound as exc:
         raise NotFound(str(exc)) from None
-    except (*CONNECTION_FAULTS, DatabaseError):
+    except (*CONNECTION_FAULTS, DatabaseError, APIException):
         raise
     except Exception as exc:
         # The graph's own reducers, writers and conditions look at what a client sent.
@@ -255,6 +258,10 @@ async def _update(
     graph_id: str, config: RunnableConfig, steps: list[list[StateUpdate]]
 ) -> tuple[RunnableConfig, StateSnapshot]:
     async with _opened(graph_id, config) as graph:
+        asked = config["configurable"].get("checkpoint_id")
+        if asked and await saver(shared_loop().pool).aget_tuple(config) is None:
+            # LangGraph would begin from nothing, and the thread's state were gone.
+            raise NotFound(f"Checkpoint {asked} not found")
         updated = await graph.abulk_update_state(config, steps)
         newest = _config(config["configurable"]["thread_id"], None)
         return updated, await graph.aget_state(newest)

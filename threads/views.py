@@ -14,7 +14,7 @@ from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from config.bodies import valid_body
 from config.errors import BadRequest, Conflict, NotFound
-from config.ids import path_uuid
+from config.ids import path_uuid, uuid7
 from config.pagination import page_of
 from threads import checkpoint_rows, services, state
 from threads.models import Thread, ThreadQuerySet
@@ -58,13 +58,13 @@ class ThreadViewSet(ScopedViewSet):
     def create(self, request: Request) -> Response:
         asked = valid_body(request, ThreadCreate)
         value = {
-            "thread_id": asked["thread_id"],
+            "thread_id": asked["thread_id"] or uuid7(),
             "metadata": asked["metadata"],
             "if_exists": asked["if_exists"],
         }
         thread, is_new = services.create_thread(
             scope=self.scope(value),
-            thread_id=asked["thread_id"],
+            thread_id=value["thread_id"],
             metadata=value["metadata"],
             ttl=asked["ttl"],
             if_exists=asked["if_exists"],

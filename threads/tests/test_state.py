@@ -397,6 +397,32 @@ def test_update_forks(alice_client: Client) -> None:
     assert second["parent_checkpoint_id"] == third["checkpoint_id"]
 
 
+@pytest.mark.parametrize("unknown", [str(uuid4()), "junk"])
+def test_update_needs_a_checkpoint_that_exists(
+    alice_client: Client, unknown: str
+) -> None:
+    thread = make_thread("human", {"topic": "t"})
+    before = state_of(alice_client, thread)
+
+    response = update(
+        alice_client, thread, values={"topic": "x"}, checkpoint_id=unknown
+    )
+
+    assert response.status_code == 404
+    assert response.json() == {"detail": f"Checkpoint {unknown} not found"}
+    assert state_of(alice_client, thread) == before
+
+
+def test_updates_are_found_by_the_threads_metadata(alice_client: Client) -> None:
+    thread = make_thread("human", {"topic": "t"})
+
+    update(alice_client, thread, values={"answer": "a"}, as_node="ask")
+
+    [found] = history_of(alice_client, thread, metadata={"graph_id": "human"})
+    assert found["metadata"]["source"] == "update"
+    assert found["metadata"]["owner"] == "alice"
+
+
 def test_update_in_a_subgraph(alice_client: Client) -> None:
     thread = make_thread("nested", {"topic": "stop"})
     checkpoint = state_of(alice_client, thread)["tasks"][0]["checkpoint"]

@@ -1,0 +1,71 @@
+"""Searches are answered by indexes: the plans of what the API really asks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from access.policy import EVERYTHING
+from access.tests.people import Client
+from assistants.models import Assistant
+
+SEED = """
+INSERT INTO assistants (id, graph_id, version, name, config, context, metadata,
+    created_at, updated_at, is_system)
+SELECT gen_random_uuid(), 'echo', 1, 'Untitled', '{}', '{}',
+    jsonb_build_object('owner', CASE WHEN n % 20 = 0 THEN 'alice'
+        ELSE 'owner' || n % 20 END, 'ticket', n),
+    now() - n * interval '1 minute', now(), false
+FROM generate_series(1, 5000) n
+"""
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("_many_assistants")]
+
+
+@pytest.fixture
+def _many_assistants(db: None) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(SEED)
+        cursor.execute("ANALYZE assistants")
+
+
+def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for child in plan.get("Plans", []):
+        yield from nodes(child)
+
+
+def plan_of(queries: CaptureQueriesContext) -> list[dict[str, Any]]:
+    [sql] = [query["sql"] for query in queries if 'FROM "assistants"' in query["sql"]]
+    with connection.cursor() as cursor:
+        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
+        (answer,) = cursor.fetchone()
+    parsed = json.loads(answer) if isinstance(answer, str) else answer
+    return list(nodes(parsed[0]["Plan"]))
+
+
+@pytest.mark.parametrize("path", ["search", "count"])
+@pytest.mark.parametrize("asked", [{}, {"metadata": {"ticket": 300}}, {"name": "u"}])
+def test_an_owners_search_reads_an_index(
+    alice_client: Client, path: str, asked: dict[str, Any]
+) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        alice_client.call("post", f"/assistants/{path}", asked)
+
+    assert "Seq Scan" not in {node["Node Type"] for node in plan_of(queries)}
+
+
+@pytest.mark.parametrize("descending", [True, False])
+def test_the_newest_are_read_without_sorting(descending: bool) -> None:
+    everything = Assistant.objects.visible_to(EVERYTHING)
+
+    with CaptureQueriesContext(connection) as queries:
+        list(everything.in_order("created_at", descending=descending)[:10])
+
+    kinds = {node["Node Type"] for node in plan_of(queries)}
+    assert kinds == {"Limit", "Index Scan"}
