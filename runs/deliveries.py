@@ -30,7 +30,15 @@ from django.db.models.functions import Now
 
 from config.json import clean_text, dumps
 from runs.models import WebhookDelivery
-from runs.webhooks import Policy, Refused, host_of, policy, port_of, resolve
+from runs.webhooks import (
+    RESOLVERS,
+    Policy,
+    Refused,
+    host_of,
+    policy,
+    port_of,
+    resolve,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -238,7 +246,8 @@ class CheckedNetwork(httpcore.AsyncNetworkBackend):
     async def connect_tcp(
         self, host: str, port: int, *args: Any, **kwargs: Any
     ) -> httpcore.AsyncNetworkStream:
-        addresses = await asyncio.to_thread(resolve, host, port)
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(RESOLVERS, resolve, host, port)
         self._rules.check_addresses(host, addresses)
         failure: Exception = Refused(f"the host {host} can't be resolved")
         for address in addresses:

@@ -8,6 +8,7 @@ resolves to something else the second time gains nothing by it.
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 import socket
@@ -32,6 +33,8 @@ from config.env import stop
 from config.errors import Unprocessable
 from config.langgraph_json import section
 
+logger = logging.getLogger(__name__)
+
 Address = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
@@ -50,7 +53,8 @@ _URL_KEYS = {
 
 # Seconds that the answer to a create waits for name servers.
 RESOLVE_PATIENCE = 3.0
-_resolvers = ThreadPoolExecutor(4, thread_name_prefix="resolve")
+# Nobody waits for these threads: a name server may take its time.
+RESOLVERS = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
 
 class Refused(Exception):
@@ -135,9 +139,14 @@ def policy() -> Policy:
 def check_settings() -> None:
     """Stop the process if the policy can't be read: at start, not at the first run."""
     try:
-        policy()
+        rules = policy()
     except BadSettings as exc:
         stop(f"{settings.LANGGRAPH_CONFIG}: webhooks: {exc}")
+    if rules.headers and not rules.allowed_domains:
+        logger.warning(
+            "webhooks.headers are sent to any URL that a client names: "
+            "set webhooks.url.allowed_domains"
+        )
 
 
 def check(text: str) -> None:
@@ -158,7 +167,7 @@ def check_hosts(texts: Iterable[str]) -> None:
     """
     urls = [httpx.URL(text) for text in set(texts)]
     hosts = {host_of(url): port_of(url) for url in urls}
-    lookups = {host: _resolvers.submit(resolve, host, hosts[host]) for host in hosts}
+    lookups = {host: RESOLVERS.submit(resolve, host, hosts[host]) for host in hosts}
     wait(lookups.values(), timeout=RESOLVE_PATIENCE)
     try:
         for host, lookup in lookups.items():

@@ -249,6 +249,35 @@ def test_a_receiver_that_does_not_answer_is_given_up_in_time(
     assert delivery.next_attempt_at is not None
 
 
+def test_a_name_server_that_does_not_answer_holds_up_nothing(
+    make_run: Callable[..., Run],
+    receiver: Receiver,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECS = 0.3
+    slow, fast = "http://slow.example.com/", receiver.url
+    deliveries_of = [ended(make_run(webhook=url)) for url in (slow, fast)]
+    answer, real = threading.Event(), socket.getaddrinfo
+
+    def getaddrinfo(host: str, *args: Any, **kwargs: Any) -> Any:
+        return (
+            answer.wait(30) if host.startswith("slow") else real(host, *args, **kwargs)
+        )
+
+    monkeypatch.setattr("runs.webhooks.socket.getaddrinfo", getaddrinfo)
+
+    # It comes back although the name server has still not answered.
+    sent = deliver_due()
+    answer.set()
+
+    for delivery in deliveries_of:
+        delivery.refresh_from_db()
+    assert sent == 2
+    assert deliveries_of[0].last_error == "no answer within 0.3 s"
+    assert deliveries_of[1].delivered_at is not None
+
+
 def test_one_that_answers_a_byte_at_a_time_is_given_up_in_time(
     make_run: Callable[..., Run], receiver: Receiver, settings: Any
 ) -> None:

@@ -165,6 +165,22 @@ def test_a_bad_configuration_stops_the_start(
         webhooks.check_settings()
 
 
+@pytest.mark.parametrize(
+    ("url", "warnings"), [({}, 1), ({"allowed_domains": ["example.com"]}, 0)]
+)
+def test_headers_for_everybody_are_warned_of(
+    webhook_config: Configure,
+    caplog: pytest.LogCaptureFixture,
+    url: dict[str, Any],
+    warnings: int,
+) -> None:
+    webhook_config(headers={"X-Token": "t"}, url=url)
+
+    webhooks.check_settings()
+
+    assert len(caplog.records) == warnings
+
+
 # --- Create ---------------------------------------------------------------------------
 @pytest.mark.django_db
 @pytest.mark.parametrize(
