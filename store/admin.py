@@ -1,0 +1,88 @@
+"""Store items for operators: to look at, and to delete. Their owners write them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.html import format_html
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from store.models import StoreItem
+
+
+class ExpiryFilter(admin.SimpleListFilter):
+    title = "expiry"
+    parameter_name = "expiry"
+    rows = {
+        "stays": Q(expires_at=None),
+        "ends": Q(expires_at__gt=Now()),
+        "expired": Q(expires_at__lte=Now()),
+    }
+
+    def lookups(
+        self, request: HttpRequest, model_admin: Any
+    ) -> Iterable[tuple[str, str]]:
+        return [
+            ("stays", "stays"),
+            ("ends", "will expire"),
+            ("expired", "expired, to be swept"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StoreItem]) -> Any:
+        return queryset.filter(self.rows.get(self.value() or "", Q()))
+
+
+@admin.register(StoreItem)
+class StoreItemAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = ("key", "path", "owner", "updated_at", "expires_at")
+    list_filter = (ExpiryFilter,)
+    # The order of the index, so that a page of a million items costs a page.
+    ordering = ("owner", "path", "key")
+    show_full_result_count = False
+    search_fields = ("owner",)
+    search_help_text = "An owner, a key, or a namespace with dots: users.u1"
+    fields = readonly_fields = (
+        "owner",
+        "path",
+        "key",
+        "pretty_value",
+        "created_at",
+        "updated_at",
+        "ttl_minutes",
+        "expires_at",
+    )
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
+    ) -> tuple[QuerySet[StoreItem], bool]:
+        """Whole words: a namespace finds what is below it."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        below = Q(path__gte=f"{term}.", path__lt=f"{term}/")
+        found = Q(owner=term) | Q(key=term) | Q(path=term) | below
+        return queryset.filter(found), False
+
+    def get_deleted_objects(
+        self, objs: Iterable[StoreItem], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        items = [str(item) for item in objs]
+        denied = set() if self.has_delete_permission(request) else {"store item"}
+        return items, {"store items": len(items)}, denied, []
+
+    @display(description="value")
+    def pretty_value(self, item: StoreItem) -> str:
+        text = json.dumps(item.value, indent=2, ensure_ascii=False)
+        return format_html("<pre>{}</pre>", text)

@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db.models.functions import Now
+from django.test import Client
+from django.urls import reverse
+
+from store.models import StoreItem
+
+pytestmark = pytest.mark.django_db
+
+LIST = "/admin/store/storeitem/"
+
+
+@pytest.fixture
+def items() -> dict[str, StoreItem]:
+    made = [
+        ("alice", "users", "tea", None),
+        ("alice", "users.u1", "coffee", timedelta(hours=1)),
+        ("bob", "users.u1", "cake", timedelta(hours=-1)),
+        ("bob", "users2", "users", None),
+    ]
+    return {
+        key: StoreItem.objects.create(
+            owner=owner,
+            path=path,
+            key=key,
+            value={"<b>": ["ü", 1]},
+            expires_at=Now() + lives if lives else None,
+        )
+        for owner, path, key, lives in made
+    }
+
+
+def page(item: StoreItem) -> str:
+    return reverse("admin:store_storeitem_change", args=[item.pk])
+
+
+def listed(client: Client, **query: str) -> list[Any]:
+    response = client.get(LIST, query)
+    assert response.status_code == 200
+    return [item.key for item in response.context["cl"].result_list]
+
+
+def test_the_list_is_in_order_of_owner_and_namespace(
+    admin_client: Client, items: dict[str, StoreItem]
+) -> None:
+    assert listed(admin_client) == ["tea", "coffee", "cake", "users"]
+
+
+@pytest.mark.parametrize(
+    ("term", "found"),
+    [
+        ("alice", ["tea", "coffee"]),
+        ("cake", ["cake"]),
+        ("users.u1", ["coffee", "cake"]),
+        ("users", ["tea", "coffee", "cake", "users"]),
+        ("user", []),
+        ("%", []),
+        (" tea ", ["tea"]),
+    ],
+)
+def test_search_by_owner_key_or_namespace(
+    admin_client: Client, items: dict[str, StoreItem], term: str, found: list[str]
+) -> None:
+    assert listed(admin_client, q=term) == found
+
+
+@pytest.mark.parametrize(
+    ("expiry", "found"),
+    [("stays", ["tea", "users"]), ("ends", ["coffee"]), ("expired", ["cake"])],
+)
+def test_filter_by_expiry(
+    admin_client: Client, items: dict[str, StoreItem], expiry: str, found: list[str]
+) -> None:
+    assert listed(admin_client, expiry=expiry) == found
+
+
+def test_an_item_is_shown_and_not_changed(
+    admin_client: Client, items: dict[str, StoreItem]
+) -> None:
+    shown = admin_client.get(page(items["tea"]))
+    changed = admin_client.post(page(items["tea"]), {"key": "other"})
+    added = admin_client.get(f"{LIST}add/")
+
+    assert "&quot;&lt;b&gt;&quot;: [" in shown.content.decode()
+    assert "ü" in shown.content.decode()
+    assert (changed.status_code, added.status_code) == (403, 403)
+    items["tea"].refresh_from_db()
+    assert items["tea"].key == "tea"
+
+
+def test_items_are_deleted(admin_client: Client, items: dict[str, StoreItem]) -> None:
+    chosen = [items["tea"].pk, items["cake"].pk]
+    action = {"action": "delete_selected", "_selected_action": chosen}
+
+    asked = admin_client.post(LIST, action)
+    admin_client.post(LIST, {**action, "post": "yes"})
+
+    assert "store items: 2" in asked.content.decode().lower()
+    assert listed(admin_client) == ["coffee", "users"]
+
+
+def test_who_may_only_look_deletes_nothing(
+    client: Client, items: dict[str, StoreItem]
+) -> None:
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.user_permissions.add(Permission.objects.get(codename="view_storeitem"))
+    client.force_login(user)
+
+    shown = client.get(page(items["tea"]))
+    deleted = client.post(
+        page(items["tea"]).replace("change", "delete"), {"post": "yes"}
+    )
+
+    assert shown.status_code == 200
+    assert deleted.status_code == 403
+    assert StoreItem.objects.count() == 4
