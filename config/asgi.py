@@ -39,6 +39,7 @@ from config import cors, errors  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from config.mounting import mounted  # noqa: E402
+from store.vectors import prepare_index  # noqa: E402
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -175,6 +176,7 @@ def _prepare() -> None:
     """Load the graphs, so that a broken one stops the start, and name them in Postgres."""
     check_access()
     warn_of_ignored_keys()
+    prepare_index()
     register_system_assistants()
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from langgraph.store.base import BaseStore, Op, Result
-from psycopg import InterfaceError, OperationalError
+from psycopg import AsyncConnection, InterfaceError, OperationalError
 from psycopg_pool import PoolTimeout
 
 from config.loop import Pool
-from store.operations import Row, Statement, Steps, batch, check
+from store.index import Embed, embed_texts, index_config
+from store.operations import Row, Statement, Step, Steps, Together, batch, check
 from store.ttl import ttl_config
 
 T = TypeVar("T")
@@ -88,25 +89,36 @@ class PostgresStore(BaseStore):
 
     async def _run(self, steps: Steps[T]) -> T:
         try:
-            statement = next(steps)
+            step = next(steps)
             while True:
-                statement = steps.send(await self._insist(statement))
+                step = steps.send(await self._do(step))
         except StopIteration as done:
             result: T = done.value
             return result
 
-    async def _insist(self, statement: Statement) -> list[Row]:
-        # Each of them may be repeated: it says what shall be, not what to change.
+    async def _do(self, step: Step) -> Any:
+        if isinstance(step, Embed):
+            index = index_config()
+            return await embed_texts(index, step) if index else []
+        statements = step.statements if isinstance(step, Together) else (step,)
+        # Each may be repeated: it says what shall be, not what to change.
         for delay in RETRY_DELAYS:
             try:
-                return await self._rows(statement)
+                return await self._rows(statements)
             except CONNECTION_FAULTS:
                 await asyncio.sleep(delay)
                 # If one connection died, the others in the pool may have, too.
                 await self._pool.check()
-        return await self._rows(statement)
+        return await self._rows(statements)
 
-    async def _rows(self, statement: Statement) -> list[Row]:
+    async def _rows(self, statements: tuple[Statement, ...]) -> list[Row]:
         async with self._pool.connection() as conn:
-            cursor = await conn.execute(statement.sql, statement.params)
-            return await cursor.fetchall() if cursor.description else []
+            if len(statements) == 1:
+                return await _rows(conn, statements[0])
+            async with conn.transaction():
+                return [await _rows(conn, one) for one in statements][-1]
+
+
+async def _rows(conn: AsyncConnection[Row], statement: Statement) -> list[Row]:
+    cursor = await conn.execute(statement.sql, statement.params)
+    return await cursor.fetchall() if cursor.description else []

@@ -23,6 +23,8 @@ class StoreItem(models.Model):
     path = models.TextField(db_collation="C")
     key = models.TextField()
     value = JSONField()
+    # What a put said of it: null (the configured fields), false, or paths.
+    index = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     ttl_minutes = models.FloatField(null=True, blank=True)

@@ -1,13 +1,15 @@
 """What LangGraph's operations on a store come down to: statements, in order.
 
-The functions here are generators. They yield each statement and are sent its rows, and
-know nothing of how it is run: the API runs it on Django's connection
+The functions here are generators. They yield each step and are sent what it gave, and
+know nothing of how it is done: the API does it on Django's connection
 (`store.services`), graphs on their loop's pool (`store.backend`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable
+from dataclasses import dataclass
+from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
 import orjson
@@ -24,8 +26,10 @@ from langgraph.store.base import (
 
 from config.json import clean_text, jsonb_bytes
 from store import statements
+from store.index import Embed, Index, Vector, index_config
 from store.namespaces import check_labels, check_place, check_writable, path_of
 from store.ttl import is_ttl
+from store.vectors import SEARCH_SETTINGS, nearest, put_with_vectors, vector_rows
 
 T = TypeVar("T")
 Row = dict[str, Any]
@@ -36,7 +40,15 @@ class Statement(NamedTuple):
     params: dict[str, Any]
 
 
-Steps = Generator[Statement, list[Row], T]
+class Together(NamedTuple):
+    """Statements in one transaction. The rows are those of the last one."""
+
+    statements: tuple[Statement, ...]
+
+
+# What is sent back is the rows of a statement, and the vectors of an `Embed`.
+Step = Statement | Together | Embed
+Steps = Generator[Step, Any, T]
 Place = tuple[str, str]
 
 
@@ -61,17 +73,47 @@ def batch(owner: str, ops: Iterable[Op]) -> Steps[list[Result]]:
     """Several operations: all reads come before all writes, as in LangGraph's stores."""
     listed = list(ops)
     results: list[Result] = [None] * len(listed)
-    gets = {i: op for i, op in enumerate(listed) if isinstance(op, GetOp)}
-    found = yield from _get(owner, gets.values())
+    # Of several writes of one key the last one counts.
+    writes = {_place(op): op for op in listed if isinstance(op, PutOp)}
+    vectors = yield from _embed(listed, writes)
+    found = yield from _get(owner, [op for op in listed if isinstance(op, GetOp)])
     for index, op in enumerate(listed):
         if isinstance(op, GetOp):
             results[index] = found.get(_place(op))
         elif isinstance(op, SearchOp):
-            results[index] = yield from _search(owner, op)
+            results[index] = yield from _search(owner, op, vectors)
         elif isinstance(op, ListNamespacesOp):
             results[index] = yield from _list_namespaces(owner, op)
-    yield from _put(owner, [op for op in listed if isinstance(op, PutOp)])
+    yield from _put(owner, writes, vectors)
     return results
+
+
+@dataclass(frozen=True)
+class Vectors:
+    """What an index knows of the operations of a batch."""
+
+    index: Index
+    of_query: dict[str, Vector]
+    of_item: dict[Place, list[Vector]]
+
+
+def _embed(ops: list[Op], writes: dict[Place, PutOp]) -> Steps[Vectors | None]:
+    """All vectors that a batch needs, with one call. None: there is no index."""
+    index = index_config()
+    if index is None:
+        return None
+    queries = {op.query: None for op in ops if isinstance(op, SearchOp) and op.query}
+    texts = {
+        place: index.texts(op.value, op.index)
+        for place, op in writes.items()
+        if op.value is not None
+    }
+    documents = [text for of_item in texts.values() for text in of_item]
+    if not documents and not queries:
+        return Vectors(index, {}, {})
+    made = iter((yield Embed(documents, list(queries))))
+    of_item = {place: list(islice(made, len(t))) for place, t in texts.items()}
+    return Vectors(index, dict(zip(queries, made, strict=True)), of_item)
 
 
 def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Item]]:
@@ -85,14 +127,48 @@ def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Item]]:
     return {_place_of(row): Item(**_fields(row)) for row in rows}
 
 
-def _search(owner: str, op: SearchOp) -> Steps[list[SearchItem]]:
-    sql, params = statements.search(
-        op.namespace_prefix, op.filter, limit=op.limit, offset=op.offset
-    )
-    rows = yield Statement(sql, {**params, "owner": owner})
+def _search(
+    owner: str, op: SearchOp, vectors: Vectors | None
+) -> Steps[list[SearchItem]]:
+    vector = vectors and op.query and vectors.of_query[op.query]
+    if vectors and vector and any(vector):
+        rows = yield from _nearest(owner, op, vectors.index, vector)
+    else:
+        sql, params = statements.search(
+            op.namespace_prefix, op.filter, limit=op.limit, offset=op.offset
+        )
+        rows = yield Statement(sql, {**params, "owner": owner})
     if op.refresh_ttl:
         yield from _refresh(owner, rows)
-    return [SearchItem(**_fields(row)) for row in rows]
+    return [SearchItem(**_fields(row), score=_score(row)) for row in rows]
+
+
+def _nearest(owner: str, op: SearchOp, index: Index, vector: Vector) -> Steps[Any]:
+    def statement(*, exact: bool) -> Statement:
+        sql, params = nearest(
+            index,
+            vector,
+            op.namespace_prefix,
+            op.filter,
+            limit=op.limit,
+            offset=op.offset,
+            exact=exact,
+        )
+        return Statement(sql, {**params, "owner": owner})
+
+    settings = Statement(SEARCH_SETTINGS, {})
+    rows = yield Together((settings, statement(exact=False)))
+    if len(rows) < op.limit:
+        # The graph's scan gives up at some time: there may be more.
+        rows = yield statement(exact=True)
+    return rows
+
+
+def _score(row: Row) -> float | None:
+    """Cosine similarity, where opposites are as unlike as can be: 0 to 1."""
+    if "distance" not in row:
+        return None
+    return float(min(1.0, max(0.0, 1.0 - row["distance"])))
 
 
 def _refresh(owner: str, rows: list[Row]) -> Steps[None]:
@@ -113,20 +189,42 @@ def _list_namespaces(owner: str, op: ListNamespacesOp) -> Steps[list[tuple[str, 
     return [tuple(row["path"].split(".")) for row in rows]
 
 
-def _put(owner: str, puts: list[PutOp]) -> Steps[None]:
-    # Of several writes of one key the last one counts.
-    last = {_place(op): op for op in puts}
-    kept = {place: op for place, op in sorted(last.items()) if op.value is not None}
-    gone = [place for place, op in last.items() if op.value is None]
+def _put(
+    owner: str, writes: dict[Place, PutOp], vectors: Vectors | None
+) -> Steps[None]:
+    kept = {place: op for place, op in sorted(writes.items()) if op.value is not None}
+    gone = [place for place, op in writes.items() if op.value is None]
     if kept:
-        values = {
+        params = {
+            "owner": owner,
+            **_places(kept),
             "values": [jsonb_bytes(op.value).decode() for op in kept.values()],
+            "indexes": [_index_text(op) for op in kept.values()],
             "minutes": [op.ttl for op in kept.values()],
         }
-        params = {"owner": owner, **_places(kept), **values}
-        yield Statement(statements.PUT, params)
+        if vectors is None:
+            yield Statement(statements.PUT, params)
+        else:
+            params |= _vector_params(kept, vectors)
+            yield Statement(put_with_vectors(vectors.index), params)
     if gone:
         yield Statement(statements.DELETE, {"owner": owner, **_places(gone)})
+
+
+def _vector_params(kept: dict[Place, PutOp], vectors: Vectors) -> dict[str, Any]:
+    of_items = {place: vectors.of_item.get(place, []) for place in kept}
+    made = vector_rows(of_items.items())
+    return {
+        "counts": [len(of_items[place]) for place in kept],
+        "vector_paths": [place[0] for place, _, _ in made],
+        "vector_keys": [place[1] for place, _, _ in made],
+        "ordinals": [ordinal for _, ordinal, _ in made],
+        "vectors": [text for _, _, text in made],
+    }
+
+
+def _index_text(op: PutOp) -> str | None:
+    return None if op.index is None else jsonb_bytes(op.index).decode()
 
 
 def _place(op: GetOp | PutOp) -> Place:

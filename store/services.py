@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any, TypeVar
 
-from django.db import connection
+from django.db import connection, transaction
 from langgraph.store.base import Op
+from rest_framework.exceptions import APIException
 
-from store.operations import Row, Statement, Steps, batch, check
+from config.loop import shared_loop
+from store.index import Embed, Vector, embed_texts, index_config
+from store.operations import Row, Statement, Step, Steps, Together, batch, check
 
 T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+
+class EmbeddingFailed(APIException):
+    status_code = 503
+    default_detail = "The embedding model failed, try again"
 
 
 def perform(owner: str, op: Op) -> Any:
@@ -21,12 +32,31 @@ def perform(owner: str, op: Op) -> Any:
 
 def _run(steps: Steps[T]) -> T:
     try:
-        statement = next(steps)
+        step = next(steps)
         while True:
-            statement = steps.send(_rows(statement))
+            step = steps.send(_do(step))
     except StopIteration as done:
         result: T = done.value
         return result
+
+
+def _do(step: Step) -> Any:
+    if isinstance(step, Embed):
+        return _embed(step)
+    if isinstance(step, Together):
+        with transaction.atomic():
+            return [_rows(statement) for statement in step.statements][-1]
+    return _rows(step)
+
+
+def _embed(step: Embed) -> list[Vector]:
+    index = index_config()
+    try:
+        return shared_loop().run(embed_texts(index, step)) if index else []
+    except Exception as exc:
+        # The model is somebody else's: a provider, or the operator's own function.
+        logger.exception("store: the embedding model failed")
+        raise EmbeddingFailed from exc
 
 
 def _rows(statement: Statement) -> list[Row]:

@@ -38,14 +38,15 @@ WHERE ttl_minutes IS NOT NULL AND {ALIVE} AND id IN ({_LOCKED})
 # The clock, not `now()`: whoever waits for another writer of the item is the newer one.
 PUT = """
 INSERT INTO store_items
-    (owner, path, key, value, created_at, updated_at, ttl_minutes, expires_at)
-SELECT %(owner)s, path, key, value::jsonb, now(), clock_timestamp(), minutes,
-    now() + make_interval(secs => minutes * 60)
+    (owner, path, key, value, index, created_at, updated_at, ttl_minutes, expires_at)
+SELECT %(owner)s, path, key, value::jsonb, index::jsonb, now(), clock_timestamp(),
+    minutes, now() + make_interval(secs => minutes * 60)
 FROM unnest(
-    %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(minutes)s::float8[]
-) AS new (path, key, value, minutes)
+    %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(indexes)s::text[],
+    %(minutes)s::float8[]
+) AS new (path, key, value, index, minutes)
 ON CONFLICT (owner, path, key) DO UPDATE SET
-    value = EXCLUDED.value, updated_at = clock_timestamp(),
+    value = EXCLUDED.value, index = EXCLUDED.index, updated_at = clock_timestamp(),
     ttl_minutes = EXCLUDED.ttl_minutes, expires_at = EXCLUDED.expires_at,
     created_at = CASE WHEN store_items.expires_at <= now()
         THEN EXCLUDED.created_at ELSE store_items.created_at END
@@ -78,12 +79,15 @@ def search(
     )
 
 
-def below(namespace: Sequence[str]) -> tuple[list[str], dict[str, Any]]:
+def below(
+    namespace: Sequence[str], column: str = "path"
+) -> tuple[list[str], dict[str, Any]]:
     """The namespace itself and what is under it: one range, "/" comes after "."."""
     if not namespace:
         return [], {}
     path = path_of(namespace)
-    condition = "(path = %(path)s OR path >= %(first)s AND path < %(last)s)"
+    range_ = f"{column} >= %(first)s AND {column} < %(last)s"
+    condition = f"({column} = %(path)s OR {range_})"
     return [condition], {"path": path, "first": f"{path}.", "last": f"{path}/"}
 
 

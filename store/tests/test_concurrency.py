@@ -45,9 +45,9 @@ class Counting(PostgresStore):
 
     statements: list[str]
 
-    async def _rows(self, statement: Statement) -> list[Row]:
-        self.statements.append(statement.sql)
-        return await super()._rows(statement)
+    async def _rows(self, statements: tuple[Statement, ...]) -> list[Row]:
+        self.statements += [statement.sql for statement in statements]
+        return await super()._rows(statements)
 
 
 @pytest.fixture

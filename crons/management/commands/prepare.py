@@ -17,6 +17,7 @@ from config.langgraph_json import warn_of_ignored_keys
 from crons.management.commands.check import register_outside
 from crons.periodic import ensure_periodic_tasks
 from runs import webhooks
+from store.vectors import prepare_index
 
 ADMIN = "admin"
 
@@ -31,6 +32,7 @@ class Command(BaseCommand):
         warn_of_ignored_keys()
         webhooks.check_settings()
         call_command("migrate", verbosity=0, interactive=False)
+        prepare_index()
         _check()
         register_system_assistants()
         ensure_periodic_tasks()

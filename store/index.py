@@ -1,0 +1,138 @@
+"""The semantic index: `store.index` in langgraph.json, and the model that it names."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, NamedTuple, NoReturn
+
+import orjson
+from django.conf import settings
+from langgraph.store.base import (
+    Embeddings,
+    ensure_embeddings,
+    get_text_at_path,
+)
+
+from config.env import stop
+from config.json import jsonb_bytes
+from config.langgraph_json import load_object, section
+
+# What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
+MAX_VECTOR_DIMS = 2000
+MAX_DIMS = 4000
+WHOLE_VALUE = "$"
+# Texts in one call of the model.
+EMBEDDED_AT_ONCE = 100
+EMBED_TIMEOUT_SECS = 60
+
+
+class EmbeddingError(Exception):
+    """The model gave something that is no embedding of the configured kind."""
+
+
+@dataclass(frozen=True)
+class Index:
+    dims: int
+    embed: str
+    fields: tuple[str, ...]
+
+    @property
+    def table(self) -> str:
+        """Each configuration has a table: vectors of two models never meet."""
+        whole = json.dumps([self.dims, self.embed, self.fields]).encode()
+        return f"store_vectors_{hashlib.sha256(whole).hexdigest()[:12]}"
+
+    @property
+    def kind(self) -> str:
+        name = "vector" if self.dims <= MAX_VECTOR_DIMS else "halfvec"
+        return f"{name}({self.dims})"
+
+    @property
+    def may_repeat(self) -> bool:
+        """Whether an item may have several vectors."""
+        return len(self.fields) > 1 or any(set("*{") & set(f) for f in self.fields)
+
+    def texts(self, value: Any, paths: Any) -> list[str]:
+        """What of a value is indexed. `paths` is as a put has it: None, False or some."""
+        if paths is False:
+            return []
+        plain = orjson.loads(jsonb_bytes(value))
+        wanted = self.fields if paths is None else paths
+        found = [text for path in wanted for text in get_text_at_path(plain, path)]
+        return [text for text in found if text.strip()]
+
+
+class Embed(NamedTuple):
+    """Texts to be embedded: a step of an operation, never inside a transaction."""
+
+    documents: list[str]
+    queries: list[str]
+
+
+Vector = list[float]
+
+
+def index_config() -> Index | None:
+    """What is configured. A bad value stops the process with one line."""
+    given: Any = section("store").get("index")
+    if not given:
+        return None
+    if not isinstance(given, dict):
+        _stop("must be an object", given)
+    dims, embed = given.get("dims"), given.get("embed")
+    fields = given.get("fields") or [WHOLE_VALUE]
+    if not isinstance(dims, int) or not 0 < dims <= MAX_DIMS:
+        _stop(f"dims must be a whole number up to {MAX_DIMS}", dims)
+    if not isinstance(embed, str) or ":" not in embed:
+        _stop("embed must be provider:model or path.py:function", embed)
+    if not isinstance(fields, list) or not all(isinstance(f, str) for f in fields):
+        _stop("fields must be a list of paths", fields)
+    return Index(dims, embed, tuple(fields))
+
+
+@cache
+def embeddings(embed: str) -> Embeddings:
+    """The model that `embed` names. One that can't be had stops the process."""
+    try:
+        is_file = embed.rpartition(":")[0].endswith(".py")
+        return ensure_embeddings(load_object(embed) if is_file else embed)
+    except Exception as exc:
+        # Loading it runs code of the operator or of a provider's package.
+        stop(f"{settings.LANGGRAPH_CONFIG}: store.index.embed {embed}: {exc}")
+
+
+async def embed_texts(index: Index, step: Embed) -> list[Vector]:
+    """The vectors of the documents, then those of the queries."""
+    model = embeddings(index.embed)
+    vectors: list[Vector] = []
+    async with asyncio.timeout(EMBED_TIMEOUT_SECS):
+        for first in range(0, len(step.documents), EMBEDDED_AT_ONCE):
+            some = step.documents[first : first + EMBEDDED_AT_ONCE]
+            made = await model.aembed_documents(some)
+            if len(made) != len(some):
+                raise EmbeddingError(f"{len(made)} vectors for {len(some)} texts")
+            vectors += made
+        vectors += await asyncio.gather(*map(model.aembed_query, step.queries))
+    return [_checked(index, vector) for vector in vectors]
+
+
+def _checked(index: Index, vector: Sequence[float]) -> Vector:
+    numbers = [float(number) for number in vector]
+    if len(numbers) != index.dims:
+        raise EmbeddingError(
+            f"store.index: {index.embed} gives vectors of {len(numbers)} dimensions, "
+            f"but dims is {index.dims}"
+        )
+    if not all(map(math.isfinite, numbers)):
+        raise EmbeddingError(f"store.index: {index.embed} gives what is no number")
+    return numbers
+
+
+def _stop(problem: str, given: Any) -> NoReturn:
+    stop(f"{settings.LANGGRAPH_CONFIG}: store.index: {problem}, not {given!r}")

@@ -1,0 +1,38 @@
+"""`manage.py reindex_store`: for the items that were there before `store.index` was."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand
+
+from store.index import index_config
+from store.reindex import drop_tables, reindex
+from store.vectors import prepare_index
+
+WIDTH = 30
+
+
+class Command(BaseCommand):
+    help = "Make the vectors of all store items anew, as `store.index` says."
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        index = index_config()
+        if index is None:
+            dropped = drop_tables(kept=None)
+            self.stdout.write(
+                f"langgraph.json has no store.index; {len(dropped)} tables dropped"
+            )
+            return
+        prepare_index(warn=False)
+        count = reindex(index, tell=self._tell)
+        self.stdout.write(f"{count} items indexed with {index.embed}")
+
+    def _tell(self, done: int, total: int) -> None:
+        """One line that grows; in a log, where lines stay, only the last one."""
+        if not self.stdout.isatty() and done < total:
+            return
+        filled = WIDTH * done // total if total else WIDTH
+        bar = "#" * filled + "." * (WIDTH - filled)
+        end = "\n" if done == total else "\r"
+        self.stdout.write(f"[{bar}] {done} of {total} items", ending=end)

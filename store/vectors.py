@@ -1,0 +1,209 @@
+"""Items' vectors: their table, and the SQL that writes and searches it.
+
+A vector belongs to one version of its item: `made_for` is the item's `updated_at`, and
+where they differ the vector does not count. So an item and its vectors may be written
+and indexed anew by many at once without waiting for a model inside a transaction.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import orjson
+from django.conf import settings
+from django.db import ProgrammingError, connection, transaction
+
+from config.env import stop
+from store.index import Index, Vector, embeddings, index_config
+from store.models import StoreItem
+from store.statements import ALIVE, COLUMNS, PUT, below, matching
+
+logger = logging.getLogger(__name__)
+
+# The first with scans that go on until enough rows pass a filter.
+OLDEST_PGVECTOR = (0, 8)
+# How many candidates a search of the graph holds: more find more, and cost more.
+EF_SEARCH = 100
+# Of an item with several vectors more than one may be near.
+REPEATS = 4
+# Any number that nobody else locks.
+LOCK = 7_310_579_629
+
+SEARCH_SETTINGS = f"""
+SELECT set_config('hnsw.ef_search', '{EF_SEARCH}', true),
+    set_config('hnsw.iterative_scan', 'strict_order', true)
+"""
+
+
+def prepare_index(*, warn: bool = True) -> None:
+    """Make the table that `store.index` wants; say what is to be done, or stop."""
+    index = index_config()
+    if index is None:
+        return
+    embeddings(index.embed)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
+        _require_pgvector(cursor)
+        is_new = index.table not in tables()
+        if is_new:
+            for statement in _create(index):
+                cursor.execute(statement)
+        is_behind = (is_new and StoreItem.objects.exists()) or len(tables()) > 1
+        if warn and is_behind:
+            logger.warning(
+                "store.index is new or has changed: searches by meaning find no older "
+                "items until `manage.py reindex_store` has been run"
+            )
+
+
+def _require_pgvector(cursor: Any) -> None:
+    cursor.execute(
+        "SELECT default_version, installed_version FROM pg_available_extensions "
+        "WHERE name = 'vector'"
+    )
+    available, installed = cursor.fetchone() or (None, None)
+    where = f"{settings.LANGGRAPH_CONFIG}: store.index"
+    if not available:
+        stop(f"{where} needs pgvector, and this Postgres does not have it")
+    version = installed or available
+    if tuple(map(int, version.split(".")[:2])) < OLDEST_PGVECTOR:
+        stop(f"{where} needs pgvector 0.8 or newer, and this Postgres has {version}")
+    if not installed:
+        try:
+            cursor.execute("CREATE EXTENSION vector")
+        except ProgrammingError as exc:
+            stop(f"{where}: CREATE EXTENSION vector: {str(exc).splitlines()[0]}")
+
+
+def tables() -> list[str]:
+    """The tables of this configuration and of earlier ones."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relkind = 'r' "
+            r"AND relname LIKE 'store\_vectors\_%%' AND pg_table_is_visible(oid)"
+        )
+        return [name for (name,) in cursor.fetchall()]
+
+
+def _create(index: Index) -> list[str]:
+    table, operators = index.table, f"{index.kind.split('(')[0]}_cosine_ops"
+    return [
+        f"""
+        CREATE TABLE {table} (
+            item_id bigint NOT NULL REFERENCES store_items ON DELETE CASCADE,
+            ordinal integer NOT NULL,
+            owner text NOT NULL,
+            path text COLLATE "C" NOT NULL,
+            made_for timestamptz NOT NULL,
+            embedding {index.kind} NOT NULL,
+            PRIMARY KEY (item_id, ordinal)
+        )""",
+        f"CREATE INDEX ON {table} (owner, path)",
+        f"CREATE INDEX ON {table} USING hnsw (embedding {operators}) "
+        "WITH (ef_construction = 128)",
+    ]
+
+
+def put_with_vectors(index: Index) -> str:
+    """`statements.PUT`, with the vectors of what is put."""
+    return f"""
+WITH put AS ({PUT} RETURNING id, path, key, updated_at), gone AS (
+    DELETE FROM {index.table} AS old
+    USING put JOIN unnest(
+        %(paths)s::text[], %(keys)s::text[], %(counts)s::int[]
+    ) AS given (path, key, count) USING (path, key)
+    WHERE old.item_id = put.id AND old.ordinal >= given.count
+)
+INSERT INTO {index.table} (item_id, ordinal, owner, path, made_for, embedding)
+SELECT put.id, made.ordinal, %(owner)s, put.path, put.updated_at,
+    made.embedding::{index.kind}
+FROM put JOIN unnest(
+    %(vector_paths)s::text[], %(vector_keys)s::text[], %(ordinals)s::int[],
+    %(vectors)s::text[]
+) AS made (path, key, ordinal, embedding) USING (path, key)
+ON CONFLICT (item_id, ordinal) DO UPDATE SET
+    made_for = EXCLUDED.made_for, embedding = EXCLUDED.embedding
+"""
+
+
+def rebuild(index: Index) -> str:
+    """Vectors of items as they were read: those that changed since then are left."""
+    return f"""
+WITH made AS (
+    SELECT * FROM unnest(
+        %(ids)s::bigint[], %(ordinals)s::int[], %(vectors)s::text[],
+        %(made_for)s::timestamptz[]
+    ) AS made (id, ordinal, embedding, made_for)
+), held AS (
+    SELECT id, owner, path, updated_at FROM store_items
+    WHERE id IN (SELECT id FROM made) FOR KEY SHARE
+)
+INSERT INTO {index.table} AS old (item_id, ordinal, owner, path, made_for, embedding)
+SELECT id, ordinal, owner, path, made_for, embedding::{index.kind}
+FROM made JOIN held USING (id) WHERE held.updated_at = made.made_for
+ON CONFLICT (item_id, ordinal) DO UPDATE SET
+    made_for = EXCLUDED.made_for, embedding = EXCLUDED.embedding
+WHERE old.made_for <= EXCLUDED.made_for
+"""
+
+
+def nearest(
+    index: Index,
+    vector: Vector,
+    namespace: Sequence[str],
+    given: Mapping[str, Any] | None,
+    *,
+    limit: int,
+    offset: int,
+    exact: bool = False,
+) -> tuple[str, dict[str, Any]]:
+    """Items below a namespace, those nearest to a vector first.
+
+    Unless it is `exact`, it may find fewer than there are.
+    """
+    conditions, params = below(namespace, column="v.path")
+    conditions += matching(given, params)
+    candidates = (limit + offset) * (REPEATS if index.may_repeat else 1)
+    params |= {
+        "vector": as_text(vector),
+        "limit": limit,
+        "offset": offset,
+        "candidates": candidates,
+    }
+    where = " AND ".join(["v.owner = %(owner)s", ALIVE, *conditions])
+    distance = f"v.embedding <=> %(vector)s::{index.kind}"
+    some = "" if exact else f"ORDER BY {distance} LIMIT %(candidates)s"
+    return (
+        f"""
+WITH near AS (
+    SELECT item_id AS id, {distance} AS distance
+    FROM {index.table} AS v
+    JOIN store_items AS i ON i.id = v.item_id AND i.updated_at = v.made_for
+    WHERE {where} {some}
+), best AS (
+    SELECT id, min(distance) AS distance FROM near GROUP BY id
+    ORDER BY distance, id LIMIT %(limit)s OFFSET %(offset)s
+)
+SELECT {COLUMNS}, distance FROM best JOIN store_items USING (id)
+ORDER BY distance, id
+""",
+        params,
+    )
+
+
+def vector_rows(vectors: Iterable[tuple[Any, list[Vector]]]) -> list[tuple[Any, ...]]:
+    """Of each owner of vectors, and its vectors: (owner, ordinal, text), in order.
+
+    A vector of zeros has no direction: it is near to nothing, and is left out.
+    """
+    return [
+        (place, ordinal, as_text(vector))
+        for place, of_place in vectors
+        for ordinal, vector in enumerate(v for v in of_place if any(v))
+    ]
+
+
+def as_text(vector: Vector) -> str:
+    return orjson.dumps(vector).decode()
