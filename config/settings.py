@@ -11,6 +11,7 @@ import psycopg
 from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
+from config.admin_menu import MENU
 from config.env import (
     check_jwt,
     env_bool,
@@ -310,7 +311,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-UNFOLD = {"SITE_TITLE": "Spool", "SITE_HEADER": "Spool"}
+UNFOLD = {
+    "SITE_TITLE": "Spool",
+    "SITE_HEADER": "Spool",
+    "SIDEBAR": {"navigation": MENU},
+    "DASHBOARD_CALLBACK": "runs.dashboard.add_figures",
+}
+DATETIME_FORMAT = "Y-m-d H:i:s"
 
 LOG_LEVEL = env_str("LOG_LEVEL", default="INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:

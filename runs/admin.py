@@ -98,6 +98,9 @@ def _ids(text: str | None) -> list[UUID]:
         return []
 
 
+admin.site.index_template = "runs/dashboard.html"
+
+
 # --- Runs -------------------------------------------------------------------------
 class GraphFilter(admin.SimpleListFilter):
     title = "graph"
