@@ -334,5 +334,6 @@ LOGGING = {
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
-    "loggers": {"httpx": {"level": "WARNING"}},
+    # Celery would say so of each message, and beat sends some every second.
+    "loggers": {name: {"level": "WARNING"} for name in ("httpx", "celery", "kombu")},
 }

@@ -1,0 +1,55 @@
+"""Beat, a worker and Postgres: what has had its time is gone by itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+from langgraph_sdk import get_sync_client
+
+from tests.conftest import CONFIG
+from tests.live import Server, wait_until
+
+pytestmark = pytest.mark.e2e
+
+TTL = {"default_ttl": 0.05, "sweep_interval_minutes": 0.02}
+LEFT = """
+SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM runs)
+    + (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM checkpoint_blobs)
+    + (SELECT count(*) FROM checkpoint_writes)
+"""
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    checkpointer = json.dumps({"ttl": TTL})
+    server = Server(
+        CONFIG, LANGGRAPH_CHECKPOINTER=checkpointer, RESUMABLE_STREAM_TTL_SECONDS="1"
+    )
+    server.start()
+    yield server
+    server.stop()
+
+
+def test_nothing_is_left_of_old_threads(server: Server) -> None:
+    with (
+        get_sync_client(url=server.url) as client,
+        psycopg.connect(
+            server.web().environ()["DATABASE_URL"], autocommit=True
+        ) as database,
+    ):
+        thread_id = client.threads.create()["thread_id"]
+        client.runs.wait(thread_id, "human", input={"topic": "t"})
+        client.runs.wait(None, "echo", input={"messages": []})
+        first = database.execute(LEFT).fetchone()
+        assert first is not None
+        assert first[0] > 5
+
+        wait_until(lambda: database.execute(LEFT).fetchone() == (0,), 30)
+
+        swept = database.execute("SELECT kind, total FROM swept_threads").fetchall()
+        assert sorted(swept) == [("discarded", 1), ("expired", 1)]
+        log = server.home / "logs" / "worker.log"
+        wait_until(lambda: "swept threads: 1 expired" in log.read_text(), 5)
