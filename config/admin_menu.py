@@ -27,6 +27,7 @@ MENU = [
             _entry("Threads", "threads_thread", "forum"),
             _entry("Assistants", "assistants_assistant", "smart_toy"),
             _entry("Crons", "crons_cron", "schedule"),
+            _entry("Store items", "store_storeitem", "database"),
         ]
     },
     {

@@ -119,6 +119,7 @@ def complaints(browser: Chrome) -> list[str]:
         ("runs/worker/", "heartbeat"),
         ("runs/webhookdelivery/", "webhook"),
         ("crons/cron/", "0 9 * * MON"),
+        ("store/storeitem/", "memories"),
         ("access/apikey/", "key"),
         ("django_celery_beat/periodictask/", "tick"),
     ],
