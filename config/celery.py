@@ -4,17 +4,30 @@ import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import setup_logging
+from celery.signals import beat_init, celeryd_init, setup_logging
+from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+# `prepare` has checked. Celery would ignore what checks say, but load every route first.
+os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 app = Celery("spool")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery's Django fixup would reconnect to Postgres for each task. It reads this name.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
-app.autodiscover_tasks()
 
 
 @setup_logging.connect
 def _leave_logging_alone(**_: Any) -> None:
     """Django has set it up. Celery would have workers log warnings only."""
+
+
+@celeryd_init.connect
+def _load_tasks(**_: Any) -> None:
+    # In workers alone: beat sends names, and stays small without graphs.
+    app.autodiscover_tasks(force=True)
+
+
+@beat_init.connect
+def _prepare_schedule(**_: Any) -> None:
+    import_string("crons.periodic.ensure_periodic_tasks")()

@@ -10,6 +10,8 @@ handler403 = "config.errors.forbidden"
 handler404 = "access.views.not_found"
 handler500 = "config.errors.server_error"
 
+admin.autodiscover()
+
 urlpatterns = [
     path("", include("config.system")),
     path("", include("assistants.urls")),

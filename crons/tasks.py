@@ -1,10 +1,8 @@
 from __future__ import annotations
 
 from celery import shared_task
-from celery.signals import beat_init
 
 from crons import firing
-from crons.periodic import ensure_periodic_tasks
 
 
 @shared_task
@@ -17,8 +15,3 @@ def tick() -> None:
 @shared_task
 def sweep() -> None:
     firing.sweep_firings()
-
-
-@beat_init.connect
-def prepare_schedule(**_: object) -> None:
-    ensure_periodic_tasks()

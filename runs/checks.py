@@ -17,7 +17,9 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
     try:
         connection.ensure_connection()
     except OperationalError as exc:
-        text = f"cannot reach Postgres: {str(exc).strip().splitlines()[0]}"
+        text = (
+            f"cannot reach Postgres (DATABASE_URL): {str(exc).strip().splitlines()[0]}"
+        )
         return [Error(text, hint="Set DATABASE_URL.", id="runs.E001")]
     version = connection.get_database_version()[0]
     if version < OLDEST_POSTGRES:
@@ -31,6 +33,10 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
         redis_client().ping()
     except (RedisError, OSError) as exc:
         return [
-            Error(f"cannot reach Redis: {exc}", hint="Set REDIS_URL.", id="runs.E003")
+            Error(
+                f"cannot reach Redis (REDIS_URL): {exc}",
+                hint="Set REDIS_URL.",
+                id="runs.E003",
+            )
         ]
     return []

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 from celery import current_app
+from celery.signals import beat_init, celeryd_init
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
 from config.langgraph_json import langgraph_json
 from crons.periodic import TASKS, ensure_periodic_tasks
-from crons.tasks import prepare_schedule
 from crons.tests.test_races import at_once
 from threads.ttl import TTLConfig
 
@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_beat_finds_its_tasks_when_it_starts() -> None:
-    prepare_schedule(sender=object())
+    beat_init.send(sender=object())
 
     tick = PeriodicTask.objects.get(task="crons.tasks.tick")
     assert tick.enabled
@@ -54,7 +54,7 @@ def test_beats_that_start_together_create_each_task_once() -> None:
 
 
 def test_every_task_is_one_that_a_worker_knows() -> None:
-    current_app.loader.import_default_modules()
+    celeryd_init.send(sender="worker@here")
 
     known: Any = current_app.tasks
     assert [task for _, task, *_ in TASKS if task not in known] == []

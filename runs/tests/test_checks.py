@@ -23,7 +23,7 @@ def test_a_redis_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) 
     (error,) = checks.check_broker()
 
     assert error.id == "runs.E003"
-    assert error.msg.startswith("cannot reach Redis: ")
+    assert error.msg.startswith("cannot reach Redis (REDIS_URL): ")
     nobody.close()
 
 
@@ -37,5 +37,5 @@ def test_a_postgres_that_does_not_answer_is_named(
     (error,) = checks.check_database()
 
     assert error.id == "runs.E001"
-    assert error.msg.startswith("cannot reach Postgres: ")
+    assert error.msg.startswith("cannot reach Postgres (DATABASE_URL): ")
     assert error.msg.endswith("Connection refused")

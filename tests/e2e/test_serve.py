@@ -160,8 +160,12 @@ def test_a_port_in_use_is_refused(config: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("variable", "url", "reason"),
     [
-        ("DATABASE_URL", "postgresql://x@127.0.0.1:1/x", "cannot reach Postgres"),
-        ("REDIS_URL", "redis://127.0.0.1:1/0", "cannot reach Redis"),
+        (
+            "DATABASE_URL",
+            "postgresql://x@127.0.0.1:1/x",
+            "cannot reach Postgres (DATABASE_URL)",
+        ),
+        ("REDIS_URL", "redis://127.0.0.1:1/0", "cannot reach Redis (REDIS_URL)"),
         ("PORT", "eight", "--port must be a number"),
         ("N_JOBS_PER_WORKER", "many", "N_JOBS_PER_WORKER must be"),
     ],
@@ -172,7 +176,6 @@ def test_a_setting_that_cannot_work_is_named(
     (line,) = refused(config, tmp_path, **{variable: url})
 
     assert line.startswith(f"spool: {reason}")
-    assert variable in line or "--port" in line
 
 
 @pytest.mark.parametrize(

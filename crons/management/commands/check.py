@@ -10,13 +10,14 @@ from typing import Any
 from django.core.checks import register
 from django.core.management.commands.check import Command as DjangoCheck
 
+from access.start import find_mistakes
 from assistants.checks import check_graphs
 from runs.checks import check_broker, check_database
 
 
 def register_outside() -> None:
-    for outside in (check_database, check_broker, check_graphs):
-        register(outside)
+    for check in (find_mistakes, check_database, check_broker, check_graphs):
+        register(check)
 
 
 class Command(DjangoCheck):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterable
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.checks import run_checks
+from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
 
@@ -17,6 +18,7 @@ from config.langgraph_json import warn_of_ignored_keys
 from crons.management.commands.check import register_outside
 from crons.periodic import ensure_periodic_tasks
 from runs import webhooks
+from runs.checks import check_broker, check_database
 from store.vectors import prepare_index
 
 ADMIN = "admin"
@@ -31,9 +33,11 @@ class Command(BaseCommand):
         check_access()
         warn_of_ignored_keys()
         webhooks.check_settings()
+        _stop_at([*check_database(), *check_broker()])
         call_command("migrate", verbosity=0, interactive=False)
         prepare_index()
-        _check()
+        register_outside()
+        _stop_at(run_checks())
         register_system_assistants()
         ensure_periodic_tasks()
         if password := _first_admin():
@@ -41,9 +45,9 @@ class Command(BaseCommand):
             self.stdout.write(f"admin password: {password}")
 
 
-def _check() -> None:
-    register_outside()
-    for message in run_checks():
+def _stop_at(messages: Iterable[CheckMessage]) -> None:
+    """End with the first complaint, as one line."""
+    for message in messages:
         if message.is_serious():
             stop(message.msg)
 
