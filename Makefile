@@ -34,10 +34,12 @@ lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
 $(VENV)/.runtime: requirements.txt
-	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(PIP) -r requirements.txt
-	touch $@
+	@echo "Installing what Spool runs on into $(VENV) (this happens once)"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(PIP) -r requirements.txt
+	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime
-	$(PIP) -r requirements-dev.txt
-	touch $@
+	@echo "Installing the development tools"
+	@$(PIP) -r requirements-dev.txt
+	@touch $@
