@@ -40,9 +40,7 @@ class StoreItem(models.Model):
             )
         ]
         indexes = [
-            models.Index(
-                fields=["owner", "path", "-updated_at"], name="store_items_by_path"
-            ),
+            models.Index(fields=["owner", "-updated_at"], name="store_items_newest"),
             models.Index(
                 fields=["expires_at"],
                 name="store_items_expiring",

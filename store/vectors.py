@@ -163,8 +163,8 @@ def nearest(
 
     Unless it is `exact`, it may find fewer than there are.
     """
-    conditions, params = below(namespace, column="v.path")
-    conditions += matching(given, params)
+    within, params = below(namespace, column="v.path")
+    of_item = " AND ".join([ALIVE, *matching(given, params)])
     candidates = (limit + offset) * (REPEATS if index.may_repeat else 1)
     params |= {
         "vector": as_text(vector),
@@ -172,15 +172,19 @@ def nearest(
         "offset": offset,
         "candidates": candidates,
     }
-    where = " AND ".join(["v.owner = %(owner)s", ALIVE, *conditions])
+    where = " AND ".join(["v.owner = %(owner)s", *within])
     distance = f"v.embedding <=> %(vector)s::{index.kind}"
+    # `OFFSET 0` keeps this from becoming a join on two columns, of which Postgres thinks
+    # that it finds next to nothing, so that it would not walk the graph.
     some = "" if exact else f"ORDER BY {distance} LIMIT %(candidates)s"
     return (
         f"""
 WITH near AS (
     SELECT item_id AS id, {distance} AS distance
-    FROM {index.table} AS v
-    JOIN store_items AS i ON i.id = v.item_id AND i.updated_at = v.made_for
+    FROM {index.table} AS v, LATERAL (
+        SELECT FROM store_items
+        WHERE id = v.item_id AND updated_at = v.made_for AND {of_item} OFFSET 0
+    ) AS item
     WHERE {where} {some}
 ), best AS (
     SELECT id, min(distance) AS distance FROM near GROUP BY id

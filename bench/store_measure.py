@@ -1,0 +1,241 @@
+"""The measuring half of `bench.store_scale`: it needs the server's environment."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import statistics
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from typing import Any
+
+import django
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
+
+from django.db import connection, transaction  # noqa: E402
+from langgraph.store.base import (  # noqa: E402
+    GetOp,
+    ListNamespacesOp,
+    MatchCondition,
+    PutOp,
+    SearchOp,
+)
+
+from bench.vectors import vector  # noqa: E402
+from config.langgraph_json import langgraph_json  # noqa: E402
+from store.index import Index, index_config  # noqa: E402
+from store.services import perform  # noqa: E402
+from store.vectors import SEARCH_SETTINGS, as_text, nearest, prepare_index  # noqa: E402
+
+INDEX = {"dims": 384, "embed": "./vectors.py:embed", "fields": ["text"]}
+TIMES = 300
+NAMESPACES_EACH = 10
+
+SEED = """
+INSERT INTO store_items (owner, path, key, value, created_at, updated_at)
+SELECT owner, 'users.u' || o || '.n' || (n / %(owners)s) %% %(namespaces)s, 'key' || n,
+    jsonb_build_object(
+        'n', n, 'kind', 'kind' || n %% 17, 'id', md5(n::text), 'on', n %% 2 = 0,
+        'text', repeat(md5(n::text) || ' ', 8)
+    ),
+    now() - interval '31 days', now() - random() * interval '30 days'
+FROM (
+    SELECT n, n %% %(owners)s AS o, %(owner)s || CASE WHEN %(split)s
+        THEN (n %% %(owners)s)::text ELSE '' END AS owner
+    FROM generate_series(0, %(items)s - 1) AS n
+) AS item
+"""
+
+
+def main(url: str, items: int, owners: int, vectors: int) -> None:
+    chance = random.Random(1)
+    seed(items, owners, "owner", split=True)
+    print(f"{items} items, {owners} owners, {owners * NAMESPACES_EACH} namespaces")
+
+    def of_owners() -> tuple[str, int]:
+        number = chance.randrange(owners)
+        return f"owner{number}", number
+
+    measure_operations(of_owners, chance, items, owners)
+    seed(items, owners, "everybody", split=False)
+    print(f"the same again, all in one owner ({2 * items} items in all)")
+    measure_operations(
+        lambda: ("everybody", chance.randrange(owners)), chance, items, owners
+    )
+    measure_http(url)
+    if vectors:
+        measure_vectors(vectors)
+
+
+def seed(items: int, owners: int, owner: str, *, split: bool) -> None:
+    begun = time.perf_counter()
+    sizes = {"items": items, "owners": owners, "namespaces": NAMESPACES_EACH}
+    with connection.cursor() as cursor:
+        cursor.execute(SEED, {**sizes, "owner": owner, "split": split})
+        cursor.execute("VACUUM ANALYZE store_items")
+        cursor.execute("SELECT pg_size_pretty(pg_total_relation_size('store_items'))")
+        size = cursor.fetchone()[0]
+    print(f"seeded in {time.perf_counter() - begun:.0f} s, {size}")
+
+
+def measure_operations(
+    pick: Callable[[], tuple[str, int]], chance: random.Random, items: int, owners: int
+) -> None:
+    def namespace(number: int) -> tuple[str, ...]:
+        return ("users", f"u{number}", f"n{chance.randrange(NAMESPACES_EACH)}")
+
+    def existing(number: int) -> tuple[tuple[str, ...], str]:
+        n = chance.randrange(items // owners) * owners + number
+        place = f"n{n // owners % NAMESPACES_EACH}"
+        return ("users", f"u{number}", place), f"key{n}"
+
+    value = {"text": "x" * 200, "kind": "new", "n": 1}
+    new = iter(range(10**9))
+    operations: dict[str, Callable[[int], Any]] = {
+        "put, new": lambda o: PutOp(namespace(o), f"new{next(new)}", value, False),
+        "put, over": lambda o: PutOp(*existing(o), value, False),
+        "get": lambda o: GetOp(*existing(o)),
+        "search one namespace": lambda o: SearchOp(namespace(o)),
+        "search a prefix": lambda o: SearchOp(("users", f"u{o}")),
+        "search everything": lambda o: SearchOp(()),
+        "filter =, common": lambda o: SearchOp(("users",), {"kind": "kind3"}),
+        "filter =, rare": lambda o: SearchOp(
+            (), {"id": "c4ca4238a0b923820dcc509a6f75849b"}
+        ),
+        "filter >": lambda o: SearchOp(("users", f"u{o}"), {"n": {"$gt": items // 2}}),
+        "namespaces": lambda o: ListNamespacesOp(),
+        "namespaces below": lambda o: ListNamespacesOp(
+            (MatchCondition("prefix", ("users", f"u{o}")),)
+        ),
+        "namespaces, depth 2": lambda o: ListNamespacesOp(max_depth=2),
+        "namespaces, suffix": lambda o: ListNamespacesOp(
+            (MatchCondition("suffix", ("n7",)),)
+        ),
+    }
+    for name, make in operations.items():
+        taken = []
+        for _ in range(TIMES):
+            owner, number = pick()
+            op = make(number)
+            begun = time.perf_counter()
+            perform(owner, op)
+            taken.append(time.perf_counter() - begun)
+            if sum(taken) > 20:  # It is slow, and known by now.
+                break
+        tell(name, taken)
+
+
+def measure_http(url: str) -> None:
+    def request(method: str, path: str, body: str | None = None) -> float:
+        call = urllib.request.Request(
+            f"{url}{path}", body.encode() if body else None, method=method
+        )
+        begun = time.perf_counter()
+        with urllib.request.urlopen(call) as response:
+            response.read()
+        return time.perf_counter() - begun
+
+    put = '{"namespace": ["bench"], "key": "k%d", "value": {"x": 1}}'
+    tell(
+        "PUT over HTTP",
+        [request("PUT", "/store/items", put % n) for n in range(TIMES)],
+    )
+    path = "/store/items?namespace=bench&key=k1"
+    tell("GET over HTTP", [request("GET", path) for _ in range(TIMES)])
+    body = '{"namespace_prefix": ["bench"]}'
+    tell(
+        "search over HTTP",
+        [request("POST", "/store/items/search", body) for _ in range(TIMES)],
+    )
+
+
+def measure_vectors(count: int) -> None:
+    os.environ["LANGGRAPH_STORE"] = json.dumps({"index": INDEX})
+    langgraph_json.cache_clear()
+    prepare_index(warn=False)
+    index = index_config()
+    if index is None:
+        sys.exit("langgraph.json does not have the index")
+    build(index, count)
+    taken, found, best = [], 0, 0
+    for number in range(100):
+        query = vector(f"query {number}")
+        begun = time.perf_counter()
+        near = _nearest(index, query, exact=False)
+        taken.append(time.perf_counter() - begun)
+        exact = _nearest(index, query, exact=True)
+        found += len(set(near) & set(exact))
+        best += len(exact)
+    tell("nearest 10", taken)
+    print(f"  recall@10 against exact: {found / best:.3f}")
+    searches: dict[str, Callable[[int], SearchOp]] = {
+        "query": lambda n: SearchOp((), query=f"query {n}"),
+        "query below a prefix": lambda n: SearchOp(
+            ("users", f"u{n}"), query=f"query {n}"
+        ),
+        "query with a filter": lambda n: SearchOp(
+            (), {"kind": "kind3"}, query=f"query {n}"
+        ),
+    }
+    for name, make in searches.items():
+        tell(name, [_secs(make(n)) for n in range(50)])
+
+
+def _secs(op: SearchOp) -> float:
+    begun = time.perf_counter()
+    perform("everybody", op)
+    return time.perf_counter() - begun
+
+
+def build(index: Index, count: int) -> None:
+    """Vectors for some items. The graph comes last, which is much faster."""
+    table, begun = index.table, time.perf_counter()
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP INDEX {table}_embedding_idx")
+        cursor.execute(
+            "SELECT id FROM store_items WHERE owner = 'everybody' LIMIT %s", [count]
+        )
+        ids = [item_id for (item_id,) in cursor.fetchall()]
+        for first in range(0, count, 1000):
+            some = ids[first : first + 1000]
+            texts = [as_text(vector(f"text {item_id}")) for item_id in some]
+            cursor.execute(
+                f"INSERT INTO {table} SELECT i.id, 0, owner, path, updated_at, "
+                f"v::{index.kind} FROM unnest(%s::bigint[], %s::text[]) AS made (id, v) "
+                "JOIN store_items AS i ON i.id = made.id",
+                [some, texts],
+            )
+        inserted = time.perf_counter()
+        cursor.execute("SET maintenance_work_mem = '1GB'")
+        cursor.execute(
+            f"CREATE INDEX {table}_embedding_idx ON {table} "
+            "USING hnsw (embedding vector_cosine_ops) WITH (ef_construction = 128)"
+        )
+        cursor.execute(f"VACUUM ANALYZE {table}")
+    print(
+        f"{count} vectors of {index.dims}: inserted in {inserted - begun:.0f} s, "
+        f"indexed in {time.perf_counter() - inserted:.0f} s"
+    )
+
+
+def _nearest(index: Any, query: list[float], *, exact: bool) -> list[str]:
+    sql, params = nearest(index, query, (), None, limit=10, offset=0, exact=exact)
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(SEARCH_SETTINGS)
+        cursor.execute(sql, {**params, "owner": "everybody"})
+        return [row[1] for row in cursor.fetchall()]
+
+
+def tell(name: str, seconds: list[float]) -> None:
+    p99 = statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else seconds[0]
+    p50 = statistics.median(seconds)
+    print(f"  {name:24} p50 {1000 * p50:8.2f} ms   p99 {1000 * p99:8.2f} ms")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1], *map(int, sys.argv[2:5]))

@@ -1,0 +1,42 @@
+"""The API's own description, against the API: nothing undocumented, and no 5xx."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import schemathesis
+from django.core.wsgi import get_wsgi_application
+from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
+from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import status_code_conformance
+
+from store.models import StoreItem
+
+# A wrong method is a 405 everywhere; that is nothing to repeat for each path.
+CONFIG: dict[str, Any] = {"phases": {"coverage": {"unexpected-methods": []}}}
+
+schema = schemathesis.openapi.from_wsgi(
+    "/openapi.json",
+    get_wsgi_application(),
+    config=SchemathesisConfig.from_dict(CONFIG),
+)
+often = settings(
+    max_examples=40,
+    deadline=None,
+    database=None,
+    derandomize=True,
+    suppress_health_check=list(HealthCheck),
+)
+
+# Requests may close the connection, and with it the transaction of a test.
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@schema.include(path_regex=r"^/store/").parametrize()
+@often
+def test_what_is_documented_is_what_happens(case: Any) -> None:
+    StoreItem.objects.get_or_create(path="a.b", key="k", defaults={"value": {"n": 1}})
+
+    case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
