@@ -7,7 +7,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 
-DIMS = 64
+# Enough that no two words of the tests share a direction.
+DIMS = 1024
 
 asked: list[list[str]] = []
 
@@ -33,5 +34,5 @@ def _of(text: str) -> list[float]:
     vector = [0.0] * DIMS
     for word in text.lower().split():
         digest = hashlib.sha256(word.strip('.,!?"{}:').encode()).digest()
-        vector[digest[0] % DIMS] += 1.0
+        vector[int.from_bytes(digest[:4]) % DIMS] += 1.0
     return vector
