@@ -21,6 +21,7 @@ from rest_framework.exceptions import APIException
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from config.admin_lists import CappedPaginator
 from crons import beat_admin as beat_admin
 from crons import firing, services
 from crons.models import Cron, CronFiring
@@ -117,6 +118,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         "disabled_reason",
     )
     list_filter = (TroubleFilter, "enabled", "on_run_completed")
+    paginator = CappedPaginator
     list_disable_select_all = True
     show_full_result_count = False
     search_fields = ("owner",)

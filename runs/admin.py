@@ -7,22 +7,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 import httpx
 from django.contrib import admin, messages
-from django.core.paginator import Paginator
 from django.db.models import Count, Q, QuerySet
 from django.http import HttpRequest
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.html import format_html
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from assistants.graphs import registry
+from config.admin_lists import BigTableAdmin
 from runs import deliveries, services, tasks
 from runs.models import Run, WebhookDelivery, Worker
 
@@ -41,33 +40,15 @@ COLOURS = {
     "trying again": "warning",
     "given up": "danger",
 }
-# Rows that are counted at most: an exact number of millions takes longer than reading.
-MOST_COUNTED = 10_000
 
 
-class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    @cached_property
-    def count(self) -> int:
-        rows: Any = self.object_list
-        return int(rows.order_by()[:MOST_COUNTED].count())
-
-
-class ReadOnlyAdmin(ModelAdmin):  # type: ignore[misc]
+class ReadOnlyAdmin(BigTableAdmin):
     """Rows that only Spool writes."""
 
-    paginator = BoundedPaginator
-    show_full_result_count = False
-    list_per_page = 50
     # Fields by which an id that is searched for is found, besides the primary key.
     search_ids: tuple[str, ...] = ()
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_act_permission(self, request: HttpRequest) -> bool:

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
+from config import admin_lists
 from runs import admin, lifecycle
 from runs.lifecycle import Outcome
 from runs.models import Run, WebhookDelivery, Worker
@@ -140,7 +141,7 @@ def test_counting_stops_where_it_would_take_long(
 ) -> None:
     for _ in range(3):
         make_run()
-    monkeypatch.setattr(admin, "MOST_COUNTED", 2)
+    monkeypatch.setattr(admin_lists, "MOST_ROWS", 2)
 
     response = admin_client.get(RUNS)
 
