@@ -9,7 +9,8 @@ from functools import cache
 DIMS = 384
 CLUSTERS = 1000
 # How far from its centre a text lies, as a part of how far the centres lie apart.
-SPREAD = 0.7
+# Beyond 3 the clusters drown, and with them all meaning of "near".
+SPREAD = 2.2
 
 
 def embed(texts: Sequence[str]) -> list[list[float]]:

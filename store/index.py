@@ -104,7 +104,8 @@ def embeddings(embed: str) -> Embeddings:
         return ensure_embeddings(load_object(embed) if is_file else embed)
     except Exception as exc:
         # Loading it runs code of the operator or of a provider's package.
-        stop(f"{settings.LANGGRAPH_CONFIG}: store.index.embed {embed}: {exc}")
+        reason = (str(exc).splitlines() or [type(exc).__name__])[0]
+        stop(f"{settings.LANGGRAPH_CONFIG}: store.index.embed {embed}: {reason}")
 
 
 async def embed_texts(index: Index, step: Embed) -> list[Vector]:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 # The first with scans that go on until enough rows pass a filter.
 OLDEST_PGVECTOR = (0, 8)
 # How many candidates a search of the graph holds: more find more, and cost more.
-EF_SEARCH = 100
+EF_SEARCH = 200
 # Of an item with several vectors more than one may be near.
 REPEATS = 4
 # Any number that nobody else locks.

@@ -440,8 +440,9 @@ def test_a_bad_configuration_stops_the_start(
 ) -> None:
     configure(**wrong)
 
-    with pytest.raises(SystemExit, match=problem):
+    with pytest.raises(SystemExit, match=problem) as stopped:
         vectors.prepare_index()
+    assert len(str(stopped.value).splitlines()) == 1
 
 
 def test_a_postgres_without_pgvector_stops_the_start(
