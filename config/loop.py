@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from django.conf import settings
 from django.db import connections
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg_pool import AsyncConnectionPool
@@ -31,22 +31,35 @@ def conninfo() -> str:
     return make_conninfo("", **given)
 
 
-def new_pool(size: int) -> Pool:
-    """A closed pool of autocommit connections; open it on the loop that uses it."""
-    return AsyncConnectionPool(
+def new_pool(size: int, *, checks: bool) -> Pool:
+    """A closed pool of autocommit connections; open it on the loop that uses it.
+
+    `checks`: ask a connection whether it is alive before it is handed out. Else a dead
+    one is found out by its first statement, for users who try that again anyway.
+    """
+
+    async def check(conn: AsyncConnection[DictRow]) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(conn)
+        except Error:
+            # Those that wait beside it have died with it, and would each cost a pause.
+            await pool.check()
+            raise
+
+    pool: Pool = AsyncConnectionPool(
         conninfo(),
         min_size=1,
         max_size=size,
         open=False,
         timeout=30,
-        # A dead connection is found out by its first statement, and that is tried
-        # again where it matters: no round trip is spent on asking.
+        check=check if checks else None,
         kwargs={
             "autocommit": True,
             "row_factory": dict_row,
             "prepare_threshold": 2 if settings.DATABASE_PREPARED_STATEMENTS else None,
         },
     )
+    return pool
 
 
 class Loop:
@@ -54,13 +67,13 @@ class Loop:
 
     pool: Pool
 
-    def __init__(self, *, name: str, pool_size: int) -> None:
+    def __init__(self, *, name: str, pool_size: int, checks: bool = False) -> None:
         self.asyncio_loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=self.asyncio_loop.run_forever, name=name, daemon=True
         )
         self._thread.start()
-        self.run(self._open_pool(pool_size))
+        self.run(self._open_pool(pool_size, checks))
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the loop, and wait for it from another thread."""
@@ -81,14 +94,15 @@ class Loop:
             task.cancel()
         await asyncio.gather(*left, return_exceptions=True)
 
-    async def _open_pool(self, size: int) -> None:
-        self.pool = new_pool(size)
+    async def _open_pool(self, size: int, checks: bool) -> None:
+        self.pool = new_pool(size, checks=checks)
         await self.pool.open()
 
 
 @cache
 def shared_loop() -> Loop:
     """The process's loop, started when it is first wanted."""
-    loop = Loop(name="spool-loop", pool_size=settings.CHECKPOINT_POOL_SIZE)
+    size = settings.CHECKPOINT_POOL_SIZE
+    loop = Loop(name="spool-loop", pool_size=size, checks=True)
     atexit.register(loop.close)
     return loop

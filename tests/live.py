@@ -20,6 +20,8 @@ from pathlib import Path
 
 import psutil
 
+from embedded import processes
+
 ROOT = Path(__file__).resolve().parent.parent
 START_SECS = 90
 # What would point the server at somebody else's Postgres or Redis.
@@ -42,13 +44,13 @@ class Server:
         inherited = {key: v for key, v in os.environ.items() if key not in OURS}
         command = [sys.executable, "-m", "embedded", "--config", str(self.config)]
         with (self.home / "output").open("wb") as output:
-            self._process = subprocess.Popen(
+            self._process = processes.spawn(
                 [*command, "--port", str(self.port), "--workers", str(self._workers)],
-                cwd=ROOT,
+                output=output,
+                # It must not outlive tests that are killed.
+                death_signal=signal.SIGTERM,
                 env={**inherited, **self._environment, "SPOOL_HOME": str(self.home)},
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
+                cwd=ROOT,
             )
         self.wait_until_ready()
 

@@ -128,7 +128,7 @@ class RunSaver(AsyncPostgresSaver):
         self.metadata = metadata
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
-        return await _persist(lambda: super(RunSaver, self).aget_tuple(config))
+        return await self._persist(lambda: super(RunSaver, self).aget_tuple(config))
 
     async def aput(
         self,
@@ -190,9 +190,9 @@ class RunSaver(AsyncPostgresSaver):
 
     async def _save(self, statement: str, params: dict[str, Any]) -> None:
         params |= self.fence.params
-        saved = await _persist(lambda: self._execute(statement, params))
+        saved = await self._persist(lambda: self._execute(statement, params))
         # Nothing written: kept writes that are there already, or a lost run.
-        if not saved and not await _persist(
+        if not saved and not await self._persist(
             lambda: self._execute(_STILL_OURS, self.fence.params)
         ):
             raise LostRun(str(self.fence.run_id))
@@ -201,18 +201,19 @@ class RunSaver(AsyncPostgresSaver):
         async with self.pool.connection() as conn:
             return (await conn.execute(statement, params)).rowcount
 
-
-async def _persist(attempt: Callable[[], Awaitable[T]]) -> T:
-    """Try again while Postgres restarts: saves and reads change nothing twice."""
-    for delay in RETRY_DELAYS:
+    async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
+        """Try again while Postgres restarts: saves and reads change nothing twice."""
+        for delay in RETRY_DELAYS:
+            try:
+                return await attempt()
+            except CONNECTION_FAULTS:
+                await asyncio.sleep(delay)
+                # Those that wait in the pool have died with it: not a try for each.
+                await self.pool.check()
         try:
             return await attempt()
-        except CONNECTION_FAULTS:
-            await asyncio.sleep(delay)
-    try:
-        return await attempt()
-    except CONNECTION_FAULTS as exc:
-        raise CheckpointsUnavailable(str(exc)) from exc
+        except CONNECTION_FAULTS as exc:
+            raise CheckpointsUnavailable(str(exc)) from exc
 
 
 def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

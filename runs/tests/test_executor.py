@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import time
 from collections.abc import Callable, Iterator
@@ -15,7 +16,7 @@ from django.db import connection
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
 from config.ids import uuid7
-from config.loop import Loop
+from config.loop import Loop, Pool, shared_loop
 from runs import events, services
 from runs.events import decode, parse_id, stream_key
 from runs.executor import HAND_BACK, Executor
@@ -52,7 +53,7 @@ class Here:
     """A worker in this process: `start` executes a run beside the test."""
 
     def __init__(self) -> None:
-        self.loop = Loop(name="test", pool_size=4)
+        self.loop = Loop(name="test", pool_size=10)
         self.row = Worker.objects.create(hostname="here", pid=1, capacity=10)
         self.executor = self.loop.run(self._new_executor())
         self._threads = ThreadPoolExecutor()
@@ -281,6 +282,55 @@ def test_a_thread_deleted_during_its_run_stays_deleted(
     assert not Thread.objects.exists()
     assert not Run.objects.exists()
     assert checkpoint_rows(thread.id) == 0
+
+
+def test_connections_that_die_together_cost_no_run(
+    here: Here, make: Callable[..., Run], tmp_path: Path
+) -> None:
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+    here.loop.run(fill(here.loop.pool))
+
+    kill_connections()
+    (tmp_path / "go").touch()
+    done.result()
+
+    run.refresh_from_db()
+    assert (run.status, run.attempt) == ("success", 1)
+    assert begun(tmp_path) == ["one", "two", "three"]
+
+
+def test_connections_that_died_while_idle_fail_no_read(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(make())
+    thread.refresh_from_db()
+    shared_loop().run(fill(shared_loop().pool))
+
+    kill_connections()
+
+    assert get_state(thread).values["log"] == ["one", "two", "three"]
+
+
+async def fill(pool: Pool) -> None:
+    """Open every connection that the pool may have."""
+
+    async def use() -> None:
+        async with pool.connection() as conn:
+            await conn.execute("SELECT pg_sleep(0.1)")
+
+    await asyncio.gather(*[use() for _ in range(pool.max_size)])
+
+
+def kill_connections() -> None:
+    """All but the test's own, as a restart of Postgres does."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity
+            WHERE datname = current_database() AND pid <> pg_backend_pid()"""
+        )
 
 
 def test_an_attempt_that_was_taken_over_writes_nothing_more(
