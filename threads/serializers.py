@@ -44,8 +44,8 @@ def thread_json(thread: Thread) -> dict[str, Any]:
         "config": thread.config,
         "values": thread.values,
     }
-    if thread.interrupts is not None:
-        row |= {"interrupts": thread.interrupts, "error": thread.error}
+    if thread.interrupts is not None or thread.error is not None:
+        row |= {"interrupts": thread.interrupts or {}, "error": thread.error}
     return row
 
 

@@ -189,9 +189,13 @@ def test_get(alice_client: Client) -> None:
     assert response.json() == made
 
 
-def test_a_thread_that_ran_shows_error_and_interrupts(alice_client: Client) -> None:
+@pytest.mark.parametrize("interrupts", [{}, None])
+def test_a_thread_that_ran_shows_error_and_interrupts(
+    alice_client: Client, interrupts: dict[str, Any] | None
+) -> None:
+    """Also where its first run failed before it had a state."""
     made = make(alice_client)
-    Thread.objects.update(interrupts={}, error={"error": "E", "message": "m"})
+    Thread.objects.update(interrupts=interrupts, error={"error": "E", "message": "m"})
 
     thread = alice_client.call("get", f"/threads/{made['thread_id']}").json()
 
