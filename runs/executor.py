@@ -43,6 +43,7 @@ from threads.checkpoints import (
     undo_run,
 )
 from threads.models import Thread
+from threads.snapshots import read_state
 from threads.state import cached_columns
 
 logger = logging.getLogger(__name__)
@@ -227,7 +228,7 @@ class _Drive:
             complete and streamed and not self.translator.interrupted
         ):
             return {"values": told, "interrupts": {}, "status": Thread.Status.IDLE}
-        return cached_columns(await self.graph.aget_state(self._newest()))
+        return cached_columns(await read_state(self.graph, self._newest()))
 
     def _newest(self) -> RunnableConfig:
         """Our configuration without the checkpoint that the run was forked from."""

@@ -23,13 +23,15 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from psycopg import InterfaceError, OperationalError
+from psycopg import AsyncConnection, InterfaceError, OperationalError
+from psycopg.rows import DictRow
 from psycopg_pool import PoolTimeout
 
 from config.json import jsonb
 from config.loop import Pool
 
 T = TypeVar("T")
+Conn = Pool | AsyncConnection[DictRow]
 
 # What a broken connection raises, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
@@ -104,13 +106,13 @@ class Fence:
         return {"run_id": self.run_id, "attempt": self.attempt}
 
 
-def saver(pool: Pool) -> AsyncPostgresSaver:
-    """A checkpointer for one read or one edit. Make it on the loop that owns `pool`.
+def saver(conn: Conn) -> AsyncPostgresSaver:
+    """A checkpointer for one read or one edit. Make it on the loop that owns `conn`.
 
     Savers are cheap and serialize their statements with a lock of their own, so each
     piece of work gets one.
     """
-    return AsyncPostgresSaver(pool)
+    return AsyncPostgresSaver(conn)
 
 
 class RunSaver(AsyncPostgresSaver):

@@ -22,8 +22,9 @@ from assistants.graphs import Graph, GraphNotFound, registry
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
-from threads.checkpoints import CONNECTION_FAULTS, saver
+from threads.checkpoints import CONNECTION_FAULTS, Conn, saver
 from threads.models import Thread
+from threads.snapshots import read_history, read_state
 
 FIELDS = (
     "values",
@@ -133,8 +134,8 @@ def get_state(
         return _stateless(config, checkpoint)
 
     async def read() -> StateSnapshot:
-        async with _opened(graph_id, config) as graph:
-            return await graph.aget_state(config, subgraphs=subgraphs)
+        async with _opened(graph_id, config, shared_loop().pool) as graph:
+            return await read_state(graph, config, subgraphs=subgraphs)
 
     snapshot = shared_loop().run(read())
     return snapshot if snapshot.created_at else _stateless(config, checkpoint)
@@ -155,14 +156,14 @@ def get_history(
     config = _config(thread.id, checkpoint)
 
     async def read() -> list[StateSnapshot]:
-        async with _opened(graph_id, config) as graph:
-            history = graph.aget_state_history(
+        async with _opened(graph_id, config, shared_loop().pool) as graph:
+            return await read_history(
+                graph,
                 config,
                 filter=metadata or None,
                 before={"configurable": before} if before else None,
                 limit=limit,
             )
-            return [snapshot async for snapshot in history]
 
     return shared_loop().run(read())
 
@@ -189,9 +190,9 @@ def _stateless(
 
 
 def _opened(
-    graph_id: str, config: RunnableConfig
+    graph_id: str, config: RunnableConfig, conn: Conn
 ) -> AbstractAsyncContextManager[Graph]:
-    return registry().open(graph_id, config, checkpointer=saver(shared_loop().pool))
+    return registry().open(graph_id, config, checkpointer=saver(conn))
 
 
 def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> RunnableConfig:
@@ -257,14 +258,19 @@ def update_state(
 async def _update(
     graph_id: str, config: RunnableConfig, steps: list[list[StateUpdate]]
 ) -> tuple[RunnableConfig, StateSnapshot]:
-    async with _opened(graph_id, config) as graph:
+    """All of it or nothing: LangGraph saves what it is told before it looks at it."""
+    async with (
+        shared_loop().pool.connection() as conn,
+        conn.transaction(),
+        _opened(graph_id, config, conn) as graph,
+    ):
         asked = config["configurable"].get("checkpoint_id")
-        if asked and await saver(shared_loop().pool).aget_tuple(config) is None:
+        if asked and await saver(conn).aget_tuple(config) is None:
             # LangGraph would begin from nothing, and the thread's state were gone.
             raise NotFound(f"Checkpoint {asked} not found")
         updated = await graph.abulk_update_state(config, steps)
         newest = _config(config["configurable"]["thread_id"], None)
-        return updated, await graph.aget_state(newest)
+        return updated, await read_state(graph, newest)
 
 
 def state_update(

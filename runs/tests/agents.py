@@ -58,6 +58,8 @@ def _boom(state: Log) -> dict[str, Any]:
 
 
 fails = _chain(Log, ("one", _step("one")), ("boom", _boom))
+# Its own reducer refuses what its second node gives.
+unreadable = _chain(Log, ("one", _step("one")), ("odd", lambda state: {"log": 5}))
 
 
 def no_graph(config: RunnableConfig) -> Any:

@@ -171,6 +171,21 @@ def test_a_nodes_exception_is_the_runs_result(
     assert thread.values["log"] == ["one"]
 
 
+def test_a_state_that_its_graph_cannot_read_is_shown(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    run = make("unreadable")
+
+    here.execute(run)
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert run.status == thread.status == "error"
+    assert thread.error == run.error
+    assert run.error["error"] == "TypeError"
+    assert (thread.values["log"], thread.interrupts) == (["one"], {})
+
+
 def test_what_a_factory_raises_is_the_runs_result(
     here: Here, make: Callable[..., Run]
 ) -> None:

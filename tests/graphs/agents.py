@@ -28,6 +28,7 @@ from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
 from langgraph.types import interrupt
+from pydantic import BaseModel
 
 
 def chain(state: type, *nodes: tuple[str, Any], context: type | None = None) -> Any:
@@ -168,6 +169,24 @@ def boom(state: Word) -> dict[str, Any]:
 
 
 raises = chain(Word, ("ok", lambda state: {"x": "ok"}), ("boom", boom))
+
+
+class Number(BaseModel):
+    n: int = 0
+
+
+def _two_at_once() -> Any:
+    """Two nodes that write what only one may write in a step."""
+    graph = StateGraph(Word)
+    for node in ("left", "right"):
+        graph.add_node(node, lambda state: {"x": "mine"})
+        graph.add_edge(START, node)
+    return graph.compile()
+
+
+clash = _two_at_once()
+# What its first node gives is refused by its own schema, when the second wants it.
+strict = chain(Number, ("say", lambda state: {"n": "many"}), ("add", lambda state: {}))
 
 
 # --- A subgraph, and a context ------------------------------------------------------

@@ -1,0 +1,107 @@
+"""States as their graph reads them, and also those that it can't read.
+
+A run may fail because the graph's reducers, or the schema of its state, refuse what a
+node or a client gave. That is in the checkpoint by then, and LangGraph stumbles over it
+again whenever it reads the state; but the thread must still be seen.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
+from langgraph.types import StateSnapshot
+from psycopg import DatabaseError
+
+from assistants.graphs import Graph
+from threads.checkpoints import CONNECTION_FAULTS, CheckpointsUnavailable, LostRun
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+# Not the graph's fault, and no better at the second try.
+_NOT_THE_GRAPHS = (*CONNECTION_FAULTS, DatabaseError, CheckpointsUnavailable, LostRun)
+
+
+async def read_state(
+    graph: Graph, config: RunnableConfig, *, subgraphs: bool = False
+) -> StateSnapshot:
+    """The state at `config`, or what there is of it."""
+    state = await _unless_refused(graph.aget_state(config, subgraphs=subgraphs))
+    if state is not None:
+        return state
+    saved = await _saver(graph).aget_tuple(config)
+    if saved is None:
+        return await graph.aget_state(config)
+    return await _what_there_is(graph, saved)
+
+
+async def read_history(
+    graph: Graph, config: RunnableConfig, **chosen: Any
+) -> list[StateSnapshot]:
+    """States, newest first. `chosen`: `filter`, `before` and `limit`."""
+
+    async def read() -> list[StateSnapshot]:
+        return [one async for one in graph.aget_state_history(config, **chosen)]
+
+    states = await _unless_refused(read())
+    if states is not None:
+        return states
+    every = [saved async for saved in _saver(graph).alist(config, **chosen)]
+    return [await _what_there_is(graph, saved) for saved in every]
+
+
+async def _unless_refused(reading: Awaitable[T]) -> T | None:
+    """None: the graph's own code raised an exception."""
+    try:
+        return await reading
+    except _NOT_THE_GRAPHS:
+        raise
+    except Exception as exc:
+        logger.warning("a graph can't read a state of its own: %r", exc)
+        return None
+
+
+async def _what_there_is(graph: Graph, saved: CheckpointTuple) -> StateSnapshot:
+    """The state before the step that failed, or else the bare values in it."""
+    named = saved.config["configurable"]
+    keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
+    # With an id LangGraph leaves out what the step's tasks have written so far.
+    config: RunnableConfig = {"configurable": {key: named[key] for key in keys}}
+    before = await _unless_refused(graph.aget_state(config))
+    if before is not None:
+        return before
+    return StateSnapshot(
+        values=_values(graph, saved),
+        next=(),
+        config=saved.config,
+        metadata=saved.metadata,
+        created_at=saved.checkpoint["ts"],
+        parent_config=saved.parent_config,
+        tasks=(),
+        interrupts=(),
+    )
+
+
+def _values(graph: Graph, saved: CheckpointTuple) -> Any:
+    values = saved.checkpoint["channel_values"]
+    namespace: str = saved.config["configurable"]["checkpoint_ns"]
+    if namespace:
+        nodes = "|".join(part.split(":")[0] for part in namespace.split("|"))
+        with suppress(StopIteration):
+            _, graph = next(graph.get_subgraphs(namespace=nodes, recurse=True))  # type: ignore[assignment]
+    shown = graph.stream_channels_asis
+    if isinstance(shown, str):  # A functional graph's state is one value.
+        return values.get(shown)
+    return {name: values[name] for name in shown if name in values}
+
+
+def _saver(graph: Graph) -> BaseCheckpointSaver[Any]:
+    if not isinstance(graph.checkpointer, BaseCheckpointSaver):
+        raise TypeError("only a graph that keeps its state can be asked for it")
+    return graph.checkpointer
