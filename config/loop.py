@@ -70,10 +70,20 @@ class Loop:
     def __init__(self, *, name: str, pool_size: int, checks: bool = False) -> None:
         self.asyncio_loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
-            target=self.asyncio_loop.run_forever, name=name, daemon=True
+            target=self._keep_running, name=name, daemon=True
         )
         self._thread.start()
         self.run(self._open_pool(pool_size, checks))
+
+    def _keep_running(self) -> None:
+        """Until `close`. A graph that wants to exit fails, and takes nobody with it."""
+        while True:
+            try:
+                self.asyncio_loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio gives them to their task, and then leaves its loop for them.
+                continue
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the loop, and wait for it from another thread."""

@@ -90,20 +90,20 @@ class Executor:
     redis: Redis
     worker_id: Callable[[], UUID]
     executions: dict[UUID, Execution] = field(default_factory=dict)
-    # Runs from their claim to their end, not only while their graph runs.
-    holding: set[UUID] = field(default_factory=set)
+    # Runs from before their claim to their end, not only while their graph runs.
+    holding: list[UUID] = field(default_factory=list)
 
     async def execute(self, run_id: UUID) -> Ended | None:
         """Execute a run to its end. None: it was not ours, or is not any more."""
-        held = await lifecycle.claim(self.pool, run_id, self.worker_id())
-        if held is None:
-            return None
-        self.holding.add(held.id)
-        logs.begin(run_id=held.id, thread_id=held.thread_id, owner=held.owner)
+        self.holding.append(run_id)
         try:
+            held = await lifecycle.claim(self.pool, run_id, self.worker_id())
+            if held is None:
+                return None
+            logs.begin(run_id=held.id, thread_id=held.thread_id, owner=held.owner)
             return await self._execute(held)
         finally:
-            self.holding.discard(held.id)
+            self.holding.remove(run_id)
 
     async def _execute(self, held: Claim) -> Ended | None:
         writer = EventWriter(self.redis, thread_id=held.thread_id, run_id=held.id)
@@ -139,7 +139,7 @@ class Executor:
             return None
         except LostRun:
             raise
-        except Exception as exc:
+        except (Exception, SystemExit) as exc:
             # A graph that can't be made: its factory is user code too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
             return Outcome(Run.Status.ERROR, error=described(exc))

@@ -185,6 +185,12 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 RETURNING id
 """
 
+# A run that its worker knows nothing of is as good as lost with it.
+LET_GO = """
+UPDATE runs SET worker_id = NULL
+WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+"""
+
 # The runs of workers that are gone go on elsewhere, until they have taken too many.
 TAKE_BACK = """
 UPDATE runs SET status = 'pending', worker_id = NULL, losses = losses + 1,

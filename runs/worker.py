@@ -193,7 +193,7 @@ class Worker:
             if run_id and is_settled and not self._holds(run_id):
                 logger.error("run %s is ours, but nothing executes it", run_id)
                 params = {"run_id": run_id, "attempt": attempt}
-                conn.execute(lifecycle.HAND_BACK, params)
+                conn.execute(lifecycle.LET_GO, params)
 
     def _start_anew(self, conn: psycopg.Connection) -> None:
         logger.error("worker %s was taken for dead; starting anew", self.id)

@@ -62,6 +62,13 @@ fails = _chain(Log, ("one", _step("one")), ("boom", _boom))
 unreadable = _chain(Log, ("one", _step("one")), ("odd", lambda state: {"log": 5}))
 
 
+async def _leave(state: Log) -> dict[str, Any]:
+    raise SystemExit("enough")
+
+
+exits = _chain(Log, ("one", _step("one")), ("leave", _leave))
+
+
 def no_graph(config: RunnableConfig) -> Any:
     raise RuntimeError("no model today")
 

@@ -186,6 +186,21 @@ def test_a_state_that_its_graph_cannot_read_is_shown(
     assert (thread.values["log"], thread.interrupts) == (["one"], {})
 
 
+def test_a_node_that_exits_takes_only_its_own_run_with_it(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    run = make("exits")
+
+    here.start(run).result(timeout=20)
+    here.start(after := make()).result(timeout=20)
+
+    run.refresh_from_db()
+    after.refresh_from_db()
+    assert (run.status, after.status) == ("error", "success")
+    assert run.error == {"error": "SystemExit", "message": "enough"}
+
+
 def test_what_a_factory_raises_is_the_runs_result(
     here: Here, make: Callable[..., Run]
 ) -> None:

@@ -7,10 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import pytest
 from django.db import connection, connections, transaction
 
-from runs import lifecycle, tasks
+from config.loop import Loop, conninfo
+from runs import lifecycle, recovery, tasks
 from runs import worker as worker_module
 from runs.models import Run, Worker
 from threads.models import Thread
@@ -60,6 +62,29 @@ def test_one_slot_executes_all_that_came_at_once(
 
     assert not spins
     assert not Run.objects.active().exists()
+
+
+def test_a_run_that_nothing_executes_is_given_up_in_the_end(
+    make_run: Any, loop: Loop, settings: Any
+) -> None:
+    """Where the answer to a claim was lost, or an attempt broke in a way of its own."""
+    settings.WORKER_LEASE_SECS = 0
+    run = make_run()
+    me = worker_module.Worker()
+    Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
+
+    losses = []
+    with psycopg.connect(conninfo(), autocommit=True) as conn:
+        for _ in range(settings.BG_JOB_MAX_ATTEMPTS):
+            loop.run(lifecycle.claim(loop.pool, run.id, me.id))
+            me._beat(conn)
+            settings.WORKER_LEASE_SECS = 10
+            recovery.recover_lost_runs()
+            settings.WORKER_LEASE_SECS = 0
+            run.refresh_from_db()
+            losses.append((run.status, run.losses))
+
+    assert losses == [("pending", 1), ("pending", 2), ("error", 2)]
 
 
 def create_at_once(make_run: Any, thread: Any, count: int) -> None:
