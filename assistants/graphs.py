@@ -7,6 +7,7 @@ that makes one: plain, asynchronous, or a context manager, called for each run.
 from __future__ import annotations
 
 import inspect
+import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
 from contextlib import (
@@ -27,7 +28,10 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 
 from config.env import stop
+from config.errors import Unprocessable
 from config.langgraph_json import langgraph_json, load_object
+
+logger = logging.getLogger(__name__)
 
 Graph = Pregel[Any, Any, Any, Any]
 
@@ -37,6 +41,15 @@ class GraphNotFound(Exception):
 
     def __init__(self, graph_id: str) -> None:
         super().__init__(f"Graph {graph_id!r} is not in langgraph.json")
+
+
+class GraphNotMade(Unprocessable):
+    """A graph's factory raised an exception, for a client who only looks."""
+
+    def __init__(self, graph_id: str, exc: Exception) -> None:
+        super().__init__(
+            f"graph '{graph_id}' can't be made: {type(exc).__name__}: {exc}"
+        )
 
 
 class NotAGraph(TypeError):
@@ -66,6 +79,11 @@ class Registry:
     def description(self, graph_id: str) -> str | None:
         return self._descriptions.get(graph_id)
 
+    def takes_config(self, graph_id: str) -> bool:
+        """Whether a factory makes the graph, which may make another for each config."""
+        source = self._sources[graph_id]
+        return not isinstance(source, Pregel) and _takes_config(source)
+
     @asynccontextmanager
     async def open(
         self,
@@ -79,7 +97,7 @@ class Registry:
 
         Raises `GraphNotFound`, and whatever the graph's own factory raises.
         """
-        if graph_id not in self._sources:
+        if graph_id not in self.graph_ids:  # Of any type: clients write metadata.
             raise GraphNotFound(graph_id)
         source = self._sources[graph_id]
         async with AsyncExitStack() as stack:
@@ -89,6 +107,25 @@ class Registry:
                 graph = await _made(source, config, stack)
             bound = {"checkpointer": checkpointer, "store": store}
             yield graph.copy(update=bound)
+
+    @asynccontextmanager
+    async def look_into(
+        self,
+        graph_id: str,
+        config: RunnableConfig,
+        checkpointer: BaseCheckpointSaver[Any] | None = None,
+    ) -> AsyncIterator[Graph]:
+        """As `open`, but raises `GraphNotMade` for what the graph's factory raises."""
+        opened = self.open(graph_id, config, checkpointer=checkpointer)
+        async with AsyncExitStack() as stack:
+            try:
+                graph = await stack.enter_async_context(opened)
+            except GraphNotFound:
+                raise
+            except Exception as exc:
+                logger.warning("graph %s can't be made", graph_id, exc_info=exc)
+                raise GraphNotMade(graph_id, exc) from exc
+            yield graph
 
 
 @cache
@@ -138,12 +175,15 @@ def _as_graph(found: Any) -> Graph:
     raise NotAGraph(f"{type(found).__name__} is not a LangGraph graph")
 
 
+def _takes_config(factory: Callable[..., Any]) -> bool:
+    return bool(inspect.signature(factory).parameters)
+
+
 async def _made(
     factory: Callable[..., Any], config: RunnableConfig, stack: AsyncExitStack
 ) -> Graph:
     """What a factory makes, for this config; its resources live on `stack`."""
-    takes_config = bool(inspect.signature(factory).parameters)
-    made = factory(config) if takes_config else factory()
+    made = factory(config) if _takes_config(factory) else factory()
     if inspect.isasyncgen(made):
         made = asynccontextmanager(lambda: made)()
     if isinstance(made, AbstractAsyncContextManager):

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, NotRequired, TypeVar
 
 from langgraph.channels.base import BaseChannel
 from langgraph.graph.state import CompiledStateGraph
-from pydantic import (
-    PydanticSchemaGenerationError,
-    PydanticUserError,
-    TypeAdapter,
-    create_model,
-)
+from pydantic import TypeAdapter, create_model
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from assistants.graphs import Graph, registry
@@ -20,9 +16,9 @@ from assistants.models import Assistant
 from config.errors import Unprocessable
 from config.loop import shared_loop
 
-T = TypeVar("T")
+logger = logging.getLogger(__name__)
 
-PydanticErrors = (PydanticUserError, PydanticSchemaGenerationError)
+T = TypeVar("T")
 
 
 def parse_xray(text: str | None) -> bool | int:
@@ -69,20 +65,19 @@ def _with_graph(assistant: Assistant, read: Callable[[Graph], T]) -> T:
 
     async def open_and_read() -> T:
         config = {"configurable": assistant.config.get("configurable", {})}
-        async with registry().open(assistant.graph_id, config) as graph:  # type: ignore[arg-type]
+        async with registry().look_into(assistant.graph_id, config) as graph:  # type: ignore[arg-type]
             return read(graph)
 
     return shared_loop().run(open_and_read())
 
 
 def _schemas(graph: Graph) -> dict[str, Any]:
-    context = _with_new_typed_dicts(graph.context_schema)
-    configurable = {"configurable": (context, None)} if context else {}
+    context = graph.context_schema
     return {
         "input_schema": _schema("input", lambda: _edge_type(graph, "input")),
         "output_schema": _schema("output", lambda: _edge_type(graph, "output")),
         "state_schema": _schema("state", lambda: _state_model(graph)),
-        "config_schema": _schema("config", lambda: _model("config", configurable)),
+        "config_schema": _schema("config", lambda: _config_model(context)),
         "context_schema": _schema("context", lambda: context) if context else None,
     }
 
@@ -104,6 +99,11 @@ def _state_model(graph: Graph) -> Any:
     return _model("state", fields)
 
 
+def _config_model(context: Any) -> Any:
+    configurable = (_with_new_typed_dicts(context), None)
+    return _model("config", {"configurable": configurable} if context else {})
+
+
 def _model(name: str, fields: dict[str, Any]) -> Any:
     return create_model(name, **fields)
 
@@ -112,7 +112,9 @@ def _schema(title: str, given: Callable[[], Any]) -> dict[str, Any]:
     """The JSON schema of a type; of one that has none, that it is an object."""
     try:
         return TypeAdapter(_with_new_typed_dicts(given())).json_schema()
-    except PydanticErrors:
+    except Exception as exc:
+        # Types that Pydantic doesn't know, names it can't find, code of their own.
+        logger.warning("no JSON schema for the %s of a graph: %r", title, exc)
         return {"title": title, "type": "object"}
 
 

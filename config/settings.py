@@ -198,6 +198,7 @@ CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.0
 # What a lower app has a higher one do: imports point one way.
 DELETE_THREADS_OF_ASSISTANT = "threads.services.delete_threads_of_assistant"
 DELETE_RUNS_OF_THREADS = "runs.services.delete_runs_of"
+CONFIG_OF_NEWEST_RUN = "runs.inputs.config_of_newest_run"
 
 # --- Django ---------------------------------------------------------------------
 DEBUG = False

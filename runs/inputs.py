@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
@@ -11,6 +12,7 @@ from langgraph.types import Command, Send
 from langsmith.utils import tracing_is_enabled
 
 from runs.lifecycle import Claim
+from runs.models import Run
 
 # Set by the server alone: a client's value would reach another thread's state, or pass
 # for somebody else.
@@ -47,7 +49,14 @@ def graph_input(kwargs: dict[str, Any]) -> Any:
     return Command(**given)
 
 
-def graph_config(held: Claim) -> RunnableConfig:
+def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:
+    """What nodes saw of this graph's newest run on a thread. None: it has none there."""
+    runs = Run.objects.filter(thread=thread_id, graph_id=graph_id)
+    newest = runs.newest_first().first()
+    return graph_config(newest) if newest else None
+
+
+def graph_config(held: Claim | Run) -> RunnableConfig:
     """The config that nodes see; see the wire contract, section 5.1."""
     asked = held.kwargs["config"]
     configurable = {

@@ -11,8 +11,10 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
+from django.utils.module_loading import import_string
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import Command, Send, StateSnapshot, StateUpdate
 from psycopg import DatabaseError
@@ -132,9 +134,10 @@ def get_state(
     config = _config(thread.id, checkpoint)
     if graph_id is None:
         return _stateless(config, checkpoint)
+    made_for = _made_for(thread, graph_id)
 
     async def read() -> StateSnapshot:
-        async with _opened(graph_id, config, shared_loop().pool) as graph:
+        async with _opened(graph_id, made_for, shared_loop().pool) as graph:
             return await read_state(graph, config, subgraphs=subgraphs)
 
     snapshot = shared_loop().run(read())
@@ -153,10 +156,10 @@ def get_history(
     graph_id = _graph_id(thread)
     if graph_id is None:
         return []
-    config = _config(thread.id, checkpoint)
+    config, made_for = _config(thread.id, checkpoint), _made_for(thread, graph_id)
 
     async def read() -> list[StateSnapshot]:
-        async with _opened(graph_id, config, shared_loop().pool) as graph:
+        async with _opened(graph_id, made_for, shared_loop().pool) as graph:
             return await read_history(
                 graph,
                 config,
@@ -190,9 +193,24 @@ def _stateless(
 
 
 def _opened(
-    graph_id: str, config: RunnableConfig, conn: Conn
+    graph_id: str, made_for: RunnableConfig, conn: Conn
 ) -> AbstractAsyncContextManager[Graph]:
-    return registry().open(graph_id, config, checkpointer=saver(conn))
+    return registry().look_into(graph_id, made_for, saver(conn))
+
+
+def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
+    """The config for a factory to make again the graph that the thread's state is of."""
+    if graph_id not in registry().graph_ids or not registry().takes_config(graph_id):
+        return {}
+    # Runs lean on threads, so what knows of them is named in the settings.
+    config_of_newest_run = import_string(settings.CONFIG_OF_NEWEST_RUN)
+    config: RunnableConfig | None = config_of_newest_run(thread.id, graph_id)
+    if config is not None:
+        return config
+    made_for: Any = {**thread.config}
+    ids = {"thread_id": str(thread.id), "graph_id": graph_id}
+    made_for["configurable"] = {**thread.config.get("configurable", {}), **ids}
+    return made_for  # type: ignore[no-any-return]
 
 
 def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> RunnableConfig:
@@ -235,8 +253,9 @@ def update_state(
     # What history can be filtered by. Only a run's own checkpoints go when it does.
     config["metadata"] = {k: v for k, v in locked.metadata.items() if k != "run_id"}
     steps = [list(step) for step in updates]
+    work = _update(graph_id, _made_for(locked, graph_id), config, steps)
     try:
-        updated, snapshot = shared_loop().run(_update(graph_id, config, steps))
+        updated, snapshot = shared_loop().run(work)
     except GraphNotFound as exc:
         raise NotFound(str(exc)) from None
     except (*CONNECTION_FAULTS, DatabaseError, APIException):
@@ -256,13 +275,16 @@ def update_state(
 
 
 async def _update(
-    graph_id: str, config: RunnableConfig, steps: list[list[StateUpdate]]
+    graph_id: str,
+    made_for: RunnableConfig,
+    config: RunnableConfig,
+    steps: list[list[StateUpdate]],
 ) -> tuple[RunnableConfig, StateSnapshot]:
     """All of it or nothing: LangGraph saves what it is told before it looks at it."""
     async with (
         shared_loop().pool.connection() as conn,
         conn.transaction(),
-        _opened(graph_id, config, conn) as graph,
+        _opened(graph_id, made_for, conn) as graph,
     ):
         asked = config["configurable"].get("checkpoint_id")
         if asked and await saver(conn).aget_tuple(config) is None:

@@ -669,6 +669,27 @@ def test_subgraphs(alice_client: Client) -> None:
     assert none == {}
 
 
+def test_a_type_without_a_schema_is_an_object(alice_client: Client) -> None:
+    path = f"/assistants/{system_assistant_id('shapeless')}"
+
+    schemas = alice_client.call("get", f"{path}/schemas").json()
+
+    assert schemas["input_schema"] == {"title": "input", "type": "object"}
+    assert schemas["config_schema"]["title"] == "config"
+
+
+@pytest.mark.parametrize("path", ["graph", "graph?xray=true", "schemas", "subgraphs"])
+def test_a_graph_that_cannot_be_made_is_named(alice_client: Client, path: str) -> None:
+    unmakeable = system_assistant_id("unmakeable")
+
+    response = alice_client.call("get", f"/assistants/{unmakeable}/{path}")
+
+    assert response.status_code == 422
+    assert response.json() == {
+        "detail": "graph 'unmakeable' can't be made: RuntimeError: no model today"
+    }
+
+
 # --- A graph that is not served any more ---------------------------------------------
 def test_an_assistant_without_its_graph_is_seen_but_not_used(
     alice_client: Client,

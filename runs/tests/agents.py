@@ -73,6 +73,12 @@ def no_graph(config: RunnableConfig) -> Any:
     raise RuntimeError("no model today")
 
 
+def configured(config: RunnableConfig) -> Any:
+    """A graph whose one node has the name that the run's config gives it."""
+    name = config["configurable"]["node"]
+    return _chain(Log, (name, lambda state: {"log": [name]}))
+
+
 class Colour(Enum):
     RED = "red"
 

@@ -15,6 +15,7 @@ from django.db import connection
 
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
+from config.errors import Unprocessable
 from config.ids import uuid7
 from config.loop import Loop, Pool, shared_loop
 from runs import events, services
@@ -26,7 +27,7 @@ from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
 from threads.models import Thread
 from threads.services import delete_threads
-from threads.state import get_history, get_state
+from threads.state import get_history, get_state, state_update, update_state
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -210,6 +211,44 @@ def test_what_a_factory_raises_is_the_runs_result(
 
     run.refresh_from_db()
     assert run.error == {"error": "RuntimeError", "message": "no model today"}
+
+
+def test_a_state_is_read_by_the_graph_that_was_made_for_its_run(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    here.execute(make("configured", config={"configurable": {"node": "mine"}}))
+    thread.refresh_from_db()
+
+    [oldest] = get_history(thread, limit=10)[-1:]
+    state = get_state(thread, checkpoint=oldest.config["configurable"])
+    update_state(thread, [[state_update({"log": ["said"]}, "mine")]])
+
+    assert oldest.next == state.next == ("__start__",)
+    assert get_state(thread).values["log"] == ["mine", "said"]
+
+
+def test_without_a_run_a_graph_is_made_for_the_threads_config(thread: Thread) -> None:
+    thread.metadata = {"graph_id": "configured"}
+    thread.config = {"configurable": {"node": "mine"}}
+    thread.save()
+
+    update_state(thread, [[state_update({"log": ["said"]}, "mine")]])
+
+    assert get_state(thread).values == {"log": ["said"]}
+
+
+def test_a_graph_that_cannot_be_made_is_named(thread: Thread) -> None:
+    thread.metadata = {"graph_id": "no_graph"}
+    thread.save()
+
+    complaint = "graph 'no_graph' can't be made: RuntimeError: no model today"
+    for ask in (
+        lambda: get_state(thread),
+        lambda: get_history(thread, limit=1),
+        lambda: update_state(thread, [[state_update({})]]),
+    ):
+        with pytest.raises(Unprocessable, match=complaint):
+            ask()
 
 
 def test_a_graph_that_is_no_longer_served_is_a_clear_error(

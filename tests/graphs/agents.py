@@ -185,6 +185,25 @@ def _two_at_once() -> Any:
 
 
 clash = _two_at_once()
+
+
+class Odd:
+    @classmethod
+    def __get_pydantic_core_schema__(cls, *args: Any) -> Any:
+        raise RuntimeError("no schema today")
+
+
+class Odds(TypedDict, total=False):
+    odd: Odd
+
+
+shapeless = chain(Odds, ("pass", lambda state: {}))
+
+
+def unmakeable(config: RunnableConfig) -> Any:
+    raise RuntimeError("no model today")
+
+
 # What its first node gives is refused by its own schema, when the second wants it.
 strict = chain(Number, ("say", lambda state: {"n": "many"}), ("add", lambda state: {}))
 
