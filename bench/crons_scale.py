@@ -164,7 +164,7 @@ def p(values: list[float]) -> dict[str, float]:
 
 def tick_of(server: Server) -> Callable[[], None]:
     """The tick, in this process."""
-    environment = server.web().environ()
+    environment = server.environment()
     os.environ |= {
         name: environment[name]
         for name in ("DATABASE_URL", "REDIS_URL", "SPOOL_HOME", "LANGGRAPH_CONFIG")
@@ -176,7 +176,7 @@ def tick_of(server: Server) -> Callable[[], None]:
 
 
 async def measure(server: Server, number: int) -> list[Row]:
-    database = Database(server.web().environ()["DATABASE_URL"])
+    database = Database(server.environment()["DATABASE_URL"])
     async with Client(server.url) as client:
         rows = [await steady(client, database), *await burst(client, database)]
         cron_id = await create(client, "@yearly")

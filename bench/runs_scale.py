@@ -39,7 +39,7 @@ class Probe:
     def __init__(self, server: Server) -> None:
         self.meter = Meter(server)
         self._web = server.web()
-        environment = self._web.environ()
+        environment = server.environment()
         self._database = psycopg.connect(environment["DATABASE_URL"], autocommit=True)
         self._redis = redis.Redis.from_url(environment["REDIS_URL"])
 

@@ -24,7 +24,7 @@ def main() -> int:
     server = Server(CONFIG)
     server.start()
     try:
-        web = server.web().environ()
+        web = server.environment()
         environment = {
             **os.environ,
             "DATABASE_URL": web["DATABASE_URL"],

@@ -65,7 +65,7 @@ def new_key(server: Server, owner: str) -> str:
     made = subprocess.run(
         [sys.executable, "-W", "ignore", "manage.py", "create_api_key", owner],
         cwd=ROOT,
-        env=server.web().environ(),
+        env=server.environment(),
         capture_output=True,
         text=True,
         check=True,
@@ -136,7 +136,7 @@ def main() -> int:
     server = Server(CONFIG, SPOOL_AUTH="none" if arguments.open else "api_key")
     server.start()
     try:
-        url = server.web().environ()["DATABASE_URL"]
+        url = server.environment()["DATABASE_URL"]
         print(f"seeded in {seed(url, arguments.threads):.0f} s")
         key = None if arguments.open else new_key(server, "owner-7")
         deep = arguments.threads // (10 if arguments.open else 2 * OWNERS)

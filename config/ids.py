@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 
 import uuid_utils
 
 from config.errors import Unprocessable
+
+# Or two processes of one parent would make the same ids.
+os.register_at_fork(after_in_child=uuid_utils.reseed_rng)
 
 
 def uuid7() -> uuid.UUID:

@@ -96,7 +96,7 @@ DATABASE_CONNINFO = _conninfo(
     )
 )
 # How many Postgres connections one process may hold for its graphs' checkpoints.
-CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=10, least=1)
+CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=5, least=1)
 # Prepared statements save planning; PgBouncer in transaction mode can't have them.
 DATABASE_PREPARED_STATEMENTS = env_bool("DATABASE_PREPARED_STATEMENTS", default=True)
 WEB_THREADS = env_int("WEB_THREADS", default=8, least=1, most=256)

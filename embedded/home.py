@@ -31,8 +31,8 @@ class Home:
             raise CannotStart(
                 f"a server is already running in {self.path}; stop it, or set SPOOL_HOME"
             ) from None
-        # Not passed on: a child must not hold the lock when we are gone.
-        os.set_inheritable(self._lock.fileno(), False)
+        # A child must not hold the lock when we are gone.
+        os.register_at_fork(after_in_child=self._lock.close)
 
     def close(self) -> None:
         """Let go of the lock; the end of the process does it too."""

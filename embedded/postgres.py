@@ -16,7 +16,7 @@ from typing import IO
 from urllib.parse import quote
 
 from embedded import processes
-from embedded.processes import CannotStart
+from embedded.processes import CannotStart, Process
 
 # An idle server of a small machine: 5 processes and 13 MB instead of 9 and 21.
 OPTIONS = {
@@ -83,7 +83,7 @@ class Postgres:
             command, output=log, death_signal=self.stop_signal, before=self._unroot
         )
 
-    def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def wait_ready(self, process: Process) -> None:
         """Return once the database `spool` answers. Raises `CannotStart`."""
         wait_until(self._has_database, process, self.name, READY_WITHIN)
 
@@ -155,7 +155,7 @@ def socket_directory(home: Path) -> Path:
 
 def wait_until(
     is_ready: Callable[[], bool],
-    process: subprocess.Popen[bytes],
+    process: Process,
     name: str,
     patience: float,
 ) -> None:

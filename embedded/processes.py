@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import multiprocessing
 import os
 import pwd
 import signal
@@ -11,11 +12,13 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import IO, Any
 
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
+STDOUT, STDERR = 1, 2
 CLONE_NEWUSER = 0x10000000
 
 PreExec = Callable[[], None]
@@ -95,10 +98,7 @@ def spawn(
         if before:
             before()
         # Last: a change of credentials would clear it.
-        if sys.platform.startswith("linux"):
-            LIBC.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
-            if os.getppid() != parent:
-                os._exit(1)
+        _die_with(parent, death_signal)
 
     return subprocess.Popen(
         command,
@@ -112,7 +112,73 @@ def spawn(
     )
 
 
-def stop(process: subprocess.Popen[bytes], number: int, patience: float) -> None:
+class Forked:
+    """A forked child, with what is used here of `subprocess.Popen`."""
+
+    def __init__(self, process: BaseProcess) -> None:
+        self._process = process
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid or 0  # It has been started.
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._process.join(timeout)
+        code = self._process.exitcode
+        if code is None:
+            raise subprocess.TimeoutExpired(self._process.name, timeout or 0)
+        return code
+
+    def send_signal(self, number: int) -> None:
+        if self.poll() is None:
+            os.kill(self.pid, number)
+
+    def kill(self) -> None:
+        self._process.kill()
+
+
+Process = subprocess.Popen[bytes] | Forked
+
+
+def fork(
+    program: Callable[[], object], *, output: IO[bytes], death_signal: int
+) -> Forked:
+    """Like `spawn`, with a function in place of a command.
+
+    The child has all modules that we have, and shares the memory that they take.
+    """
+    parent = os.getpid()
+
+    def run() -> None:
+        os.setsid()
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, signal.SIG_DFL)
+        _die_with(parent, death_signal)
+        # Of stdin `multiprocessing` has taken care.
+        for stream in (STDOUT, STDERR):
+            os.dup2(output.fileno(), stream)
+        program()
+
+    child = multiprocessing.get_context("fork").Process(target=run)
+    child.start()
+    return Forked(child)
+
+
+def _die_with(parent: int, death_signal: int) -> None:
+    if sys.platform.startswith("linux"):
+        LIBC.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
+        if os.getppid() != parent:
+            os._exit(1)
+
+
+def stop(process: Process, number: int, patience: float) -> None:
     """Ask a child to end, and end it after `patience` seconds."""
     if process.poll() is not None:
         return

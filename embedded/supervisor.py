@@ -1,7 +1,8 @@
 """`make serve`: Postgres and Valkey where they are not given, then web, worker and beat.
 
-Everything runs in the foreground and ends together. Nothing of Django is imported here:
-settings can be read only once the servers answer.
+Everything runs in the foreground and ends together. Nothing of Django is imported until
+the servers run, since settings name them; then all that the programs share is imported
+once, here, and they are forked from it (docs/adr/0006).
 """
 
 from __future__ import annotations
@@ -20,10 +21,10 @@ from types import FrameType
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
-from embedded import processes
+from embedded import processes, programs
 from embedded.home import Home
 from embedded.postgres import Postgres, wait_until
-from embedded.processes import CannotStart, Mark
+from embedded.processes import CannotStart, Mark, Process
 from embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,15 +60,15 @@ class Child:
     """A program that is started again when it ends."""
 
     name: str
-    start: Callable[[], subprocess.Popen[bytes]]
+    start: Callable[[], Process]
     stop_signal: int
     patience: float
     death_signal: int
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     restarts: list[float] = field(default_factory=list)
     start_at: float = 0.0
 
-    def run(self) -> subprocess.Popen[bytes]:
+    def run(self) -> Process:
         self.process = self.start()
         return self.process
 
@@ -86,7 +87,6 @@ class Supervisor:
         self.options = options
         self.home = Home(options.home)
         self.children: list[Child] = []
-        self.env = dict(os.environ)
         self._stopping = False
 
     def serve(self) -> int:
@@ -98,6 +98,7 @@ class Supervisor:
             self.home.clear_leftovers()
             self._start_servers()
             password = self._prepare()
+            programs.load()
             self._start_programs()
             self._wait_ready()
             self._announce(password)
@@ -131,12 +132,11 @@ class Supervisor:
             broker = self._start_server(Valkey(self.home.path))
         urls = {"DATABASE_URL": database, "REDIS_URL": broker}
         self.home.publish_urls(urls)
-        self.env |= urls | {
+        os.environ |= urls | {
             "SPOOL_HOME": str(self.home.path),
             "LANGGRAPH_CONFIG": str(self.options.config),
             "HOST": self.options.host,
             "PORT": str(self.options.port),
-            "PYTHONUNBUFFERED": "1",
         }
 
     def _start_server(self, server: Postgres | Valkey) -> str:
@@ -159,7 +159,6 @@ class Supervisor:
         process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=self.env,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -181,40 +180,44 @@ class Supervisor:
         return last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
 
     def _start_programs(self) -> None:
-        python, options = sys.executable, self.options
-        celery = [python, "-W", "ignore", "-m", "celery", "-A", "config"]
-        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
+        options = self.options
         self._start_program(
             "web",
+            "uvicorn",
             [
-                *(python, "-m", "uvicorn", "config.asgi:application"),
+                "config.asgi:application",
                 *("--host", options.host, "--port", str(options.port)),
                 *("--timeout-graceful-shutdown", "2", "--log-level", "warning"),
                 *("--no-access-log", "--no-server-header"),
             ],
             WEB_PATIENCE,
         )
+        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         for number in range(options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
-            node = ["-n", f"{name}@%h"]
             self._start_program(
                 name,
-                [*celery, "worker", "-P", "threads", *quiet, *node],
+                "celery",
+                ["-A", "config", "worker", "-P", "threads", *quiet, "-n", f"{name}@%h"],
                 WORKER_PATIENCE,
             )
         schedule = ["--pidfile=", "-l", "warning"]
-        self._start_program("beat", [*celery, "beat", *schedule], WEB_PATIENCE)
+        self._start_program(
+            "beat", "celery", ["-A", "config", "beat", *schedule], WEB_PATIENCE
+        )
 
-    def _start_program(self, name: str, command: list[str], patience: float) -> None:
-        def start() -> subprocess.Popen[bytes]:
+    def _start_program(
+        self, name: str, module: str, arguments: list[str], patience: float
+    ) -> None:
+        def start() -> Process:
             with self.home.log(name) as log:
-                return processes.spawn(
-                    command,
+                return programs.start(
+                    module,
+                    arguments,
+                    root=ROOT,
                     output=log,
                     # A worker would finish its runs first, its database gone by then.
                     death_signal=signal.SIGKILL,
-                    env=self.env,
-                    cwd=ROOT,
                 )
 
         child = Child(name, start, signal.SIGTERM, patience, signal.SIGKILL)

@@ -10,7 +10,7 @@ from typing import IO
 
 from embedded import processes
 from embedded.postgres import package, socket_directory, wait_until
-from embedded.processes import CannotStart
+from embedded.processes import CannotStart, Process
 
 READY_WITHIN = 30.0
 
@@ -48,7 +48,7 @@ class Valkey:
         ]
         return processes.spawn(command, output=log, death_signal=self.stop_signal)
 
-    def wait_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def wait_ready(self, process: Process) -> None:
         wait_until(self._answers, process, self.name, READY_WITHIN)
 
     def _answers(self) -> bool:

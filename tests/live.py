@@ -5,6 +5,7 @@ For the tests that need the real thing, and for the benchmark.
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -38,10 +39,11 @@ class Server:
         self.port = _free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
-        self._environment = environment
+        inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+        home = {"SPOOL_HOME": str(self.home)}
+        self._given = inherited | environment | home
 
     def start(self) -> None:
-        inherited = {key: v for key, v in os.environ.items() if key not in OURS}
         command = [sys.executable, "-m", "embedded", "--config", str(self.config)]
         with (self.home / "output").open("wb") as output:
             self._process = processes.spawn(
@@ -49,7 +51,7 @@ class Server:
                 output=output,
                 # It must not outlive tests that are killed.
                 death_signal=signal.SIGTERM,
-                env={**inherited, **self._environment, "SPOOL_HOME": str(self.home)},
+                env=self._given,
                 cwd=ROOT,
             )
         self.wait_until_ready()
@@ -101,8 +103,14 @@ class Server:
     def worker(self) -> psutil.Process:
         return self.process("config", "worker")
 
-    def redis_url(self) -> str:
-        return str(self.web().environ()["REDIS_URL"])
+    def beat(self) -> psutil.Process:
+        return self.process("config", "beat")
+
+    def environment(self) -> dict[str, str]:
+        """For a process beside the server's own: what they were given."""
+        urls: dict[str, str] = json.loads((self.home / "urls.json").read_text())
+        config = {"LANGGRAPH_CONFIG": str(self.config), "PORT": str(self.port)}
+        return self._given | config | urls
 
     def _stopped(self) -> bool:
         return self._process.poll() is not None
@@ -130,7 +138,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [*celery, "worker", *quiet, "-n", f"{name}@%h"],
                 cwd=ROOT,
-                env=server.web().environ(),
+                env=server.environment(),
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -159,7 +167,7 @@ def wait_until(condition: Callable[[], object], seconds: float) -> None:
 
 def _words(process: psutil.Process) -> list[str]:
     try:
-        return list(process.cmdline())
+        return " ".join(process.cmdline()).split()
     except psutil.Error:
         return []
 

@@ -62,7 +62,7 @@ def new_key(server: Server, *arguments: str) -> str:
     return subprocess.run(
         [sys.executable, "manage.py", "create_api_key", *arguments],
         cwd=ROOT,
-        env={**os.environ, **server.web().environ()},
+        env={**os.environ, **server.environment()},
         check=True,
         capture_output=True,
         text=True,

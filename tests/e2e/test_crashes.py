@@ -142,7 +142,7 @@ async def test_runs_outlive_an_emptied_redis(
     await until(lambda: begun(file), 20)
     waiting = asyncio.create_task(client.runs.join(thread_ids[0], run_ids[0]))
 
-    with redis.Redis.from_url(crashing.redis_url()) as server:
+    with redis.Redis.from_url(crashing.environment()["REDIS_URL"]) as server:
         before = [
             await status(client, *ids) for ids in zip(thread_ids, run_ids, strict=True)
         ]

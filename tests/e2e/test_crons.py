@@ -6,13 +6,13 @@ import asyncio
 import signal
 import statistics
 import subprocess
+import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from langgraph_sdk import get_client
 
@@ -93,19 +93,15 @@ def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
     assert {one["status"] for one in firings} == {"success"}
 
 
-def beat(server: Server) -> psutil.Process:
-    return server.process("config", "beat")
-
-
 @contextmanager
-def another(like: psutil.Process, log: Path, **change: str) -> Iterator[None]:
-    """A second process of that kind, beside the one that the server started."""
-    command = [change.get(word, word) for word in like.cmdline()]
+def another(server: Server, log: Path, *arguments: str) -> Iterator[None]:
+    """A second beat or worker, beside the one that the server started."""
+    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
     with log.open("wb") as output:
         second = subprocess.Popen(
-            command,
+            [*command, *arguments],
             cwd=ROOT,
-            env=like.environ(),
+            env=server.environment(),
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -130,7 +126,7 @@ async def test_a_cron_fires_on_time(client: Any) -> None:
 async def test_a_beat_that_is_killed_comes_back(client: Any, ticking: Server) -> None:
     async with watched(client) as cron:
         await cron.more(2)
-        beat(ticking).kill()
+        ticking.beat().kill()
         await cron.more(4)
         firings = await cron.stop()
 
@@ -140,10 +136,9 @@ async def test_a_beat_that_is_killed_comes_back(client: Any, ticking: Server) ->
 async def test_two_beats_and_two_workers_fire_each_slot_once(
     client: Any, ticking: Server, tmp_path: Path
 ) -> None:
-    node = {"worker@%h": "another@%h"}
     with (
-        another(beat(ticking), tmp_path / "beat"),
-        another(ticking.worker(), tmp_path / "worker", **node),
+        another(ticking, tmp_path / "beat", "beat", "--pidfile="),
+        another(ticking, tmp_path / "worker", "worker", "-n", "another@%h"),
     ):
         mark = {"metadata": {"test": "two beats"}, "on_run_completed": "keep"}
         async with watched(client, **mark) as cron:

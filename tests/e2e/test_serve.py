@@ -234,7 +234,7 @@ def is_alive(process: psutil.Process) -> bool:
 
 def has_words(process: psutil.Process, words: set[str]) -> bool:
     try:
-        return words <= {process.name(), *process.cmdline()}
+        return words <= {process.name(), *" ".join(process.cmdline()).split()}
     except psutil.Error:
         return False
 

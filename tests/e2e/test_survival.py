@@ -61,7 +61,7 @@ class Company:
         self.server = server
         self.http = httpx.Client(base_url=server.url, timeout=40)
         self.workers: list[Worker] = []
-        self._database = server.web().environ()["DATABASE_URL"]
+        self._database = server.environment()["DATABASE_URL"]
 
     def hire(self, how_many: int = 1) -> list[Worker]:
         """So many more workers, ready to work."""
@@ -324,7 +324,7 @@ def test_a_run_that_takes_too_long_is_stopped(company: Company) -> None:
 
 # --- Servers that go away ---------------------------------------------------------------
 def flush(company: Company) -> None:
-    with redis.Redis.from_url(company.server.redis_url()) as client:
+    with redis.Redis.from_url(company.server.environment()["REDIS_URL"]) as client:
         client.flushall()
 
 
@@ -381,7 +381,7 @@ def test_runs_outlive_postgres(
 
 def test_a_late_run_comes_although_beat_was_killed(company: Company) -> None:
     company.hire()
-    company.server.process("config", "beat").kill()
+    company.server.beat().kill()
 
     run = company.run("slow", input={"delay": 0}, after_seconds=1)
 

@@ -37,7 +37,7 @@ def test_nothing_is_left_of_old_threads(server: Server) -> None:
     with (
         get_sync_client(url=server.url) as client,
         psycopg.connect(
-            server.web().environ()["DATABASE_URL"], autocommit=True
+            server.environment()["DATABASE_URL"], autocommit=True
         ) as database,
     ):
         thread_id = client.threads.create()["thread_id"]

@@ -1,0 +1,50 @@
+"""What is loaded before the programs are forked must survive it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from django.conf import settings
+
+# In an interpreter of its own: this one has threads and connections.
+LOAD = """
+import json, os, sys, threading
+import psutil
+import config.preload
+from config.ids import uuid7
+print(json.dumps({
+    "threads": [thread.name for thread in threading.enumerate()],
+    "native threads": psutil.Process().num_threads(),
+    "connections": [str(one) for one in psutil.Process().net_connections("all")],
+    "modules": list(sys.modules),
+}), flush=True)
+uuid7()
+for _ in range(2):
+    child = os.fork()
+    if child == 0:
+        print(json.dumps([str(uuid7()) for _ in range(100)]), flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+def test_what_is_loaded_survives_a_fork() -> None:
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LOAD],
+        cwd=settings.BASE_DIR,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    before, *children = [json.loads(line) for line in loaded.stdout.splitlines()]
+    assert before["threads"] == ["MainThread"]
+    assert before["native threads"] == 1
+    assert before["connections"] == []
+    assert {"config.asgi", "runs.tasks", "uvicorn", "celery"} <= set(before["modules"])
+    assert not {name for name in before["modules"] if name.startswith("examples")}
+    # The part of an id that is random, not its time.
+    random = [one[20:] for ids in children for one in ids]
+    assert len(set(random)) == len(random) == 200
