@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -18,6 +18,7 @@ from uuid import UUID
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
+from langgraph.constants import START
 from langgraph.errors import UnknownInterruptError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -148,7 +149,9 @@ class Executor:
         held = drive.held
         resumes = held.attempt > 1 and not held.is_temporary
         if resumes:
-            resumes = await has_checkpoint_of(self.pool, held.thread_id, held.id)
+            resumes = await _insist(
+                lambda: has_checkpoint_of(self.pool, held.thread_id, held.id)
+            )
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
         execution = Execution(held, task, asyncio.get_running_loop())
         self.executions[held.id] = execution
@@ -164,7 +167,8 @@ class Executor:
         if execution.stopped == HAND_BACK:
             return None
         if execution.stopped == Run.CancelAction.ROLLBACK:
-            await undo_run(self.pool, held.thread_id, held.id)
+            fence = Fence(held.id, held.attempt)
+            await _insist(lambda: undo_run(self.pool, held.thread_id, fence))
             return Outcome(None, state=await drive.state())
         if execution.stopped == Run.CancelAction.INTERRUPT:
             return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
@@ -191,6 +195,8 @@ class _Drive:
         kwargs, config = self.held.kwargs, self.config
         if resumes:
             config = self._newest()
+            if await self._is_at_breakpoint(config):
+                return
         options: dict[str, Any] = {}
         if not self.held.is_temporary:
             options["durability"] = kwargs["durability"]
@@ -207,6 +213,17 @@ class _Drive:
             **options,
         ):
             self.writer.emit(name, data)
+
+    async def _is_at_breakpoint(self, config: RunnableConfig) -> bool:
+        """Whether an earlier attempt got as far as it may: resumed, it would go on."""
+        kwargs, graph = self.held.kwargs, self.graph
+        state = await read_state(graph, config)
+        if not state.parent_config or (state.metadata or {}).get("source") != "loop":
+            return False
+        done = await read_state(graph, state.parent_config)
+        before = kwargs["interrupt_before"] or graph.interrupt_before_nodes
+        after = kwargs["interrupt_after"] or graph.interrupt_after_nodes
+        return _any_of(state.next, before) or _any_of(done.next, after)
 
     async def finished(self, task: asyncio.Task[None]) -> Outcome:
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -241,6 +258,11 @@ class _Drive:
 def described(exc: BaseException) -> dict[str, str]:
     """An exception as the wire tells of it."""
     return {"error": type(exc).__name__, "message": str(exc)}
+
+
+def _any_of(nodes: Sequence[str], breakpoints: Sequence[str]) -> bool:
+    chosen = set(nodes) - {START}
+    return bool(chosen if breakpoints == "*" else chosen & set(breakpoints))
 
 
 async def _insist(move: Callable[[], Awaitable[T]]) -> T:

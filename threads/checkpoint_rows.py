@@ -13,7 +13,7 @@ from django.db import connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from config.loop import Pool
-from threads.checkpoints import saver
+from threads.checkpoints import UNDO, saver
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
@@ -24,6 +24,17 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
     with connection.cursor() as cursor:
         for table in TABLES:
             cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])
+
+
+def undo_run(thread_id: UUID, run_id: UUID) -> None:
+    """Take back what a run saved, in the caller's transaction.
+
+    The run's row is gone already, and with it the right to save anything more.
+    """
+    params = {"thread_id": str(thread_id), "run_id": str(run_id)}
+    with connection.cursor() as cursor:
+        for statement in UNDO:
+            cursor.execute(statement, params)
 
 
 async def keep_latest(pool: Pool, thread_ids: Iterable[UUID]) -> None:

@@ -245,44 +245,63 @@ async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
     return row is not None and row["run_id"] == str(run_id)
 
 
-async def undo_run(pool: Pool, thread_id: UUID, run_id: UUID) -> None:
-    """Take back what a run saved: its checkpoints, and its answers to interrupts."""
-    params = {"thread_id": str(thread_id), "run_id": str(run_id)}
+async def undo_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
+    """Take back what a run saved: its checkpoints, and its answers to interrupts.
+
+    Raises `LostRun` like a save: by then the next run may have gone on from there.
+    """
+    params = {"thread_id": str(thread_id), "run_id": str(fence.run_id)}
     async with pool.connection() as conn, conn.transaction():
-        for statement in _UNDO:
+        held = await conn.execute(_STILL_OURS, fence.params)
+        if await held.fetchone() is None:
+            raise LostRun(str(fence.run_id))
+        for statement in UNDO:
             await conn.execute(statement, params)
 
 
 # Answers to an interrupt, and what the answered tasks then did, are writes on the
-# checkpoint that was there before the run. They go first, while that one can be found.
-_UNDO = (
-    """WITH before AS (
-        SELECT checkpoint_ns, checkpoint_id FROM checkpoints
+# checkpoints that were there before the run: the thread's own, and those of subgraphs
+# that asked. They go first, while those can be found.
+UNDO = (
+    """WITH newest AS (
+        SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id
+        FROM checkpoints
         WHERE thread_id = %(thread_id)s
             AND metadata ->> 'run_id' IS DISTINCT FROM %(run_id)s
-        ORDER BY checkpoint_id DESC LIMIT 1
+        ORDER BY checkpoint_ns, checkpoint_id DESC
     ), writes AS (
-        SELECT w.* FROM checkpoint_writes w JOIN before
-            ON w.checkpoint_ns = before.checkpoint_ns
-            AND w.checkpoint_id = before.checkpoint_id
+        SELECT w.* FROM checkpoint_writes w JOIN newest
+            ON w.checkpoint_ns = newest.checkpoint_ns
+            AND w.checkpoint_id = newest.checkpoint_id
         WHERE w.thread_id = %(thread_id)s
+    ), asked AS (
+        SELECT checkpoint_ns, task_id FROM writes WHERE channel = '__interrupt__'
     )
     DELETE FROM checkpoint_writes w USING writes
     WHERE w.thread_id = writes.thread_id AND w.checkpoint_ns = writes.checkpoint_ns
         AND w.checkpoint_id = writes.checkpoint_id AND w.task_id = writes.task_id
         AND w.idx = writes.idx AND w.channel <> '__interrupt__'
-        AND (w.channel = '__resume__' OR w.task_id IN (
-            SELECT task_id FROM writes WHERE channel = '__interrupt__'))""",
+        AND (w.channel = '__resume__' OR w.task_id IN (SELECT task_id FROM asked))
+        AND (w.checkpoint_ns = '' OR substring(w.checkpoint_ns from '^[^:]*:([^|]*)')
+            IN (SELECT task_id FROM asked WHERE checkpoint_ns = ''))""",
     """DELETE FROM checkpoint_writes w USING checkpoints c
     WHERE c.thread_id = %(thread_id)s AND c.metadata ->> 'run_id' = %(run_id)s
         AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns
         AND w.checkpoint_id = c.checkpoint_id""",
-    """DELETE FROM checkpoints
-    WHERE thread_id = %(thread_id)s AND metadata ->> 'run_id' = %(run_id)s""",
-    """DELETE FROM checkpoint_blobs b WHERE b.thread_id = %(thread_id)s
-    AND NOT EXISTS (
-        SELECT FROM checkpoints c
-        WHERE c.thread_id = b.thread_id AND c.checkpoint_ns = b.checkpoint_ns
-            AND c.checkpoint -> 'channel_versions' ->> b.channel = b.version
-    )""",
+    """WITH gone AS (
+        DELETE FROM checkpoints
+        WHERE thread_id = %(thread_id)s AND metadata ->> 'run_id' = %(run_id)s
+        RETURNING checkpoint_ns, checkpoint
+    ), unused AS (
+        SELECT checkpoint_ns, key, value
+        FROM gone, jsonb_each_text(checkpoint -> 'channel_versions')
+        EXCEPT
+        SELECT checkpoint_ns, key, value
+        FROM checkpoints, jsonb_each_text(checkpoint -> 'channel_versions')
+        WHERE thread_id = %(thread_id)s
+            AND metadata ->> 'run_id' IS DISTINCT FROM %(run_id)s
+    )
+    DELETE FROM checkpoint_blobs b USING unused
+    WHERE b.thread_id = %(thread_id)s AND b.checkpoint_ns = unused.checkpoint_ns
+        AND b.channel = unused.key AND b.version = unused.value""",
 )

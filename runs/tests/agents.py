@@ -14,6 +14,7 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
+from langgraph.types import interrupt
 from pydantic import BaseModel
 
 
@@ -60,6 +61,15 @@ def _boom(state: Log) -> dict[str, Any]:
 fails = _chain(Log, ("one", _step("one")), ("boom", _boom))
 # Its own reducer refuses what its second node gives.
 unreadable = _chain(Log, ("one", _step("one")), ("odd", lambda state: {"log": 5}))
+
+
+def _ask(state: Log) -> dict[str, Any]:
+    return {"log": [str(interrupt("which?"))]}
+
+
+asks_inside = _chain(
+    Log, ("inner", _chain(Log, ("ask", _ask), ("two", _step("two", waits=True))))
+)
 
 
 async def _leave(state: Log) -> dict[str, Any]:

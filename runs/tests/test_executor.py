@@ -25,6 +25,7 @@ from runs.lifecycle import Ended
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
+from threads.checkpoints import LostRun
 from threads.models import Thread
 from threads.services import delete_threads
 from threads.state import get_history, get_state, state_update, update_state
@@ -317,6 +318,41 @@ def test_a_run_that_is_rolled_back_leaves_nothing(
     assert (thread.status, thread.values["log"]) == ("idle", ["one", "two", "three"])
 
 
+def test_a_rollback_takes_back_an_answer_to_a_subgraph(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    here.execute(make("asks_inside"))
+    before = checkpoint_rows(thread.id)
+    run = make("asks_inside", input=None, command={"resume": "this"})
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["two"])
+    here.stop(run, "rollback")
+    done.result()
+    thread.refresh_from_db()
+    assert (thread.status, checkpoint_rows(thread.id)) == ("interrupted", before)
+
+    (tmp_path / "go").touch()
+    here.execute(make("asks_inside", input=None, command={"resume": "that"}))
+
+    thread.refresh_from_db()
+    assert (thread.status, thread.values["log"]) == ("idle", ["that", "two"])
+
+
+def test_who_has_lost_a_run_takes_nothing_of_it_back(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    run = make(durability="sync")
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+    before = checkpoint_rows(thread.id)
+
+    Run.objects.update(attempt=2)  # Another worker goes on with it.
+    here.stop(run, "rollback")
+
+    assert done.result() is None
+    assert checkpoint_rows(thread.id) == before
+
+
 def test_a_run_that_is_handed_over_goes_on_where_it_was(
     here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
 ) -> None:
@@ -336,6 +372,45 @@ def test_a_run_that_is_handed_over_goes_on_where_it_was(
     assert begun(tmp_path) == ["one", "two", "two", "three"]
     assert (run.status, run.attempt) == ("success", 2)
     assert thread.values["log"] == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize(
+    ("body", "done"),
+    [
+        ({"interrupt_before": ["two"]}, ["one"]),
+        ({"interrupt_before": "*"}, []),
+        ({"interrupt_after": ["one"]}, ["one"]),
+        ({"interrupt_after": ["three"]}, ["one", "two", "three"]),
+        ({}, ["one", "two", "three"]),
+    ],
+)
+def test_an_attempt_that_was_done_but_for_its_end_does_nothing_again(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    body: dict[str, Any],
+    done: list[str],
+) -> None:
+    (tmp_path / "go").touch()
+    run = make(**body)
+
+    async def die(*_: Any) -> None:
+        raise LostRun
+
+    with monkeypatch.context() as patch:
+        patch.setattr("runs.lifecycle.end", die)
+        assert here.execute(run) is None
+    Run.objects.update(status="pending")  # As the tick does for a worker that died.
+    here.execute(run)
+
+    run.refresh_from_db()
+    thread.refresh_from_db()
+    assert (run.status, run.attempt) == ("success", 2)
+    assert begun(tmp_path) == done
+    assert thread.values.get("log", []) == done
+    assert thread.status == ("idle" if len(done) == 3 else "interrupted")
 
 
 def test_a_thread_deleted_during_its_run_stays_deleted(
