@@ -37,51 +37,53 @@ def undo_run(thread_id: UUID, run_id: UUID) -> None:
             cursor.execute(statement, params)
 
 
-async def keep_latest(pool: Pool, thread_ids: Iterable[UUID]) -> None:
-    """Delete all state of these threads but the newest.
+async def keep_latest(pool: Pool, thread_id: UUID) -> None:
+    """Delete all state of a thread but the newest.
 
     Raises `NotImplementedError` for a thread with a DeltaChannel, whose newest state
     is made from earlier ones.
     """
-    for thread_id in thread_ids:
-        for attempt in range(1, PRUNE_ATTEMPTS + 1):
-            try:
-                await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
-                break
-            except (SerializationFailure, DeadlockDetected):
-                # A run saved, or somebody else pruned, at the same time.
-                if attempt == PRUNE_ATTEMPTS:
-                    raise
+    for attempt in range(1, PRUNE_ATTEMPTS + 1):
+        try:
+            await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
+            return
+        except (SerializationFailure, DeadlockDetected):
+            # The last save of a run that was stopped, or somebody's deletion.
+            if attempt == PRUNE_ATTEMPTS:
+                raise
 
 
 PRUNE_ATTEMPTS = 5
 
 
-# The columns of each table besides the thread's id.
-COLUMNS = {
-    "checkpoints": "checkpoint_ns, checkpoint_id, parent_checkpoint_id, type, "
-    "checkpoint, metadata",
-    "checkpoint_blobs": "checkpoint_ns, channel, version, type, blob",
-    "checkpoint_writes": "checkpoint_ns, checkpoint_id, task_id, idx, channel, type, "
-    "blob, task_path",
-}
+# One statement sees all three tables at one moment, also while a run saves.
+COPY = """
+WITH copied AS (
+    INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id,
+        parent_checkpoint_id, type, checkpoint, metadata)
+    SELECT %(target)s, checkpoint_ns, checkpoint_id, parent_checkpoint_id, type,
+        checkpoint, CASE WHEN metadata ? 'thread_id'
+            THEN metadata || jsonb_build_object('thread_id', %(target)s::text)
+            ELSE metadata END
+    FROM checkpoints WHERE thread_id = %(source)s
+), blobs AS (
+    INSERT INTO checkpoint_blobs
+        (thread_id, checkpoint_ns, channel, version, type, blob)
+    SELECT %(target)s, checkpoint_ns, channel, version, type, blob
+    FROM checkpoint_blobs WHERE thread_id = %(source)s
+)
+INSERT INTO checkpoint_writes (thread_id, checkpoint_ns, checkpoint_id, task_id, idx,
+    channel, type, blob, task_path)
+SELECT %(target)s, checkpoint_ns, checkpoint_id, task_id, idx, channel, type, blob,
+    task_path
+FROM checkpoint_writes WHERE thread_id = %(source)s
+"""
 
 
 def copy_checkpoints(source: UUID, target: UUID) -> None:
     """Give a thread all state of another, in the caller's transaction."""
     with connection.cursor() as cursor:
-        for table, columns in COLUMNS.items():
-            cursor.execute(
-                f"INSERT INTO {table} (thread_id, {columns}) "
-                f"SELECT %s, {columns} FROM {table} WHERE thread_id = %s",
-                [str(target), str(source)],
-            )
-        cursor.execute(
-            """UPDATE checkpoints
-            SET metadata = metadata || jsonb_build_object('thread_id', thread_id)
-            WHERE thread_id = %s AND metadata ? 'thread_id'""",
-            [str(target)],
-        )
+        cursor.execute(COPY, {"source": str(source), "target": str(target)})
 
 
 SIZES = """

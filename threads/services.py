@@ -113,35 +113,50 @@ def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
         delete_threads(threads.filter(pk__in=ids))
 
 
-@transaction.atomic
 def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
     """A thread with the same state and history, and no runs. None: it is gone."""
-    if not Thread.objects.select_for_update(no_key=True).filter(pk=source.pk).exists():
-        return None
-    shown = {
-        "status": source.resting_status,
-        "values": source.values,
-        "interrupts": source.interrupts,
-        "error": source.error,
-    }
-    if source.status == Thread.Status.BUSY:
+    with transaction.atomic():
+        # Nobody changes its row and its checkpoints but a run in flight.
+        rows = Thread.objects.select_for_update(no_key=True)
+        locked = rows.filter(pk=source.pk, discarded_at=None).first()
+        if locked is None:
+            return None
+        copy = _copy_row(locked, metadata)
+        copy_checkpoints(locked.id, copy.id)
+    if locked.status == Thread.Status.BUSY:
         # The row tells of the last run, the checkpoints of the one in flight.
-        shown |= cached_columns(get_state(source))
-    minutes = source.ttl_minutes
-    own = minutes and {"ttl": minutes, "strategy": source.ttl_strategy}
-    ttl = ttl_params(own or None)
-    copy = Thread(id=uuid4(), metadata=metadata, config=source.config, **shown, **ttl)
-    copy.resting_status = copy.status
-    if copy.ttl_minutes:
-        copy.expires_at = Now() + timedelta(minutes=copy.ttl_minutes)
-    copy.save(force_insert=True)
-    copy_checkpoints(source.id, copy.id)
+        shown = cached_columns(get_state(copy))
+        shown["resting_status"] = shown["status"]
+        Thread.objects.filter(pk=copy.pk).update(**shown)
     copy.refresh_from_db()
     return copy
 
 
+def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:
+    minutes = source.ttl_minutes
+    own = minutes and {"ttl": minutes, "strategy": source.ttl_strategy}
+    copy = Thread(
+        id=uuid4(),
+        metadata=metadata,
+        config=source.config,
+        status=source.resting_status,
+        resting_status=source.resting_status,
+        values=source.values,
+        interrupts=source.interrupts,
+        error=source.error,
+        **ttl_params(own or None),
+    )
+    if copy.ttl_minutes:
+        copy.expires_at = Now() + timedelta(minutes=copy.ttl_minutes)
+    copy.save(force_insert=True)
+    return copy
+
+
 def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
-    """Delete these threads, or all of their state but the newest. How many there were."""
+    """Delete these threads, or all of their state but the newest. How many there were.
+
+    A thread whose run is in flight keeps all of its state.
+    """
     ids = list(threads.values_list("pk", flat=True))
     if strategy == Thread.TTLStrategy.DELETE:
         return sum(
@@ -149,7 +164,21 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
             for start in range(0, len(ids), BATCH)
         )
     try:
-        shared_loop().run(keep_latest(shared_loop().pool, ids))
+        return sum(map(prune_state, ids))
     except NotImplementedError as exc:
         raise Unprocessable(f"strategy: {exc}") from None
-    return len(ids)
+
+
+@transaction.atomic
+def prune_state(thread_id: UUID, *, skip_locked: bool = False) -> bool:
+    """Delete all of a thread's state but the newest.
+
+    False: not while a run is in flight, which may be rolled back to an earlier one.
+    """
+    threads = Thread.objects.select_for_update(no_key=True, skip_locked=skip_locked)
+    resting = threads.filter(pk=thread_id).exclude(status=Thread.Status.BUSY)
+    # Under the row's lock, so that none begins.
+    if not resting.values_list("pk", flat=True):
+        return False
+    shared_loop().run(keep_latest(shared_loop().pool, thread_id))
+    return True

@@ -16,11 +16,9 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from config.loop import shared_loop
-from threads.checkpoint_rows import keep_latest
 from threads.checkpoints import CONNECTION_FAULTS
 from threads.models import Thread, ThreadQuerySet
-from threads.services import BATCH, delete_threads
+from threads.services import BATCH, delete_threads, prune_state
 from threads.ttl import ttl_config
 
 logger = logging.getLogger(__name__)
@@ -117,12 +115,11 @@ def _prune_expired(size: int) -> tuple[int, int]:
 
 def _prune(thread_id: UUID) -> bool:
     try:
-        shared_loop().run(keep_latest(shared_loop().pool, [thread_id]))
+        return prune_state(thread_id, skip_locked=True)
     except (NotImplementedError, *CONNECTION_FAULTS) as exc:
         # Its turn comes again: one thread must not hold up the others.
         logger.warning("thread %s keeps all of its state: %s", thread_id, exc)
         return False
-    return True
 
 
 def _count(kind: str, threads: int) -> None:

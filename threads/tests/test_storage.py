@@ -9,6 +9,8 @@ import pytest
 
 from access.tests.people import Client
 from threads.models import Thread
+from threads.services import copy_thread
+from threads.state import get_state
 from threads.tests.running import checkpoint_rows, make_thread, run_graph
 
 # Checkpoints are read through connections of their own: rows must be committed.
@@ -82,6 +84,17 @@ def test_copy_of_a_thread_in_flight_shows_what_it_holds(alice_client: Client) ->
     assert copy.status == copy.resting_status == "interrupted"
 
 
+def test_copy_shows_the_state_that_it_takes_along() -> None:
+    read_before = make_thread("slow", {"delay": 0})
+    run_graph(read_before, {"delay": 0, "log": ["since"]})
+
+    copy = copy_thread(read_before, {"graph_id": "slow"})
+
+    assert copy is not None
+    assert copy.values["log"][5] == "since"
+    assert copy.values == get_state(copy).values
+
+
 def test_copy_of_nothing(alice_client: Client, bob_client: Client) -> None:
     source = make_thread("human", {"topic": "t"})
 
@@ -141,6 +154,19 @@ def test_prune_refuses_differences(alice_client: Client) -> None:
     assert response.status_code == 422
     assert "DeltaChannel" in response.json()["detail"]
     assert checkpoint_rows(thread) == before
+
+
+def test_prune_leaves_what_a_run_in_flight_may_go_back_to(alice_client: Client) -> None:
+    resting, busy = (make_thread("slow", {"delay": 0}) for _ in range(2))
+    Thread.objects.filter(pk=busy.pk).update(status="busy")
+    before = checkpoint_rows(busy)
+    ids = [str(thread.id) for thread in (resting, busy)]
+    asked = {"thread_ids": ids, "strategy": "keep_latest"}
+
+    response = alice_client.call("post", "/threads/prune", asked)
+
+    assert response.json() == {"pruned_count": 1}
+    assert checkpoint_rows(busy) == before
 
 
 def test_prune_leaves_other_owners_threads(
