@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -125,9 +126,10 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
         copy_checkpoints(locked.id, copy.id)
     if locked.status == Thread.Status.BUSY:
         # The row tells of the last run, the checkpoints of the one in flight.
-        shown = cached_columns(get_state(copy))
-        shown["resting_status"] = shown["status"]
-        Thread.objects.filter(pk=copy.pk).update(**shown)
+        with suppress(Unprocessable):  # Its graph is gone: the last run's it is.
+            shown = cached_columns(get_state(copy))
+            shown["resting_status"] = shown["status"]
+            Thread.objects.filter(pk=copy.pk).update(**shown)
     copy.refresh_from_db()
     return copy
 

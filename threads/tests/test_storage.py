@@ -84,6 +84,19 @@ def test_copy_of_a_thread_in_flight_shows_what_it_holds(alice_client: Client) ->
     assert copy.status == copy.resting_status == "interrupted"
 
 
+def test_copy_of_a_thread_in_flight_whose_graph_is_gone(alice_client: Client) -> None:
+    source = make_thread("human", {"topic": "t"})
+    gone = {"graph_id": "gone", "owner": "alice"}
+    Thread.objects.update(status="busy", metadata=gone)
+
+    response = alice_client.call("post", f"/threads/{source.id}/copy")
+
+    assert response.status_code == 200
+    copy = Thread.objects.get(pk=response.json()["thread_id"])
+    assert copy.values == {"topic": "t", "log": []}
+    assert copy.status == "interrupted"
+
+
 def test_copy_shows_the_state_that_it_takes_along() -> None:
     read_before = make_thread("slow", {"delay": 0})
     run_graph(read_before, {"delay": 0, "log": ["since"]})
