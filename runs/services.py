@@ -77,19 +77,35 @@ def create_run(
     unit: AbstractContextManager[Any] = nullcontext() if alone else transaction.atomic()
     with unit:
         _check_limit(scope)
-        if thread_id is None or request["if_not_exists"] == "create":
-            _make_thread(params, request)
-        visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
-        if thread_id is not None and not visible.exists():
-            raise ThreadNotFound
-        if request["multitask_strategy"] in INTERRUPTING:
-            _make_way(params["thread_id"], request["multitask_strategy"])
-        run = lifecycle.create(params)
-        if run is None:
-            # Refused: the thread is busy, or it was deleted just now.
-            raise ThreadBusy if visible.exists() else ThreadNotFound
+        try:
+            run = _insert_run(scope, thread_id, params, request)
+        except ThreadNotFound:
+            if request["if_not_exists"] != "create":
+                raise
+            # It was there, and its time was over: a sweep deleted it meanwhile.
+            run = _insert_run(scope, thread_id, params, request)
         if run.dispatched_at:
             transaction.on_commit(partial(tasks.dispatch, run.id))
+    return run
+
+
+def _insert_run(
+    scope: Scope,
+    thread_id: UUID | None,
+    params: dict[str, Any],
+    request: dict[str, Any],
+) -> Run:
+    if thread_id is None or request["if_not_exists"] == "create":
+        _make_thread(params, request)
+    visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
+    if thread_id is not None and not visible.exists():
+        raise ThreadNotFound
+    if request["multitask_strategy"] in INTERRUPTING:
+        _make_way(params["thread_id"], request["multitask_strategy"])
+    run = lifecycle.create(params)
+    if run is None:
+        # Refused: the thread is busy, or it was deleted just now.
+        raise ThreadBusy if visible.exists() else ThreadNotFound
     return run
 
 

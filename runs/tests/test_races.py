@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -11,7 +12,8 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
+from django.db.models.functions import Now
 
 from access.policy import EVERYTHING
 from config.loop import Loop
@@ -154,6 +156,54 @@ def test_a_thread_deleted_beside_creates_stays_deleted(thread: Thread) -> None:
     assert {type(one) for one in found} <= {Run, services.ThreadNotFound, int}
     assert not Thread.objects.exists()
     assert not Run.objects.exists()
+
+
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt"])
+def test_a_thread_that_a_sweep_deletes_is_made_anew(
+    thread: Thread, strategy: str
+) -> None:
+    Thread.objects.update(expires_at=Now(), metadata={"old": True})
+    create = creator(thread, if_not_exists="create", multitask_strategy=strategy)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            delete_threads(Thread.objects.filter(pk=thread.pk))
+            run = pool.submit(closing(create))
+            wait_until_blocked()
+        made = run.result(timeout=30)
+
+    assert made.thread_id == thread.pk
+    assert "old" not in Thread.objects.get().metadata
+
+
+@pytest.mark.parametrize("strategy", ["enqueue", "interrupt"])
+def test_a_run_waits_for_a_sweep_that_holds_its_thread(
+    thread: Thread, strategy: str
+) -> None:
+    create = creator(thread, if_not_exists="create", multitask_strategy=strategy)
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Thread.objects.select_for_update().get(pk=thread.pk)
+            run = pool.submit(closing(create))
+            wait_until_blocked()
+            delete_threads(Thread.objects.filter(pk=thread.pk))
+        made = run.result(timeout=30)
+
+    assert made.thread_id == thread.pk
+    assert Thread.objects.get().status == "busy"
+
+
+def wait_until_blocked() -> None:
+    """Until somebody waits for a lock of ours."""
+    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
+    for _ in range(500):
+        with connection.cursor() as cursor:
+            cursor.execute(blocked)
+            if cursor.fetchone() != (0,):
+                return
+        time.sleep(0.01)
+    raise TimeoutError("nobody waits")
 
 
 def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
