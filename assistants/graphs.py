@@ -46,7 +46,7 @@ class GraphNotFound(Exception):
 class GraphNotMade(Unprocessable):
     """A graph's factory raised an exception, for a client who only looks."""
 
-    def __init__(self, graph_id: str, exc: Exception) -> None:
+    def __init__(self, graph_id: str, exc: BaseException) -> None:
         super().__init__(
             f"graph '{graph_id}' can't be made: {type(exc).__name__}: {exc}"
         )
@@ -122,7 +122,7 @@ class Registry:
                 graph = await stack.enter_async_context(opened)
             except GraphNotFound:
                 raise
-            except Exception as exc:
+            except (Exception, SystemExit) as exc:
                 logger.warning("graph %s can't be made", graph_id, exc_info=exc)
                 raise GraphNotMade(graph_id, exc) from exc
             yield graph

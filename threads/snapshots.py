@@ -62,7 +62,7 @@ async def _unless_refused(reading: Awaitable[T]) -> T | None:
         return await reading
     except _NOT_THE_GRAPHS:
         raise
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         logger.warning("a graph can't read a state of its own: %r", exc)
         return None
 

@@ -83,6 +83,10 @@ def no_graph(config: RunnableConfig) -> Any:
     raise RuntimeError("no model today")
 
 
+def no_graph_at_all(config: RunnableConfig) -> Any:
+    raise SystemExit("no model ever")
+
+
 def configured(config: RunnableConfig) -> Any:
     """A graph whose one node has the name that the run's config gives it."""
     name = config["configurable"]["node"]
