@@ -129,7 +129,7 @@ class Executor:
         saver = None
         if not held.is_temporary:
             fence = Fence(held.id, held.attempt)
-            saver = RunSaver(self.pool, fence, dict(config["metadata"]))
+            saver = RunSaver(self.pool, fence, _kept_with_checkpoints(config))
         store = PostgresStore(self.pool, held.owner)
         opened = registry().open(held.graph_id, config, checkpointer=saver, store=store)
         try:
@@ -253,6 +253,13 @@ class _Drive:
         for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
             configurable.pop(key, None)
         return {**self.config, "configurable": configurable}
+
+
+def _kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
+    """What history can be filtered by. What else is configurable may be secret."""
+    names = ("thread_id", "user_id", "langgraph_auth_user_id")
+    # Clients may have a `user_id` of their own in their metadata.
+    return {name: config["configurable"][name] for name in names} | config["metadata"]
 
 
 def described(exc: BaseException) -> dict[str, str]:

@@ -156,6 +156,20 @@ def test_a_finished_run_leaves_state_events_and_an_idle_thread(
     ]
 
 
+def test_a_state_says_whose_run_saved_it(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    whose = {"thread_id": str(thread.id), "langgraph_auth_user_id": "alice"}
+
+    Run.objects.filter(pk=make().pk).update(user={"identity": "alice"})
+    here.execute(Run.objects.get())
+
+    [found] = get_history(Thread.objects.get(), limit=1, metadata=whose)
+    assert found.metadata is not None
+    assert found.metadata["user_id"] == "alice"  # type: ignore[typeddict-item]
+
+
 def test_a_nodes_exception_is_the_runs_result(
     here: Here, make: Callable[..., Run], thread: Thread
 ) -> None:
@@ -238,11 +252,19 @@ def test_without_a_run_a_graph_is_made_for_the_threads_config(thread: Thread) ->
     assert get_state(thread).values == {"log": ["said"]}
 
 
-def test_a_graph_that_cannot_be_made_is_named(thread: Thread) -> None:
-    thread.metadata = {"graph_id": "no_graph"}
+@pytest.mark.parametrize(
+    ("graph_id", "complaint"),
+    [
+        ("no_graph", "graph 'no_graph' can't be made: RuntimeError: no model today"),
+        ("no_graph_at_all", "can't be made: SystemExit: no model ever"),
+    ],
+)
+def test_a_graph_that_cannot_be_made_is_named(
+    thread: Thread, graph_id: str, complaint: str
+) -> None:
+    thread.metadata = {"graph_id": graph_id}
     thread.save()
 
-    complaint = "graph 'no_graph' can't be made: RuntimeError: no model today"
     for ask in (
         lambda: get_state(thread),
         lambda: get_history(thread, limit=1),
