@@ -28,17 +28,6 @@ from threads.checkpoints import CONNECTION_FAULTS, Conn, saver
 from threads.models import Thread
 from threads.snapshots import read_history, read_state
 
-FIELDS = (
-    "values",
-    "next",
-    "tasks",
-    "checkpoint",
-    "metadata",
-    "created_at",
-    "parent_checkpoint",
-    "interrupts",
-)
-
 
 class ThreadInUse(Conflict):
     default_detail = "Thread has a run in flight: wait for it, or cancel it first."
@@ -46,7 +35,7 @@ class ThreadInUse(Conflict):
 
 # --- The wire's form ---------------------------------------------------------------
 def state_json(snapshot: StateSnapshot, select: Sequence[str] = ()) -> dict[str, Any]:
-    """A `ThreadState`; `select` keeps some of `FIELDS`, or `values.<key>`."""
+    """A `ThreadState`; `select` keeps some of it, or `values.<key>`."""
     checkpoint = _checkpoint(snapshot.config)
     parent = _checkpoint(snapshot.parent_config)
     whole = {
@@ -68,8 +57,11 @@ EMPTY = StateSnapshot({}, (), {"configurable": {}}, None, None, None, (), ())
 
 
 def _selected(whole: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
-    kept = {name: whole[name] for name in FIELDS if name in select}
+    kept = {name: whole[name] for name in whole if name in select}
     keys = [name.removeprefix("values.") for name in select if name[:7] == "values."]
+    unknown = set(select) - set(whole) - {f"values.{key}" for key in keys}
+    if unknown:
+        raise Unprocessable(f"select: a state has no {', '.join(sorted(unknown))}")
     if keys and "values" not in kept:
         values = whole["values"] if isinstance(whole["values"], dict) else {}
         kept["values"] = {key: values[key] for key in keys if key in values}
@@ -260,7 +252,7 @@ def update_state(
         raise NotFound(str(exc)) from None
     except (*CONNECTION_FAULTS, DatabaseError, APIException):
         raise
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         # The graph's own reducers, writers and conditions look at what a client sent.
         raise BadRequest(str(exc) or type(exc).__name__) from None
     columns = cached_columns(snapshot)

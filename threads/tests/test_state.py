@@ -182,7 +182,10 @@ def test_state_at_a_checkpoint_names_what_is_wrong(
     assert "detail" in response.json()
 
 
-@pytest.mark.parametrize("query", ["?subgraphs=perhaps", '?select=["a"'])
+@pytest.mark.parametrize(
+    "query",
+    ["?subgraphs=perhaps", '?select=["a"', "?select=bogus", "?select=values,next"],
+)
 def test_state_refuses_a_malformed_query(alice_client: Client, query: str) -> None:
     thread = make_thread("echo")
 
@@ -198,6 +201,7 @@ def test_state_refuses_a_malformed_query(alice_client: Client, query: str) -> No
         ("?select=next&select=values", {"next", "values"}),
         ('?select=["next","tasks"]', {"next", "tasks"}),
         ("?select=checkpoint", {"checkpoint", "checkpoint_id"}),
+        ("?select=parent_checkpoint_id", {"parent_checkpoint_id"}),
         ("?select=values.topic", {"values"}),
         ("?select=", set(EMPTY)),
     ],
