@@ -156,6 +156,7 @@ class Executor:
         execution = Execution(held, task, asyncio.get_running_loop())
         self.executions[held.id] = execution
         if held.cancel_action:  # Asked to stop in an earlier attempt.
+            task.cancel()  # Before it has begun.
             execution.stop(held.cancel_action)
         try:
             timeout = settings.BG_JOB_TIMEOUT_SECS or None

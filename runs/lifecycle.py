@@ -342,14 +342,14 @@ def lock_thread(thread_id: UUID) -> bool:
 
 
 def ask_to_stop(run: Run, action: str) -> bool:
-    """Tell the worker of a running run, through its row, to interrupt or roll back.
+    """Tell the worker of a run, through its row, to interrupt or roll it back.
 
     An earlier wish to roll back stays: it is the stronger one.
     """
-    running = Run.objects.filter(pk=run.pk).running()
+    active = Run.objects.filter(pk=run.pk).active()
     if action == Run.CancelAction.INTERRUPT:
-        running = running.exclude(cancel_action=Run.CancelAction.ROLLBACK)
-    return bool(running.update(cancel_action=action, updated_at=Now()))
+        active = active.exclude(cancel_action=Run.CancelAction.ROLLBACK)
+    return bool(active.update(cancel_action=action, updated_at=Now()))
 
 
 async def hand_back(pool: Pool, held: Claim) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -21,7 +22,11 @@ from config.json import jsonb
 from runs import events, lifecycle, tasks, webhooks
 from runs.lifecycle import Outcome
 from runs.models import Run
+from threads.checkpoint_rows import needs_all_its_checkpoints, undo_run
 from threads.models import Thread
+from threads.state import show_newest_state
+
+logger = logging.getLogger(__name__)
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
 # Shown in a run's `kwargs` only where they were given.
@@ -161,25 +166,32 @@ def requeue_run(run: Run) -> Run | None:
     return again
 
 
-@transaction.atomic
 def delete_run(run: Run) -> None:
-    """Delete a run and what it saved; one that is running is stopped."""
-    lifecycle.lock_thread(run.thread_id)
-    fresh = Run.objects.filter(pk=run.pk).first()
-    if fresh is None:
-        return
-    ended = lifecycle.end_here(fresh, NEVER_WAS)
-    if ended is None:
-        # A worker has claimed it in between. It can't end while we hold its thread.
-        fresh.refresh_from_db()
+    """Delete a run and what it saved; one that is running is stopped.
+
+    Of a run that is over, a thread with a DeltaChannel keeps what it saved: later
+    states are made from it.
+    """
+    with transaction.atomic():
+        lifecycle.lock_thread(run.thread_id)
+        fresh = Run.objects.filter(pk=run.pk).first()
+        if fresh is None:
+            return
         ended = lifecycle.end_here(fresh, NEVER_WAS)
-    if fresh.is_active:
-        transaction.on_commit(
-            partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)
-        )
-        _announce_end(fresh)
-    if ended:
-        transaction.on_commit(partial(tasks.announce, ended))
+        if ended is None:
+            # A worker has claimed it in between. It can't end while we hold its thread.
+            fresh.refresh_from_db()
+            ended = lifecycle.end_here(fresh, NEVER_WAS)
+        if fresh.is_active:
+            _undo(fresh)
+            transaction.on_commit(
+                partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)
+            )
+            _announce_end(fresh)
+        elif not needs_all_its_checkpoints(fresh.thread_id) and _undo(fresh):
+            transaction.on_commit(partial(_show_newest_state, fresh.thread_id))
+        if ended:
+            transaction.on_commit(partial(tasks.announce, ended))
 
 
 def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
@@ -216,16 +228,36 @@ def _make_way(thread_id: UUID, strategy: str) -> None:
 
 def _stop(run: Run, action: str) -> None:
     """Under the thread's lock, so that nobody else ends or starts the run."""
-    if run.status == Run.Status.PENDING:
-        rollback = action == Run.CancelAction.ROLLBACK
+    rollback = action == Run.CancelAction.ROLLBACK
+    # Where a worker had begun it, only a worker can tell what state that has led to.
+    if run.status == Run.Status.PENDING and (rollback or not run.attempt):
         ended = lifecycle.end_here(run, NEVER_WAS if rollback else CANCELLED)
         if ended:
+            _undo(run)
             _announce_end(run)
             transaction.on_commit(partial(tasks.announce, ended))
             return
         run.refresh_from_db()  # A worker has claimed it in between.
     if lifecycle.ask_to_stop(run, action):
         transaction.on_commit(partial(events.signal_stop, run.id, action))
+
+
+def _undo(run: Run) -> bool:
+    """Take back what a run saved that has lost its row, and with it the right to save.
+
+    Tells whether the thread's newest state was of it.
+    """
+    if not run.attempt or run.is_temporary:
+        return False
+    return undo_run(run.thread_id, run.id)
+
+
+def _show_newest_state(thread_id: UUID) -> None:
+    try:
+        show_newest_state(thread_id)
+    except Exception:
+        # The graph may not be served any more, and making it is user code.
+        logger.exception("thread %s: its state can't be shown again", thread_id)
 
 
 def _announce_end(run: Run) -> None:

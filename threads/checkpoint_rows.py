@@ -13,7 +13,7 @@ from django.db import connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
 from config.loop import Pool
-from threads.checkpoints import UNDO, saver
+from threads.checkpoints import NEWEST_RUN, UNDO, saver
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 
@@ -26,15 +26,33 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
             cursor.execute(f"DELETE FROM {table} WHERE thread_id = ANY(%s)", [ids])
 
 
-def undo_run(thread_id: UUID, run_id: UUID) -> None:
+def undo_run(thread_id: UUID, run_id: UUID) -> bool:
     """Take back what a run saved, in the caller's transaction.
 
-    The run's row is gone already, and with it the right to save anything more.
+    The run's row is gone already, and with it the right to save anything more. Tells
+    whether the thread's newest state was of it.
     """
     params = {"thread_id": str(thread_id), "run_id": str(run_id)}
     with connection.cursor() as cursor:
+        cursor.execute(NEWEST_RUN, [str(thread_id)])
+        newest = cursor.fetchone()
         for statement in UNDO:
             cursor.execute(statement, params)
+    return bool(newest == (str(run_id),))
+
+
+def needs_all_its_checkpoints(thread_id: UUID) -> bool:
+    """Whether later states are made from earlier ones: the thread has a DeltaChannel."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT EXISTS (
+                SELECT FROM checkpoints WHERE thread_id = %s AND metadata ?|
+                    array['counters_since_delta_snapshot', 'delta_writes_versioned']
+            )""",
+            [str(thread_id)],
+        )
+        (answer,) = cursor.fetchone()
+        return bool(answer)
 
 
 async def keep_latest(pool: Pool, thread_id: UUID) -> None:

@@ -232,15 +232,17 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return inline, blobs
 
 
+NEWEST_RUN = """
+SELECT metadata ->> 'run_id' AS run_id FROM checkpoints
+WHERE thread_id = %s AND checkpoint_ns = ''
+ORDER BY checkpoint_id DESC LIMIT 1
+"""
+
+
 async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
     """Whether the thread's newest state was saved by this run."""
     async with pool.connection() as conn:
-        cursor = await conn.execute(
-            """SELECT metadata ->> 'run_id' AS run_id FROM checkpoints
-            WHERE thread_id = %s AND checkpoint_ns = ''
-            ORDER BY checkpoint_id DESC LIMIT 1""",
-            [str(thread_id)],
-        )
+        cursor = await conn.execute(NEWEST_RUN, [str(thread_id)])
         row = await cursor.fetchone()
     return row is not None and row["run_id"] == str(run_id)
 

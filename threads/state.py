@@ -266,6 +266,23 @@ def update_state(
     return updated
 
 
+@transaction.atomic
+def show_newest_state(thread_id: UUID) -> None:
+    """Let a thread at rest show its newest checkpoint, where a newer one was deleted."""
+    at_rest = Thread.objects.exclude(status=Thread.Status.BUSY).filter(pk=thread_id)
+    thread = at_rest.select_for_update().first()
+    if thread is None:
+        return
+    columns = cached_columns(get_state(thread))
+    Thread.objects.filter(pk=thread_id).update(
+        **columns,
+        resting_status=columns["status"],
+        error=None,
+        updated_at=Now(),
+        state_updated_at=Now(),
+    )
+
+
 async def _update(
     graph_id: str,
     made_for: RunnableConfig,

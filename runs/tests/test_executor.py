@@ -435,6 +435,85 @@ def test_an_attempt_that_was_done_but_for_its_end_does_nothing_again(
     assert thread.status == ("idle" if len(done) == 3 else "interrupted")
 
 
+def test_a_deleted_run_takes_what_it_saved_with_it(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(first := make())
+    rows = checkpoint_rows(thread.id)
+    here.execute(second := make())
+
+    services.delete_run(second)
+
+    thread.refresh_from_db()
+    assert checkpoint_rows(thread.id) == rows
+    assert thread.values["log"] == get_state(thread).values["log"]
+    assert (thread.status, len(thread.values["log"])) == ("idle", 3)
+
+    services.delete_run(first)
+
+    thread.refresh_from_db()
+    assert checkpoint_rows(thread.id) == 0
+    assert thread.values in (None, {})
+
+
+def test_an_earlier_run_is_deleted_and_the_newest_state_stays(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(first := make())
+    here.execute(make("fails"))
+
+    services.delete_run(first)
+
+    thread.refresh_from_db()
+    assert (thread.status, thread.error["error"]) == ("error", "ValueError")
+    assert get_state(thread).values["log"] == ["one", "two", "three", "one"]
+
+
+def test_a_run_that_is_deleted_leaves_nothing_for_the_next_to_go_on_from(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
+) -> None:
+    run = make(durability="sync")
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+
+    services.delete_run(run)
+
+    assert checkpoint_rows(thread.id) == 0
+    (tmp_path / "go").touch()
+    assert done.result() is None
+    assert checkpoint_rows(thread.id) == 0
+
+
+@pytest.mark.parametrize(
+    ("action", "log", "status"),
+    [("interrupt", ["one"], "interrupted"), ("rollback", [], "idle")],
+)
+def test_a_run_is_cancelled_between_two_attempts(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    action: str,
+    log: list[str],
+    status: str,
+) -> None:
+    run = make()
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["one", "two"])
+    here.stop(run, HAND_BACK)
+    done.result()
+
+    assert services.cancel_run(run, action)
+    here.execute(run)
+
+    thread.refresh_from_db()
+    assert begun(tmp_path) == ["one", "two"]
+    assert (thread.status, get_state(thread).values.get("log", [])) == (status, log)
+    assert [one.status for one in Run.objects.all()] == ["interrupted"][: len(log)]
+
+
 def test_a_thread_deleted_during_its_run_stays_deleted(
     here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
 ) -> None:
