@@ -175,6 +175,15 @@ def update_assistant(
 
 
 @transaction.atomic
+def delete_assistant(assistants: AssistantQuerySet, assistant_id: UUID) -> None:
+    """Delete an assistant and its versions, also those that are being made."""
+    # Under the row's lock, as versions are: a new one would keep the row from going.
+    locked = assistants.select_for_update(of=("self",)).filter(pk=assistant_id)
+    for assistant in locked:
+        assistant.delete()
+
+
+@transaction.atomic
 def set_latest(
     assistants: AssistantQuerySet,
     assistant_id: UUID,

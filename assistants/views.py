@@ -118,7 +118,7 @@ class AssistantViewSet(ScopedViewSet):
         if is_true(request.query_params.get("delete_threads")):
             threads = authorize(request, "threads.delete", {"thread_id": None})
             services.delete_threads_of(found, threads)
-        ours.filter(pk=found).delete()
+        services.delete_assistant(ours, found)
         return Response(status=204)
 
     @extend_schema(

@@ -5,11 +5,12 @@ from threading import Barrier
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 
 from access.policy import EVERYTHING
-from assistants.models import Assistant
-from assistants.services import create_assistant, update_assistant
+from assistants.models import Assistant, AssistantVersion
+from assistants.services import create_assistant, delete_assistant, update_assistant
+from config.tests.locks import wait_until_blocked
 
 MANY = 30
 
@@ -41,3 +42,26 @@ def test_parallel_updates_make_a_version_each_and_lose_no_key() -> None:
     assert assistant.version == MANY + 1
     assert assistant.versions.count() == MANY + 1
     assert assistant.metadata == {f"key{number}": number for number in range(MANY)}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_assistant_goes_with_the_version_that_is_just_being_made() -> None:
+    asked: dict[str, Any] = {"graph_id": "echo", "if_exists": "raise"}
+    assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
+    every = Assistant.objects.visible_to(EVERYTHING)
+
+    def delete() -> None:
+        try:
+            delete_assistant(every, assistant.id)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as threads:
+        with transaction.atomic():
+            update_assistant(every, assistant.id, {"metadata": {}})
+            deleted = threads.submit(delete)
+            wait_until_blocked()
+        deleted.result(timeout=30)
+
+    assert not Assistant.objects.filter(pk=assistant.pk).exists()
+    assert not AssistantVersion.objects.filter(assistant_id=assistant.pk).exists()

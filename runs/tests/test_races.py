@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -17,6 +16,7 @@ from django.db.models.functions import Now
 
 from access.policy import EVERYTHING
 from config.loop import Loop
+from config.tests.locks import wait_until_blocked
 from runs import events, lifecycle, services
 from runs.executor import Executor
 from runs.models import Run, Worker
@@ -192,18 +192,6 @@ def test_a_run_waits_for_a_sweep_that_holds_its_thread(
 
     assert made.thread_id == thread.pk
     assert Thread.objects.get().status == "busy"
-
-
-def wait_until_blocked() -> None:
-    """Until somebody waits for a lock of ours."""
-    blocked = "SELECT count(*) FROM pg_locks WHERE NOT granted"
-    for _ in range(500):
-        with connection.cursor() as cursor:
-            cursor.execute(blocked)
-            if cursor.fetchone() != (0,):
-                return
-        time.sleep(0.01)
-    raise TimeoutError("nobody waits")
 
 
 def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
