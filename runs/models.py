@@ -116,8 +116,15 @@ class Run(models.Model):
     attempt = models.IntegerField(default=0)
     # Attempts whose worker died. Being handed over by a worker that stops is none.
     losses = models.IntegerField(default=0)
+    # No constraint: a run outlives the row of a worker that is long gone, and every
+    # claim would look that row up.
     worker = models.ForeignKey(
-        Worker, null=True, blank=True, on_delete=models.SET_NULL, related_name="runs"
+        Worker,
+        null=True,
+        blank=True,
+        on_delete=models.DO_NOTHING,
+        db_constraint=False,
+        related_name="runs",
     )
     cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
         choices=CancelAction.choices, null=True, blank=True

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
@@ -18,6 +19,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds that a wake-up message may take before it counts as lost.
 MESSAGE_PATIENCE = 3.0
+# How long a run's page can tell which worker it was on, once that has gone.
+REMEMBERED = timedelta(days=7)
 
 
 def expire_workers() -> None:
@@ -53,6 +56,11 @@ def recover_lost_runs() -> list[Ended]:
             publish_end(run.thread_id, run.id, Run.Status.ERROR)
             ends.append(ended)
     return ends
+
+
+def sweep_workers() -> int:
+    """Forget workers that are long gone; what they ran is long with others."""
+    return Worker.objects.filter(expired_at__lt=Now() - REMEMBERED).delete()[0]
 
 
 def spare_capacity() -> int:

@@ -80,6 +80,7 @@ def deliver_webhooks() -> None:
 @shared_task
 def sweep() -> None:
     deliveries.sweep_deliveries()
+    recovery.sweep_workers()
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:

@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from config.ids import uuid7
 from config.loop import Loop
-from runs import lifecycle, recovery, services
+from runs import lifecycle, recovery, services, tasks
 from runs.lifecycle import Claim, Outcome
 from runs.models import Run, Worker
 from threads.models import Thread
@@ -221,6 +221,24 @@ def test_being_handed_over_is_no_loss(make_run: Any, loop: Loop, claim: Any) -> 
 
     run.refresh_from_db()
     assert (run.status, run.attempt, run.losses) == ("pending", 5, 0)
+
+
+def test_workers_that_are_long_gone_are_forgotten(
+    make_run: Any, worker: Worker
+) -> None:
+    run = make_run()
+    Run.objects.update(status="success", worker=worker)
+    gone = Worker.objects.create(
+        hostname="here", pid=2, capacity=1, expired_at=Now() - timedelta(days=1)
+    )
+    Worker.objects.filter(pk=worker.pk).update(expired_at=Now() - timedelta(days=8))
+    alive = Worker.objects.create(hostname="here", pid=3, capacity=1)
+
+    tasks.sweep()
+
+    assert set(Worker.objects.all()) == {gone, alive}
+    # What it ran stays, and is shown without it.
+    assert Run.objects.select_related("worker").get(pk=run.pk).worker is None
 
 
 def test_a_living_worker_keeps_its_runs(make_run: Any, claim: Any) -> None:
