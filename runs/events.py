@@ -60,6 +60,10 @@ return first
 """
 
 
+# Redis counts both halves of an id in 64 bits.
+_LAST_ID = 2**64 - 1
+
+
 @dataclass(frozen=True, slots=True)
 class Event:
     """One event as viewers get it; `id` orders all events of a thread."""
@@ -137,7 +141,10 @@ def parse_id(text: str) -> tuple[int, int]:
     ms, _, seq = text.partition("-")
     if not (ms.isdecimal() and (seq or "0").isdecimal()):
         raise ValueError(f"{text!r} is not an event id")
-    return int(ms), int(seq or 0)
+    found = int(ms), int(seq or 0)
+    if max(found) > _LAST_ID:
+        raise ValueError(f"{text!r} is later than any event")
+    return found
 
 
 @cache

@@ -9,6 +9,7 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from config.errors import BadRequest
 from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
 from runs.models import Run
 
@@ -147,7 +148,12 @@ class RunRequest(serializers.Serializer[Any]):
     )
     metadata = Object(required=False, allow_null=True, default=dict)
     checkpoint = CheckpointField(required=False, allow_null=True, default=None)
-    checkpoint_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    checkpoint_id = serializers.UUIDField(
+        required=False,
+        allow_null=True,
+        default=None,
+        error_messages={"invalid": "Invalid checkpoint ID"},
+    )
     interrupt_before = NodeNames(required=False, allow_null=True, default=None)
     interrupt_after = NodeNames(required=False, allow_null=True, default=None)
     stream_mode = StringOrList(
@@ -227,8 +233,18 @@ class RunBody(serializers.Serializer[Any]):
     langsmith_session_name = serializers.CharField(allow_null=True)
 
 
+class Limit(serializers.IntegerField):
+    """The one number whose official refusal is a 400."""
+
+    def to_internal_value(self, data: Any) -> int:
+        try:
+            return int(super().to_internal_value(data))
+        except serializers.ValidationError:
+            raise BadRequest("limit: a valid integer is required") from None
+
+
 class RunListQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(default=10, min_value=0, max_value=1000)
+    limit = Limit(default=10, min_value=0, max_value=1000)
     offset = serializers.IntegerField(default=0, min_value=0)
     status = serializers.CharField(default="", allow_blank=True)
     select = QueryList(choices=tuple(RunBody().fields), required=False, default=None)
@@ -237,6 +253,12 @@ class RunListQuery(serializers.Serializer[Any]):
 class StreamQuery(serializers.Serializer[Any]):
     stream_mode = QueryList(required=False, default=None)
     cancel_on_disconnect = serializers.BooleanField(default=False)
+
+    def validate_stream_mode(self, modes: list[str] | None) -> set[str] | None:
+        """By the names of the events: both forms of messages go by the same."""
+        if modes is None:
+            return None
+        return {"messages" if mode == "messages-tuple" else mode for mode in modes}
 
 
 class ThreadStreamQuery(serializers.Serializer[Any]):

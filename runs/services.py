@@ -22,7 +22,11 @@ from config.json import jsonb
 from runs import events, lifecycle, tasks, webhooks
 from runs.lifecycle import Outcome
 from runs.models import Run
-from threads.checkpoint_rows import needs_all_its_checkpoints, undo_run
+from threads.checkpoint_rows import (
+    has_checkpoint,
+    needs_all_its_checkpoints,
+    undo_run,
+)
 from threads.models import Thread
 from threads.state import show_newest_state
 
@@ -69,7 +73,7 @@ def create_run(
     assistant = resolve_assistant(assistants or scope, request["assistant_id"])
     if thread_id is None and (request["command"] or {}).get("resume") is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
-    _check_fork_point(thread_id, request["checkpoint"] or {})
+    _check_thread_of(thread_id, request["checkpoint"] or {})
     params = _create_params(scope, assistant, thread_id, request)
     params["id"] = run_id or uuid7()
     # Alone, the one statement that creates a run needs no transaction around it.
@@ -105,6 +109,7 @@ def _insert_run(
     visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
     if thread_id is not None and not visible.exists():
         raise ThreadNotFound
+    _check_fork_point(params)
     if request["multitask_strategy"] in INTERRUPTING:
         _make_way(params["thread_id"], request["multitask_strategy"])
     run = lifecycle.create(params)
@@ -344,7 +349,15 @@ def _merged_config(
     return merged, {**assistant.context, **context}
 
 
-def _check_fork_point(thread_id: UUID | None, checkpoint: dict[str, Any]) -> None:
+def _check_fork_point(params: dict[str, Any]) -> None:
+    """From a checkpoint that is not there LangGraph would begin with no state at all."""
+    configurable = params["kwargs"].obj["config"]["configurable"]
+    asked = configurable.get("checkpoint_id")
+    if asked and not has_checkpoint(params["thread_id"], str(asked)):
+        raise NotFound(f"Checkpoint {asked} not found")
+
+
+def _check_thread_of(thread_id: UUID | None, checkpoint: dict[str, Any]) -> None:
     """A checkpoint of another thread would silently be none at all."""
     given = checkpoint.get("thread_id")
     if given and given != str(thread_id):

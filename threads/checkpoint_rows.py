@@ -41,6 +41,18 @@ def undo_run(thread_id: UUID, run_id: UUID) -> bool:
     return bool(newest == (str(run_id),))
 
 
+def has_checkpoint(thread_id: UUID, checkpoint_id: str) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT EXISTS (
+                SELECT FROM checkpoints WHERE thread_id = %s AND checkpoint_id = %s
+            )""",
+            [str(thread_id), checkpoint_id],
+        )
+        (answer,) = cursor.fetchone()
+        return bool(answer)
+
+
 def needs_all_its_checkpoints(thread_id: UUID) -> bool:
     """Whether later states are made from earlier ones: the thread has a DeltaChannel."""
     with connection.cursor() as cursor:

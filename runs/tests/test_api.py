@@ -122,6 +122,7 @@ def test_a_stateless_run_has_a_thread_of_its_own(alice_client: Client) -> None:
         ({**ECHO, "config": {"configurable": []}}, "configurable"),
         ({**ECHO, "command": {"junk": 1}}, "command"),
         ({**ECHO, "checkpoint": {"checkpoint_id": "junk"}}, "Invalid checkpoint ID"),
+        ({**ECHO, "checkpoint_id": "junk"}, "Invalid checkpoint ID"),
         ({**ECHO, "checkpoint": {"checkpoint_map": 1}}, "checkpoint_map"),
         ({**ECHO, "checkpoint": {"thread_id": str(uuid4())}}, "another thread"),
         ({**ECHO, "after_seconds": -1}, "after_seconds"),
@@ -213,6 +214,7 @@ def test_runs_are_listed_newest_first(alice_client: Client, path: str) -> None:
     assert listed("limit=0") == []
     assert listed("status=pending") == made[::-1]
     assert listed("status=success") == listed("status=junk") == []
+    assert alice_client.call("get", f"{path}?limit=many").status_code == 400
 
 
 def test_a_list_gives_the_fields_that_are_selected(
@@ -399,12 +401,13 @@ def test_join_and_stream_hide_other_owners_runs(
     assert json.dumps(error, separators=(",", ":")) in streamed
 
 
+@pytest.mark.parametrize("last_event_id", ["junk", f"{2**64}-0", f"0-{2**64}"])
 def test_a_last_event_id_that_is_none_gives_nothing(
-    alice_client: Client, run: Run, path: str
+    alice_client: Client, run: Run, path: str, last_event_id: str
 ) -> None:
     response = alice_client.get(
         f"{path}/{run.id}/stream",
-        HTTP_LAST_EVENT_ID="junk",
+        HTTP_LAST_EVENT_ID=last_event_id,
     )
 
     assert (response.status_code, whole(response)) == (200, "")

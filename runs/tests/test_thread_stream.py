@@ -41,7 +41,7 @@ def test_unknown_modes_are_refused(
     assert complaint in response.json()["detail"]
 
 
-@pytest.mark.parametrize("last_event_id", ["-1", "junk", "1-x", "+"])
+@pytest.mark.parametrize("last_event_id", ["-1", "junk", "1-x", "+", f"{2**64}-0"])
 def test_a_last_event_id_that_is_none_is_refused(
     client: APIClient, thread: Thread, last_event_id: str
 ) -> None:

@@ -126,6 +126,19 @@ async def test_modes_can_be_chosen_when_joining(
     assert events[-1].name == "end"
 
 
+@pytest.mark.parametrize("mode", ["messages", "messages-tuple"])
+async def test_messages_can_be_chosen_when_joining(
+    http: httpx.AsyncClient, runs: str, mode: str
+) -> None:
+    body = {"assistant_id": "chat", "stream_mode": ["values", mode]}
+    run = await start(http, runs, input={"messages": []}, stream_resumable=True, **body)
+
+    events = await joined(http, run, after="0", stream_mode=mode)
+
+    kinds = {name.partition("/")[0] for name in names(events)}
+    assert kinds == {"messages"}
+
+
 @pytest.mark.parametrize("kind", ["stream", "join"])
 @pytest.mark.parametrize(
     ("query", "expected"),

@@ -262,7 +262,11 @@ def test_metadata_is_the_runs_and_the_nodes(runs: Runs) -> None:
 
 # --- From where, and to where ----------------------------------------------------------
 @pytest.mark.e2e
-@proves("checkpoint_id", "of the thread's history", "goes on from there, as a fork")
+@proves(
+    "checkpoint_id",
+    "of the thread's history",
+    "goes on from there, as a fork; unknown ones: 404",
+)
 def test_checkpoint_id_forks(runs: Runs) -> None:
     runs.wait("slow", input={"delay": 0})
     after_two = state_with(runs, ["step1", "step2"])
@@ -273,6 +277,8 @@ def test_checkpoint_id_forks(runs: Runs) -> None:
     assert newest["values"]["log"] == [f"step{n}" for n in range(1, 6)]
     assert len([s for s in runs.history() if s["next"] == ["s4"]]) == 2
     assert runs.refused("slow", checkpoint_id="junk")[0] == 422
+    assert runs.refused("slow", checkpoint_id=str(uuid4()))[0] == 404
+    assert runs.history()[0]["values"] == newest["values"]
 
 
 @pytest.mark.e2e
