@@ -95,12 +95,17 @@ def _task(task: Any) -> dict[str, Any]:
         "id": task.id,
         "name": task.name,
         "path": list(task.path),
-        "error": None if task.error is None else repr(task.error),
+        "error": _error(task.error),
         "interrupts": list(task.interrupts),
         "checkpoint": checkpoint,
         "state": state_json(nested) if nested else None,
         "result": task.result,
     }
+
+
+def _error(error: Any) -> str | None:
+    # Read back from a checkpoint, an exception is its `repr` already.
+    return error if error is None or isinstance(error, str) else repr(error)
 
 
 def cached_columns(snapshot: StateSnapshot) -> dict[str, Any]:

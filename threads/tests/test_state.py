@@ -90,6 +90,16 @@ def test_state_of_parallel_branches(alice_client: Client) -> None:
     assert sorted(questions) == ["qa", "qb"]
 
 
+def test_state_tells_of_a_tasks_error(alice_client: Client) -> None:
+    thread = make_thread("raises")
+    with pytest.raises(ValueError, match="boom happened"):
+        run_graph(thread, {})
+
+    [task] = state_of(alice_client, thread)["tasks"]
+
+    assert (task["name"], task["error"]) == ("boom", "ValueError('boom happened')")
+
+
 def test_state_with_subgraphs(alice_client: Client) -> None:
     thread = make_thread("nested", {"topic": "stop"})
 
