@@ -6,9 +6,9 @@ are called from synchronous views and wait for it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -20,13 +20,15 @@ from langgraph.types import Command, Send, StateSnapshot, StateUpdate
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
-from assistants.graphs import Graph, GraphNotFound, registry
+from assistants.graphs import Graph, GraphNotFound, GraphNotMade, registry
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
 from threads.checkpoints import CONNECTION_FAULTS, Conn, saver
 from threads.models import Thread
 from threads.snapshots import read_history, read_state
+
+T = TypeVar("T")
 
 
 class ThreadInUse(Conflict):
@@ -137,7 +139,7 @@ def get_state(
         async with _opened(graph_id, made_for, shared_loop().pool) as graph:
             return await read_state(graph, config, subgraphs=subgraphs)
 
-    snapshot = shared_loop().run(read())
+    snapshot = _read(thread, read(), EMPTY)
     return snapshot if snapshot.created_at else _stateless(config, checkpoint)
 
 
@@ -165,7 +167,17 @@ def get_history(
                 limit=limit,
             )
 
-    return shared_loop().run(read())
+    return _read(thread, read(), [])
+
+
+def _read(thread: Thread, reading: Coroutine[Any, Any, T], nothing: T) -> T:
+    try:
+        return shared_loop().run(reading)
+    except GraphNotMade:
+        # Of a thread whose first run failed for that, all there is to say is nothing.
+        if thread.values is not None:
+            raise
+        return nothing
 
 
 def _graph_id(thread: Thread) -> str | None:

@@ -262,7 +262,7 @@ def test_without_a_run_a_graph_is_made_for_the_threads_config(thread: Thread) ->
 def test_a_graph_that_cannot_be_made_is_named(
     thread: Thread, graph_id: str, complaint: str
 ) -> None:
-    thread.metadata = {"graph_id": graph_id}
+    thread.metadata, thread.values = {"graph_id": graph_id}, {}
     thread.save()
 
     for ask in (
@@ -272,6 +272,14 @@ def test_a_graph_that_cannot_be_made_is_named(
     ):
         with pytest.raises(Unprocessable, match=complaint):
             ask()
+
+
+def test_without_a_state_no_graph_has_to_be_made(thread: Thread) -> None:
+    thread.metadata = {"graph_id": "no_graph"}
+    thread.save()
+
+    assert get_state(thread).values == {}
+    assert get_history(thread, limit=1) == []
 
 
 def test_a_graph_that_is_no_longer_served_is_a_clear_error(
