@@ -134,6 +134,8 @@ waiting AS (
         state_updated_at =
             CASE WHEN %(state)s THEN clock_timestamp() ELSE state_updated_at END,
         updated_at = clock_timestamp(),
+        -- A run may take longer than its thread has to live.
+        expires_at = clock_timestamp() + make_interval(secs => 60 * ttl_minutes),
         discarded_at = CASE WHEN ended.is_temporary THEN clock_timestamp() END
     FROM ended WHERE threads.id = ended.thread_id
 )"""

@@ -40,8 +40,22 @@ def test_a_run_begins_the_time_anew(alice_client: Client) -> None:
     thread = run(alice_client, thread)
 
     assert thread.expires_at is not None
-    assert thread.expires_at - thread.updated_at == timedelta(minutes=5)
+    assert thread.expires_at - thread.updated_at > timedelta(minutes=4)
     assert thread.ttl_strategy == "keep_latest"
+
+
+def test_the_end_of_a_run_begins_the_time_anew(alice_client: Client) -> None:
+    thread = run(alice_client, make(ttl_minutes=5))
+    Thread.objects.update(expires_at=Now())
+
+    path = f"/threads/{thread.id}/runs"
+    [waiting] = alice_client.call("get", path).json()
+    alice_client.call("post", f"{path}/{waiting['run_id']}/cancel")
+
+    thread.refresh_from_db()
+    assert thread.status == "idle"
+    assert thread.expires_at is not None
+    assert thread.expires_at - thread.updated_at > timedelta(minutes=4)
 
 
 def test_a_run_gives_an_old_thread_the_configured_ttl(
