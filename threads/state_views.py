@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 from drf_spectacular.utils import extend_schema
+from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -56,10 +57,11 @@ class ThreadStateViewSet(ScopedViewSet):
         request=StateUpdateBody, responses={200: Any, 400: Any, 409: Any, **ERRORS}
     )
     def update(self, request: Request, thread_id: str) -> Response:
-        body = StateUpdateBody(data=request.data)
-        if not body.is_valid():  # A wrong shape is a 400 here, and only here.
-            raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in body.errors.items()))
-        asked = body.validated_data
+        try:
+            asked = valid_body(request, StateUpdateBody)
+        except ValidationError as exc:  # A wrong shape is a 400 here, and only here.
+            fields = cast("dict[str, list[str]]", exc.detail).items()
+            raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = visible_thread(self, thread_id)
         checkpoint = asked["checkpoint"]
         if checkpoint is None and asked["checkpoint_id"]:

@@ -1,7 +1,8 @@
 """How long threads live: `checkpointer.ttl` in langgraph.json, or a TTL of their own.
 
-A thread's time begins anew with each run, and with its end. A run also gives the configured TTL to a
-thread from before there was one; threads that nobody runs any more keep as they are.
+A thread's time begins anew with each run, and with its end. A run also gives the
+configured TTL to a thread from before there was one; threads that nobody runs any more
+keep as they are.
 """
 
 from __future__ import annotations
