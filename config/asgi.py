@@ -14,7 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
@@ -77,10 +77,10 @@ class Handler(BaseHandler):
         response = await database_threads.run(self._respond, scope, body)
         # A server may say by an OSError that its client is gone.
         with suppress(OSError):
-            await send(_start(response))
             if isinstance(response, StreamingHttpResponse):
                 await self._stream(response, receive, send)
             else:
+                await send(_start(response))
                 content = cast(HttpResponse, response).content
                 await send({"type": "http.response.body", "body": content})
 
@@ -131,12 +131,17 @@ class Handler(BaseHandler):
             # generator to the garbage collector instead of closing it.
             iterator = response._iterator  # type: ignore[attr-defined]
             try:
+                await send(_start(response))
                 async for part in iterator:
                     await send(_more(response.make_bytes(part)))
+            except OSError:
+                await _begin(iterator)
+                raise
             finally:
                 if aclose := getattr(iterator, "aclose", None):
                     await aclose()
         else:
+            await send(_start(response))
             chunks = iter(cast("Any", response))
             while (chunk := await database_threads.run(next, chunks, None)) is not None:
                 await send(_more(chunk))
@@ -224,6 +229,17 @@ def _start(response: HttpResponseBase) -> Message:
         "status": response.status_code,
         "headers": headers,
     }
+
+
+async def _begin(iterator: AsyncIterator[Any]) -> None:
+    """Let a stream whose client left before its first byte notice that.
+
+    Closing a generator that was never begun runs nothing of it.
+    """
+    beginning = asyncio.ensure_future(anext(iterator, None))
+    await asyncio.sleep(0)
+    beginning.cancel()
+    await asyncio.wait((beginning,))
 
 
 def _more(body: bytes) -> Message:

@@ -213,6 +213,23 @@ async def test_a_client_gone_mid_stream_closes_the_iterator(
     assert await asyncio.to_thread(urls.stream_closed.wait, 10)
 
 
+async def test_a_client_gone_before_the_first_byte_closes_the_iterator() -> None:
+    urls.stream_closed.clear()
+    path = {"path": "/t/stream", "query_string": b"chunks=0&then=wait"}
+    request = {"type": "http", "method": "GET", "headers": [], **path}
+    messages: list[Any] = [{"type": "http.request"}, {"type": "http.disconnect"}]
+
+    async def receive() -> Any:
+        return messages.pop(0)
+
+    async def send(message: Any) -> None:
+        raise OSError("gone")
+
+    await Application()(request, receive, send)
+
+    assert urls.stream_closed.is_set()
+
+
 async def test_a_client_that_stops_reading_and_goes_closes_the_iterator(
     client: httpx.AsyncClient,
 ) -> None:
