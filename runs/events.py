@@ -209,8 +209,11 @@ class EventWriter:
         self._waiting: list[tuple[str, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._in_order = asyncio.Lock()
+        self._is_closed = False
 
     def emit(self, name: str, data: Any) -> None:
+        if self._is_closed:
+            return  # A graph that does not stop, of a run that has ended.
         self._waiting.append((name, dumps(data)))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
@@ -232,6 +235,7 @@ class EventWriter:
         await self._stop()
 
     async def _stop(self) -> None:
+        self._is_closed = True
         if self._flushing and not self._flushing.done():
             self._flushing.cancel()
             await asyncio.wait([self._flushing])

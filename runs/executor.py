@@ -69,7 +69,12 @@ class Execution:
     loop: asyncio.AbstractEventLoop
     # Why it was stopped: a `Run.CancelAction`, `HAND_BACK`, or None: it was not.
     stopped: str | None = None
-    _stopping: asyncio.Future[None] | None = None
+    # Done once it has stopped, or will not although it was told to.
+    stopping: asyncio.Future[None] = field(init=False)
+    _cancelling: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.stopping = self.loop.create_future()
 
     def stop(self, reason: str) -> None:
         """Stop it, from any thread. A wish to roll back outdoes one to interrupt."""
@@ -80,7 +85,25 @@ class Execution:
         if first or reason == Run.CancelAction.ROLLBACK:
             self.stopped = reason
         if first:
-            self._stopping = asyncio.ensure_future(_cancel(self.task))
+            self._cancelling = asyncio.ensure_future(self._cancel())
+
+    async def _cancel(self) -> None:
+        await _cancel(self.task)
+        self.stopping.set_result(None)
+
+    async def comes_to_an_end(self) -> bool:
+        """Wait until it is done, or has been stopped. False: it took too long."""
+        ends: list[asyncio.Future[Any]] = [self.task, self.stopping]
+        first = asyncio.FIRST_COMPLETED
+        timeout = settings.BG_JOB_TIMEOUT_SECS or None
+        await asyncio.wait(ends, timeout=timeout, return_when=first)
+        if self.task.done():
+            return True
+        if self.stopped is None:
+            await _cancel(self.task)
+            return False
+        await asyncio.wait(ends, return_when=first)
+        return True
 
 
 @dataclass
@@ -134,7 +157,8 @@ class Executor:
         opened = registry().open(held.graph_id, config, checkpointer=saver, store=store)
         try:
             async with opened as graph:
-                return await self._supervise(_Drive(graph, held, config, writer))
+                drive = _Drive(graph, held, config, writer, saver)
+                return await self._supervise(drive)
         except CheckpointsUnavailable as exc:
             logger.warning("run %s: handed back: %s", held.id, exc)
             return None
@@ -159,12 +183,10 @@ class Executor:
             task.cancel()  # Before it has begun.
             execution.stop(held.cancel_action)
         try:
-            timeout = settings.BG_JOB_TIMEOUT_SECS or None
-            done, _ = await asyncio.wait([task], timeout=timeout)
-            if not done:
-                await _cancel(task)
+            is_in_time = await execution.comes_to_an_end()
         finally:
             del self.executions[held.id]
+            drive.close()
         if execution.stopped == HAND_BACK:
             return None
         if execution.stopped == Run.CancelAction.ROLLBACK:
@@ -173,7 +195,7 @@ class Executor:
             return Outcome(None, state=await drive.state())
         if execution.stopped == Run.CancelAction.INTERRUPT:
             return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
-        if not done:
+        if not is_in_time:
             error = {"error": "TimeoutError", "message": ""}
             return Outcome(Run.Status.TIMEOUT, error, await drive.state())
         return await drive.finished(task)
@@ -187,6 +209,7 @@ class _Drive:
     held: Claim
     config: RunnableConfig
     writer: EventWriter
+    saver: RunSaver | None
 
     def __post_init__(self) -> None:
         self.translator = Translator(self.held.kwargs["stream_mode"])
@@ -225,6 +248,11 @@ class _Drive:
         before = kwargs["interrupt_before"] or graph.interrupt_before_nodes
         after = kwargs["interrupt_after"] or graph.interrupt_after_nodes
         return _any_of(state.next, before) or _any_of(done.next, after)
+
+    def close(self) -> None:
+        """Let the graph save nothing more, should it still be at work."""
+        if self.saver:
+            self.saver.close()
 
     async def finished(self, task: asyncio.Task[None]) -> Outcome:
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
@@ -291,6 +319,13 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
         if done:
             return
     logger.error("%s does not stop; its writes are refused", task.get_name())
+    task.add_done_callback(_ignore)
+
+
+def _ignore(task: asyncio.Task[Any]) -> None:
+    """How a graph ended whose run was over before it: nobody wants to know."""
+    if not task.cancelled():
+        task.exception()
 
 
 def _last_events(outcome: Outcome) -> list[tuple[str, Any]]:

@@ -126,8 +126,13 @@ class RunSaver(AsyncPostgresSaver):
         super().__init__(pool)
         self.pool = pool
         self.fence = fence
+        self.is_closed = False
         # Ours alone: the library would copy `configurable` too, with its secrets.
         self.metadata = metadata
+
+    def close(self) -> None:
+        """Refuse what the graph still saves: its run is about to end without it."""
+        self.is_closed = True
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         return await self._persist(lambda: super(RunSaver, self).aget_tuple(config))
@@ -191,6 +196,8 @@ class RunSaver(AsyncPostgresSaver):
         await self._save(_REPLACE_WRITES if special else _KEEP_WRITES, params)
 
     async def _save(self, statement: str, params: dict[str, Any]) -> None:
+        if self.is_closed:
+            raise LostRun(str(self.fence.run_id))
         params |= self.fence.params
         saved = await self._persist(lambda: self._execute(statement, params))
         # Nothing written: kept writes that are there already, or a lost run.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import operator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
@@ -70,6 +71,18 @@ def _ask(state: Log) -> dict[str, Any]:
 asks_inside = _chain(
     Log, ("inner", _chain(Log, ("ask", _ask), ("two", _step("two", waits=True))))
 )
+
+
+async def _deaf(state: Log) -> dict[str, Any]:
+    folder = Path(state["folder"])
+    (folder / "begun").touch()
+    while not (folder / "go").exists():
+        with suppress(asyncio.CancelledError):
+            await asyncio.sleep(0.01)
+    return {"log": ["deaf"]}
+
+
+deaf = _chain(Log, ("one", _deaf), ("two", _step("two")))
 
 
 async def _leave(state: Log) -> dict[str, Any]:

@@ -348,6 +348,44 @@ def test_a_run_that_is_rolled_back_leaves_nothing(
     assert (thread.status, thread.values["log"]) == ("idle", ["one", "two", "three"])
 
 
+@pytest.mark.parametrize(
+    ("reason", "statuses"),
+    [("interrupt", ["interrupted"]), ("rollback", []), ("too long", ["timeout"])],
+)
+def test_a_node_that_does_not_stop_holds_nobody_up(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    settings: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    reason: str,
+    statuses: list[str],
+) -> None:
+    monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
+    settings.BG_JOB_TIMEOUT_SECS = 0.3 if reason == "too long" else 60
+    run = make("deaf", durability="sync")
+    done = here.start(run)
+    wait_for((tmp_path / "begun").exists)
+
+    if reason != "too long":
+        here.stop(run, reason)
+    done.result(timeout=20)
+    saved, told = checkpoint_rows(thread.id), published(thread.id)
+    (graph,) = (
+        task
+        for task in asyncio.all_tasks(here.loop.asyncio_loop)
+        if task.get_name() == f"run {run.id}"
+    )
+    (tmp_path / "go").touch()
+    wait_for(graph.done)
+
+    assert [one.status for one in Run.objects.all()] == statuses
+    # What the graph then does is not seen any more.
+    assert (checkpoint_rows(thread.id), published(thread.id)) == (saved, told)
+    assert begun(tmp_path) == []
+
+
 def test_a_rollback_takes_back_an_answer_to_a_subgraph(
     here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
 ) -> None:
