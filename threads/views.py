@@ -232,8 +232,9 @@ def _searched_id(text: str) -> UUID:
 
 
 def _included(request: Request) -> set[str]:
+    """Repeated, joined by commas, or as one JSON array: each client has its way."""
     return {
-        name
+        name.strip(' "')
         for text in request.query_params.getlist("include")
-        for name in text.split(",")
+        for name in text.strip("[]").split(",")
     }

@@ -151,12 +151,15 @@ def test_metadata_nested_too_deep_is_refused(alice_client: Client) -> None:
 
 
 # --- Time to live ---------------------------------------------------------------------
-def test_ttl_is_shown_when_asked_for(alice_client: Client) -> None:
+@pytest.mark.parametrize(
+    "include", ["include=unknown,ttl", "include=a&include=ttl", 'include=["a", "ttl"]']
+)
+def test_ttl_is_shown_when_asked_for(alice_client: Client, include: str) -> None:
     made = make(alice_client, ttl={"ttl": 2, "strategy": "keep_latest"})
     path = f"/threads/{made['thread_id']}"
 
     plain = alice_client.call("get", path).json()
-    shown = alice_client.call("get", f"{path}?include=unknown,ttl").json()
+    shown = alice_client.call("get", f"{path}?{include}").json()
 
     assert "ttl" not in plain
     assert shown["ttl"]["strategy"] == "keep_latest"
