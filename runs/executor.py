@@ -116,6 +116,15 @@ class Executor:
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from before their claim to their end, not only while their graph runs.
     holding: list[UUID] = field(default_factory=list)
+    # Of those, what was asked of the ones whose graph does not run yet.
+    _asked: dict[UUID, str] = field(default_factory=dict)
+
+    def stop(self, run_id: UUID, reason: str) -> None:
+        """Stop a run if it is here, from any thread."""
+        if execution := self.executions.get(run_id):
+            execution.stop(reason)
+        elif run_id in self.holding:
+            self._asked[run_id] = reason
 
     async def execute(self, run_id: UUID) -> Ended | None:
         """Execute a run to its end. None: it was not ours, or is not any more."""
@@ -128,6 +137,7 @@ class Executor:
             return await self._execute(held)
         finally:
             self.holding.remove(run_id)
+            self._asked.pop(run_id, None)
 
     async def _execute(self, held: Claim) -> Ended | None:
         writer = EventWriter(self.redis, thread_id=held.thread_id, run_id=held.id)
@@ -179,9 +189,10 @@ class Executor:
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
         execution = Execution(held, task, asyncio.get_running_loop())
         self.executions[held.id] = execution
-        if held.cancel_action:  # Asked to stop in an earlier attempt.
-            task.cancel()  # Before it has begun.
-            execution.stop(held.cancel_action)
+        for asked in (held.cancel_action, self._asked.get(held.id)):
+            if asked:  # In an earlier attempt, or while the graph was made.
+                task.cancel()  # Before it has begun.
+                execution.stop(asked)
         try:
             is_in_time = await execution.comes_to_an_end()
         finally:

@@ -221,9 +221,7 @@ class Worker:
 
     def _stop_run(self, run_id: UUID, action: str) -> None:
         for executor in self._executors:
-            execution = executor.executions.get(run_id)
-            if execution:
-                execution.stop(action)
+            executor.stop(run_id, action)
 
 
 _worker: Worker | None = None

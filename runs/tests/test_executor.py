@@ -14,6 +14,7 @@ import pytest
 from django.db import connection
 
 from access.policy import EVERYTHING
+from assistants.graphs import registry
 from assistants.services import register_system_assistants
 from config.errors import Unprocessable
 from config.ids import uuid7
@@ -326,6 +327,25 @@ def test_an_interrupted_run_keeps_what_it_did(
     assert (run.status, thread.status) == ("interrupted", "interrupted")
     assert thread.values["log"] == ["one"]
     assert published(thread.id)[-1] == ("end", b'"interrupted"')
+
+
+def test_a_run_is_stopped_before_its_graph_is_made(
+    here: Here, make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that came then was lost until the next heartbeat."""
+    run = make()
+    opened = registry().open
+
+    def stopped_first(*args: Any, **kwargs: Any) -> Any:
+        here.executor.stop(run.id, "interrupt")
+        return opened(*args, **kwargs)
+
+    monkeypatch.setattr(registry(), "open", stopped_first)
+
+    here.start(run).result(timeout=20)
+
+    run.refresh_from_db()
+    assert run.status == "interrupted"
 
 
 def test_a_run_that_is_rolled_back_leaves_nothing(
