@@ -6,6 +6,7 @@ that makes one: plain, asynchronous, or a context manager, called for each run.
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
 import traceback
@@ -34,6 +35,9 @@ from config.langgraph_json import langgraph_json, load_object
 logger = logging.getLogger(__name__)
 
 Graph = Pregel[Any, Any, Any, Any]
+
+# A factory that asks somebody who does not answer must not hold a request for ever.
+PATIENCE_SECS = 30.0
 
 
 class GraphNotFound(Exception):
@@ -119,7 +123,8 @@ class Registry:
         opened = self.open(graph_id, config, checkpointer=checkpointer)
         async with AsyncExitStack() as stack:
             try:
-                graph = await stack.enter_async_context(opened)
+                async with asyncio.timeout(PATIENCE_SECS):
+                    graph = await stack.enter_async_context(opened)
             except GraphNotFound:
                 raise
             except (Exception, SystemExit) as exc:

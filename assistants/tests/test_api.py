@@ -690,6 +690,17 @@ def test_a_graph_that_cannot_be_made_is_named(alice_client: Client, path: str) -
     }
 
 
+def test_nobody_waits_for_ever_for_a_graph(
+    alice_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assistants.graphs.PATIENCE_SECS", 0.01)
+
+    response = alice_client.call("get", "/assistants/waiting/graph")
+
+    assert response.status_code == 422
+    assert "graph 'waiting' can't be made: TimeoutError" in response.json()["detail"]
+
+
 # --- A graph that is not served any more ---------------------------------------------
 def test_an_assistant_without_its_graph_is_seen_but_not_used(
     alice_client: Client,

@@ -204,6 +204,10 @@ def unmakeable(config: RunnableConfig) -> Any:
     raise RuntimeError("no model today")
 
 
+async def waiting() -> Any:
+    await asyncio.sleep(3600)
+
+
 # What its first node gives is refused by its own schema, when the second wants it.
 strict = chain(Number, ("say", lambda state: {"n": "many"}), ("add", lambda state: {}))
 
