@@ -111,11 +111,15 @@ def _load_file(place: str) -> ModuleType:
     path = (settings.LANGGRAPH_CONFIG.parent / place).resolve()
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    # A file may be named in several references: it is one module.
-    digest = hashlib.sha256(str(path).encode()).hexdigest()[:12]
+    # Named for its place beside langgraph.json, not for where both are: checkpoints
+    # name the classes of what is in them, and have to be read after a move too.
+    home = settings.LANGGRAPH_CONFIG.parent.resolve()
+    digest = hashlib.sha256(os.path.relpath(path, home).encode()).hexdigest()[:12]
     name = f"{path.stem}_{digest}"
-    if name in sys.modules:
-        return sys.modules[name]
+    # A file may be named in several references: it is one module.
+    known = sys.modules.get(name)
+    if known is not None and known.__file__ == str(path):
+        return known
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")

@@ -1,0 +1,131 @@
+"""Graphs in every form that langgraph.json may name."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.conf import LazySettings
+from langgraph.checkpoint.memory import InMemorySaver
+
+from assistants.graphs import GraphNotFound, NotAGraph, Registry
+from config.langgraph_json import load_object
+
+SOURCE = """
+from contextlib import asynccontextmanager, contextmanager
+from typing import TypedDict
+from langgraph.func import entrypoint
+from langgraph.graph import START, StateGraph
+
+closed = []
+
+class State(TypedDict):
+    said: str
+
+def made(said):
+    graph = StateGraph(State)
+    graph.add_node("say", lambda state: {"said": said})
+    graph.add_edge(START, "say")
+    return graph
+
+compiled = made("compiled").compile()
+builder = made("builder")
+
+@entrypoint()
+def functional(value: dict) -> dict:
+    return {"said": "functional"}
+
+def factory():
+    return made("factory")
+
+def of_config(config):
+    return made(config["configurable"]["word"]).compile()
+
+async def asynchronous(config):
+    return made("asynchronous")
+
+@contextmanager
+def manager():
+    yield made("manager")
+    closed.append("manager")
+
+@asynccontextmanager
+async def async_manager(config):
+    yield made("async_manager").compile()
+    closed.append("async_manager")
+
+async def generator():
+    yield made("generator")
+    closed.append("generator")
+
+def no_graph():
+    return 5
+"""
+
+
+@pytest.fixture
+def home(tmp_path: Path, settings: LazySettings) -> Path:
+    settings.LANGGRAPH_CONFIG = tmp_path / "langgraph.json"
+    (tmp_path / "agent.py").write_text(SOURCE)
+    return tmp_path
+
+
+def run(name: str) -> Any:
+    registry = Registry({name: f"./agent.py:{name}"})
+    config: Any = {"configurable": {"word": "of_config", "thread_id": "1"}}
+
+    async def open_and_run() -> Any:
+        opened = registry.open(name, config, checkpointer=InMemorySaver())
+        async with opened as graph:
+            return await graph.ainvoke({"said": ""}, config)
+
+    return asyncio.run(open_and_run())
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("compiled", "builder", "functional", "factory", "of_config"),
+        *("asynchronous", "manager", "async_manager", "generator"),
+    ],
+)
+def test_a_graph_in_each_form_runs(home: Path, name: str) -> None:
+    assert run(name) == {"said": name}
+
+
+@pytest.mark.parametrize("name", ["manager", "async_manager", "generator"])
+def test_what_a_graph_needs_is_closed_after_it(home: Path, name: str) -> None:
+    run(name)
+
+    assert load_object("agent.py:closed") == [name]
+
+
+def test_what_a_factory_makes_has_to_be_a_graph(home: Path) -> None:
+    with pytest.raises(NotAGraph, match="int is not a LangGraph graph"):
+        run("no_graph")
+
+
+def test_an_unknown_graph(home: Path) -> None:
+    async def open_it() -> None:
+        async with Registry({}).open("nobody", {}):
+            pass
+
+    with pytest.raises(GraphNotFound, match="'nobody' is not in"):
+        asyncio.run(open_it())
+
+
+def test_a_class_keeps_its_name_where_its_folder_is_moved(
+    home: Path, tmp_path_factory: pytest.TempPathFactory, settings: LazySettings
+) -> None:
+    """Checkpoints name the classes of what is in them."""
+    here = load_object("./agent.py:State")
+    there = tmp_path_factory.mktemp("there")
+    (there / "agent.py").write_text(SOURCE)
+    settings.LANGGRAPH_CONFIG = there / "langgraph.json"
+
+    moved = load_object("agent.py:State")
+
+    assert moved is not here
+    assert moved.__module__ == here.__module__
