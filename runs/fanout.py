@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
-from typing import cast
+from typing import TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
@@ -33,6 +33,8 @@ from runs.models import Run
 from threads.models import Thread
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 # Pause before the connection to Redis is tried again, in seconds.
 RECONNECT_DELAY = 0.5
@@ -103,14 +105,14 @@ class Fanout:
         name = channel(thread_id)
         self._viewers[name].add(viewer)
         try:
-            await self._start()
-            await self._subscribe(name)
+            await _undisturbed(self._start())
+            await _undisturbed(self._subscribe(name))
             yield viewer
         finally:
             self._viewers[name].discard(viewer)
             if not self._viewers[name]:
                 del self._viewers[name]
-                await self._unsubscribe(name)
+                await _undisturbed(self._unsubscribe(name))
 
     async def _start(self) -> None:
         # A channel that is never left, so that the connection is always listening.
@@ -145,8 +147,8 @@ class Fanout:
     ) -> list[Event] | None:
         """The kept events later than `after`. None: Redis can't be asked now."""
         try:
-            entries = await self.redis.xrange(
-                stream_key(thread_id), min=f"({after[0]}-{after[1]}"
+            entries = await _undisturbed(
+                self.redis.xrange(stream_key(thread_id), min=f"({after[0]}-{after[1]}")
             )
         except (RedisError, OSError):
             return None
@@ -214,6 +216,15 @@ class Fanout:
                 gone = viewer.all_runs and viewer.thread_id not in threads
                 if over - viewer.over or gone:
                     viewer.tell(over, is_gone=gone)
+
+
+async def _undisturbed(asking: Awaitable[T]) -> T:
+    """Ask Redis to the end, although the viewer who wants to know may leave.
+
+    Cancelled half way, its client swallows that now and then, and the viewer would
+    never learn that it is alone; or it closes the connection that all viewers share.
+    """
+    return await asyncio.shield(asyncio.ensure_future(asking))
 
 
 def _active_runs(run_ids: set[UUID]) -> set[UUID]:

@@ -96,3 +96,35 @@ async def test_a_read_back_that_failed_is_tried_again(
         second = await streams.next_events(viewer, (0, 0), clock() + 0.2)
 
     assert [event.data for event in first + second] == [b"1"]
+
+
+@pytest.mark.parametrize("others", [0, 1])
+async def test_a_viewer_may_leave_at_any_moment(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    left: list[int] = []
+
+    def view(steps: int) -> asyncio.Task[None]:
+        stream = streams.RunStream(
+            uuid7(), uuid7(), is_new=True, on_disconnect=lambda: left.append(steps)
+        )
+
+        async def read() -> None:
+            async for _ in streams.sse(stream):
+                pass
+
+        return asyncio.create_task(read())
+
+    staying = [view(0) for _ in range(others)]
+    await asyncio.sleep(0.2 * others)
+    for steps in range(1, 25):
+        viewing = view(steps)
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        viewing.cancel()
+        done, _ = await asyncio.wait([viewing], timeout=5)
+        assert done, f"it stays after {steps} steps"
+
+    assert left == list(range(1, 25))
+    assert not any(one.done() for one in staying)
