@@ -158,7 +158,8 @@ WITH ended AS (
             'multitask_strategy', ended.multitask_strategy,
             'created_at', ended.created_at, 'updated_at', ended.updated_at,
             'run_started_at', ended.started_at, 'run_ended_at', ended.ended_at,
-            'values', CASE WHEN ended.is_temporary THEN NULL ELSE %(values)s END
+            'values', CASE WHEN ended.is_temporary THEN NULL WHEN %(state)s THEN %(values)s
+                ELSE (SELECT values FROM threads WHERE id = ended.thread_id) END
         ), 0, ''
     FROM ended WHERE ended.kwargs ->> 'webhook' IS NOT NULL
     RETURNING id

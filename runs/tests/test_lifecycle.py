@@ -15,7 +15,7 @@ from config.ids import uuid7
 from config.loop import Loop
 from runs import lifecycle, recovery, services, tasks
 from runs.lifecycle import Claim, Outcome
-from runs.models import Run, Worker
+from runs.models import Run, WebhookDelivery, Worker
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -221,6 +221,19 @@ def test_being_handed_over_is_no_loss(make_run: Any, loop: Loop, claim: Any) -> 
 
     run.refresh_from_db()
     assert (run.status, run.attempt, run.losses) == ("pending", 5, 0)
+
+
+def test_the_webhook_of_a_run_that_never_began_tells_the_threads_values(
+    make_run: Any, thread: Thread, webhook_config: Any
+) -> None:
+    webhook_config(url={"require_https": False, "disable_loopback": False})
+    Thread.objects.update(values={"x": 1})
+    run = make_run(webhook="http://127.0.0.1:9/hook")
+
+    services.cancel_run(run, "interrupt")
+
+    payload = WebhookDelivery.objects.get().payload
+    assert (payload["status"], payload["values"]) == ("interrupted", {"x": 1})
 
 
 def test_workers_that_are_long_gone_are_forgotten(
