@@ -72,16 +72,18 @@ class RunViewSet(ScopedViewSet):
     def stream(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
+        after = _before_new_run(thread_id)
         run, asked = self._create(request.data, thread_id)
-        stream = _new_stream(run, asked)
+        stream = _new_stream(run, asked, after)
         return _sse(streams.sse(stream), _path(run, stateless=thread_id is None))
 
     @extend_schema(request=RunRequest, responses={200: Any, **ERRORS})
     def wait(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
+        after = _before_new_run(thread_id)
         run, asked = self._create(request.data, thread_id)
-        return _json_later(streams.wait(_new_stream(run, asked)), run)
+        return _json_later(streams.wait(_new_stream(run, asked, after)), run)
 
     @extend_schema(
         request=RunRequest(many=True), responses={200: RunBody(many=True), **ERRORS}
@@ -339,10 +341,17 @@ def _canceller(run: Run, wanted: bool) -> Any:
     return partial(services.cancel_run, run, Run.CancelAction.INTERRUPT)
 
 
-def _new_stream(run: Run, asked: dict[str, Any]) -> RunStream:
+def _before_new_run(thread_id: str | None) -> tuple[int, int]:
+    """Where a thread's events end: those of earlier runs need not be read back."""
+    known = newest_id(path_uuid(thread_id, "thread")) if thread_id else None
+    return known or NEVER
+
+
+def _new_stream(run: Run, asked: dict[str, Any], after: tuple[int, int]) -> RunStream:
     return RunStream(
         run.thread_id,
         run.id,
+        after=after,
         with_ids=asked["stream_resumable"],
         is_new=True,
         on_disconnect=_canceller(run, asked["on_disconnect"] == "cancel"),

@@ -11,7 +11,7 @@ import pytest
 
 from access.tests.people import Client
 from assistants.services import system_assistant_id
-from runs import lifecycle
+from runs import events, lifecycle, streams
 from runs.lifecycle import Outcome
 from runs.models import Run
 from threads.models import Thread
@@ -421,3 +421,27 @@ def test_join_refuses_an_answer_that_is_neither_yes_nor_no(
     )
 
     assert response.status_code == 422
+
+
+@pytest.mark.parametrize(("kind", "reads"), [("stream", "sse"), ("wait", "wait")])
+def test_a_new_run_reads_back_nothing_of_earlier_ones(
+    alice_client: Client,
+    run: Run,
+    path: str,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    reads: str,
+) -> None:
+    """A busy thread keeps thousands of events, which each viewer would go through."""
+    events.publish_end(run.thread_id, run.id, "success")
+    seen: list[streams.RunStream] = []
+
+    def see(stream: streams.RunStream) -> Any:
+        seen.append(stream)
+        return streams.nothing()
+
+    monkeypatch.setattr(streams, reads, see)
+
+    alice_client.call("post", f"{path}/{kind}", ECHO)
+
+    assert [stream.after for stream in seen] == [events.newest_id(run.thread_id)]
