@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-import orjson
 from django.db import models
 
-from config.json import jsonb
+from config.json import from_jsonb, jsonb
 
 
 class JSONField(models.JSONField):
@@ -22,11 +20,7 @@ class JSONField(models.JSONField):
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
         if not isinstance(value, (str, bytes)):
             return value
-        try:
-            return orjson.loads(value)
-        except orjson.JSONDecodeError:
-            # A whole number that no double holds, which Postgres keeps to the digit.
-            return json.loads(value)
+        return from_jsonb(value)
 
     def deconstruct(self) -> Any:
         # Migrations need no code of ours: the column is Django's own.

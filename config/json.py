@@ -118,6 +118,15 @@ def jsonb_bytes(value: Any) -> bytes:
     return text
 
 
+def from_jsonb(text: str | bytes) -> Any:
+    """What Postgres shows of a `jsonb`."""
+    try:
+        return orjson.loads(text)
+    except orjson.JSONDecodeError:
+        # A whole number that no double holds, which Postgres keeps to the digit.
+        return json.loads(text)
+
+
 _OPTIONS = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_PASSTHROUGH_DATETIME
 _INFINITE = (float("inf"), float("-inf"))
 _WRITERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, NamedTuple, NoReturn
 
-import orjson
 from django.conf import settings
 from langgraph.store.base import (
     Embeddings,
@@ -20,7 +19,7 @@ from langgraph.store.base import (
 )
 
 from config.env import stop
-from config.json import jsonb_bytes
+from config.json import from_jsonb, jsonb_bytes
 from config.langgraph_json import load_object, section
 
 # What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
@@ -62,7 +61,7 @@ class Index:
         """What of a value is indexed. `paths` is as a put has it: None, False or some."""
         if paths is False:
             return []
-        plain = orjson.loads(jsonb_bytes(value))
+        plain = from_jsonb(jsonb_bytes(value))
         wanted = self.fields if paths is None else paths
         found = [text for path in wanted for text in get_text_at_path(plain, path)]
         return [text for text in found if text.strip()]

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
 
-import orjson
 from langgraph.store.base import (
     GetOp,
     Item,
@@ -24,7 +23,7 @@ from langgraph.store.base import (
     SearchOp,
 )
 
-from config.json import clean_text, jsonb_bytes
+from config.json import clean_text, from_jsonb, jsonb_bytes
 from store import statements
 from store.index import Embed, Index, Vector, index_config
 from store.namespaces import check_labels, check_place, check_writable, path_of
@@ -244,7 +243,7 @@ def _fields(row: Row) -> dict[str, Any]:
     return {
         "namespace": tuple(row["path"].split(".")),
         "key": row["key"],
-        "value": orjson.loads(row["value"]),
+        "value": from_jsonb(row["value"]),
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
     }

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-import orjson
 from django.db import connection
 
+from config.json import from_jsonb
 from config.loop import shared_loop
 from store.index import Embed, Index, embed_texts
 from store.models import StoreItem
@@ -54,7 +54,7 @@ def drop_tables(*, kept: Index | None) -> list[str]:
 def _index_items(index: Index, rows: list[Any]) -> None:
     texts = {
         (item_id, updated_at): index.texts(
-            orjson.loads(value), orjson.loads(paths or "null")
+            from_jsonb(value), from_jsonb(paths or "null")
         )
         for item_id, value, paths, updated_at in rows
     }

@@ -162,6 +162,13 @@ def test_put_cleans_what_postgres_cannot_hold(alice: Any) -> None:
     assert item["value"] == {"nul\ufffd": "\ufffd", "half": "\ufffd"}
 
 
+def test_a_number_that_no_double_holds_is_kept_to_the_digit(alice: Any) -> None:
+    alice.put_item(["a"], "k", {"n": 10**400})
+
+    assert alice.item("a", "k").json()["value"] == {"n": 10**400}
+    assert alice.keys("a", filter={"n": 10**400}) == ["k"]
+
+
 def test_put_leaves_other_owners_items_alone(alice: Any, bob: Any) -> None:
     alice.put_item(["a"], "k", {"of": "alice"})
 

@@ -129,6 +129,7 @@ def test_values_hold_what_graphs_put_there(store: Caller) -> None:
         "raw": b"\x00\xff",
         "message": AIMessage("hi", id="m"),
         "nul\0": "\0 and \ud800",
+        "long": 10**400,
         1: float("nan"),
     }
 
@@ -140,6 +141,7 @@ def test_values_hold_what_graphs_put_there(store: Caller) -> None:
     assert (found["colour"], found["raw"]) == ("red", "AP8=")
     assert found["message"]["content"] == "hi"
     assert found["nul\ufffd"] == "\ufffd and \ufffd"
+    assert found["long"] == 10**400
     assert found["1"] is None
 
 

@@ -402,6 +402,14 @@ def test_reindexing_leaves_what_changed_meanwhile(
 
 
 async def to_thread(call: Callable[[], Any]) -> None:
+def test_reindexing_reads_numbers_that_no_double_holds(alice: Client) -> None:
+    alice.put_item(["a"], "k", {"text": "tea", "n": 10**400})
+
+    reindexed()
+
+    assert alice.keys(query="tea") == ["k"]
+
+
     def work() -> None:
         call()
         connection.close()
