@@ -12,7 +12,7 @@ from typing import Any
 
 from langgraph.store.base import MatchCondition
 
-from config.json import jsonb
+from config.json import clean_text, jsonb
 from store.namespaces import path_of
 
 COLUMNS = "path, key, value::text AS value, created_at, updated_at, ttl_minutes"
@@ -178,7 +178,7 @@ def _label_conditions(
 
 def _condition(key: str, wanted: Any, params: dict[str, Any]) -> str:
     name = f"key{len(params)}"
-    params[name] = key
+    params[name] = clean_text(str(key))
     parts = []
     for operator, operand in _operators(wanted).items():
         value = f"value{len(params)}"

@@ -266,6 +266,13 @@ def test_a_query_without_an_index_is_an_ordinary_search(store: Caller) -> None:
     assert (item.key, item.score) == ("k", None)
 
 
+def test_a_filter_names_keys_as_they_are_kept(store: Caller) -> None:
+    store.put(("d",), "a", {"nul\0": "\0", 1: "one"})
+
+    assert store.keys("d", filter={"nul\0": "\0"}) == ["a"]
+    assert store.keys("d", filter={1: "one"}) == ["a"]
+
+
 # --- Namespaces ---------------------------------------------------------------------
 def test_list_namespaces(store: Caller) -> None:
     for path in ("a.b.c", "a.b.d.e", "a.b.d.i", "a.b.f", "a.c.f", "x"):
