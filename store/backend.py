@@ -78,6 +78,10 @@ class PostgresStore(BaseStore):
         try:
             results = iter(await self._run(batch(self._owner, together)))
         except Exception as exc:
+            if len(asked) > 1 and not isinstance(exc, CONNECTION_FAULTS):
+                # One of them asked what failed; the others have no part in it.
+                await asyncio.gather(*[self._answer([one]) for one in asked])
+                return
             for _, answer in asked:
                 if not answer.done():
                     answer.set_exception(exc)

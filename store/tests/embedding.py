@@ -9,12 +9,16 @@ from collections.abc import Sequence
 
 # Enough that no two words of the tests share a direction.
 DIMS = 1024
+# A text that the model does not take.
+REFUSED = "a text that is too long"
 
 asked: list[list[str]] = []
 
 
 def embed(texts: Sequence[str]) -> list[list[float]]:
     asked.append(list(texts))
+    if REFUSED in texts:
+        raise ValueError("the text is too long")
     return [_of(text) for text in texts]
 
 

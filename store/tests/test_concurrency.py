@@ -11,6 +11,7 @@ import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, PutOp
 
+from config.json import TooDeep
 from config.loop import Loop
 from store.backend import PostgresStore
 from store.operations import Row, Statement
@@ -134,6 +135,29 @@ def test_what_is_refused_does_not_spoil_the_others(
     assert put is None
     assert isinstance(search, ValueError)
     assert [item.key for item in store.search(("a",))] == ["k"]
+
+
+def test_what_fails_does_not_spoil_the_others(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+    endless: dict[str, Any] = {}
+    endless["self"] = endless
+
+    async def all_at_once() -> Any:
+        return await asyncio.gather(
+            store.aput(("a",), "k", {}),
+            store.aput(("a",), "endless", endless),
+            store.aget(("a",), "k"),
+            store.aput(("a",), "l", {}),
+            return_exceptions=True,
+        )
+
+    put, failed, _, other = loop.run(all_at_once())
+
+    assert put is other is None
+    assert isinstance(failed, TooDeep)
+    assert {item.key for item in store.search(("a",))} == {"k", "l"}
 
 
 def test_who_is_cancelled_does_not_take_the_others_along(

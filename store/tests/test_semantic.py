@@ -309,6 +309,25 @@ def test_a_model_that_fails_is_told_without_its_words(
     assert not StoreItem.objects.exists()
 
 
+def test_a_text_that_fails_is_known_to_who_put_it_alone(
+    make_store: MakeStore, loop: Loop
+) -> None:
+    store = make_store("alice")
+
+    async def both() -> Any:
+        return await asyncio.gather(
+            store.aput(("a",), "bad", {"text": embedding.REFUSED}),
+            store.aput(("a",), "good", {"text": "tea"}),
+            return_exceptions=True,
+        )
+
+    refused, put = loop.run(both())
+
+    assert isinstance(refused, ValueError)
+    assert put is None
+    assert [item.key for item in store.search(("a",))] == ["good"]
+
+
 def test_a_model_that_fails_is_the_graphs_to_know(
     make_store: MakeStore, configure: Configure
 ) -> None:
@@ -383,6 +402,14 @@ def test_reindexing_tells_how_far_it_is(alice: Client) -> None:
     assert reindexed() == [(0, 3), (2, 3), (3, 3)]
 
 
+def test_reindexing_reads_numbers_that_no_double_holds(alice: Client) -> None:
+    alice.put_item(["a"], "k", {"text": "tea", "n": 10**400})
+
+    reindexed()
+
+    assert alice.keys(query="tea") == ["k"]
+
+
 def test_reindexing_leaves_what_changed_meanwhile(
     alice: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -402,14 +429,6 @@ def test_reindexing_leaves_what_changed_meanwhile(
 
 
 async def to_thread(call: Callable[[], Any]) -> None:
-def test_reindexing_reads_numbers_that_no_double_holds(alice: Client) -> None:
-    alice.put_item(["a"], "k", {"text": "tea", "n": 10**400})
-
-    reindexed()
-
-    assert alice.keys(query="tea") == ["k"]
-
-
     def work() -> None:
         call()
         connection.close()
