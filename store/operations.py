@@ -7,7 +7,7 @@ know nothing of how it is done: the API does it on Django's connection
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -50,22 +50,53 @@ Step = Statement | Together | Embed
 Steps = Generator[Step, Any, T]
 Place = tuple[str, str]
 
+# What Postgres takes for a limit, an offset and an index of an array.
+MAX_WHOLE = 2**31 - 1
+
 
 def check(owner: str, op: Op) -> None:
     """Raise `ValueError` for an operation that can't be carried out."""
     if isinstance(op, PutOp) and op.value is not None:
-        check_writable(op.namespace)
-        check_place(owner, *_place(op))
-        if op.ttl is not None and not is_ttl(op.ttl):
-            raise ValueError(f"ttl must be a positive number of minutes, not {op.ttl}")
+        _check_put(owner, op)
     elif isinstance(op, (GetOp, PutOp)):
         check_labels(op.namespace)
     elif isinstance(op, SearchOp):
         check_labels(op.namespace_prefix)
+        _check_page(op)
         statements.matching(op.filter, {})
     elif isinstance(op, ListNamespacesOp):
+        _check_page(op)
+        # A cut that leaves nothing would come to the same place for ever.
+        if op.max_depth is not None and not _is_whole(op.max_depth, least=1):
+            raise ValueError(f"max_depth must be 1 or more, not {op.max_depth!r}")
         for condition in op.match_conditions or ():
             check_labels(condition.path)
+
+
+def _check_put(owner: str, op: PutOp) -> None:
+    check_writable(op.namespace)
+    check_place(owner, *_place(op))
+    if not isinstance(op.value, Mapping):
+        raise ValueError(f"value must be a dictionary, not {type(op.value).__name__}")
+    if op.ttl is not None and not is_ttl(op.ttl):
+        raise ValueError(f"ttl must be a positive number of minutes, not {op.ttl}")
+    if op.index is not None and op.index is not False and not _are_paths(op.index):
+        raise ValueError(f"index must be False or a list of paths, not {op.index!r}")
+
+
+def _check_page(op: SearchOp | ListNamespacesOp) -> None:
+    for name, given in (("limit", op.limit), ("offset", op.offset)):
+        if not _is_whole(given, least=0):
+            raise ValueError(f"{name} must be a whole number, 0 or more, not {given!r}")
+
+
+def _is_whole(given: Any, *, least: int) -> bool:
+    return isinstance(given, int) and least <= given <= MAX_WHOLE
+
+
+def _are_paths(given: Any) -> bool:
+    is_list = isinstance(given, (list, tuple))
+    return is_list and all(isinstance(path, str) for path in given)
 
 
 def batch(owner: str, ops: Iterable[Op]) -> Steps[list[Result]]:

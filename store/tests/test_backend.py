@@ -173,7 +173,15 @@ def test_put_refuses_a_namespace(store: Caller, namespace: Any) -> None:
         PutOp(("a",), "k" * MAX_PLACE_BYTES, {}),
         PutOp(("a" * MAX_PLACE_BYTES,), "k", {}),
         PutOp(("a",), "k", {}, ttl=-1),
+        PutOp(("a",), "k", ["no", "dictionary"]),  # type: ignore[arg-type]
+        PutOp(("a",), "k", {}, index=True),  # type: ignore[arg-type]
+        PutOp(("a",), "k", {}, index=[1]),  # type: ignore[list-item]
         SearchOp(("a",), {"n": {"$in": [1]}}),
+        SearchOp(("a",), limit=-1),
+        SearchOp(("a",), offset=2**40),
+        ListNamespacesOp(limit=-1),
+        ListNamespacesOp(max_depth=0),
+        ListNamespacesOp(max_depth=-1),
     ],
 )
 def test_batch_refuses_what_the_methods_refuse(store: Caller, op: Any) -> None:
@@ -258,19 +266,19 @@ def test_search_filters(store: Caller) -> None:
     assert found(kind={"$eq": "note"}) == {"c"}
 
 
+def test_a_filter_names_keys_as_they_are_kept(store: Caller) -> None:
+    store.put(("d",), "a", {"nul\0": "\0", 1: "one"})
+
+    assert store.keys("d", filter={"nul\0": "\0"}) == ["a"]
+    assert store.keys("d", filter={1: "one"}) == ["a"]
+
+
 def test_a_query_without_an_index_is_an_ordinary_search(store: Caller) -> None:
     store.put(("a",), "k", {"text": "tea"}, index=["text"])
 
     [item] = store.search(("a",), query="coffee")
 
     assert (item.key, item.score) == ("k", None)
-
-
-def test_a_filter_names_keys_as_they_are_kept(store: Caller) -> None:
-    store.put(("d",), "a", {"nul\0": "\0", 1: "one"})
-
-    assert store.keys("d", filter={"nul\0": "\0"}) == ["a"]
-    assert store.keys("d", filter={1: "one"}) == ["a"]
 
 
 # --- Namespaces ---------------------------------------------------------------------
