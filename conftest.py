@@ -10,7 +10,7 @@ from django.conf import LazySettings
 from access import keys
 from access.tests.people import Client, Person
 from config.database_threads import database_threads
-from config.loop import shared_loop
+from config.loop import close_shared_loop
 
 
 @pytest.fixture(scope="session")
@@ -18,9 +18,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """The test database can be dropped only once nobody is connected to it."""
     yield
     database_threads.close()
-    if shared_loop.cache_info().currsize:
-        shared_loop().close()
-        shared_loop.cache_clear()
+    close_shared_loop()
 
 
 @pytest.fixture(autouse=True)

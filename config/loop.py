@@ -109,10 +109,27 @@ class Loop:
         await self.pool.open()
 
 
-@cache
+_starting = threading.Lock()
+
+
 def shared_loop() -> Loop:
     """The process's loop, started when it is first wanted."""
+    # Without a lock, threads that want it together would start one each.
+    with _starting:
+        return _started()
+
+
+def close_shared_loop() -> None:
+    """Stop it where it runs; whoever wants it next starts another."""
+    with _starting:
+        if _started.cache_info().currsize:
+            _started().close()
+            _started.cache_clear()
+
+
+@cache
+def _started() -> Loop:
     size = settings.CHECKPOINT_POOL_SIZE
     loop = Loop(name="spool-loop", pool_size=size, checks=True)
-    atexit.register(loop.close)
+    atexit.register(close_shared_loop)
     return loop

@@ -10,7 +10,7 @@ import pytest
 from assistants.graphs import registry
 from assistants.services import register_system_assistants
 from config.langgraph_json import langgraph_json
-from config.loop import shared_loop
+from config.loop import close_shared_loop
 
 GRAPHS = Path(__file__).parents[2] / "tests" / "graphs" / "langgraph.json"
 
@@ -27,9 +27,7 @@ def graphs() -> Iterator[Path]:
         forget_graphs()
         yield GRAPHS
         # Its connections must be gone before the test's database goes.
-        if shared_loop.cache_info().currsize:
-            shared_loop().close()
-            shared_loop.cache_clear()
+        close_shared_loop()
     forget_graphs()
 
 
