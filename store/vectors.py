@@ -129,7 +129,11 @@ ON CONFLICT (item_id, ordinal) DO UPDATE SET
 
 
 def rebuild(index: Index) -> str:
-    """Vectors of items as they were read: those that changed since then are left."""
+    """Vectors of items as they were read: those that changed since then are left.
+
+    It locks its items as writers do, and in their order, so that no two can wait for
+    each other.
+    """
     return f"""
 WITH made AS (
     SELECT * FROM unnest(
@@ -138,7 +142,8 @@ WITH made AS (
     ) AS made (id, ordinal, embedding, made_for)
 ), held AS (
     SELECT id, owner, path, updated_at FROM store_items
-    WHERE id IN (SELECT id FROM made) FOR KEY SHARE
+    WHERE id IN (SELECT id FROM made)
+    ORDER BY path, key COLLATE "C" FOR NO KEY UPDATE
 )
 INSERT INTO {index.table} AS old (item_id, ordinal, owner, path, made_for, embedding)
 SELECT id, ordinal, owner, path, made_for, embedding::{index.kind}

@@ -428,6 +428,32 @@ def test_reindexing_leaves_what_changed_meanwhile(
     assert alice.search(query="juice")[0]["key"] == "tea"
 
 
+def test_reindexing_never_waits_in_a_ring_with_writers(
+    make_store: MakeStore,
+) -> None:
+    keys = [f"{n:03}" for n in range(150)]
+    # Kept in another order than that of their keys.
+    store = make_store("alice")
+    for key in reversed(keys):
+        store.put(("a",), key, {"text": key})
+
+    def work(number: int) -> Any:
+        if number % 2:
+            puts = [PutOp(("a",), key, {"text": f"tea {number}"}) for key in keys]
+            for _ in range(4):
+                make_store("alice").batch(puts)
+            return None
+        current = index.index_config()
+        assert current
+        try:
+            for _ in range(4):
+                reindex(current, tell=lambda done, total: None)
+        finally:
+            connection.close()
+
+    assert at_once(4, work) == [None] * 4
+
+
 async def to_thread(call: Callable[[], Any]) -> None:
     def work() -> None:
         call()
