@@ -6,7 +6,6 @@ import json
 from functools import cached_property
 from typing import Any
 
-import orjson
 from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
@@ -15,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from config.json import dumps
+from config.json import dumps, from_jsonb
 
 # Who looks at more rows than these searches.
 MOST_ROWS = 10_000
@@ -60,7 +59,7 @@ def metadata_filter(term: str) -> Q | None:
 
 def as_text(value: Any) -> SafeString:
     """A JSON document, to be read."""
-    text = orjson.dumps(orjson.loads(dumps(value)), option=orjson.OPT_INDENT_2).decode()
+    text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
     if len(text) > MOST_CHARACTERS:
         text = f"{text[:MOST_CHARACTERS]}\n… {len(text)} characters in all"
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)

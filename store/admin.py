@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,10 +9,10 @@ from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest
-from django.utils.html import format_html
-from unfold.admin import ModelAdmin
+from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from config.admin_lists import BigTableAdmin, as_text
 from store.models import StoreItem
 
 
@@ -40,12 +39,11 @@ class ExpiryFilter(admin.SimpleListFilter):
 
 
 @admin.register(StoreItem)
-class StoreItemAdmin(ModelAdmin):  # type: ignore[misc]
+class StoreItemAdmin(BigTableAdmin):
     list_display = ("key", "path", "owner", "updated_at", "expires_at")
     list_filter = (ExpiryFilter,)
     # The order of the index, so that a page of a million items costs a page.
     ordering = ("owner", "path", "key")
-    show_full_result_count = False
     search_fields = ("owner",)
     search_help_text = "An owner, a key, or a namespace with dots: users.u1"
     fields = readonly_fields = (
@@ -58,12 +56,6 @@ class StoreItemAdmin(ModelAdmin):  # type: ignore[misc]
         "ttl_minutes",
         "expires_at",
     )
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
@@ -83,6 +75,5 @@ class StoreItemAdmin(ModelAdmin):  # type: ignore[misc]
         return items, {"store items": len(items)}, denied, []
 
     @display(description="value")
-    def pretty_value(self, item: StoreItem) -> str:
-        text = json.dumps(item.value, indent=2, ensure_ascii=False)
-        return format_html("<pre>{}</pre>", text)
+    def pretty_value(self, item: StoreItem) -> SafeString:
+        return as_text(item.value)

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import connection
 from django.db.models.functions import Now
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
+from config.admin_lists import MOST_CHARACTERS, MOST_ROWS
 from store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
@@ -92,6 +95,29 @@ def test_an_item_is_shown_and_not_changed(
     assert (changed.status_code, added.status_code) == (403, 403)
     items["tea"].refresh_from_db()
     assert items["tea"].key == "tea"
+
+
+def test_the_list_never_counts_all_items(
+    admin_client: Client, items: dict[str, StoreItem]
+) -> None:
+    with CaptureQueriesContext(connection) as statements:
+        listed(admin_client)
+
+    counts = [s["sql"] for s in statements if "COUNT" in s["sql"]]
+    assert counts
+    assert all(f"LIMIT {MOST_ROWS}" in sql for sql in counts)
+
+
+def test_a_value_is_cut_where_it_is_long_and_shown_to_the_digit(
+    admin_client: Client,
+) -> None:
+    value = {"n": 10**400, "text": "x" * MOST_CHARACTERS}
+    item = StoreItem.objects.create(path="a", key="k", value=value)
+
+    shown = admin_client.get(page(item)).content.decode()
+
+    assert f"1{'0' * 400}," in shown
+    assert "characters in all" in shown
 
 
 def test_items_are_deleted(admin_client: Client, items: dict[str, StoreItem]) -> None:
