@@ -162,7 +162,7 @@ def test_the_search_is_an_index_scan(alice: Client) -> None:
     with connection.cursor() as cursor:
         cursor.execute(
             "INSERT INTO store_items (owner, path, key, value) "
-            "SELECT 'alice', 'a', n::text, '{}' FROM generate_series(1, 3000) AS n"
+            "SELECT 'alice', 'a', n::text, '{}' FROM generate_series(1, 600) AS n"
         )
         cursor.execute(
             f"INSERT INTO {index_now.table} "
