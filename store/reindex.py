@@ -39,6 +39,7 @@ def reindex(
         after, done = rows[-1][0], done + len(rows)
         tell(done, max(total, done))
     drop_tables(kept=index)
+    _query(f"COMMENT ON TABLE {index.table} IS NULL")
     _query(f"ANALYZE {index.table}")
     return done
 

@@ -28,6 +28,8 @@ OLDEST_PGVECTOR = (0, 8)
 EF_SEARCH = 200
 # Of an item with several vectors more than one may be near.
 REPEATS = 4
+# On a table until `reindex_store` has gone through all items.
+BEHIND = "lacks the vectors of older items"
 # Any number that nobody else locks.
 LOCK = 7_310_579_629
 
@@ -46,16 +48,21 @@ def prepare_index(*, warn: bool = True) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         _require_pgvector(cursor)
-        is_new = index.table not in tables()
-        if is_new:
+        if index.table not in tables():
             for statement in _create(index):
                 cursor.execute(statement)
-        is_behind = (is_new and StoreItem.objects.exists()) or len(tables()) > 1
-        if warn and is_behind:
+            if StoreItem.objects.exists():
+                cursor.execute(f"COMMENT ON TABLE {index.table} IS '{BEHIND}'")
+        if warn and (_is_behind(cursor, index) or len(tables()) > 1):
             logger.warning(
                 "store.index is new or has changed: searches by meaning find no older "
                 "items until `manage.py reindex_store` has been run"
             )
+
+
+def _is_behind(cursor: Any, index: Index) -> bool:
+    cursor.execute("SELECT obj_description(%s::regclass, 'pg_class')", [index.table])
+    return bool(cursor.fetchone() == (BEHIND,))
 
 
 def _require_pgvector(cursor: Any) -> None:

@@ -396,6 +396,23 @@ def test_a_new_configuration_finds_older_items_once_they_are_indexed(
     assert caplog.text == ""
 
 
+def test_each_start_warns_until_older_items_are_indexed(
+    alice: Client, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    drop_tables(kept=None)
+    StoreItem.objects.create(owner="alice", path="facts", key="tea", value={})
+    vectors.prepare_index()
+
+    caplog.clear()
+    vectors.prepare_index()
+    assert "reindex_store" in caplog.text
+
+    reindexed()
+    caplog.clear()
+    vectors.prepare_index()
+    assert caplog.text == ""
+
+
 def test_reindexing_tells_how_far_it_is(alice: Client) -> None:
     put_facts(alice)
 
