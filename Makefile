@@ -7,7 +7,7 @@ COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: serve test lint format bench lock
+.PHONY: serve test lint format bench bench-scale lock
 
 serve: $(VENV)/.runtime
 	@$(BIN)/python -m embedded $(ARGS)
@@ -28,6 +28,14 @@ format: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m bench $(ARGS)
+
+# An hour on two cores. What is missed is in the report, and stops nothing.
+bench-scale: $(VENV)/.dev
+	-$(BIN)/python -m bench.runs_scale
+	-$(BIN)/python -m bench.crons_scale
+	-$(BIN)/python -m bench.threads_scale
+	-$(BIN)/python -m bench.threads_scale --open
+	-$(BIN)/python -m bench.store_scale
 
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml -o requirements.txt

@@ -1,4 +1,4 @@
-"""`make bench`: measure a server of its own, and write `bench/results.md`."""
+"""`make bench`: what an operation costs, measured on a server of its own."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from bench.measure import Benchmark, Row
 from tests.live import Server
 
 CONFIG = Path(__file__).parent / "langgraph.json"
+HEADING = "What an operation costs"
+ABOUT = """\
+`make bench`. CPU is that of all processes together (supervisor, web, worker, beat,
+Postgres, Valkey) for one operation."""
 
 
 async def measure(server: Server, seconds: float, runs: int) -> list[Row]:
@@ -32,11 +36,7 @@ def main() -> int:
         rows = asyncio.run(measure(server, arguments.seconds, arguments.runs))
     finally:
         server.stop()
-    for row in rows:
-        print(report.line(row))
-    if not arguments.no_write:
-        report.write(rows)
-    return 0 if all(row.is_met for row in rows) else 1
+    return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
 
 
 if __name__ == "__main__":

@@ -7,8 +7,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import importlib
-import os
 import statistics
 import sys
 import time
@@ -17,15 +15,18 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import django
 import psycopg
 
-from bench import report
+from bench import beside, report
 from bench.client import INPUT, Client
 from bench.measure import Row
 from tests.live import Server, wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
+HEADING = "Many crons"
+ABOUT = """\
+`python -m bench.crons_scale`. Lateness is from the slot to the firing, and to the start
+of the run that it made."""
 BURST = 1000
 STEADY = 60
 STEADY_SECS = 30
@@ -164,14 +165,7 @@ def p(values: list[float]) -> dict[str, float]:
 
 def tick_of(server: Server) -> Callable[[], None]:
     """The tick, in this process."""
-    environment = server.environment()
-    os.environ |= {
-        name: environment[name]
-        for name in ("DATABASE_URL", "REDIS_URL", "SPOOL_HOME", "LANGGRAPH_CONFIG")
-    }
-    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
-    django.setup()
-    tick: Callable[[], None] = importlib.import_module("crons.tasks").tick
+    tick: Callable[[], None] = beside.load(server, "crons.tasks").tick
     return tick
 
 
@@ -191,6 +185,7 @@ def main() -> int:
         prog="python -m bench.crons_scale", description=__doc__
     )
     parser.add_argument("--crons", type=int, default=1_000_000, help="none of them due")
+    parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args()
     server = Server(CONFIG)
     server.start()
@@ -198,9 +193,7 @@ def main() -> int:
         rows = asyncio.run(measure(server, arguments.crons))
     finally:
         server.stop()
-    for row in rows:
-        print(report.line(row))
-    return 0 if all(row.is_met for row in rows) else 1
+    return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
 
 
 if __name__ == "__main__":

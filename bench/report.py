@@ -1,4 +1,4 @@
-"""The report: on the terminal, and in `bench/results.md`."""
+"""The report: on the terminal, and as a section of `bench/results.md`."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import psutil
 from bench.measure import Row
 
 RESULTS = Path(__file__).parent / "results.md"
+TITLE = "# Benchmark\n\nEach section is one run of the program that it names, on a server of its own as\n`make serve` starts it.\n"
 PACKAGES = (
     "django",
     "djangorestframework",
@@ -23,45 +24,50 @@ PACKAGES = (
 )
 
 
+def finish(heading: str, about: str, rows: list[Row], *, write: bool) -> int:
+    """Print the rows, and write them where wanted. Answers with the exit status."""
+    for row in rows:
+        print(line(row))
+    if write:
+        write_section(heading, about, rows)
+    return 0 if all(row.is_met for row in rows) else 1
+
+
 def line(row: Row) -> str:
+    verdict = ""
+    if row.budget is not None:
+        bound = "at least" if row.more_is_better else "at most"
+        met = "met" if row.is_met else "MISSED"
+        verdict = f"{bound} {row.budget:<6g} {met}"
     details = "  ".join(f"{key} {value:.4g}" for key, value in row.details.items())
-    verdict = "met" if row.is_met else "MISSED"
-    bound = "at least" if row.more_is_better else "at most"
-    return (
-        f"{row.name:34} {row.value:8.2f} {row.unit:8}"
-        f"  {bound} {row.budget:<6g} {verdict:7} {details}"
-    )
+    return f"{row.name:44} {row.value:8.2f} {row.unit:8}  {verdict:22} {details}"
 
 
-def write(rows: list[Row]) -> None:
+def write_section(heading: str, about: str, rows: list[Row]) -> None:
+    """Put this section in the place of the one with the same heading, or at the end."""
+    found = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else TITLE
+    title, *sections = found.split("\n## ")
     table = [
         "| what | measured | budget | | details |",
         "|---|---|---|---|---|",
-        *(
-            f"| {row.name} | {row.value:.2f} {row.unit}"
-            f" | {'≥' if row.more_is_better else '≤'} {row.budget:g}"
-            f" | {'met' if row.is_met else '**missed**'}"
-            f" | {', '.join(f'{k} {v:.4g}' for k, v in row.details.items())} |"
-            for row in rows
-        ),
+        *map(table_row, rows),
     ]
-    RESULTS.write_text(
-        "\n".join(
-            [
-                "# Benchmark",
-                "",
-                "One run of `make bench`: the server as `make serve` starts it, with",
-                "`bench/langgraph.json`. CPU is that of all its processes together",
-                "(supervisor, web, worker, beat, Postgres, Valkey) for one operation.",
-                "",
-                *machine(),
-                "",
-                *table,
-                "",
-            ]
-        ),
-        encoding="utf-8",
-    )
+    new = "\n".join([heading, "", about, "", *machine(), "", *table, ""])
+    headings = [section.partition("\n")[0] for section in sections]
+    if heading in headings:
+        sections[headings.index(heading)] = new
+    else:
+        sections.append(new)
+    RESULTS.write_text("\n## ".join([title, *sections]), encoding="utf-8")
+
+
+def table_row(row: Row) -> str:
+    budget, met = "", ""
+    if row.budget is not None:
+        budget = f"{'≥' if row.more_is_better else '≤'} {row.budget:g}"
+        met = "met" if row.is_met else "**missed**"
+    details = ", ".join(f"{key} {value:.4g}" for key, value in row.details.items())
+    return f"| {row.name.strip()} | {row.value:.2f} {row.unit} | {budget} | {met} | {details} |"
 
 
 def machine() -> list[str]:

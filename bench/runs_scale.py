@@ -23,6 +23,10 @@ from bench.measure import Meter, Row
 from tests.live import Server, Worker, wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
+HEADING = "Many viewers, many streams, many runs"
+ABOUT = """\
+`python -m bench.runs_scale`. One web process and one worker with its default of ten
+runs at once; the client is on the same machine."""
 VIEWERS = 2000
 STREAMS = 500
 QUEUED = 10_000
@@ -233,6 +237,7 @@ def main() -> int:
         prog="python -m bench.runs_scale", description=__doc__
     )
     parser.add_argument("--queued", type=int, default=QUEUED, help="runs that wait")
+    parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args()
     rows: list[Row] = []
     for workers, measure in (
@@ -245,11 +250,7 @@ def main() -> int:
             rows += asyncio.run(measure(server))
         finally:
             server.stop()
-    for line in report.machine():
-        print(line)
-    for row in rows:
-        print(report.line(row))
-    return 0 if all(row.is_met for row in rows) else 1
+    return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
 
 
 if __name__ == "__main__":

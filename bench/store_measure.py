@@ -5,20 +5,14 @@ from __future__ import annotations
 import json
 import os
 import random
-import statistics
 import sys
 import time
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import django
-
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-django.setup()
-
-from django.db import connection, transaction  # noqa: E402
-from langgraph.store.base import (  # noqa: E402
+from django.db import connection, transaction
+from langgraph.store.base import (
     GetOp,
     ListNamespacesOp,
     MatchCondition,
@@ -26,14 +20,18 @@ from langgraph.store.base import (  # noqa: E402
     SearchOp,
 )
 
-from bench.vectors import vector  # noqa: E402
-from config.langgraph_json import langgraph_json  # noqa: E402
-from store.index import Index, index_config  # noqa: E402
-from store.services import perform  # noqa: E402
-from store.vectors import SEARCH_SETTINGS, as_text, nearest, prepare_index  # noqa: E402
+from bench.measure import Row, percentiles
+from bench.vectors import vector
+from config.langgraph_json import langgraph_json
+from store.index import Index, index_config
+from store.services import perform
+from store.vectors import SEARCH_SETTINGS, as_text, nearest, prepare_index
 
 INDEX = {"dims": 384, "embed": "./vectors.py:embed", "fields": ["text"]}
 TIMES = 300
+BUDGET_MS = 10
+VECTOR_BUDGET_MS = 30
+RECALL = 0.95
 NAMESPACES_EACH = 10
 
 SEED = """
@@ -52,24 +50,29 @@ FROM (
 """
 
 
-def main(url: str, items: int, owners: int, vectors: int) -> None:
+def measure(url: str, items: int, owners: int, vectors: int) -> list[Row]:
+    """The rows of the report: as many items once more where all are in one owner."""
     chance = random.Random(1)
-    seed(items, owners, "owner", split=True)
-    print(f"{items} items, {owners} owners, {owners * NAMESPACES_EACH} namespaces")
 
     def of_owners() -> tuple[str, int]:
         number = chance.randrange(owners)
         return f"owner{number}", number
 
-    measure_operations(of_owners, chance, items, owners)
+    def of_one() -> tuple[str, int]:
+        return "everybody", chance.randrange(owners)
+
+    seed(items, owners, "owner", split=True)
+    rows = [
+        tell(name, taken, BUDGET_MS)
+        for name, taken in operations(of_owners, chance, items, owners)
+    ]
     seed(items, owners, "everybody", split=False)
-    print(f"the same again, all in one owner ({2 * items} items in all)")
-    measure_operations(
-        lambda: ("everybody", chance.randrange(owners)), chance, items, owners
-    )
-    measure_http(url)
-    if vectors:
-        measure_vectors(vectors)
+    rows += [
+        tell(f"all in one owner: {name}", taken)
+        for name, taken in operations(of_one, chance, items, owners)
+    ]
+    rows += over_http(url)
+    return rows + by_meaning(vectors) if vectors else rows
 
 
 def seed(items: int, owners: int, owner: str, *, split: bool) -> None:
@@ -83,9 +86,11 @@ def seed(items: int, owners: int, owner: str, *, split: bool) -> None:
     print(f"seeded in {time.perf_counter() - begun:.0f} s, {size}")
 
 
-def measure_operations(
+def operations(
     pick: Callable[[], tuple[str, int]], chance: random.Random, items: int, owners: int
-) -> None:
+) -> Iterator[tuple[str, list[float]]]:
+    """The name of each operation, and the seconds that it took time after time."""
+
     def namespace(number: int) -> tuple[str, ...]:
         return ("users", f"u{number}", f"n{chance.randrange(NAMESPACES_EACH)}")
 
@@ -96,7 +101,7 @@ def measure_operations(
 
     value = {"text": "x" * 200, "kind": "new", "n": 1}
     new = iter(range(10**9))
-    operations: dict[str, Callable[[int], Any]] = {
+    made: dict[str, Callable[[int], Any]] = {
         "put, new": lambda o: PutOp(namespace(o), f"new{next(new)}", value, False),
         "put, over": lambda o: PutOp(*existing(o), value, False),
         "get": lambda o: GetOp(*existing(o)),
@@ -117,7 +122,7 @@ def measure_operations(
             (MatchCondition("suffix", ("n7",)),)
         ),
     }
-    for name, make in operations.items():
+    for name, make in made.items():
         taken = []
         for _ in range(TIMES):
             owner, number = pick()
@@ -125,12 +130,12 @@ def measure_operations(
             begun = time.perf_counter()
             perform(owner, op)
             taken.append(time.perf_counter() - begun)
-            if sum(taken) > 20:  # It is slow, and known by now.
+            if sum(taken) > 20 and len(taken) > 1:  # It is slow, and known by now.
                 break
-        tell(name, taken)
+        yield name, taken
 
 
-def measure_http(url: str) -> None:
+def over_http(url: str) -> list[Row]:
     def request(method: str, path: str, body: str | None = None) -> float:
         call = urllib.request.Request(
             f"{url}{path}", body.encode() if body else None, method=method
@@ -141,20 +146,20 @@ def measure_http(url: str) -> None:
         return time.perf_counter() - begun
 
     put = '{"namespace": ["bench"], "key": "k%d", "value": {"x": 1}}'
-    tell(
-        "PUT over HTTP",
-        [request("PUT", "/store/items", put % n) for n in range(TIMES)],
-    )
     path = "/store/items?namespace=bench&key=k1"
-    tell("GET over HTTP", [request("GET", path) for _ in range(TIMES)])
     body = '{"namespace_prefix": ["bench"]}'
-    tell(
-        "search over HTTP",
-        [request("POST", "/store/items/search", body) for _ in range(TIMES)],
-    )
+    asked: dict[str, Callable[[int], float]] = {
+        "PUT": lambda n: request("PUT", "/store/items", put % n),
+        "GET": lambda n: request("GET", path),
+        "search": lambda n: request("POST", "/store/items/search", body),
+    }
+    return [
+        tell(f"over HTTP: {name}", [ask(n) for n in range(TIMES)], BUDGET_MS)
+        for name, ask in asked.items()
+    ]
 
 
-def measure_vectors(count: int) -> None:
+def by_meaning(count: int) -> list[Row]:
     os.environ["LANGGRAPH_STORE"] = json.dumps({"index": INDEX})
     langgraph_json.cache_clear()
     prepare_index(warn=False)
@@ -171,8 +176,10 @@ def measure_vectors(count: int) -> None:
         exact = _nearest(index, query, exact=True)
         found += len(set(near) & set(exact))
         best += len(exact)
-    tell("nearest 10", taken)
-    print(f"  recall@10 against exact: {found / best:.3f}")
+    rows = [
+        tell("nearest 10 vectors", taken, VECTOR_BUDGET_MS),
+        Row("recall@10 against exact", found / best, "", RECALL, True),
+    ]
     searches: dict[str, Callable[[int], SearchOp]] = {
         "query": lambda n: SearchOp((), query=f"query {n}"),
         "query below a prefix": lambda n: SearchOp(
@@ -182,8 +189,10 @@ def measure_vectors(count: int) -> None:
             (), {"kind": "kind3"}, query=f"query {n}"
         ),
     }
-    for name, make in searches.items():
-        tell(name, [_secs(make(n)) for n in range(50)])
+    return rows + [
+        tell(name, [_secs(make(n)) for n in range(50)], VECTOR_BUDGET_MS)
+        for name, make in searches.items()
+    ]
 
 
 def _secs(op: SearchOp) -> float:
@@ -231,11 +240,6 @@ def _nearest(index: Any, query: list[float], *, exact: bool) -> list[str]:
         return [row[1] for row in cursor.fetchall()]
 
 
-def tell(name: str, seconds: list[float]) -> None:
-    p99 = statistics.quantiles(seconds, n=100)[98] if len(seconds) > 1 else seconds[0]
-    p50 = statistics.median(seconds)
-    print(f"  {name:24} p50 {1000 * p50:8.2f} ms   p99 {1000 * p99:8.2f} ms")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1], *map(int, sys.argv[2:5]))
+def tell(name: str, seconds: list[float], budget: float | None = None) -> Row:
+    found = percentiles(seconds)
+    return Row(name, found["p50 ms"], "ms p50", budget, False, found)

@@ -1,44 +1,39 @@
-"""`python -m bench.store_scale`: the store with a million items, on a server of its own.
-
-Prints how long each operation takes, one after another: its statements and all that
-Spool does around them, and for a few of them the web process as well.
-"""
+"""`python -m bench.store_scale`: the store with a million items and 100,000 vectors."""
 
 from __future__ import annotations
 
 import argparse
-import os
-import subprocess
 import sys
 
+from bench import beside, report
 from bench.__main__ import CONFIG
-from tests.live import ROOT, Server
+from bench.measure import Row
+from tests.live import Server
+
+HEADING = "A million store items"
+ABOUT = """\\
+`python -m bench.store_scale`. Operations one after another: their statements, and all
+that Spool does around them; a few over HTTP as well. Then the same with all items in one
+owner, and a search by meaning among vectors that lie in clusters, as those of texts do."""
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m bench.store_scale")
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.store_scale", description=__doc__
+    )
     parser.add_argument("--items", type=int, default=1_000_000)
     parser.add_argument("--owners", type=int, default=1_000)
     parser.add_argument("--vectors", type=int, default=100_000)
-    given, rest = parser.parse_known_args()
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    given = parser.parse_args()
     server = Server(CONFIG)
     server.start()
     try:
-        web = server.environment()
-        environment = {
-            **os.environ,
-            "DATABASE_URL": web["DATABASE_URL"],
-            "REDIS_URL": web["REDIS_URL"],
-            "SPOOL_HOME": str(server.home),
-            "LANGGRAPH_CONFIG": str(CONFIG),
-        }
-        sizes = [str(given.items), str(given.owners), str(given.vectors)]
-        command = [sys.executable, "-m", "bench.store_measure", server.url, *sizes]
-        return subprocess.run(
-            [*command, *rest], cwd=ROOT, env=environment, check=False
-        ).returncode
+        measure = beside.load(server, "bench.store_measure").measure
+        rows: list[Row] = measure(server.url, given.items, given.owners, given.vectors)
     finally:
         server.stop()
+    return report.finish(HEADING, ABOUT, rows, write=not given.no_write)
 
 
 if __name__ == "__main__":
