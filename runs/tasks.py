@@ -9,15 +9,16 @@ from uuid import UUID
 
 from celery import Task, shared_task
 from celery.signals import (
+    task_postrun,
     task_prerun,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
 from django.conf import settings
-from django.db import close_old_connections
 from kombu.exceptions import KombuError
 
+from config import task_connections
 from runs import deliveries, recovery, worker
 from runs.lifecycle import Ended
 
@@ -105,9 +106,15 @@ def send(task: Task[Any, Any], **kwargs: str | int) -> None:
 
 
 @task_prerun.connect
-def _check_connections(**_: Any) -> None:
+def _take_connection(task: Task[Any, Any], **_: Any) -> None:
     # Celery would close them after each task; see CELERY_DB_REUSE_MAX.
-    close_old_connections()
+    if task.name != execute_run.name:  # It has the pool of its loop.
+        task_connections.take()
+
+
+@task_postrun.connect
+def _give_back_connection(**_: Any) -> None:
+    task_connections.give_back()
 
 
 @worker_ready.connect
