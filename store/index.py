@@ -109,6 +109,18 @@ def embeddings(embed: str) -> Embeddings:
 
 async def embed_texts(index: Index, step: Embed) -> list[Vector]:
     """The vectors of the documents, then those of the queries."""
+    asker = asyncio.current_task()
+    try:
+        return await _embed_texts(index, step)
+    except (SystemExit, asyncio.CancelledError) as exc:
+        if asker and asker.cancelling():
+            raise
+        # A model that can't be had here, or whose code gives up in a way that is not its
+        # own to choose: whoever waits for it is told, and goes on.
+        raise EmbeddingError(f"store.index: {index.embed}: {exc!r}") from exc
+
+
+async def _embed_texts(index: Index, step: Embed) -> list[Vector]:
     model = embeddings(index.embed)
     vectors: list[Vector] = []
     async with asyncio.timeout(EMBED_TIMEOUT_SECS):

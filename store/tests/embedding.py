@@ -4,7 +4,9 @@ near to each other. What it is asked for is kept in `asked`.
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import sys
 from collections.abc import Sequence
 
 # Enough that no two words of the tests share a direction.
@@ -28,6 +30,14 @@ async def embed_async(texts: Sequence[str]) -> list[list[float]]:
 
 def broken(texts: Sequence[str]) -> list[list[float]]:
     raise RuntimeError("the provider is down, and this is its secret")
+
+
+def exits(texts: Sequence[str]) -> list[list[float]]:
+    sys.exit("the provider's key is missing")
+
+
+async def gives_up(texts: Sequence[str]) -> list[list[float]]:
+    raise asyncio.CancelledError
 
 
 def too_short(texts: Sequence[str]) -> list[list[float]]:

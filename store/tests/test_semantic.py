@@ -40,7 +40,8 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Confi
     """A server with a semantic index of the field `text`, unless told otherwise."""
 
     def write(name: str = "embed", **more: Any) -> None:
-        given = {"dims": embedding.DIMS, "embed": f"{EMBEDDING}:{name}", **more}
+        embed = name if ":" in name else f"{EMBEDDING}:{name}"
+        given = {"dims": embedding.DIMS, "embed": embed, **more}
         configured = {"graphs": {"g": "g.py:g"}, "store": {"index": given}}
         path = tmp_path / "langgraph.json"
         path.write_text(json.dumps(configured))
@@ -338,6 +339,23 @@ def test_a_model_that_fails_is_the_graphs_to_know(
     configure("too_short")
     with pytest.raises(index.EmbeddingError, match="1 dimensions, but dims is 1024"):
         make_store("alice").put(("a",), "k", {"text": "x"})
+
+
+@pytest.mark.parametrize("embed", ["exits", "gives_up", "nobody:model"])
+def test_a_model_that_exits_takes_nobody_along(
+    alice: Client,
+    make_store: MakeStore,
+    loop: Loop,
+    configure: Configure,
+    embed: str,
+) -> None:
+    configure(embed, fields=["text"])
+    body = {"namespace": ["a"], "key": "k", "value": {"text": "x"}}
+    put = make_store("alice").aput(("a",), "k", {"text": "x"})
+
+    with pytest.raises(index.EmbeddingError, match=r"store\.index"):
+        loop.run(asyncio.wait_for(put, 30))
+    assert alice.call("put", "/store/items", body).status_code == 503
 
 
 # --- Races ----------------------------------------------------------------------------
