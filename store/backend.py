@@ -16,6 +16,7 @@ from store.operations import Row, Statement, Step, Steps, Together, batch, check
 from store.ttl import ttl_config
 
 T = TypeVar("T")
+Asked = tuple[list[Op], asyncio.Future[list[Result]]]
 
 # What a broken connection raises, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
@@ -38,7 +39,7 @@ class PostgresStore(BaseStore):
         self._pool = pool
         self._owner = owner
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[tuple[list[Op], asyncio.Future[list[Result]]]] = []
+        self._waiting: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
@@ -55,6 +56,10 @@ class PostgresStore(BaseStore):
 
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         listed = list(ops)
+        if asyncio.get_running_loop() is not self._loop:
+            # A node on a thread that runs a loop of its own there.
+            asked = asyncio.run_coroutine_threadsafe(self.abatch(listed), self._loop)
+            return await asyncio.wrap_future(asked)
         for op in listed:
             check(self._owner, op)
         answer: asyncio.Future[list[Result]] = self._loop.create_future()
@@ -70,9 +75,7 @@ class PostgresStore(BaseStore):
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _answer(
-        self, asked: list[tuple[list[Op], asyncio.Future[list[Result]]]]
-    ) -> None:
+    async def _answer(self, asked: list[Asked]) -> None:
         """Answer everyone who asked in one turn, with one batch."""
         together = [op for ops, _ in asked for op in ops]
         try:

@@ -117,6 +117,19 @@ def test_nodes_on_threads_use_the_same_store(counting: Counting, loop: Loop) -> 
     assert state["found"] == 1
 
 
+def test_nodes_may_run_a_loop_of_their_own(counting: Counting, loop: Loop) -> None:
+    async def write_and_read(store: BaseStore) -> int:
+        await asyncio.gather(*[store.aput(("a",), str(n), {"n": n}) for n in range(20)])
+        return len(await store.asearch(("a",), limit=100))
+
+    def on_a_thread(state: State, *, store: BaseStore) -> dict[str, int]:
+        return {"found": asyncio.run(write_and_read(store))}
+
+    graph = super_step(on_a_thread).compile(store=counting)
+
+    assert loop.run(graph.ainvoke({"found": 0}))["found"] == 20
+
+
 # --- In one turn of the loop ----------------------------------------------------------
 def test_what_is_refused_does_not_spoil_the_others(
     make_store: MakeStore, loop: Loop
