@@ -109,7 +109,9 @@ def batch(owner: str, ops: Iterable[Op]) -> Steps[list[Result]]:
     found = yield from _get(owner, [op for op in listed if isinstance(op, GetOp)])
     for index, op in enumerate(listed):
         if isinstance(op, GetOp):
-            results[index] = found.get(_place(op))
+            row = found.get(_place(op))
+            # Each asker has an item of its own: they are free to change what they got.
+            results[index] = Item(**_fields(row)) if row else None
         elif isinstance(op, SearchOp):
             results[index] = yield from _search(owner, op, vectors)
         elif isinstance(op, ListNamespacesOp):
@@ -146,7 +148,7 @@ def _embed(ops: list[Op], writes: dict[Place, PutOp]) -> Steps[Vectors | None]:
     return Vectors(index, dict(zip(queries, made, strict=True)), of_item)
 
 
-def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Item]]:
+def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Row]]:
     refresh = {_place(op): False for op in ops}
     if not refresh:
         return {}
@@ -154,7 +156,7 @@ def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Item]]:
         refresh[_place(op)] |= op.refresh_ttl
     rows = yield Statement(statements.GET, {"owner": owner, **_places(refresh)})
     yield from _refresh(owner, [row for row in rows if refresh[_place_of(row)]])
-    return {_place_of(row): Item(**_fields(row)) for row in rows}
+    return {_place_of(row): row for row in rows}
 
 
 def _search(

@@ -350,6 +350,15 @@ def test_the_last_write_of_a_key_in_a_batch_counts(store: Caller) -> None:
     assert set(store.keys("a")) == {"k", "back"}
 
 
+def test_everybody_has_an_item_of_their_own(store: Caller) -> None:
+    store.put(("a",), "k", {"n": 1})
+
+    one, other = store.batch([GetOp(("a",), "k"), GetOp(("a",), "k")])
+    one.value["n"] = 2
+
+    assert other.value == {"n": 1}
+
+
 def test_an_empty_batch(store: Caller) -> None:
     assert store.batch([]) == []
 
