@@ -53,11 +53,17 @@ ON CONFLICT (owner, path, key) DO UPDATE SET
 """
 DELETE = f"DELETE FROM store_items WHERE id IN ({_LOCKED})"
 
+# Of one filter. How long Postgres plans grows with the square of their number.
+MAX_CONDITIONS = 100
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 class UnsupportedOperator(ValueError):
     """A filter with an operator that the store does not know."""
+
+
+class TooManyConditions(ValueError):
+    """A filter that would keep Postgres busy with planning alone."""
 
 
 def search(
@@ -92,8 +98,11 @@ def below(
 
 
 def matching(given: Mapping[str, Any] | None, params: dict[str, Any]) -> list[str]:
-    """The conditions of a filter on values. Raises `UnsupportedOperator`."""
-    return [_condition(key, wanted, params) for key, wanted in (given or {}).items()]
+    """The conditions of a filter on values. Raises what is wrong with the filter."""
+    conditions = [(key, _operators(wanted)) for key, wanted in (given or {}).items()]
+    if sum(len(operators) for _, operators in conditions) > MAX_CONDITIONS:
+        raise TooManyConditions(f"filter: more than {MAX_CONDITIONS} conditions")
+    return [_condition(key, operators, params) for key, operators in conditions]
 
 
 def namespaces(
@@ -161,26 +170,33 @@ def _range(conditions: list[MatchCondition]) -> tuple[str, dict[str, Any]]:
 def _label_conditions(
     conditions: list[MatchCondition], params: dict[str, Any]
 ) -> list[str]:
+    """Each is as long whatever the number of labels, and so is the time to plan it."""
     found = []
     for condition in conditions:
-        found.append(f"cardinality({LABELS}) >= {len(condition.path)}")
-        for index, label in enumerate(condition.path):
-            if label == "*":
-                continue
-            name = f"label{len(params)}"
-            params[name] = path_of([label])
-            place = f"{index + 1}"
-            if condition.match_type == "suffix":
-                place = f"cardinality({LABELS}) - {len(condition.path) - 1 - index}"
-            found.append(f"({LABELS})[{place}] = %({name})s")
+        wanted = [path_of([label]) for label in condition.path]
+        name = f"labels{len(params)}"
+        params[name] = wanted
+        count = f"cardinality({LABELS})"
+        first, last = ("1", str(len(wanted)))
+        if condition.match_type == "suffix":
+            first, last = f"{count} - {len(wanted) - 1}", count
+        labels = f"({LABELS})[{first}:{last}]"
+        found.append(f"{count} >= {len(wanted)}")
+        if "*" not in wanted:
+            found.append(f"{labels} = %({name})s::text[]")
+        else:
+            found.append(
+                f"NOT EXISTS (SELECT FROM unnest({labels}, %({name})s::text[]) "
+                "AS label (found, wanted) WHERE wanted <> '*' AND found <> wanted)"
+            )
     return found
 
 
-def _condition(key: str, wanted: Any, params: dict[str, Any]) -> str:
+def _condition(key: str, operators: Mapping[str, Any], params: dict[str, Any]) -> str:
     name = f"key{len(params)}"
     params[name] = clean_text(str(key))
     parts = []
-    for operator, operand in _operators(wanted).items():
+    for operator, operand in operators.items():
         value = f"value{len(params)}"
         params[value] = jsonb(operand)
         found, given = f"(value -> %({name})s)", f"%({value})s::jsonb"

@@ -39,7 +39,7 @@ from store.serializers import (
     item_json,
 )
 from store.services import perform
-from store.statements import UnsupportedOperator
+from store.statements import TooManyConditions, UnsupportedOperator
 from store.ttl import ttl_config
 
 ERRORS = {
@@ -185,7 +185,7 @@ def _checked(call: Any, *args: Any) -> Any:
         return call(*args)
     except BadLabel as exc:
         raise InvalidLabel(str(exc)) from None
-    except PlaceTooLong as exc:
+    except (PlaceTooLong, TooManyConditions) as exc:
         raise Unprocessable(str(exc)) from None
     except (EmptyNamespace, ReservedNamespace, UnsupportedOperator) as exc:
         raise BadRequest(str(exc)) from None

@@ -28,6 +28,7 @@ from langgraph.store.memory import InMemoryStore
 from config.loop import Loop
 from store.backend import PostgresStore
 from store.namespaces import MAX_PLACE_BYTES
+from store.statements import MAX_CONDITIONS
 from store.tests.conftest import Client, MakeStore
 
 # The stores have connections of their own; this makes pytest-django set up the database.
@@ -177,6 +178,7 @@ def test_put_refuses_a_namespace(store: Caller, namespace: Any) -> None:
         PutOp(("a",), "k", {}, index=True),  # type: ignore[arg-type]
         PutOp(("a",), "k", {}, index=[1]),  # type: ignore[list-item]
         SearchOp(("a",), {"n": {"$in": [1]}}),
+        SearchOp(("a",), {str(n): n for n in range(MAX_CONDITIONS + 1)}),
         SearchOp(("a",), limit=-1),
         SearchOp(("a",), offset=2**40),
         ListNamespacesOp(limit=-1),
@@ -309,6 +311,14 @@ def test_all_match_conditions_must_hold(store: Caller) -> None:
     assert store.batch([ListNamespacesOp(conditions)]) == [[("a", "x", "c")]]
 
 
+def test_a_pattern_of_many_labels_is_answered_at_once(store: Caller) -> None:
+    store.put(("a",), "k", {})
+
+    # Far more than Postgres could plan as conditions of their own.
+    assert store.namespaces(prefix=("a",) * 100_000) == []
+    assert store.namespaces(suffix=("*",) * 100_000) == []
+
+
 # --- Batches ------------------------------------------------------------------------
 def test_a_batch_answers_in_its_order(store: Caller) -> None:
     store.put(("a",), "old", {"x": 1})
@@ -376,6 +386,7 @@ def test_graphs_and_clients_see_the_same_items(store: Caller, alice: Client) -> 
 labels = st.sampled_from(["a", "b", "%", "_", "é", "a b", "*x"])
 namespaces = st.lists(labels, min_size=1, max_size=3).map(tuple)
 prefixes = st.lists(labels, max_size=2).map(tuple)
+patterns = st.lists(labels | st.just("*"), max_size=3).map(tuple)
 scalars = st.one_of(st.integers(-3, 3), st.sampled_from(["x", "y"]))
 values = st.dictionaries(st.sampled_from(["n", "m"]), scalars, max_size=2)
 puts = st.tuples(namespaces, st.sampled_from(["k", "l"]), st.none() | values)
@@ -389,7 +400,8 @@ puts = st.tuples(namespaces, st.sampled_from(["k", "l"]), st.none() | values)
 @given(
     puts=st.lists(puts, max_size=25),
     prefix=prefixes,
-    suffix=prefixes,
+    start=patterns,
+    end=patterns,
     depth=st.none() | st.integers(1, 3),
     wanted=st.dictionaries(st.sampled_from(["n", "m"]), scalars, max_size=2),
 )
@@ -397,7 +409,8 @@ def test_it_holds_what_the_reference_holds(
     make_store: MakeStore,
     puts: list[Any],
     prefix: tuple[str, ...],
-    suffix: tuple[str, ...],
+    start: tuple[str, ...],
+    end: tuple[str, ...],
     depth: int | None,
     wanted: dict[str, Any],
 ) -> None:
@@ -407,7 +420,7 @@ def test_it_holds_what_the_reference_holds(
         SearchOp(prefix, wanted, limit=1000),
         SearchOp(prefix, limit=1000),
         ListNamespacesOp(
-            (MatchCondition("prefix", prefix), MatchCondition("suffix", suffix)), depth
+            (MatchCondition("prefix", start), MatchCondition("suffix", end)), depth
         ),
     ]
     reads += [GetOp(namespace, key) for namespace, key, _ in puts]
