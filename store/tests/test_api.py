@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from access.policy import Scope
 from store.models import StoreItem
 from store.namespaces import MAX_PLACE_BYTES
+from store.statements import MAX_CONDITIONS
 
 pytestmark = pytest.mark.django_db
 
@@ -427,6 +428,11 @@ def test_search_filters_on_values(alice: Any, given: Any, found: set[str]) -> No
         ({"filter": {"n": {"$in": [1]}}}, 400, "Unsupported operator: $in"),
         ({"filter": {"n": {"$gt": 1, "x": 1}}}, 400, "Unsupported operator: x"),
         ({"filter": []}, 422, "filter: must be an object"),
+        (
+            {"filter": {str(n): n for n in range(MAX_CONDITIONS + 1)}},
+            422,
+            "more than 100 conditions",
+        ),
         ({"limit": 0}, 422, "limit: "),
         ({"limit": 1001}, 422, "limit: "),
         ({"limit": "many"}, 422, "limit: "),
