@@ -42,22 +42,36 @@ SELECT set_config('hnsw.ef_search', '{EF_SEARCH}', true),
 def prepare_index(*, warn: bool = True) -> None:
     """Make the table that `store.index` wants; say what is to be done, or stop."""
     index = index_config()
-    if index is None:
-        return
-    embeddings(index.embed)
+    if index:
+        embeddings(index.embed)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-        _require_pgvector(cursor)
-        if index.table not in tables():
-            for statement in _create(index):
-                cursor.execute(statement)
-            if StoreItem.objects.exists():
-                cursor.execute(f"COMMENT ON TABLE {index.table} IS '{BEHIND}'")
-        if warn and (_is_behind(cursor, index) or len(tables()) > 1):
+        others = [t for t in tables() if not index or t != index.table]
+        # From now on items are put that these know nothing of.
+        _mark_behind(cursor, others)
+        if index is None:
+            return
+        _make(cursor, index)
+        if warn and (others or _is_behind(cursor, index)):
             logger.warning(
                 "store.index is new or has changed: searches by meaning find no older "
                 "items until `manage.py reindex_store` has been run"
             )
+
+
+def _make(cursor: Any, index: Index) -> None:
+    _require_pgvector(cursor)
+    if index.table in tables():
+        return
+    for statement in _create(index):
+        cursor.execute(statement)
+    if StoreItem.objects.exists():
+        _mark_behind(cursor, [index.table])
+
+
+def _mark_behind(cursor: Any, behind: Iterable[str]) -> None:
+    for table in behind:
+        cursor.execute(f"COMMENT ON TABLE {table} IS '{BEHIND}'")
 
 
 def _is_behind(cursor: Any, index: Index) -> bool:

@@ -37,12 +37,16 @@ Configure = Callable[..., None]
 
 @pytest.fixture(autouse=True)
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
-    """A server with a semantic index of the field `text`, unless told otherwise."""
+    """A server with a semantic index of the field `text`, unless told otherwise.
 
-    def write(name: str = "embed", **more: Any) -> None:
-        embed = name if ":" in name else f"{EMBEDDING}:{name}"
+    `None`: it has no index.
+    """
+
+    def write(name: str | None = "embed", **more: Any) -> None:
+        embed = name if name and ":" in name else f"{EMBEDDING}:{name}"
         given = {"dims": embedding.DIMS, "embed": embed, **more}
-        configured = {"graphs": {"g": "g.py:g"}, "store": {"index": given}}
+        store = {"index": given} if name else {}
+        configured = {"graphs": {"g": "g.py:g"}, "store": store}
         path = tmp_path / "langgraph.json"
         path.write_text(json.dumps(configured))
         monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
@@ -429,6 +433,22 @@ def test_each_start_warns_until_older_items_are_indexed(
     caplog.clear()
     vectors.prepare_index()
     assert caplog.text == ""
+
+
+def test_an_index_that_comes_back_lacks_what_was_put_meanwhile(
+    alice: Client, configure: Configure, caplog: pytest.LogCaptureFixture
+) -> None:
+    configure(None)
+    vectors.prepare_index()
+    put_facts(alice)
+
+    configure(fields=["text"])
+    vectors.prepare_index()
+    assert "reindex_store" in caplog.text
+    assert alice.keys(query="tea") == []
+
+    reindexed()
+    assert set(alice.keys(query="tea")) == {*FACTS}
 
 
 def test_reindexing_tells_how_far_it_is(alice: Client) -> None:
