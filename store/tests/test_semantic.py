@@ -114,6 +114,40 @@ def test_graphs_and_clients_find_the_same(
     ]
 
 
+PROVIDER = """
+from langchain_core.embeddings import Embeddings
+from store.tests.embedding import embed
+
+class OllamaEmbeddings(Embeddings):
+    def __init__(self, model):
+        self.prefix = model + " "
+
+    def embed_documents(self, texts):
+        return embed([self.prefix + text for text in texts])
+
+    def embed_query(self, text):
+        return embed([text])[0]
+"""
+
+
+def test_a_model_of_a_provider_is_langchains_to_load(
+    alice: Client,
+    configure: Configure,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # As a provider's package is installed beside langchain.
+    (tmp_path / "langchain_ollama.py").write_text(PROVIDER)
+    monkeypatch.syspath_prepend(tmp_path)
+    configure("ollama:juice", fields=["text"])
+    vectors.prepare_index()
+
+    put_facts(alice)
+
+    # Documents and queries are embedded by the methods that are theirs.
+    assert alice.search(query=f"juice {FACTS['tea']}")[0]["score"] == pytest.approx(1)
+
+
 def test_the_same_text_scores_one(alice: Client) -> None:
     put_facts(alice)
 
