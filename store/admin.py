@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import and_
 from typing import Any
 
 from django.contrib import admin
@@ -14,6 +16,11 @@ from unfold.decorators import display
 
 from config.admin_lists import BigTableAdmin, as_text
 from store.models import StoreItem
+
+
+def _named(term: str) -> Q:
+    below = Q(path__gte=f"{term}.", path__lt=f"{term}/")
+    return Q(owner=term) | Q(key=term) | Q(path=term) | below
 
 
 class ExpiryFilter(admin.SimpleListFilter):
@@ -45,7 +52,7 @@ class StoreItemAdmin(BigTableAdmin):
     # The order of the index, so that a page of a million items costs a page.
     ordering = ("owner", "path", "key")
     search_fields = ("owner",)
-    search_help_text = "An owner, a key, or a namespace with dots: users.u1"
+    search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
     fields = readonly_fields = (
         "owner",
         "path",
@@ -60,12 +67,11 @@ class StoreItemAdmin(BigTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
     ) -> tuple[QuerySet[StoreItem], bool]:
-        """Whole words: a namespace finds what is below it."""
+        """A namespace finds what is below it. Of several words each has to match."""
         if not (term := search_term.strip()):
             return queryset, False
-        below = Q(path__gte=f"{term}.", path__lt=f"{term}/")
-        found = Q(owner=term) | Q(key=term) | Q(path=term) | below
-        return queryset.filter(found), False
+        each = reduce(and_, map(_named, term.split()))
+        return queryset.filter(_named(term) | each), False
 
     def get_deleted_objects(
         self, objs: Iterable[StoreItem], request: HttpRequest

@@ -65,12 +65,23 @@ def test_the_list_is_in_order_of_owner_and_namespace(
         ("user", []),
         ("%", []),
         (" tea ", ["tea"]),
+        ("alice users.u1", ["coffee"]),
+        ("users.u1 bob", ["cake"]),
+        ("alice cake", []),
     ],
 )
 def test_search_by_owner_key_or_namespace(
     admin_client: Client, items: dict[str, StoreItem], term: str, found: list[str]
 ) -> None:
     assert listed(admin_client, q=term) == found
+
+
+def test_search_for_what_has_spaces(admin_client: Client) -> None:
+    StoreItem.objects.create(owner="Al B", path="my notes.u1", key="a k", value={})
+
+    found = [listed(admin_client, q=term) for term in ("Al B", "my notes", "a k")]
+
+    assert found == [["a k"]] * 3
 
 
 @pytest.mark.parametrize(
