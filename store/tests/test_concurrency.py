@@ -10,6 +10,7 @@ from typing import Any, TypedDict
 import pytest
 from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, PutOp
+from langgraph.types import Send
 
 from config.json import TooDeep
 from config.loop import Loop
@@ -104,6 +105,24 @@ def test_a_super_step_costs_a_handful_of_statements(
     state = loop.run(reading.ainvoke({"found": 0}))
 
     assert state["found"] == 100
+    assert len(counting.statements) <= 4
+
+
+def test_a_node_for_each_item_costs_no_more(counting: Counting, loop: Loop) -> None:
+    async def keep(state: State, *, store: BaseStore) -> None:
+        place = ("a",), str(state["found"])
+        await store.aput(*place, {"n": state["found"]})
+        item = await store.aget(*place)
+        assert item is not None
+
+    graph = StateGraph(State)
+    graph.add_node(keep)
+    graph.add_conditional_edges(
+        START, lambda _: [Send("keep", {"found": n}) for n in range(100)]
+    )
+
+    loop.run(graph.compile(store=counting).ainvoke({"found": 0}))
+
     assert len(counting.statements) <= 4
 
 
