@@ -99,3 +99,38 @@ def make_store(loop: Loop) -> Iterator[MakeStore]:
 
     yield lambda owner: loop.run(made(owner))
     loop.run(empty())
+
+
+class Caller:
+    """One store, called by its synchronous or by its asynchronous methods."""
+
+    def __init__(self, store: PostgresStore, call: Callable[..., Any]) -> None:
+        self.store = store
+        self._call = call
+
+    def __getattr__(self, name: str) -> Callable[..., Any]:
+        return lambda *args, **kwargs: self._call(name, *args, **kwargs)
+
+    def keys(self, *prefix: str, **how: Any) -> list[str]:
+        return [item.key for item in self.search(prefix, **how)]
+
+    def namespaces(self, **how: Any) -> list[str]:
+        return [".".join(labels) for labels in self.list_namespaces(**how)]
+
+
+@pytest.fixture(params=["sync", "async"])
+def make_caller(
+    request: pytest.FixtureRequest, make_store: MakeStore, loop: Loop
+) -> Callable[[str], Caller]:
+    def make(owner: str) -> Caller:
+        store = make_store(owner)
+
+        def sync(name: str, *args: Any, **kwargs: Any) -> Any:
+            return getattr(store, name)(*args, **kwargs)
+
+        def on_loop(name: str, *args: Any, **kwargs: Any) -> Any:
+            return loop.run(getattr(store, f"a{name}")(*args, **kwargs))
+
+        return Caller(store, {"sync": sync, "async": on_loop}[request.param])
+
+    return make

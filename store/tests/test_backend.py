@@ -9,8 +9,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from langchain_core.messages import AIMessage
 from langgraph.store.base import (
     GetOp,
@@ -18,56 +16,17 @@ from langgraph.store.base import (
     Item,
     ListNamespacesOp,
     MatchCondition,
-    Op,
     PutOp,
     SearchItem,
     SearchOp,
 )
-from langgraph.store.memory import InMemoryStore
 
-from config.loop import Loop
-from store.backend import PostgresStore
 from store.namespaces import MAX_PLACE_BYTES
 from store.statements import MAX_CONDITIONS
-from store.tests.conftest import Client, MakeStore
+from store.tests.conftest import Caller, Client
 
 # The stores have connections of their own; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db
-
-
-class Caller:
-    """One store, called by its synchronous or by its asynchronous methods."""
-
-    def __init__(self, store: PostgresStore, call: Callable[..., Any]) -> None:
-        self.store = store
-        self._call = call
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self._call(name, *args, **kwargs)
-
-    def keys(self, *prefix: str, **how: Any) -> list[str]:
-        return [item.key for item in self.search(prefix, **how)]
-
-    def namespaces(self, **how: Any) -> list[str]:
-        return [".".join(labels) for labels in self.list_namespaces(**how)]
-
-
-@pytest.fixture(params=["sync", "async"])
-def make_caller(
-    request: pytest.FixtureRequest, make_store: MakeStore, loop: Loop
-) -> Callable[[str], Caller]:
-    def make(owner: str) -> Caller:
-        store = make_store(owner)
-
-        def sync(name: str, *args: Any, **kwargs: Any) -> Any:
-            return getattr(store, name)(*args, **kwargs)
-
-        def on_loop(name: str, *args: Any, **kwargs: Any) -> Any:
-            return loop.run(getattr(store, f"a{name}")(*args, **kwargs))
-
-        return Caller(store, {"sync": sync, "async": on_loop}[request.param])
-
-    return make
 
 
 @pytest.fixture
@@ -380,68 +339,3 @@ def test_graphs_and_clients_see_the_same_items(store: Caller, alice: Client) -> 
     assert alice.item("a.b", "k").json()["value"] == {"x": 1}
     assert alice.keys("a", filter={"x": 1}) == ["k"]
     assert alice.namespaces() == [["a", "b"]]
-
-
-# --- Against LangGraph's own store ----------------------------------------------------
-labels = st.sampled_from(["a", "b", "%", "_", "é", "a b", "*x"])
-namespaces = st.lists(labels, min_size=1, max_size=3).map(tuple)
-prefixes = st.lists(labels, max_size=2).map(tuple)
-patterns = st.lists(labels | st.just("*"), max_size=3).map(tuple)
-scalars = st.one_of(st.integers(-3, 3), st.sampled_from(["x", "y"]))
-values = st.dictionaries(st.sampled_from(["n", "m"]), scalars, max_size=2)
-puts = st.tuples(namespaces, st.sampled_from(["k", "l"]), st.none() | values)
-
-
-@settings(
-    max_examples=60,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(
-    puts=st.lists(puts, max_size=25),
-    prefix=prefixes,
-    start=patterns,
-    end=patterns,
-    depth=st.none() | st.integers(1, 3),
-    wanted=st.dictionaries(st.sampled_from(["n", "m"]), scalars, max_size=2),
-)
-def test_it_holds_what_the_reference_holds(
-    make_store: MakeStore,
-    puts: list[Any],
-    prefix: tuple[str, ...],
-    start: tuple[str, ...],
-    end: tuple[str, ...],
-    depth: int | None,
-    wanted: dict[str, Any],
-) -> None:
-    ours, reference = make_store("model"), InMemoryStore()
-    ours.batch([PutOp(i.namespace, i.key, None) for i in ours.search((), limit=1000)])
-    reads: list[Op] = [
-        SearchOp(prefix, wanted, limit=1000),
-        SearchOp(prefix, limit=1000),
-        ListNamespacesOp(
-            (MatchCondition("prefix", start), MatchCondition("suffix", end)), depth
-        ),
-    ]
-    reads += [GetOp(namespace, key) for namespace, key, _ in puts]
-    writes = [PutOp(namespace, key, value) for namespace, key, value in puts]
-    ours.batch(writes[: len(writes) // 2])
-    ours.batch(writes[len(writes) // 2 :])
-    # The reference goes on listing namespaces that it emptied: it only gets what stays.
-    last = {(op.namespace, op.key): op for op in writes}
-    reference.batch([op for op in last.values() if op.value is not None])
-
-    assert _plain(ours.batch(reads)) == _plain(reference.batch(reads))
-
-
-def _plain(results: list[Any]) -> list[Any]:
-    """Results without times, and in an order of their own."""
-    return [
-        sorted(map(_of, result), key=repr) if isinstance(result, list) else _of(result)
-        for result in results
-    ]
-
-
-def _of(found: Any) -> Any:
-    is_item = isinstance(found, Item)
-    return (found.namespace, found.key, found.value) if is_item else found
