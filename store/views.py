@@ -86,7 +86,7 @@ class StoreViewSet(ScopedViewSet):
         self._perform(
             value,
             lambda namespace: PutOp(
-                namespace, asked["key"], asked["value"], asked["index"], ttl
+                namespace, value["key"], value["value"], value["index"], value["ttl"]
             ),
         )
         return Response(status=204)
@@ -97,42 +97,43 @@ class StoreViewSet(ScopedViewSet):
         if key is None:
             raise KeyRequired
         given = request.query_params.get("namespace")
-        refresh = _refresh(_query_boolean(request, "refresh_ttl"))
         value = {
             "namespace": tuple(given.split(".")) if given else (),
             "key": key,
-            "refresh_ttl": refresh,
+            "refresh_ttl": _refresh(_query_boolean(request, "refresh_ttl")),
         }
-        item = self._perform(value, lambda namespace: GetOp(namespace, key, refresh))
+        item = self._perform(
+            value,
+            lambda namespace: GetOp(namespace, value["key"], value["refresh_ttl"]),
+        )
         return Response(item and item_json(item))
 
     @extend_schema(request=DeleteItem, responses={204: None, **ERRORS})
     def delete_item(self, request: Request) -> Response:
-        asked = _valid(DeleteItem, request.data)
-        self._perform(dict(asked), lambda ns: PutOp(ns, asked["key"], None))
+        value = dict(_valid(DeleteItem, request.data))
+        self._perform(value, lambda namespace: PutOp(namespace, value["key"], None))
         return Response(status=204)
 
     @extend_schema(request=SearchItems, responses={200: FoundItemsBody, **ERRORS})
     def search(self, request: Request) -> Response:
         asked = _valid(SearchItems, request.data)
-        refresh = _refresh(asked["refresh_ttl"])
         value = {
             "namespace": asked["namespace_prefix"] or (),
             "filter": asked["filter"],
             "limit": asked["limit"],
             "offset": asked["offset"],
             "query": asked["query"],
-            "refresh_ttl": refresh,
+            "refresh_ttl": _refresh(asked["refresh_ttl"]),
         }
         found = self._perform(
             value,
             lambda namespace: SearchOp(
                 namespace,
-                asked["filter"],
-                asked["limit"],
-                asked["offset"],
-                asked["query"],
-                refresh,
+                value["filter"],
+                value["limit"],
+                value["offset"],
+                value["query"],
+                value["refresh_ttl"],
             ),
         )
         return Response({"items": [found_json(item) for item in found]})
@@ -150,16 +151,20 @@ class StoreViewSet(ScopedViewSet):
         found = self._perform(
             value,
             lambda prefix: ListNamespacesOp(
-                _conditions(prefix, asked["suffix"] or ()),
-                asked["max_depth"],
-                asked["limit"],
-                asked["offset"],
+                _conditions(prefix, value["suffix"] or ()),
+                value["max_depth"],
+                value["limit"],
+                value["offset"],
             ),
         )
         return Response({"namespaces": found})
 
     def _perform(self, value: dict[str, Any], make: Any) -> Any:
-        """Ask the policy, which may rewrite `value["namespace"]`; then do it there."""
+        """Ask the policy, then do what `value` says.
+
+        Handlers rewrite the namespace. Whatever else they change, a search's filter for
+        one, they rely on too: it is not dropped.
+        """
         _checked(check_labels, _namespace(value))
         scope = self.scope(value)
         return _checked(perform, scope.owner, make(_namespace(value)))

@@ -522,6 +522,35 @@ def test_what_a_store_handler_shares_is_shared(serve: Serve) -> None:
     assert found.json()["value"] == {"by": "alice"}
 
 
+def test_whatever_a_store_handler_changes_holds(serve: Serve) -> None:
+    serve(
+        BY_NAME
+        + """
+@auth.on.store.put
+async def stamp(ctx, value):
+    value["value"] = {**value["value"], "by": ctx.user.identity}
+    value["ttl"] = 5
+
+@auth.on.store.search
+async def own(ctx, value):
+    value["filter"] = {**(value["filter"] or {}), "by": ctx.user.identity}
+    value["limit"] = 1
+"""
+    )
+    call("alice", "put", "/store/items", {**ITEM, "key": "old"})
+    call("alice", "put", "/store/items", ITEM)
+    call("bob", "put", "/store/items", {**ITEM, "key": "of bob"})
+
+    found = call("alice", "post", "/store/items/search", {"limit": 10}).json()
+
+    assert [item["key"] for item in found["items"]] == ["k"]
+    assert set(StoreItem.objects.values_list("key", "value__by", "ttl_minutes")) == {
+        ("old", "alice", 5),
+        ("k", "alice", 5),
+        ("of bob", "bob", 5),
+    }
+
+
 def test_a_rewritten_namespace_is_checked_again(serve: Serve) -> None:
     serve(
         BY_NAME + "\n@auth.on.store\nasync def bad(ctx, value):\n"
