@@ -95,7 +95,8 @@ def _fire_apart(cron: Cron, now: datetime) -> bool:
 
 def _fire(cron: Cron, now: datetime) -> None:
     slot = cron.next_run_date
-    if cron.end_time and now > cron.end_time + GRACE:
+    # Not `end_time + GRACE`, which may be after the last date that there is.
+    if cron.end_time and now - GRACE > cron.end_time:
         disable(cron, "end_time has passed")
         _save(cron)
         return

@@ -147,6 +147,19 @@ def test_the_last_slot_before_the_end_fires_and_disables(
     assert cron.disabled_reason == "the schedule has no slot left before end_time"
 
 
+def test_a_cron_that_ends_at_the_end_of_time_fires(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(end_time="9999-12-31T23:59:59Z")
+    make_due(cron)
+
+    firing.fire_due()
+
+    assert Run.objects.count() == 1
+    cron.refresh_from_db()
+    assert (cron.enabled, cron.disabled_reason) == (True, "")
+
+
 def test_a_cron_whose_thread_is_gone_is_disabled(
     alice_client: Any, make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
