@@ -58,11 +58,11 @@ def thread(db: None) -> Thread:
 
 @pytest.fixture
 def make_cron(alice_client: Client) -> Callable[..., Cron]:
-    """A cron of alice's, every minute unless told otherwise."""
+    """A cron of alice's, at new year unless told otherwise: no test sees its slot come."""
 
     def make(thread: Thread | None = None, **body: Any) -> Cron:
         path = f"/threads/{thread.id}/runs/crons" if thread else "/runs/crons"
-        given = {"assistant_id": "echo", "schedule": "* * * * *", **body}
+        given = {"assistant_id": "echo", "schedule": "0 0 1 1 *", **body}
         response = alice_client.call("post", path, given)
         assert response.status_code == 200, response.content
         return Cron.objects.get(pk=response.json()["cron_id"])

@@ -259,7 +259,7 @@ def test_patch_changes_only_what_it_names(
     assert response.status_code == 200
     changed = response.json()
     assert changed["payload"]["input"] == {"a": 2}
-    assert changed["payload"]["schedule"] == "* * * * *"
+    assert changed["payload"]["schedule"] == "0 0 1 1 *"
     assert changed["metadata"] == {"kind": "x", "more": True, "owner": "alice"}
     assert changed["on_run_completed"] == "keep"
     assert changed["updated_at"] > changed["created_at"]

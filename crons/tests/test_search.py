@@ -20,7 +20,7 @@ def test_search_filters_sorts_and_pages(
     alice_client: Any, make_cron: MakeCron, thread: Thread
 ) -> None:
     first = make_cron(schedule="0 0 1 1 *", metadata={"kind": "a"})
-    second = make_cron(thread, metadata={"kind": "b"})
+    second = make_cron(thread, schedule="* * * * *", metadata={"kind": "b"})
     third = make_cron(enabled=False, metadata={"kind": "a", "n": 1})
 
     def found(**body: Any) -> list[str]:
