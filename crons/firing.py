@@ -22,6 +22,7 @@ from django.db import (
 from django.db.models.functions import Now
 from rest_framework.exceptions import APIException
 
+from assistants.models import Assistant
 from config.errors import NotFound
 from crons.creator import Creator
 from crons.models import Cron, CronFiring
@@ -106,8 +107,8 @@ def _fire(cron: Cron, now: datetime) -> None:
             run = make_run(cron)
     except OperationalError:
         raise
-    except NotFound:
-        firing.error = _what_is_gone(cron)
+    except NotFound as exc:
+        firing.error = _what_is_gone(cron) or str(exc.detail)
         disable(cron, firing.error)
     except APIException as exc:
         firing.error = str(exc.detail)
@@ -152,10 +153,15 @@ def sweep_firings() -> int:
 
 
 def _what_is_gone(cron: Cron) -> str:
-    threads = Thread.objects.visible_to(Creator.from_json(cron.creator).threads)
-    if cron.thread_id and not threads.filter(pk=cron.thread_id).exists():
+    """Of what the creator could see; "" if it is something else, a checkpoint say."""
+    creator = Creator.from_json(cron.creator)
+    threads = Thread.objects.visible_to(creator.threads).filter(pk=cron.thread_id)
+    if cron.thread_id and not threads.exists():
         return f"Thread {cron.thread_id} is gone"
-    return f"Assistant {cron.assistant_id} is gone"
+    assistants = Assistant.objects.usable_by(creator.assistants)
+    if not assistants.filter(pk=cron.assistant_id).exists():
+        return f"Assistant {cron.assistant_id} is gone"
+    return ""
 
 
 def _move_on(cron: Cron, now: datetime) -> int:

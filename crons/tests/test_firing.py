@@ -195,6 +195,21 @@ def test_a_cron_whose_assistant_is_gone_is_disabled(
     assert not Thread.objects.exists()
 
 
+def test_a_cron_whose_checkpoint_is_gone_says_so(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread)
+    make_due(cron)
+    missing = "1f0c8a52-0000-6000-8000-000000000000"
+    Cron.objects.update(payload={**cron.payload, "checkpoint_id": missing})
+
+    firing.fire_due()
+
+    cron.refresh_from_db()
+    assert not cron.enabled
+    assert cron.disabled_reason == f"Checkpoint {missing} not found"
+
+
 def test_a_thread_with_a_new_owner_is_gone(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
