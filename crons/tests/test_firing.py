@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError, connection
 from django.test import Client as DjangoClient
+from django.test.utils import CaptureQueriesContext
 
 from assistants.models import Assistant
 from config.errors import BadRequest
@@ -379,6 +380,22 @@ def test_a_cron_that_fails_outside_of_its_run_is_disabled(
     bad.refresh_from_db()
     assert not bad.enabled
     assert bad.disabled_reason == "schedule: its next slot could not be found"
+
+
+def test_a_tick_holds_one_request_at_a_time(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    """Fifty of the longest that may be made would be the end of the worker."""
+    for _ in range(3):
+        make_due(make_cron())
+
+    with CaptureQueriesContext(connection) as queries:
+        firing.fire_due()
+
+    takes = [one["sql"] for one in queries if "SKIP LOCKED" in one["sql"]]
+    assert takes
+    assert not any("payload" in take for take in takes)
+    assert Run.objects.count() == 3
 
 
 def test_a_tick_leaves_what_becomes_due_after_its_beginning(
