@@ -116,18 +116,14 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
     creator = creator or Creator.from_json(cron.creator)
     request = RunRequest(data={**_run_request(cron), **instead})
     request.is_valid(raise_exception=True)
-    run = create_run(
+    return create_run(
         scope=creator.threads,
         assistants=creator.assistants,
         thread_id=cron.thread_id,
-        request=dict(request.validated_data),
+        # `headers` go into `configurable` beside what the request has there. Not in its
+        # own: one with `context` may have none, and no graph's schema knows this key.
+        request={**request.validated_data, "headers": {"cron_id": str(cron.id)}},
     )
-    # Not through the request: one with `context` may have no `configurable`, and the
-    # schema of a graph's context knows no such key.
-    config = run.kwargs["config"]
-    config["configurable"] = {**config["configurable"], "cron_id": str(cron.id)}
-    run.save(update_fields=["kwargs"])
-    return run
 
 
 def _run_request(cron: Cron) -> dict[str, Any]:
