@@ -6,6 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import Any
 
@@ -100,6 +101,8 @@ def test_a_tick_that_dies_at_any_line_fires_at_most_once(
         tick = DyingTick(lines)
         tick.start()
         tick.join(30)
+        # Until Postgres has noticed, the rows are the dead one's.
+        wait_until(partial(is_gone, tick.backend))
         left = (Run.objects.count(), CronFiring.objects.count())
         cron.refresh_from_db()
         assert cron.next_run_date is not None
@@ -131,6 +134,7 @@ class DyingTick(threading.Thread):
     def run(self) -> None:
         connection.ensure_connection()
         self.connection = connection.connection
+        self.backend = self.connection.info.backend_pid
         sys.settrace(self.trace)
         try:
             firing.fire_due()
@@ -218,6 +222,12 @@ def somebody_waits_for_a_lock() -> bool:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
         found: bool = cursor.fetchone()[0]
     return found
+
+
+def is_gone(backend: int) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [backend])
+        return cursor.fetchone() is None
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
