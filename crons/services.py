@@ -19,8 +19,10 @@ from runs.models import Run
 from runs.serializers import RunRequest
 from runs.services import create_run
 
-# Changes to these alone don't change what a run is.
-SCHEDULING = {"schedule", "timezone", "end_time", "enabled", "metadata"}
+# Changes to these alone change nothing of a run, and with the metadata not whether there
+# can be one.
+TIMING = {"schedule", "timezone", "end_time", "enabled"}
+HARMLESS = {*TIMING, "metadata"}
 
 
 def create_cron(
@@ -48,29 +50,41 @@ def create_cron(
 
 
 @transaction.atomic
-def update_cron(*, cron: Cron, changes: dict[str, Any], stamp: dict[str, Any]) -> Cron:
+def update_cron(
+    *,
+    cron: Cron,
+    changes: dict[str, Any],
+    stamp: dict[str, Any],
+    editor: Creator | None = None,
+) -> Cron:
     """Change what `changes` names; the rest of the request is as it was.
 
-    `stamp` is merged into the metadata. The row is locked, so that a tick leaves it
-    alone until the commit, and of two changes none is lost.
+    `stamp` is merged into the metadata. The runs stay the creator's, but an `editor`
+    who changes them can't make of them what they could not make themselves. The row is
+    locked, so that a tick leaves it alone until the commit, and of two changes none is
+    lost.
     """
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
     was_enabled = cron.enabled
     if changes.get("enabled", False) is None:
         raise Unprocessable("enabled: must be true or false")
-    payload = {**cron.payload, **_schedule_json(cron), **changes}
-    serializer = CronRequest(data=payload)
-    serializer.is_valid(raise_exception=True)
-    request = serializer.validated_data
+    request = changed_request(cron, changes)
     cron.metadata = {**cron.metadata, **stamp}
     _schedule(cron, request)
-    _keep_payload(cron, request, payload)
+    _keep_payload(cron, request, _changed_payload(cron, changes))
     # One whose assistant is gone can still be paused, but not be enabled again.
-    if changes.keys() - SCHEDULING or (cron.enabled and not was_enabled):
-        _rehearse(cron, request["assistant_id"])
+    if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
+        _rehearse(cron, request["assistant_id"], editor)
     cron.updated_at = database_now()
     cron.save()
     return cron
+
+
+def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
+    """The whole request, validated, as `changes` would have it."""
+    serializer = CronRequest(data=_changed_payload(cron, changes))
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
 
 
 @transaction.atomic
@@ -114,32 +128,35 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
     `instead` overrides fields of the request that the cron keeps.
     """
     creator = creator or Creator.from_json(cron.creator)
-    request = RunRequest(data={**_run_request(cron), **instead})
-    request.is_valid(raise_exception=True)
     return create_run(
         scope=creator.threads,
         assistants=creator.assistants,
         thread_id=cron.thread_id,
         # `headers` go into `configurable` beside what the request has there. Not in its
         # own: one with `context` may have none, and no graph's schema knows this key.
-        request={**request.validated_data, "headers": {"cron_id": str(cron.id)}},
+        request={**run_request(cron, **instead), "headers": {"cron_id": str(cron.id)}},
     )
 
 
-def _run_request(cron: Cron) -> dict[str, Any]:
-    """The request that the cron keeps, without what `make_run` adds."""
+def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
+    """The request for a run that the cron keeps, validated, without what we add."""
     config = dict(cron.payload["config"])
     configurable = dict(config.pop("configurable"))
     del configurable["cron_id"]
     if configurable:
         config["configurable"] = configurable
-    return {
-        **cron.payload,
-        "config": config,
-        "assistant_id": str(cron.assistant_id),
-        "metadata": cron.metadata,
-        "on_completion": cron.on_run_completed,
-    }
+    request = RunRequest(
+        data={
+            **cron.payload,
+            "config": config,
+            "assistant_id": str(cron.assistant_id),
+            "metadata": cron.metadata,
+            "on_completion": cron.on_run_completed,
+            **instead,
+        }
+    )
+    request.is_valid(raise_exception=True)
+    return dict(request.validated_data)
 
 
 def disable(cron: Cron, reason: str) -> None:
@@ -181,6 +198,10 @@ def _schedule(cron: Cron, request: dict[str, Any]) -> None:
         raise Unprocessable("end_time: the schedule has no slot before it")
 
 
+def _changed_payload(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
+    return {**cron.payload, **_schedule_json(cron), **changes}
+
+
 def _schedule_json(cron: Cron) -> dict[str, Any]:
     """The schedule as a request names it: Spool and the admin change it too."""
     return {
@@ -191,22 +212,25 @@ def _schedule_json(cron: Cron) -> dict[str, Any]:
     }
 
 
-def _rehearse(cron: Cron, name_or_id: str) -> None:
+def _rehearse(cron: Cron, name_or_id: str, editor: Creator | None = None) -> None:
     """Make a run as the tick will, and take it back.
 
     So that what would fail at each slot is refused now: a thread or an assistant that
-    the creator can't see, a webhook that may not be called, a contradiction.
+    the creator can't see, or the `editor`, a webhook that may not be called, a
+    contradiction.
     """
     if url := cron.payload.get("webhook"):
         webhooks.check(url)
         webhooks.check_hosts([url])
-    creator = Creator.from_json(cron.creator)
-    # As nobody: who has as many runs as they may can still have another cron.
-    nobody = replace(creator, threads=replace(creator.threads, user=None))
     instead = {"assistant_id": name_or_id, "multitask_strategy": "enqueue"}
-    with transaction.atomic():
-        run = make_run(cron, creator=nobody, **instead)
-        transaction.set_rollback(True)
+    creator = Creator.from_json(cron.creator)
+    makers = [creator] if editor in (None, creator) else [creator, editor]
+    for maker in makers:
+        # As nobody: who has as many runs as they may can still have another cron.
+        nobody = replace(maker, threads=replace(maker.threads, user=None))
+        with transaction.atomic():
+            run = make_run(cron, creator=nobody, **instead)
+            transaction.set_rollback(True)
     cron.assistant_id = run.assistant_id
 
 

@@ -90,12 +90,18 @@ class CronViewSet(ScopedViewSet):
             "metadata": asked["metadata"],
         }
         self.scope(of_cron)
+        return self._maker(asked, thread, asked["metadata"])
+
+    def _maker(
+        self, asked: dict[str, Any], thread: UUID | None, metadata: dict[str, Any]
+    ) -> Creator:
+        """Ask whether the caller may make such runs; `metadata` gets their stamp."""
         of_runs = {
             "thread_id": thread,
             "assistant_id": asked["assistant_id"],
             "run_id": None,
             "status": "pending",
-            "metadata": asked["metadata"],
+            "metadata": metadata,
             "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
             "multitask_strategy": asked["multitask_strategy"],
             "if_not_exists": asked["if_not_exists"],
@@ -140,7 +146,16 @@ class CronViewSet(ScopedViewSet):
             },
             missing=f"Cron '{cron_id}' not found",
         )
-        cron = services.update_cron(cron=cron, changes=changes, stamp=stamp)
+        editor = None
+        if changes.keys() - services.TIMING:
+            asked = services.changed_request(cron, changes)
+            of_runs = {**cron.metadata, **stamp}
+            editor = self._maker(asked, cron.thread_id, of_runs)
+            # The stamp of whoever made the cron stays; a new one can't be made up.
+            stamp = {key: of_runs[key] for key in stamp.keys() & of_runs.keys()}
+        cron = services.update_cron(
+            cron=cron, changes=changes, stamp=stamp, editor=editor
+        )
         return Response(cron_json(cron))
 
     @extend_schema(responses={204: None, **ERRORS})
@@ -194,7 +209,10 @@ class CronViewSet(ScopedViewSet):
     @extend_schema(request=None, responses={200: RunBody, **ERRORS})
     def run(self, request: Request, cron_id: str) -> Response:
         """Make the cron's run now, whatever its schedule says."""
-        run = firing.run_now(self._cron(cron_id))
+        cron = self._cron(cron_id)
+        # It is the creator's run, but the caller must be one who may make runs.
+        self._maker(services.run_request(cron), cron.thread_id, dict(cron.metadata))
+        run = firing.run_now(cron)
         path = f"/threads/{run.thread_id}/runs/{run.id}"
         return Response(run_json(run), headers={"Content-Location": path})
 

@@ -450,6 +450,89 @@ def test_crons_remember_who_made_them(serve: Serve) -> None:
     assert call("bob", "get", f"/runs/crons/{made['cron_id']}").status_code == 404
 
 
+SHARED_CRONS = (
+    OWNERS
+    + """
+@auth.on.crons
+async def shared(ctx, value):
+    return True
+
+@auth.on.threads.create_run
+async def few(ctx, value):
+    assert value["kwargs"]["input"] != "dear" or ctx.user.identity == "alice"
+    return {"owner": ctx.user.identity}
+"""
+)
+
+
+def test_who_changes_a_cron_can_use_no_more_than_their_own(serve: Serve) -> None:
+    """Its runs are its creator's: else that would be a way to all that they have."""
+    serve(SHARED_CRONS)
+    register_system_assistants()
+    private = call("alice", "post", "/assistants", {"graph_id": "echo"}).json()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "input": "cheap"}
+    path = f"/runs/crons/{call('alice', 'post', '/runs/crons', body).json()['cron_id']}"
+    use = {"assistant_id": private["assistant_id"]}
+
+    answers = [
+        call("bob", "patch", path, {"schedule": "@daily"}),
+        call("bob", "patch", path, {"input": "dear"}),
+        call("bob", "patch", path, use),
+        call("bob", "patch", path, {"input": "cheaper"}),
+        call("alice", "patch", path, {**use, "input": "dear"}),
+        call("bob", "post", f"{path}/run"),
+    ]
+
+    statuses = [answer.status_code for answer in answers]
+    assert statuses == [200, 403, 404, 200, 200, 403]
+    assert not Run.objects.exists()
+
+
+STAMPED_RUNS = (
+    BY_NAME
+    + """
+@auth.on.threads.create_run
+async def own(ctx, value):
+    mine = {"owner": ctx.user.identity}
+    value["metadata"].update(mine)
+    return mine
+"""
+)
+
+
+def test_a_stamp_on_the_runs_of_a_cron_is_not_made_up_later(serve: Serve) -> None:
+    """What a cron's metadata says goes to its runs, and to the threads of those."""
+    serve(STAMPED_RUNS)
+    register_system_assistants()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+    made = call("alice", "post", "/runs/crons", body).json()
+    path = f"/runs/crons/{made['cron_id']}"
+    forged = {"metadata": {"owner": "bob", "note": 1}}
+
+    by_alice = call("alice", "patch", path, forged).json()
+    by_bob = call("bob", "patch", path, {"input": {}}).json()
+
+    assert by_alice["metadata"] == {"owner": "alice", "note": 1}
+    assert by_bob["metadata"] == by_alice["metadata"]
+
+
+def test_a_cron_of_a_thread_is_changed_by_those_who_see_the_thread(
+    serve: Serve,
+) -> None:
+    serve(SHARED_CRONS)
+    register_system_assistants()
+    thread = call("alice", "post", "/threads").json()["thread_id"]
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "input": "cheap"}
+    made = call("alice", "post", f"/threads/{thread}/runs/crons", body).json()
+    path = f"/runs/crons/{made['cron_id']}"
+
+    changed = call("bob", "patch", path, {"input": "cheaper"})
+    paused = call("bob", "patch", path, {"enabled": False})
+
+    assert (changed.status_code, paused.status_code) == (404, 200)
+    assert Cron.objects.get().payload["input"] == "cheap"
+
+
 def configurable_of(run: Run) -> Any:
     names = tuple(Claim.__dataclass_fields__)
     return graph_config(Claim(**Run.objects.values(*names).get(pk=run.pk)))[

@@ -7,6 +7,8 @@ from uuid import uuid4
 
 import pytest
 
+from access.keys import create_key
+from access.tests.people import Client, Person
 from assistants.models import Assistant
 from assistants.services import system_assistant_id
 from config.ids import uuid7
@@ -443,6 +445,25 @@ def test_run_now_makes_the_run_of_the_cron(
     assert run.user["identity"] == "alice"
     firing = cron.firings.get()
     assert (firing.slot, firing.run_id, firing.status) == (None, run.id, "pending")
+
+
+@pytest.mark.parametrize(
+    ("scope", "statuses"),
+    [("threads:create_run", [200, 200, 200]), ("threads:read", [200, 403, 403])],
+)
+def test_who_may_make_no_runs_makes_none_by_a_cron(
+    make_cron: MakeCron, scope: str, statuses: list[int]
+) -> None:
+    path = f"/runs/crons/{make_cron().id}"
+    scopes = ["crons:*", "assistants:read", scope]
+    client = Client(Person("alice", create_key(owner="alice", scopes=scopes)[1]))
+
+    paused = client.call("patch", path, {"enabled": False})
+    changed = client.call("patch", path, {"input": "other"})
+    run = client.call("post", f"{path}/run")
+
+    found = [answer.status_code for answer in (paused, changed, run)]
+    assert found == statuses
 
 
 def test_run_now_on_a_busy_thread_is_a_conflict(
