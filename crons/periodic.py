@@ -41,10 +41,12 @@ def ensure_periodic_tasks() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
     # By the task, not by the name: an operator may rename a row.
     known = set(PeriodicTask.objects.values_list("task", flat=True))
+    taken = set(PeriodicTask.objects.values_list("name", flat=True))
     for name, task, every, description in TASKS:
         if task not in known:
             PeriodicTask.objects.create(
-                name=name,
+                # Or let a row do something else.
+                name=task if name in taken else name,
                 task=task,
                 interval=_interval(every),
                 expire_seconds=EXPIRE_SECONDS,
@@ -66,6 +68,8 @@ def _follow_configuration() -> None:
         rows = PeriodicTask.objects.filter(task=task).exclude(interval=interval)
         for row in rows:
             row.interval = interval
+            # One that has two schedules can't be saved.
+            row.crontab = row.solar = row.clocked = None
             row.save()  # Which tells beat of it, as `update` would not.
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from celery import current_app
 from celery.signals import beat_init, celeryd_init
-from django_celery_beat.models import IntervalSchedule, PeriodicTask
+from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from config.langgraph_json import langgraph_json
 from crons.periodic import TASKS, ensure_periodic_tasks
@@ -45,6 +45,16 @@ def test_every_task_exists_once_whatever_operators_did() -> None:
     assert PeriodicTask.objects.count() == len(TASKS)
 
 
+def test_a_row_that_an_operator_gave_another_task_stays() -> None:
+    ensure_periodic_tasks()
+    PeriodicTask.objects.filter(name="runs: sweep").update(task="theirs.task")
+
+    ensure_periodic_tasks()
+
+    assert PeriodicTask.objects.get(name="runs: sweep").task == "theirs.task"
+    assert PeriodicTask.objects.filter(task="runs.tasks.sweep").count() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_beats_that_start_together_create_each_task_once() -> None:
     at_once(4, ensure_periodic_tasks)
@@ -72,6 +82,25 @@ def test_langgraph_json_says_how_often_threads_are_swept(
     every = {task.task: task.interval.every for task in PeriodicTask.objects.all()}
     assert every["threads.tasks.sweep"] == 1800
     assert every["crons.tasks.sweep"] == 300
+
+
+def test_langgraph_json_overrules_an_operators_other_kind_of_schedule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    ensure_periodic_tasks()
+    sweep = PeriodicTask.objects.get(task="threads.tasks.sweep")
+    sweep.interval, sweep.crontab = None, CrontabSchedule.objects.create(hour="3")
+    sweep.save()
+    ensure_periodic_tasks()
+    sweep.refresh_from_db()
+    assert sweep.schedule.hour == {3}
+
+    ttl = TTLConfig(sweep_interval=timedelta(minutes=30))
+    monkeypatch.setattr("crons.periodic.ttl_config", lambda: ttl)
+    ensure_periodic_tasks()
+
+    sweep.refresh_from_db()
+    assert sweep.schedule.run_every == timedelta(minutes=30)
 
 
 def test_the_store_is_swept_as_often_as_langgraph_json_says(
