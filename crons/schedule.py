@@ -17,6 +17,7 @@ one of them starts with `*`.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from functools import cache, lru_cache
 from zoneinfo import ZoneInfo, available_timezones
@@ -41,6 +42,15 @@ FIELDS = (
     ("month", 12),
     ("day-of-week", 7),
 )
+# What each of them takes, for who wrote something else.
+TAKES = {
+    "second": "0-59",
+    "minute": "0-59",
+    "hour": "0-23",
+    "day-of-month": "1-31, L (the last day) or LW (the last weekday)",
+    "month": "1-12 or JAN-DEC",
+    "day-of-week": "0-7 or SUN-SAT, or as in 5L (last Friday) and 1#2 (second Monday)",
+}
 EVERY_HOUR = set(range(24))
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
@@ -169,8 +179,18 @@ def _fields(schedule: str) -> str:
     try:
         CronSim(" ".join(parts), EPOCH)
     except CronSimError as exc:
-        raise BadSchedule(f"{text!r}: {str(exc).lower()}") from None
+        raise BadSchedule(f"{text!r}{_why(str(exc), parts)}") from None
     return " ".join(parts)
+
+
+def _why(problem: str, parts: list[str]) -> str:
+    """What is wrong with the field that cronsim names, and with nothing more."""
+    name = problem.removeprefix("Bad ")
+    if name == "day-of-month":
+        with suppress(CronSimError):
+            CronSim(f"* * {parts[-3]} * *", EPOCH)
+            return " never comes"
+    return f": bad {name}; it takes {TAKES[name]}, lists, ranges that go up, and steps"
 
 
 def _check_steps(part: str, name: str, highest: int) -> None:
