@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
+from subprocess import PIPE, Popen
 from types import FrameType
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import connection, connections, transaction
 
+from config.loop import conninfo
 from crons import firing, services
 from crons.models import Cron, CronFiring
 from crons.services import database_now
@@ -156,6 +161,72 @@ class DyingTick(threading.Thread):
             self.connection.close()
             raise Killed
         return self.trace
+
+
+def test_a_process_that_is_killed_fires_at_most_once(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread, ticks: Popen[str]
+) -> None:
+    """A real one, and also in the code of runs; not at each line, for the time's sake."""
+    cron = make_cron(thread)
+    lines, ended = 1, -signal.SIGKILL
+    while ended == -signal.SIGKILL:
+        Run.objects.all().delete()
+        CronFiring.objects.all().delete()
+        make_due(cron)
+        ended = killed_before(lines, ticks)
+        wait_until(nobody_else_is_in_a_transaction)
+        left = (Run.objects.count(), CronFiring.objects.count())
+        cron.refresh_from_db()
+        assert cron.next_run_date is not None
+        moved_on = cron.next_run_date > database_now()
+        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
+        firing.fire_due()
+        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+        lines += 7
+
+    assert ended == 0
+    assert lines > 150
+
+
+@pytest.fixture
+def ticks(settings: LazySettings) -> Iterator[Popen[str]]:
+    """The process of `crons.tests.dying`, on the database of the test."""
+    given = {
+        "DATABASE_URL": conninfo(),
+        "REDIS_URL": settings.REDIS_URL,
+        "LANGGRAPH_CONFIG": str(settings.LANGGRAPH_CONFIG),
+    }
+    with Popen(
+        [sys.executable, "-W", "ignore", "-m", "crons.tests.dying"],
+        stdin=PIPE,
+        stdout=PIPE,
+        text=True,
+        env={**os.environ, **given},
+        cwd=settings.BASE_DIR,
+    ) as process:
+        yield process
+        process.communicate()
+
+
+def killed_before(lines: int, ticks: Popen[str]) -> int:
+    assert ticks.stdin
+    assert ticks.stdout
+    print(lines, file=ticks.stdin, flush=True)
+    return int(ticks.stdout.readline())
+
+
+def nobody_else_is_in_a_transaction() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            SELECT NOT EXISTS (
+                SELECT FROM pg_stat_activity WHERE datname = current_database()
+                    AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
+            )
+            """
+        )
+        found: bool = cursor.fetchone()[0]
+    return found
 
 
 def test_a_thread_that_somebody_holds_holds_up_nobody_else(
