@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from crons import firing, services
 from crons.models import Cron, CronFiring
 from crons.schedule import next_slot
 from crons.services import database_now
-from crons.tasks import sweep, tick
+from crons.tasks import TICKS, sweep, tick
 from runs.models import Run
 from threads.models import Thread
 
@@ -396,6 +397,21 @@ def test_a_tick_holds_one_request_at_a_time(
     assert takes
     assert not any("payload" in take for take in takes)
     assert Run.objects.count() == 3
+
+
+def test_ticks_with_much_to_fire_leave_threads_to_others(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    make_due(make_cron())
+
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(TICKS)
+        tick()
+        assert not Run.objects.exists()
+    tick()
+
+    assert Run.objects.count() == 1
 
 
 def test_a_tick_leaves_what_becomes_due_after_its_beginning(
