@@ -151,20 +151,20 @@ async def test_two_beats_and_two_workers_fire_each_slot_once(
     assert {one["thread_id"] for one in kept} == {one["thread_id"] for one in firings}
 
 
-async def test_a_worker_that_was_away_fires_once_for_what_it_missed(
+async def test_a_worker_that_was_away_for_a_minute_fires_once_for_what_it_missed(
     client: Any, ticking: Server
 ) -> None:
     async with watched(client) as cron:
         await cron.more(2)
         worker = ticking.worker()
         worker.send_signal(signal.SIGSTOP)
-        await asyncio.sleep(4)
+        await asyncio.sleep(60)
         worker.send_signal(signal.SIGCONT)
         await cron.more(3)
         firings = await cron.stop()
 
     assert_each_slot_once(firings)
-    assert max(one["missed"] for one in firings) >= 2
+    assert max(one["missed"] for one in firings) >= 50
 
 
 async def test_a_worker_that_is_killed_loses_no_slot(
