@@ -206,7 +206,16 @@ class CronViewSet(ScopedViewSet):
             [firing_json(row) for row in rows[first : first + page["limit"]]]
         )
 
-    @extend_schema(request=None, responses={200: RunBody, **ERRORS})
+    @extend_schema(
+        request=None,
+        responses={
+            200: RunBody,
+            409: OpenApiResponse(
+                description="The thread is busy, and the cron rejects"
+            ),
+            **ERRORS,
+        },
+    )
     def run(self, request: Request, cron_id: str) -> Response:
         """Make the cron's run now, whatever its schedule says."""
         cron = self._cron(cron_id)

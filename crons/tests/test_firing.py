@@ -438,6 +438,48 @@ def test_a_cron_that_interrupts_makes_way_for_itself(
     assert thread.runs.pending().get().id == cron.firings.get(slot__isnull=False).run_id
 
 
+def test_a_cron_that_rolls_back_takes_its_last_run_away(
+    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+) -> None:
+    cron = make_cron(thread, multitask_strategy="rollback")
+    before = firing.run_now(cron)
+    make_due(cron)
+
+    firing.fire_due()
+
+    assert thread.runs.get().id == cron.firings.get(slot__isnull=False).run_id
+    assert not Run.objects.filter(pk=before.pk).exists()
+
+
+def test_a_run_by_the_clock_is_made_as_it_was_asked_for(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(
+        stream_mode=["updates", "custom"],
+        stream_subgraphs=True,
+        stream_resumable=True,
+        durability="exit",
+        interrupt_before=["echo"],
+        config={"tags": ["t"], "recursion_limit": 7, "configurable": {"model": "m"}},
+        multitask_strategy="rollback",
+    )
+    make_due(cron)
+
+    firing.fire_due()
+
+    run = Run.objects.get()
+    assert run.multitask_strategy == "rollback"
+    kwargs = run.kwargs
+    assert kwargs["stream_mode"] == ["updates", "custom"]
+    assert (kwargs["subgraphs"], kwargs["resumable"]) == (True, True)
+    assert (kwargs["durability"], kwargs["interrupt_before"]) == ("exit", ["echo"])
+    assert kwargs["config"] == {
+        "tags": ["t"],
+        "recursion_limit": 7,
+        "configurable": {"model": "m", "cron_id": str(cron.id)},
+    }
+
+
 def test_results_outlive_the_runs(make_cron: MakeCron, make_due: MakeDue) -> None:
     cron = make_cron()
     make_due(cron)
