@@ -8,11 +8,11 @@ from uuid import UUID
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import LangChainTracer
-from langgraph.types import Command, Send
 from langsmith.utils import tracing_is_enabled
 
 from runs.lifecycle import Claim
 from runs.models import Run
+from threads.commands import command_of
 
 # Set by the server alone: a client's value would reach another thread's state, or pass
 # for somebody else.
@@ -36,17 +36,7 @@ def graph_input(kwargs: dict[str, Any]) -> Any:
     command = kwargs["command"]
     if not command:
         return kwargs["input"]
-    given: dict[str, Any] = {}
-    if command.get("update") is not None:
-        given["update"] = _update(command["update"])
-    if "resume" in command:
-        given["resume"] = command["resume"]
-    if command.get("goto"):
-        goto = command["goto"]
-        given["goto"] = (
-            [_goto(one) for one in goto] if isinstance(goto, list) else _goto(goto)
-        )
-    return Command(**given)
+    return command_of(command)
 
 
 def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:
@@ -112,16 +102,3 @@ def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:
     return LangChainTracer(
         project_name=asked.get("project_name"), example_id=asked.get("example_id")
     )
-
-
-def _update(update: Any) -> Any:
-    """A list of pairs is one update of several channels, some perhaps repeated."""
-    pairs = isinstance(update, list) and all(
-        isinstance(one, list) and len(one) == 2 and isinstance(one[0], str)
-        for one in update
-    )
-    return [tuple(one) for one in update] if pairs else update
-
-
-def _goto(goto: Any) -> str | Send:
-    return goto if isinstance(goto, str) else Send(goto["node"], goto.get("input"))

@@ -16,7 +16,7 @@ from django.db import transaction
 from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 from langchain_core.runnables import RunnableConfig
-from langgraph.types import Command, Send, StateSnapshot, StateUpdate
+from langgraph.types import StateSnapshot, StateUpdate
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
@@ -25,6 +25,7 @@ from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
 from threads.checkpoints import CONNECTION_FAULTS, Conn, saver
+from threads.commands import command_of
 from threads.models import Thread
 from threads.snapshots import read_history, read_state
 
@@ -326,16 +327,8 @@ def state_update(
 ) -> StateUpdate:
     """One update, in the form that LangGraph takes; a command's update wins."""
     if command:
-        goto = command.get("goto") or []
         try:
-            values = Command(
-                update=command.get("update"),
-                resume=command.get("resume"),
-                goto=[
-                    to if isinstance(to, str) else Send(to["node"], to.get("input"))
-                    for to in (goto if isinstance(goto, list) else [goto])
-                ],
-            )
+            values = command_of(command)
         except (AttributeError, KeyError, TypeError):
             raise BadRequest("goto must name nodes, or be {node, input}") from None
     return StateUpdate(values, as_node)

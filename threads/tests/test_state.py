@@ -575,6 +575,28 @@ def test_supersteps_give_a_new_thread_its_state(alice_client: Client) -> None:
     assert thread["status"] == "interrupted"
 
 
+def test_supersteps_take_commands_in_each_form(alice_client: Client) -> None:
+    commands: list[dict[str, Any]] = [
+        {"update": [["topic", "t"], ["log", ["a"]], ["log", ["b"]]]},
+        {"update": {"log": ["c"]}, "goto": {"node": "fin", "input": {}}},
+        {"goto": ["fin", "ask"]},
+    ]
+    supersteps = [
+        {"updates": [{"command": command, "as_node": "ask"}]} for command in commands
+    ]
+
+    response = alice_client.call(
+        "post",
+        "/threads",
+        {"metadata": {"graph_id": "human"}, "supersteps": supersteps},
+    )
+
+    assert response.status_code == 200
+    assert response.json()["values"] == {"topic": "t", "log": ["a", "b", "c"]}
+    thread = Thread.objects.get(pk=response.json()["thread_id"])
+    assert sorted(state_of(alice_client, thread)["next"]) == ["ask", "fin"]
+
+
 @pytest.mark.parametrize(
     ("metadata", "update"),
     [

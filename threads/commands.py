@@ -1,0 +1,36 @@
+"""Commands as clients write them: what a graph is told beside, or instead of, an input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from langgraph.types import Command, Send
+
+
+def command_of(given: dict[str, Any]) -> Command[Any]:
+    """`{"update", "resume", "goto"}`, each of them optional.
+
+    Raises `AttributeError`, `KeyError` or `TypeError` for a `goto` that is none.
+    """
+    made: dict[str, Any] = {}
+    if given.get("update") is not None:
+        made["update"] = _update(given["update"])
+    if "resume" in given:
+        made["resume"] = given["resume"]
+    if goto := given.get("goto"):
+        several = goto if isinstance(goto, list) else [goto]
+        made["goto"] = [_goto(one) for one in several]
+    return Command(**made)
+
+
+def _update(update: Any) -> Any:
+    """A list of pairs is one update of several channels, some perhaps repeated."""
+    pairs = isinstance(update, list) and all(
+        isinstance(one, list) and len(one) == 2 and isinstance(one[0], str)
+        for one in update
+    )
+    return [tuple(one) for one in update] if pairs else update
+
+
+def _goto(goto: Any) -> str | Send:
+    return goto if isinstance(goto, str) else Send(goto["node"], goto.get("input"))
