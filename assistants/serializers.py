@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from assistants.models import Assistant, AssistantVersion, Configured
 from config.bodies import Body
-from config.rest_fields import Object, StringOrList
+from config.rest_fields import Object, StringOrList, UUIDText
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 
@@ -90,7 +90,7 @@ class AssistantUpdate(Body):
 
 class AssistantCreate(AssistantUpdate):
     graph_id = serializers.CharField(trim_whitespace=False)
-    assistant_id = serializers.UUIDField(required=False, allow_null=True)
+    assistant_id = UUIDText(required=False, allow_null=True)
     if_exists = serializers.ChoiceField(
         choices=["raise", "do_nothing"],
         required=False,

@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.rest_fields import Object
+from config.rest_fields import Object, UUIDText
 from crons.models import Cron, CronFiring
 from crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
 from runs.models import Run
@@ -152,8 +152,8 @@ SORTABLE = (
 
 
 class CronFilter(serializers.Serializer[Any]):
-    assistant_id = serializers.UUIDField(required=False, allow_null=True, default=None)
-    thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    assistant_id = UUIDText(required=False, allow_null=True, default=None)
+    thread_id = UUIDText(required=False, allow_null=True, default=None)
     metadata = Object(required=False, allow_null=True, default=dict)
     enabled = serializers.BooleanField(required=False, allow_null=True, default=None)
 

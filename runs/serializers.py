@@ -10,7 +10,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from config.errors import BadRequest
-from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
+from config.rest_fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
 from runs.models import Run
 
 STREAM_MODES = (
@@ -128,7 +128,7 @@ class Tracing(serializers.Serializer[Any]):
     """Where LangSmith is to file the trace."""
 
     project_name = serializers.CharField(required=False, allow_null=True)
-    example_id = serializers.UUIDField(required=False, allow_null=True)
+    example_id = UUIDText(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> Any:
         asked = super().to_internal_value(data)
@@ -148,7 +148,7 @@ class RunRequest(serializers.Serializer[Any]):
     )
     metadata = Object(required=False, allow_null=True, default=dict)
     checkpoint = CheckpointField(required=False, allow_null=True, default=None)
-    checkpoint_id = serializers.UUIDField(
+    checkpoint_id = UUIDText(
         required=False,
         allow_null=True,
         default=None,
@@ -281,10 +281,8 @@ class BulkCancel(serializers.Serializer[Any]):
     status = serializers.ChoiceField(
         choices=["pending", "running", "all"], required=False, default=None
     )
-    thread_id = serializers.UUIDField(required=False, default=None)
-    run_ids = serializers.ListField(
-        child=serializers.UUIDField(), required=False, default=None
-    )
+    thread_id = UUIDText(required=False, default=None)
+    run_ids = serializers.ListField(child=UUIDText(), required=False, default=None)
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         by_id = attrs["thread_id"] is not None or attrs["run_ids"] is not None

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from config.bodies import Body
 from config.json import clean_text
-from config.rest_fields import AnyJSON, Object, QueryList, StringOrList
+from config.rest_fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
 from threads.models import Thread
 from threads.ttl import MAX_MINUTES
 
@@ -144,7 +144,7 @@ def _is_update(update: Any) -> bool:
 
 
 class ThreadCreate(Body):
-    thread_id = serializers.UUIDField(required=False, allow_null=True, default=None)
+    thread_id = UUIDText(required=False, allow_null=True, default=None)
     metadata = Object(required=False, allow_null=True, default=dict)
     if_exists = serializers.ChoiceField(
         choices=["raise", "do_nothing"],
@@ -278,7 +278,7 @@ class CheckpointStateBody(Body):
 
 
 class Prune(Body):
-    thread_ids = serializers.ListField(child=serializers.UUIDField())
+    thread_ids = serializers.ListField(child=UUIDText())
     strategy = serializers.ChoiceField(
         choices=Thread.TTLStrategy.choices,
         required=False,

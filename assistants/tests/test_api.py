@@ -95,6 +95,7 @@ def test_create_refuses_context_beside_configurable(alice_client: Client) -> Non
         ({"graph_id": None}, "graph_id: "),
         ({"graph_id": ["echo"]}, "graph_id: "),
         ({"assistant_id": "nonsense"}, "assistant_id: "),
+        ({"assistant_id": 5}, "assistant_id: "),
         ({"config": []}, "config: must be an object"),
         ({"config": {"configurable": ["a"]}}, "config: configurable: "),
         ({"config": {"tags": "a"}}, "config: tags: "),

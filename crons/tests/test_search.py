@@ -85,6 +85,7 @@ def test_search_reads_the_newest_by_their_index(
     [
         {"assistant_id": "echo"},
         {"thread_id": "nonsense"},
+        {"thread_id": 5},
         {"limit": 0},
         {"limit": 1001},
         {"offset": -1},

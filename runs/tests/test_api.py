@@ -379,6 +379,7 @@ def test_a_bulk_cancel_that_finds_nothing(
         {"thread_id": str(uuid4())},
         {"run_ids": [str(uuid4())]},
         {"run_ids": ["junk"], "thread_id": str(uuid4())},
+        {"run_ids": [5], "thread_id": str(uuid4())},
         {"status": "all", "run_ids": [str(uuid4())], "thread_id": str(uuid4())},
     ],
 )

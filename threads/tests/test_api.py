@@ -58,6 +58,8 @@ def test_create_has_defaults(alice_client: Client, body: dict[str, Any]) -> None
         ({"thread_id": "nonsense"}, "thread_id: "),
         ({"metadata": "text"}, "metadata: must be an object"),
         ({"metadata": []}, "metadata: must be an object"),
+        ({"thread_id": 5}, "thread_id: "),
+        ({"thread_id": True}, "thread_id: "),
         ({"if_exists": "replace"}, "if_exists: "),
         ({"ttl": 5}, "ttl: must be an object"),
         ({"ttl": {}}, "ttl: ttl must be a number"),
@@ -360,6 +362,7 @@ def test_prune_deletes_the_callers_own(
         {"thread_ids": None},
         {"thread_ids": "all"},
         {"thread_ids": ["nonsense"]},
+        {"thread_ids": [5]},
         {"thread_ids": [], "strategy": "archive"},
     ],
 )
