@@ -60,21 +60,42 @@ def _text(**kwargs: Any) -> serializers.CharField:
 
 
 class ConfigField(Object):
-    """A `RunnableConfig`: what it is known to hold is of the right kind."""
+    """A `RunnableConfig`, as far as it makes sense over the wire.
+
+    Other keys (`callbacks`, `run_id`) are a process's own: they are shown, but not used.
+    """
 
     def to_internal_value(self, data: Any) -> Any:
         config = super().to_internal_value(data)
-        for key, kind in CONFIG_KINDS.items():
-            if config.get(key) is not None and not isinstance(config[key], kind):
-                raise serializers.ValidationError(f"{key}: is of the wrong type")
+        for key, (is_valid, kind) in CONFIG_KINDS.items():
+            if config.get(key) is not None and not is_valid(config[key]):
+                raise serializers.ValidationError(f"{key}: must be {kind}")
         return config
 
 
-CONFIG_KINDS: dict[str, type] = {
-    "configurable": dict,
-    "metadata": dict,
-    "tags": list,
-    "recursion_limit": int,
+def _is_object(value: Any) -> bool:
+    return isinstance(value, dict)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+CONFIG_KINDS = {
+    "configurable": (_is_object, "an object"),
+    "metadata": (_is_object, "an object"),
+    "tags": (_is_texts, "a list of strings"),
+    "recursion_limit": (_is_count, "a positive number"),
+    "max_concurrency": (_is_count, "a positive number"),
+    "run_name": (_is_text, "a string"),
 }
 
 

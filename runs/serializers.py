@@ -9,6 +9,7 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.fields import empty
 
+from assistants.serializers import ConfigField
 from config.errors import BadRequest
 from config.rest_fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
 from runs.models import Run
@@ -76,34 +77,6 @@ def _sends(goto: Any) -> list[Any]:
     if goto is None:
         return []
     return goto if isinstance(goto, list) else [goto]
-
-
-class ConfigField(Object):
-    """A graph's config, as far as it makes sense over the wire.
-
-    Other keys (`callbacks`, `run_id`) are a process's own: they are shown, but not used.
-    """
-
-    def to_internal_value(self, data: Any) -> Any:
-        config = super().to_internal_value(data)
-        for key in ("configurable", "metadata"):
-            if not isinstance(config.get(key), (dict, NoneType)):
-                raise serializers.ValidationError(f"{key} must be an object")
-        tags = config.get("tags")
-        if not isinstance(tags, (list, NoneType)) or not all(
-            isinstance(tag, str) for tag in tags or []
-        ):
-            raise serializers.ValidationError("tags must be a list of strings")
-        for key in ("recursion_limit", "max_concurrency"):
-            if not _is_count(config.get(key)):
-                raise serializers.ValidationError(f"{key} must be a positive number")
-        if not isinstance(config.get("run_name"), (str, NoneType)):
-            raise serializers.ValidationError("run_name must be a string")
-        return config
-
-
-def _is_count(value: Any) -> bool:
-    return value is None or (type(value) is int and value > 0)
 
 
 class CheckpointField(Object):
