@@ -54,17 +54,20 @@ def has_checkpoint(thread_id: UUID, checkpoint_id: str) -> bool:
 
 
 def needs_all_its_checkpoints(thread_id: UUID) -> bool:
-    """Whether later states are made from earlier ones: the thread has a DeltaChannel."""
+    return bool(with_differences([thread_id]))
+
+
+def with_differences(thread_ids: Iterable[UUID]) -> list[str]:
+    """Those whose later states are made from earlier ones: they have a DeltaChannel."""
     with connection.cursor() as cursor:
         cursor.execute(
-            """SELECT EXISTS (
-                SELECT FROM checkpoints WHERE thread_id = %s AND metadata ?|
+            """SELECT id FROM unnest(%s::text[]) AS id WHERE EXISTS (
+                SELECT FROM checkpoints WHERE thread_id = id AND metadata ?|
                     array['counters_since_delta_snapshot', 'delta_writes_versioned']
             )""",
-            [str(thread_id)],
+            [[str(thread_id) for thread_id in thread_ids]],
         )
-        (answer,) = cursor.fetchone()
-        return bool(answer)
+        return [thread_id for (thread_id,) in cursor.fetchall()]
 
 
 async def keep_latest(pool: Pool, thread_id: UUID) -> None:

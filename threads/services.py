@@ -17,7 +17,12 @@ from config.errors import Conflict, Unprocessable
 from config.fields import Merge
 from config.json import jsonb
 from config.loop import shared_loop
-from threads.checkpoint_rows import copy_checkpoints, delete_checkpoints, keep_latest
+from threads.checkpoint_rows import (
+    copy_checkpoints,
+    delete_checkpoints,
+    keep_latest,
+    with_differences,
+)
 from threads.models import Thread, ThreadQuerySet
 from threads.state import cached_columns, get_state
 from threads.ttl import ttl_params
@@ -43,6 +48,14 @@ RETURNING *
 class ThreadExists(Conflict):
     def __init__(self, thread_id: UUID) -> None:
         super().__init__(f"Thread with ID {thread_id} already exists")
+
+
+class Unprunable(Unprocessable):
+    def __init__(self, thread_ids: list[str]) -> None:
+        super().__init__(
+            "strategy: keep_latest can't prune threads that use a DeltaChannel: "
+            f"{', '.join(thread_ids)}"
+        )
 
 
 def create_thread(
@@ -165,9 +178,13 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
             delete_threads(threads.filter(pk__in=ids[start : start + BATCH]))
             for start in range(0, len(ids), BATCH)
         )
+    # Before anything is done, since what is pruned can't be had back.
+    if refused := with_differences(ids):
+        raise Unprunable(refused)
     try:
         return sum(map(prune_state, ids))
     except NotImplementedError as exc:
+        # One of them has been run since, by a graph with a DeltaChannel.
         raise Unprocessable(f"strategy: {exc}") from None
 
 

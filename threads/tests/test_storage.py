@@ -158,15 +158,19 @@ def test_a_pruned_thread_goes_on(alice_client: Client) -> None:
 
 
 def test_prune_refuses_differences(alice_client: Client) -> None:
+    other = make_thread("slow", {"delay": 0})
     thread = make_thread("delta", {"log": ["in"]})
-    before = checkpoint_rows(thread)
-    asked = {"thread_ids": [str(thread.id)], "strategy": "keep_latest"}
+    before = checkpoint_rows(thread), checkpoint_rows(other)
+    ids = [str(other.id), str(thread.id)]
+    asked = {"thread_ids": ids, "strategy": "keep_latest"}
 
     response = alice_client.call("post", "/threads/prune", asked)
 
     assert response.status_code == 422
     assert "DeltaChannel" in response.json()["detail"]
-    assert checkpoint_rows(thread) == before
+    assert str(thread.id) in response.json()["detail"]
+    assert str(other.id) not in response.json()["detail"]
+    assert (checkpoint_rows(thread), checkpoint_rows(other)) == before
 
 
 def test_prune_leaves_what_a_run_in_flight_may_go_back_to(alice_client: Client) -> None:
