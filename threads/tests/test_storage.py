@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
+from django.db import connection
 
 from access.tests.people import Client
 from threads.models import Thread
@@ -119,6 +120,44 @@ def test_copy_of_nothing(alice_client: Client, bob_client: Client) -> None:
     assert missing.json() == theirs.json() == {"detail": "Conflict"}
     assert malformed.status_code == 422
     assert Thread.objects.count() == 1
+
+
+# --- Much of it -----------------------------------------------------------------------
+# A long past: what was there first, over and over, each time a little earlier.
+AGE = """
+INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
+    type, checkpoint, metadata)
+SELECT thread_id, checkpoint_ns, '0-' || lpad(n::text, 5, '0'),
+    '0-' || lpad((n - 1)::text, 5, '0'), type,
+    checkpoint || jsonb_build_object('id', '0-' || lpad(n::text, 5, '0')),
+    metadata || jsonb_build_object('step', n)
+FROM generate_series(1, 1500) n, checkpoints
+WHERE thread_id = %(thread_id)s AND parent_checkpoint_id IS NULL
+"""
+
+
+def test_a_thousand_checkpoints_and_more(alice_client: Client) -> None:
+    source = make_thread("slow", {"delay": 0})
+    with connection.cursor() as cursor:
+        cursor.execute(AGE, {"thread_id": str(source.id)})
+    path = f"/threads/{source.id}"
+    state = alice_client.call("get", f"{path}/state").json()
+    before = history(alice_client, source.id)
+
+    copy = alice_client.call("post", f"{path}/copy").json()["thread_id"]
+    stored = alice_client.call("get", f"{path}/storage").json()
+    alice_client.call(
+        "post", "/threads/prune", {"thread_ids": [copy], "strategy": "keep_latest"}
+    )
+    pruned = history(alice_client, copy)
+
+    assert stored["checkpoints"]["count"] == 1507
+    assert len(before) == 1000
+    assert history(alice_client, source.id) == before
+    assert [one["values"] for one in pruned] == [state["values"]]
+    assert pruned[0]["checkpoint_id"] == state["checkpoint_id"]
+    alice_client.call("delete", path)
+    assert checkpoint_rows(source) == NO_ROWS
 
 
 # --- Prune ----------------------------------------------------------------------------
