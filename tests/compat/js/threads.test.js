@@ -1,6 +1,6 @@
 // Every call about threads that the official JavaScript client has.
-// Missing here: `joinStream`, which test_thread_stream.py drives, `stream`, which is
-// another protocol, and `patchState`, which the official server refuses too.
+// Missing here: `joinStream`, which is in runs.test.js, and `stream`, which is another
+// protocol. `patchState` is refused, as the official server does.
 import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
