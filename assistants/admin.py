@@ -69,7 +69,7 @@ class AssistantAdmin(BigTableAdmin):
     ordering = ("-created_at", "id")
     search_fields = ("owner",)
     search_help_text = (
-        "A name, an id, a graph, an owner, or metadata: key=value or JSON"
+        "An id, a graph, an owner, metadata (key=value or JSON), or a part of a name"
     )
     fields = readonly_fields = (
         "id",
@@ -91,15 +91,16 @@ class AssistantAdmin(BigTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
     ) -> tuple[QuerySet[Assistant], bool]:
-        """Exact but for the name."""
+        """Exact, or else in names: those are looked through one by one."""
         if not (term := search_term.strip()):
             return queryset, False
         if (by_metadata := metadata_filter(term)) is not None:
             return queryset.filter(by_metadata), False
-        found = Q(owner=term) | Q(graph_id=term) | Q(name__icontains=term)
+        exactly = Q(owner=term) | Q(graph_id=term)
         with suppress(ValueError):
-            found |= Q(pk=UUID(term))
-        return queryset.filter(found), False
+            exactly |= Q(pk=UUID(term))
+        found = queryset.filter(exactly)
+        return found if found.exists() else queryset.filter(name__icontains=term), False
 
     @display(description="", label={"served": "success", "not served": "danger"})
     def graph(self, assistant: Assistant) -> str:

@@ -3,7 +3,9 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from access.policy import EVERYTHING
@@ -41,6 +43,22 @@ def test_the_list_finds_assistants(admin_client: Client) -> None:
     assert listed(admin_client, q=str(mine.pk)) == {"Mine"}
     assert listed(admin_client, q="human") == {"Mine", "Other", "human"}
     assert "Mine" not in listed(admin_client, is_system__exact="1")
+
+
+@pytest.mark.parametrize("term", ["bob", "human"])
+def test_names_are_looked_through_only_for_what_is_nothing_else(
+    admin_client: Client, term: str
+) -> None:
+    make("Bob, a human", {"owner": "alice"})
+    make("Other", {"owner": "bob"})
+
+    with CaptureQueriesContext(connection) as queries:
+        listed(admin_client, q=term)
+    with CaptureQueriesContext(connection) as others:
+        assert listed(admin_client, q="a hum") == {"Bob, a human"}
+
+    assert not any("UPPER" in query["sql"] for query in queries)
+    assert any("UPPER" in query["sql"] for query in others)
 
 
 def test_an_assistant_is_shown_with_its_versions(admin_client: Client) -> None:
