@@ -24,7 +24,7 @@ from assistants.graphs import Graph, GraphNotFound, GraphNotMade, registry
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
-from threads.checkpoints import CONNECTION_FAULTS, Conn, saver
+from threads.checkpoints import CONNECTION_FAULTS, saver
 from threads.commands import command_of
 from threads.models import Thread
 from threads.snapshots import read_history, read_state
@@ -137,7 +137,7 @@ def get_state(
     made_for = _made_for(thread, graph_id)
 
     async def read() -> StateSnapshot:
-        async with _opened(graph_id, made_for, shared_loop().pool) as graph:
+        async with _opened(graph_id, made_for) as graph:
             return await read_state(graph, config, subgraphs=subgraphs)
 
     snapshot = _read(thread, read(), EMPTY)
@@ -159,7 +159,7 @@ def get_history(
     config, made_for = _config(thread.id, checkpoint), _made_for(thread, graph_id)
 
     async def read() -> list[StateSnapshot]:
-        async with _opened(graph_id, made_for, shared_loop().pool) as graph:
+        async with _opened(graph_id, made_for) as graph:
             return await read_history(
                 graph,
                 config,
@@ -203,9 +203,9 @@ def _stateless(
 
 
 def _opened(
-    graph_id: str, made_for: RunnableConfig, conn: Conn
+    graph_id: str, made_for: RunnableConfig
 ) -> AbstractAsyncContextManager[Graph]:
-    return registry().look_into(graph_id, made_for, saver(conn))
+    return registry().look_into(graph_id, made_for, saver(shared_loop().pool))
 
 
 def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
@@ -309,10 +309,12 @@ async def _update(
 ) -> tuple[RunnableConfig, StateSnapshot]:
     """All of it or nothing: LangGraph saves what it is told before it looks at it."""
     async with (
+        # First, since a factory may take its time, and connections are few.
+        registry().look_into(graph_id, made_for) as made,
         shared_loop().pool.connection() as conn,
         conn.transaction(),
-        _opened(graph_id, made_for, conn) as graph,
     ):
+        graph = made.copy(update={"checkpointer": saver(conn)})
         asked = config["configurable"].get("checkpoint_id")
         if asked and await saver(conn).aget_tuple(config) is None:
             # LangGraph would begin from nothing, and the thread's state were gone.

@@ -1,17 +1,22 @@
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from threading import Barrier, Event, Semaphore
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import connection
 
 from access.policy import EVERYTHING
+from assistants.graphs import registry
 from config.ids import uuid7
 from threads.models import Thread
 from threads.services import ThreadExists, create_thread, delete_threads, update_thread
+from threads.state import get_state, state_update, update_state
+from threads.tests.running import make_thread
 
 MANY = 30
 
@@ -79,3 +84,39 @@ def test_parallel_deletes_delete_once() -> None:
     deleted = at_once(lambda _: delete_threads(Thread.objects.filter(pk=thread.pk)))
 
     assert sum(deleted) == 1
+
+
+def test_a_graph_that_takes_its_time_holds_no_connection(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> None:
+    being_made, go_on = Semaphore(0), Event()
+
+    async def slow() -> Any:
+        being_made.release()
+        await asyncio.to_thread(go_on.wait)
+        return human
+
+    def update(thread: Thread) -> Any:
+        try:
+            return update_state(thread, [[state_update({"topic": "new"}, "ask")]])
+        finally:
+            connection.close()
+
+    sources = registry()._sources
+    human = sources["human"]
+    monkeypatch.setitem(sources, "waiting", slow)
+    waiting = [make_thread("waiting") for _ in range(settings.CHECKPOINT_POOL_SIZE)]
+    other = make_thread("human", {"topic": "t"})
+
+    with ThreadPoolExecutor(len(waiting)) as threads:
+        updates = [threads.submit(update, thread) for thread in waiting]
+        try:
+            for _ in waiting:
+                assert being_made.acquire(timeout=30)
+            seen = get_state(other)
+        finally:
+            go_on.set()
+
+    assert seen.values["topic"] == "t"
+    assert all(update.result() for update in updates)
+    assert get_state(waiting[0]).values["topic"] == "new"
