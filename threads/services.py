@@ -143,8 +143,7 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
             shown = cached_columns(get_state(copy))
             shown["resting_status"] = shown["status"]
             Thread.objects.filter(pk=copy.pk).update(**shown)
-    copy.refresh_from_db()
-    return copy
+    return Thread.objects.filter(pk=copy.pk).first()
 
 
 def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:

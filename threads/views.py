@@ -86,8 +86,10 @@ class ThreadViewSet(ScopedViewSet):
                 f"the state: {exc.detail}"
             )
             return Response({"detail": problem}, status=201)
-        thread.refresh_from_db()
-        return Response(thread_json(thread))
+        # Somebody may have deleted it in between.
+        if (made := Thread.objects.filter(pk=thread.pk).first()) is None:
+            raise _missing(thread.id)
+        return Response(thread_json(made))
 
     @extend_schema(
         request=ThreadSearch,

@@ -7,6 +7,8 @@ import pytest
 
 from access.tests.people import Client
 from threads.models import Thread
+from threads.services import delete_threads
+from threads.state import update_state
 from threads.tests.running import make_thread, run_graph
 
 pytestmark = pytest.mark.django_db
@@ -619,6 +621,23 @@ def test_supersteps_that_fail_leave_the_thread(
     assert response.json()["detail"].startswith(
         f"Thread {thread.id} was created, but there were problems updating the state: "
     )
+
+
+def test_supersteps_of_a_thread_that_is_deleted_meanwhile(
+    alice_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def then_somebody_deletes_it(thread: Thread, steps: Any) -> None:
+        update_state(thread, steps)
+        delete_threads(Thread.objects.filter(pk=thread.pk))
+
+    monkeypatch.setattr("threads.state.update_state", then_somebody_deletes_it)
+    step = {"updates": [{"values": {"topic": "t"}, "as_node": "ask"}]}
+
+    response = alice_client.call(
+        "post", "/threads", {"metadata": {"graph_id": "human"}, "supersteps": [step]}
+    )
+
+    assert response.status_code == 404
 
 
 def test_supersteps_leave_an_existing_thread_alone(alice_client: Client) -> None:
