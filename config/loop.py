@@ -18,7 +18,10 @@ from django.db import connections
 from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_dumps
 from psycopg_pool import AsyncConnectionPool
+
+from config.json import jsonb_bytes
 
 T = TypeVar("T")
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
@@ -46,8 +49,13 @@ def new_pool(size: int, *, checks: bool) -> Pool:
             await pool.check()
             raise
 
+    async def configure(conn: AsyncConnection[DictRow]) -> None:
+        # What the checkpointer writes by itself may hold text that Postgres refuses.
+        set_json_dumps(jsonb_bytes, conn)
+
     pool: Pool = AsyncConnectionPool(
         conninfo(),
+        configure=configure,
         min_size=1,
         max_size=size,
         open=False,

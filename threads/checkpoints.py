@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Any, TypeVar
 from uuid import UUID
 
@@ -232,11 +233,16 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     for channel, value in values.items():
         if isinstance(value, _DeltaSnapshot):
             inline[channel], blobs[channel] = True, value
-        elif value is None or isinstance(value, (str, int, float, bool)):
+        elif value is None or isinstance(value, (str, int)) or _is_plain(value):
             inline[channel] = value
         else:
             blobs[channel] = value
     return inline, blobs
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether `jsonb` keeps this number: of 1e30 it makes an integer."""
+    return isinstance(value, float) and isfinite(value) and "e" not in repr(value)
 
 
 NEWEST_RUN = """

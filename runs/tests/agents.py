@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 import operator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -142,3 +143,23 @@ def _fill(state: Awkward) -> dict[str, Any]:
 
 
 awkward = _chain(Awkward, ("fill", _fill))
+
+
+class Numbers(TypedDict, total=False):
+    """What Postgres has no `jsonb` for, or gives back as something else."""
+
+    best: float
+    huge: float
+    seen: list[str]
+    worst: Annotated[float, lambda old, new: -math.inf]
+    text: Annotated[str, lambda old, new: f"{new}\0"]
+
+
+def _look(state: Numbers) -> dict[str, Any]:
+    interrupt("go on?")
+    return {"seen": [repr(state["best"]), repr(state["huge"])]}
+
+
+numbers = _chain(
+    Numbers, ("fill", lambda state: {"best": math.inf, "huge": 1e30}), ("look", _look)
+)

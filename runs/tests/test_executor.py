@@ -698,6 +698,23 @@ def test_values_of_any_type_reach_the_row_and_the_stream(
     assert get_state(thread).values["raw"] == b"\x00\xff"
 
 
+def test_a_graph_goes_on_with_the_numbers_that_it_had(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    here.execute(make("numbers", input={}))
+    thread.refresh_from_db()
+    by_client = state_update({"worst": 1.0, "text": "a"}, "fill")
+    update_state(thread, [[by_client]])
+    here.execute(make("numbers", input=None, command={"resume": "yes"}))
+
+    values = get_state(thread).values
+    assert values["seen"] == ["inf", "1e+30"]
+    assert values["text"] == "a\ufffd"
+    thread.refresh_from_db()
+    assert thread.values["best"] is None
+    assert thread.values["huge"] == 1e30
+
+
 def test_secrets_of_a_request_are_not_kept_in_checkpoints(
     here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path
 ) -> None:
