@@ -54,22 +54,30 @@ def register_system_assistants() -> None:
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
 
 
+def assistant_id_of(name_or_id: str) -> UUID:
+    """The id of the assistant that a run or a cron names, by that or by a graph's.
+
+    Raises 422 for a name that no graph has.
+    """
+    try:
+        return UUID(name_or_id)
+    except ValueError:
+        if name_or_id in registry().graph_ids:
+            return system_assistant_id(name_or_id)
+    known = ", ".join(registry().graph_ids)
+    raise Unprocessable(
+        f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant "
+        f"UUID, or one of the registered graphs: {known}"
+    )
+
+
 def resolve_assistant(scope: Scope, name_or_id: str) -> Assistant:
-    """The assistant that a run or a cron names, by its id or by a graph's.
+    """The assistant that a run or a cron names.
 
     Raises 422 for a name that no graph has, 404 for an id that the caller can't see,
     and 422 for an assistant whose graph is not served any more.
     """
-    try:
-        assistant_id = UUID(name_or_id)
-    except ValueError:
-        if name_or_id not in registry().graph_ids:
-            known = ", ".join(registry().graph_ids)
-            raise Unprocessable(
-                f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant "
-                f"UUID, or one of the registered graphs: {known}"
-            ) from None
-        assistant_id = system_assistant_id(name_or_id)
+    assistant_id = assistant_id_of(name_or_id)
     assistant = Assistant.objects.usable_by(scope).filter(pk=assistant_id).first()
     if assistant is None:
         raise NotFound("Thread or assistant not found.")

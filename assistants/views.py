@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from typing import Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import Scope, authorize
+from access.policy import authorize
 from access.views import ScopedViewSet
 from assistants import schemas, services
 from assistants.models import Assistant, AssistantQuerySet
@@ -27,7 +27,7 @@ from assistants.serializers import (
 from config.bodies import valid_body
 from config.errors import NotFound
 from config.ids import path_uuid
-from config.pagination import page_of
+from config.pagination import page_of, searched
 from config.rest_fields import is_true
 
 ERRORS = {
@@ -57,11 +57,15 @@ class AssistantViewSet(ScopedViewSet):
     )
     def create(self, request: Request) -> Response:
         asked = valid_body(request, AssistantCreate)
-        names = ("assistant_id", "graph_id", "config", "context", "name")
-        metadata = asked["metadata"]
-        value = {**{name: asked.get(name) for name in names}, "metadata": metadata}
+        value = {
+            "assistant_id": asked.setdefault("assistant_id", uuid4()),
+            "config": asked.get("config", {}),
+            "context": asked.get("context", {}),
+            **{name: asked.get(name) for name in ("graph_id", "name", "if_exists")},
+            "metadata": asked["metadata"],
+        }
         assistant = services.create_assistant(
-            scope=self.scope(value), asked=asked, metadata=metadata
+            scope=self.scope(value), asked=asked, metadata=value["metadata"]
         )
         return Response(assistant_json(assistant))
 
@@ -70,9 +74,7 @@ class AssistantViewSet(ScopedViewSet):
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, AssistantSearch)
-        names = ("graph_id", "metadata", "limit", "offset")
-        found = _matching(self.scope({name: asked[name] for name in names}), asked)
-        found = found.in_order(
+        found = self._matching(asked).in_order(
             "id" if asked["sort_by"] == "assistant_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
         )
@@ -85,7 +87,7 @@ class AssistantViewSet(ScopedViewSet):
     @extend_schema(request=AssistantFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, AssistantFilter)
-        return Response(_matching(self.scope(dict(asked)), asked).count())
+        return Response(self._matching(asked).count())
 
     @extend_schema(responses={200: AssistantBody, **ERRORS})
     def retrieve(self, request: Request, assistant_id: str) -> Response:
@@ -97,8 +99,9 @@ class AssistantViewSet(ScopedViewSet):
     def partial_update(self, request: Request, assistant_id: str) -> Response:
         changes = valid_body(request, AssistantUpdate)
         found = path_uuid(assistant_id, "assistant")
-        value = {"assistant_id": found, "metadata": changes["metadata"]}
-        ours = self._visible(value)
+        names = ("graph_id", "config", "context", "name", "metadata")
+        value = {name: changes[name] for name in names if name in changes}
+        ours = self._visible({"assistant_id": found, **value})
         changed = services.update_assistant(
             ours, found, {**changes, "metadata": value["metadata"]}
         )
@@ -141,8 +144,9 @@ class AssistantViewSet(ScopedViewSet):
         asked = valid_body(request, SetLatest)
         found = path_uuid(assistant_id, "assistant")
         stamp: dict[str, Any] = {}
-        visible = self._visible({"assistant_id": found, "metadata": stamp})
-        changed = services.set_latest(visible, found, asked["version"], stamp)
+        version = asked["version"]
+        value = {"assistant_id": found, "metadata": stamp, "version": version}
+        changed = services.set_latest(self._visible(value), found, version, stamp)
         if changed is None:
             raise NotFound(f"Assistant {found} not found")
         return Response(assistant_json(changed))
@@ -185,13 +189,13 @@ class AssistantViewSet(ScopedViewSet):
             raise NotFound
         return assistant
 
-
-def _matching(scope: Scope, asked: dict[str, Any]) -> AssistantQuerySet:
-    found = Assistant.objects.visible_to(scope)
-    if asked["metadata"]:
-        found = found.filter(metadata__contains=asked["metadata"])
-    if asked["graph_id"]:
-        found = found.filter(graph_id=asked["graph_id"])
-    if asked["name"]:
-        found = found.filter(name__icontains=asked["name"])
-    return found
+    def _matching(self, asked: dict[str, Any]) -> AssistantQuerySet:
+        value = searched(asked, "graph_id", "metadata")
+        found = self._visible({**value, "graph_id": asked["graph_id"] or None})
+        if asked["metadata"]:
+            found = found.filter(metadata__contains=asked["metadata"])
+        if asked["graph_id"]:
+            found = found.filter(graph_id=asked["graph_id"])
+        if asked["name"]:
+            found = found.filter(name__icontains=asked["name"])
+        return found

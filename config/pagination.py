@@ -8,6 +8,8 @@ from django.db.models import Model, QuerySet
 
 M = TypeVar("M", bound=Model)
 
+FIRST_PAGE = {"limit": 10, "offset": 0}
+
 
 def page_of(
     rows: QuerySet[M], limit: int, offset: int
@@ -23,3 +25,9 @@ def page_of(
     if len(found) > limit:
         headers["X-Pagination-Next"] = str(offset + limit)
     return page, headers
+
+
+def searched(asked: dict[str, Any], *names: str) -> dict[str, Any]:
+    """What a search is about, for the policy. A count is about the first page."""
+    page = {name: asked.get(name, first) for name, first in FIRST_PAGE.items()}
+    return {**{name: asked[name] for name in names}, **page}

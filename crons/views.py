@@ -13,8 +13,10 @@ from rest_framework.response import Response
 
 from access.policy import authorize
 from access.views import ScopedViewSet
+from assistants.services import assistant_id_of
 from config.errors import BadRequest, NotFound, Unprocessable
 from config.ids import path_uuid, uuid7
+from config.pagination import searched
 from crons import firing, services
 from crons.creator import Creator
 from crons.models import Cron, CronQuerySet
@@ -33,7 +35,7 @@ from crons.serializers import (
     firing_json,
     slot_text,
 )
-from runs.serializers import RunBody, run_json
+from runs.serializers import RunBody, create_run_value, run_json
 
 PREVIEWED = 10
 
@@ -96,23 +98,12 @@ class CronViewSet(ScopedViewSet):
         self, asked: dict[str, Any], thread: UUID | None, metadata: dict[str, Any]
     ) -> Creator:
         """Ask whether the caller may make such runs; `metadata` gets their stamp."""
-        of_runs = {
-            "thread_id": thread,
-            "assistant_id": asked["assistant_id"],
-            "run_id": None,
-            "status": "pending",
-            "metadata": metadata,
-            "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
-            "multitask_strategy": asked["multitask_strategy"],
-            "if_not_exists": asked["if_not_exists"],
-            "after_seconds": asked["after_seconds"],
-            "kwargs": {key: asked[key] for key in ("input", "command", "config")},
-        }
+        assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
+        of_runs = create_run_value(asked, thread_id=thread, run_id=None, **assistant)
+        of_runs["metadata"] = metadata
         return Creator(
             threads=authorize(self.request, "threads.create_run", of_runs),
-            assistants=authorize(
-                self.request, "assistants.read", {"assistant_id": asked["assistant_id"]}
-            ),
+            assistants=authorize(self.request, "assistants.read", assistant),
         )
 
     @extend_schema(responses={200: CronBody, **ERRORS})
@@ -183,8 +174,8 @@ class CronViewSet(ScopedViewSet):
         return Response(self._found(_validated(CronFilter, request.data)).count())
 
     def _found(self, asked: dict[str, Any]) -> CronQuerySet:
-        scope = self.scope(dict(asked))
-        found = Cron.objects.visible_to(scope)
+        names = ("assistant_id", "thread_id", "metadata")
+        found = Cron.objects.visible_to(self.scope(searched(asked, *names)))
         for name in ("assistant_id", "thread_id"):
             if asked[name]:
                 found = found.filter(**{name: asked[name]})

@@ -191,6 +191,33 @@ class RunRequest(serializers.Serializer[Any]):
         return attrs
 
 
+# What the policy is told of how a run is to go.
+KWARGS = (
+    *("input", "command", "config", "context", "webhook", "stream_mode"),
+    *("interrupt_before", "interrupt_after", "feedback_keys", "checkpoint"),
+    *("checkpoint_id", "on_completion", "durability", "stream_subgraphs"),
+    "stream_resumable",
+)
+
+
+def create_run_value(asked: dict[str, Any], **ids: UUID | None) -> dict[str, Any]:
+    """What the event `threads.create_run` is about. `asked` is a valid `RunRequest`.
+
+    The assistant goes by its id, whatever it was called by: a policy that names some
+    must know them again.
+    """
+    return {
+        **ids,
+        "status": Run.Status.PENDING,
+        "metadata": asked["metadata"],
+        "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
+        "multitask_strategy": asked["multitask_strategy"],
+        "if_not_exists": asked["if_not_exists"],
+        "after_seconds": asked["after_seconds"],
+        "kwargs": {name: asked[name] for name in KWARGS},
+    }
+
+
 class RunBody(serializers.Serializer[Any]):
     """A run as the wire shows it; `run_json` makes it."""
 

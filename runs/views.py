@@ -15,6 +15,7 @@ from rest_framework.response import Response
 
 from access.policy import Scope, authorize
 from access.views import ScopedViewSet
+from assistants.services import assistant_id_of
 from config.errors import NotFound, Unprocessable
 from config.http_options import configurable_headers
 from config.ids import path_uuid, uuid7
@@ -28,6 +29,7 @@ from runs.serializers import (
     RunRequest,
     StreamQuery,
     ThreadStreamQuery,
+    create_run_value,
     run_json,
 )
 from runs.streams import NEVER, RunStream
@@ -103,20 +105,9 @@ class RunViewSet(ScopedViewSet):
 
     def _create_valid(self, asked: dict[str, Any], thread_id: UUID | None) -> Run:
         run_id = uuid7()
-        value = {
-            "thread_id": thread_id,
-            "assistant_id": asked["assistant_id"],
-            "run_id": run_id,
-            "status": Run.Status.PENDING,
-            "metadata": asked["metadata"],
-            "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
-            "multitask_strategy": asked["multitask_strategy"],
-            "if_not_exists": asked["if_not_exists"],
-            "after_seconds": asked["after_seconds"],
-            "kwargs": {key: asked[key] for key in ("input", "command", "config")},
-        }
+        assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
+        value = create_run_value(asked, thread_id=thread_id, run_id=run_id, **assistant)
         scope = self.scope(value)
-        assistant = {"assistant_id": asked["assistant_id"]}
         return services.create_run(
             scope=scope,
             assistants=authorize(self.request, "assistants.read", assistant),
@@ -213,7 +204,9 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, thread_id: str, run_id: str
     ) -> Response | StreamingHttpResponse:
         action = _action(request)
-        run = self._run(thread_id, run_id, missing="No runs found to cancel.")
+        run = self._run(
+            thread_id, run_id, missing="No runs found to cancel.", action=action
+        )
         if not services.cancel_run(run, action):
             raise NotFound(
                 "No matching runs to cancel. Please verify the thread and run ids, and "
@@ -228,7 +221,8 @@ class RunViewSet(ScopedViewSet):
         body = BulkCancel(data=request.data)
         body.is_valid(raise_exception=True)
         asked, action = body.validated_data, _action(request)
-        scope = self.scope({"thread_id": asked["thread_id"], "metadata": {}})
+        value = {"thread_id": asked["thread_id"], "metadata": {}, "action": action}
+        scope = self.scope(value)
         runs = Run.objects.visible_to(scope).active()
         if asked["thread_id"]:
             runs = runs.filter(thread=asked["thread_id"], pk__in=asked["run_ids"])
@@ -238,28 +232,33 @@ class RunViewSet(ScopedViewSet):
             raise NotFound("No runs found to cancel.")
         return Response(status=204)
 
-    def _scope_of_thread(self, thread_id: str | None) -> tuple[Scope, dict[str, UUID]]:
-        """The caller's scope, and the filter for the thread in the path, if any."""
-        if thread_id is None:
-            return self.scope({"thread_id": None}), {}
-        found = path_uuid(thread_id, "thread")
-        return self.scope({"thread_id": found, "metadata": {}}), {"thread": found}
+    def _scope_of_run(
+        self, thread_id: str | None, run_id: str, **more: str
+    ) -> tuple[Scope, dict[str, UUID]]:
+        """The caller's scope, and the filter for the run in the path."""
+        thread = path_uuid(thread_id, "thread") if thread_id else None
+        run = path_uuid(run_id, "run")
+        value = {"thread_id": thread, "run_id": run, "metadata": {}, **more}
+        named = {"pk": run, "thread": thread} if thread else {"pk": run}
+        return self.scope(value), named
 
     def _run(
-        self, thread_id: str | None, run_id: str, *, missing: str = "Not Found"
+        self,
+        thread_id: str | None,
+        run_id: str,
+        *,
+        missing: str = "Not Found",
+        **more: str,
     ) -> Run:
-        scope, of_thread = self._scope_of_thread(thread_id)
-        wanted = Run.objects.visible_to(scope).filter(
-            pk=path_uuid(run_id, "run"), **of_thread
-        )
-        if (run := wanted.first()) is None:
+        scope, named = self._scope_of_run(thread_id, run_id, **more)
+        run = Run.objects.visible_to(scope).filter(**named).first()
+        if run is None:
             raise NotFound(missing)
         return run
 
     def _joinable(self, thread_id: str | None, run_id: str) -> Run | None:
-        scope, of_thread = self._scope_of_thread(thread_id)
-        runs = Run.objects.joinable_by(scope)
-        return runs.filter(pk=path_uuid(run_id, "run"), **of_thread).first()
+        scope, named = self._scope_of_run(thread_id, run_id)
+        return Run.objects.joinable_by(scope).filter(**named).first()
 
 
 class ThreadStreamViewSet(ScopedViewSet):

@@ -15,7 +15,7 @@ from access.views import ScopedViewSet
 from config.bodies import valid_body
 from config.errors import BadRequest, Conflict, NotFound
 from config.ids import path_uuid, uuid7
-from config.pagination import page_of
+from config.pagination import page_of, searched
 from threads import checkpoint_rows, services, state
 from threads.models import Thread, ThreadQuerySet
 from threads.serializers import (
@@ -37,6 +37,9 @@ ERRORS = {
     404: OpenApiResponse(description="No such thread"),
     422: OpenApiResponse(description="A field that is not valid, named"),
 }
+
+
+FILTERS = ("metadata", "values", "status")
 
 
 class ThreadViewSet(ScopedViewSet):
@@ -97,15 +100,11 @@ class ThreadViewSet(ScopedViewSet):
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, ThreadSearch)
-        value = {
-            name: asked[name]
-            for name in ("metadata", "values", "status", "limit", "offset")
-        }
+        ids = [_searched_id(text) for text in asked["ids"]]
+        value = {**searched(asked, *FILTERS), "ids": ids or None}
         threads = _matching(self.scope(value), asked)
-        if asked["ids"]:
-            threads = threads.filter(
-                pk__in=[_searched_id(text) for text in asked["ids"]]
-            )
+        if ids:
+            threads = threads.filter(pk__in=ids)
         threads = threads.in_order(
             "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
@@ -120,7 +119,8 @@ class ThreadViewSet(ScopedViewSet):
     @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, ThreadFilter)
-        return Response(_matching(self.scope(dict(asked)), asked).count())
+        value = {**searched(asked, *FILTERS), "ids": None}
+        return Response(_matching(self.scope(value), asked).count())
 
     @extend_schema(request=Prune, responses={200: Any, **ERRORS})
     def prune(self, request: Request) -> Response:
@@ -176,7 +176,7 @@ class ThreadViewSet(ScopedViewSet):
         except NotFound:
             raise Conflict from None
         metadata = dict(source.metadata)
-        value = {"thread_id": source.id, "metadata": metadata}
+        value = {"thread_id": source.id, "metadata": metadata, "if_exists": "raise"}
         authorize(request, "threads.create", value)
         copy = services.copy_thread(source, metadata)
         if copy is None:
