@@ -5,9 +5,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from io import BytesIO
-from typing import Any
 
 from django.conf import settings
 from django.core.handlers.asgi import ASGIRequest
@@ -17,14 +16,8 @@ from access.authentication import authenticate
 from access.users import User
 from config.database_threads import database_threads
 from config.env import stop
-from config.json import dumps
+from config.gate import App, Gate, Message, Receive, Scope, Send, answer
 from config.langgraph_json import load_object, section
-
-Message = MutableMapping[str, Any]
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 # What is ours whatever routes an operator's app has; many have pages of these names
 # without anybody having asked for them.
@@ -46,7 +39,7 @@ def mounted(make: Callable[[], App]) -> App:
             app,
             needs_login=options.get("enable_custom_route_auth") is True,
         )
-    return Prefixed(app, prefix) if prefix else app
+    return Gate(Prefixed(app, prefix) if prefix else app)
 
 
 def mount_prefix() -> str:
@@ -83,7 +76,7 @@ class Prefixed:
             below = {**scope, "root_path": self.prefix}
             await self.app(below, receive, self._with_prefix(scope, send))
         else:
-            await _answer(scope, receive, send, 404, "Not Found")
+            await answer(scope, receive, send, 404, "Not Found")
 
     def _with_prefix(self, scope: Scope, send: Send) -> Send:
         async def send_prefixed(message: Message) -> None:
@@ -129,7 +122,7 @@ class CustomRoutes:
         elif scope["type"] != "http" or self._is_ours(scope):
             await self.inner(scope, receive, send)
         elif self.needs_login and (refused := await _refusal(scope)):
-            await _answer(scope, receive, send, *refused)
+            await answer(scope, receive, send, *refused)
         else:
             await self._ask(scope, receive, send)
 
@@ -232,15 +225,3 @@ async def _refusal(scope: Scope) -> tuple[int, str] | None:
         return None
 
     return await database_threads.run(ask)
-
-
-async def _answer(
-    scope: Scope, receive: Receive, send: Send, status: int, detail: str
-) -> None:
-    if scope["type"] == "websocket":
-        await receive()
-        await send({"type": "websocket.close", "code": 4000 + status})
-        return
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": dumps({"detail": detail})})

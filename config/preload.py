@@ -14,6 +14,7 @@ django.setup()
 
 for _name in (
     "config.asgi",
+    "config.http_protocol",
     "config.urls",
     "crons.tasks",
     "runs.tasks",
@@ -28,7 +29,6 @@ for _name in (
     "langgraph.graph",
     "langgraph.pregel.remote",
     "uvicorn.main",
-    "uvicorn.protocols.http.auto",
     "uvicorn.protocols.websockets.auto",
     "uvloop",
 ):

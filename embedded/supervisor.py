@@ -189,6 +189,7 @@ class Supervisor:
                 *("--host", options.host, "--port", str(options.port)),
                 *("--timeout-graceful-shutdown", "2", "--log-level", "warning"),
                 *("--no-access-log", "--no-server-header"),
+                *("--http", "config.http_protocol:BoundedHead"),
             ],
             WEB_PATIENCE,
         )

@@ -318,7 +318,7 @@ async def test_their_lifespan_is_around_ours(
 
     assert sent == ["lifespan.startup.complete", "lifespan.shutdown.complete"]
     assert inner == ["lifespan.startup", "lifespan.shutdown"]
-    assert getattr(app.app, "events", None) == events
+    assert getattr(app.app.app, "events", None) == events
 
 
 def _recording(heard: list[str]) -> Any:

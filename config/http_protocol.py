@@ -1,0 +1,33 @@
+"""uvicorn's own protocol, with an end to how long a request's head may get.
+
+`uvicorn --http config.http_protocol:BoundedHead`. Without it `config.gate` refuses what
+is too long all the same, but only once all of it has been kept in memory.
+"""
+
+from __future__ import annotations
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+# Counted by what arrives at once, so far above what `config.gate` allows.
+HEAD_MAX_BYTES = 2**20
+
+
+class BoundedHead(HttpToolsProtocol):
+    _is_in_head = False
+    _head_bytes = 0
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if not self._is_in_head:
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > HEAD_MAX_BYTES and not self.transport.is_closing():
+            self.send_400_response("The request's head is too long.")
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        self._is_in_head, self._head_bytes = True, 0
+
+    def on_headers_complete(self) -> None:
+        self._is_in_head = False
+        super().on_headers_complete()
