@@ -90,8 +90,10 @@ def _condition(key: str, wanted: Any) -> Q:
 def _equal(key: str, value: Any) -> Q:
     if not isinstance(value, Scalar):
         raise BadFilter(f"{key}: {value!r} can't be compared")
-    if key == "owner" and isinstance(value, str) and len(value) <= MAX_OWNER_LENGTH:
-        return Q(owner=value)  # The column has the better index.
+    # The column has the better index. It is empty for rows that have no owner, which
+    # are not those of an owner called "".
+    if key == "owner" and isinstance(value, str) and 0 < len(value) <= MAX_OWNER_LENGTH:
+        return Q(owner=value)
     return Q(metadata__contains={key: value})
 
 

@@ -32,6 +32,8 @@ from config.loop import shared_loop
 
 # A handler that asks somebody who does not answer must not hold a thread for ever.
 PATIENCE_SECS = 30.0
+# Headers by which callers are told apart, where `auth.cache` names none.
+SHOWN = ["authorization", "x-api-key"]
 
 
 class Refused(APIException):
@@ -46,9 +48,9 @@ class Refused(APIException):
 class Handlers:
     def __init__(self, auth: Auth, cache: Mapping[str, Any]) -> None:
         self._auth = auth
-        self._remembered = Remembered(int(cache.get("max_size", 1000)))
-        self._cache_secs = float(cache.get("ttl_seconds", 60)) if cache else 0.0
-        self._cache_headers = cache.get("cache_keys", ["authorization", "x-api-key"])
+        self._remembered = Remembered(int(_number(cache, "max_size", 1000)))
+        self._cache_secs = _number(cache, "ttl_seconds", 60) if cache else 0.0
+        self._cache_headers = _names(cache, "cache_keys", SHOWN)
         assert auth._authenticate_handler  # noqa: S101 - see `handlers`
         self._authenticate: Any = auth._authenticate_handler
         self._parameters = _parameters(self._authenticate)
@@ -86,7 +88,8 @@ class Handlers:
         if handler is None:
             return Scope(partition, Q(), caller.user)
         context = Auth.types.AuthContext(
-            permissions=caller.user["permissions"],
+            # A copy, as in `User`: the caller may be remembered for other requests.
+            permissions=list(caller.user["permissions"]),
             user=cast("Any", User(caller.user)),
             resource=cast("Any", resource),
             action=cast("Any", action),
@@ -123,7 +126,24 @@ def handlers() -> Handlers | None:
         stop(f"auth.path: {path} is not a langgraph_sdk.Auth")
     if auth._authenticate_handler is None:
         stop(f"auth.path: {path} has no @authenticate handler")
-    return Handlers(auth, config.get("cache") or {})
+    cache = config.get("cache") or {}
+    if not isinstance(cache, Mapping):
+        stop("langgraph.json: auth.cache must be an object")
+    return Handlers(auth, cache)
+
+
+def _number(cache: Mapping[str, Any], key: str, default: float) -> float:
+    given = cache.get(key, default)
+    if isinstance(given, bool) or not isinstance(given, (int, float)) or given < 0:
+        stop(f"langgraph.json: auth.cache.{key} must be a number, not {given!r}")
+    return given
+
+
+def _names(cache: Mapping[str, Any], key: str, default: list[str]) -> list[str]:
+    given = cache.get(key, default)
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        stop(f"langgraph.json: auth.cache.{key} must be a list of strings")
+    return given
 
 
 def _parameters(function: Any) -> list[str]:
@@ -200,5 +220,4 @@ def _pin(value: dict[str, Any], answer: Mapping[str, Any]) -> None:
     """Nobody writes a row out of their own sight, and into somebody else's."""
     metadata = value.get("metadata")
     if isinstance(metadata, dict):
-        fixed = pinned(answer)
-        metadata.update({key: fixed[key] for key in metadata.keys() & fixed.keys()})
+        metadata.update(pinned(answer))

@@ -35,5 +35,7 @@ def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
         response = errors.answer(exc.status_code, str(exc.detail))
         if exc.status_code == 401:
             response["WWW-Authenticate"] = "Bearer"
+        for name, value in getattr(exc, "headers", {}).items():
+            response[name] = value
         return response
     return errors.not_found(request, exception)

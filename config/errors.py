@@ -54,8 +54,8 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponseBa
         return _answer(405, "Method Not Allowed", _headers(exc))
     if isinstance(exc, exceptions.APIException):
         return _answer_for(exc)
-    view, request = context.get("view"), context.get("request")
-    logger.error("%s failed in %s", request, type(view).__name__, exc_info=exc)
+    view = context.get("view")
+    logger.error("%s: %s failed", _asked(context), type(view).__name__, exc_info=exc)
     return _answer(500, "Internal Server Error")
 
 
@@ -105,8 +105,14 @@ def _headers(exc: exceptions.APIException) -> dict[str, str]:
 
 def _database_failed(exc: Exception, context: dict[str, Any]) -> Response:
     # Clients retry a 503; what Postgres said stays in our log.
-    logger.error("%s: the database failed", context.get("request"), exc_info=exc)
+    logger.error("%s: the database failed", _asked(context), exc_info=exc)
     return _answer(503, "The database is not available, try again")
+
+
+def _asked(context: dict[str, Any]) -> str:
+    """Which request it was, without its query: some say in there who they are."""
+    request = context.get("request")
+    return f"{request.method} {request.path}" if request else "no request"
 
 
 def _lines(detail: Any, path: str = "") -> Iterator[str]:

@@ -133,7 +133,8 @@ class Executor:
             held = await lifecycle.claim(self.pool, run_id, self.worker_id())
             if held is None:
                 return None
-            logs.begin(run_id=held.id, thread_id=held.thread_id, owner=held.owner)
+            owner = (held.user or {}).get("identity") or held.owner
+            logs.begin(run_id=held.id, thread_id=held.thread_id, owner=owner)
             return await self._execute(held)
         finally:
             self.holding.remove(run_id)

@@ -44,7 +44,7 @@ def names(given: dict[str, Any]) -> str:
         ({"owner": {"$eq": "alice"}}, "a"),
         ({"owner": "ali%"}, ""),
         ({"owner": "_____"}, ""),
-        ({"owner": ""}, "d"),
+        ({"owner": ""}, ""),  # Nobody is not an owner without a name.
         ({"owner": None}, ""),
         ({"team": "red"}, "ab"),
         ({"team": None}, "d"),

@@ -104,7 +104,8 @@ def test_the_exceptions_headers_are_sent(serve: Serve) -> None:
             raise Auth.exceptions.HTTPException(headers={"WWW-Authenticate": "Basic"})
     """)
 
-    assert call(None, "get", "/threads/x").headers["WWW-Authenticate"] == "Basic"
+    for path in ("/threads/x", "/nothing/here"):
+        assert call(None, "get", path).headers["WWW-Authenticate"] == "Basic"
 
 
 @pytest.mark.parametrize(
@@ -319,6 +320,19 @@ def test_what_a_handler_may_answer(serve: Serve, answer: str, status: int) -> No
     assert ("secret" in response.text) == (status == 200)
 
 
+def test_a_failure_is_logged_without_the_query(
+    serve: Serve, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(BY_NAME + "\n@auth.on\nasync def fail(ctx, value):\n    return 1 / 0\n")
+    path = "/threads/00000000-0000-4000-8000-000000000001"
+
+    response = call("alice", "get", f"{path}?token=hidden")
+
+    assert response.status_code == 500
+    assert f"GET {path}" in caplog.text
+    assert "hidden" not in caplog.text
+
+
 def test_refused_is_forbidden(serve: Serve) -> None:
     serve(BY_NAME + "\n@auth.on\nasync def no(ctx, value):\n    return False\n")
 
@@ -379,6 +393,53 @@ def test_what_a_handler_writes_into_metadata_is_kept(serve: Serve, change: str) 
 
     assert made["metadata"] == {"team": "red"}
     assert assistant["metadata"] == {"team": "red"}
+
+
+@pytest.mark.parametrize(
+    "answer", ["{'owner': me}", "{'owner': {'$eq': me}}", "{'owner': me, 'team': 'a'}"]
+)
+def test_what_is_made_is_in_its_makers_sight(serve: Serve, answer: str) -> None:
+    """Also where a handler only answers, and writes no metadata."""
+    serve(
+        BY_NAME
+        + f"""
+@auth.on
+async def only_answer(ctx, value):
+    me = ctx.user.identity
+    return {answer}
+"""
+    )
+    register_system_assistants()
+    run = {"assistant_id": "echo", "if_not_exists": "create"}
+    new = "/threads/00000000-0000-4000-8000-000000000001"
+
+    made = call("alice", "post", "/threads", {"metadata": {"owner": "bob"}}).json()
+    started = call("alice", "post", f"{new}/runs", run)
+
+    assert made["metadata"]["owner"] == "alice"
+    assert started.status_code == 200
+    for path in (f"/threads/{made['thread_id']}", new):
+        assert call("alice", "get", path).status_code == 200
+        assert call("bob", "get", path).status_code == 404
+
+
+def test_a_handler_changes_its_user_for_nobody_else(serve: Serve) -> None:
+    serve(
+        BY_NAME
+        + """
+@auth.on
+async def change(ctx, value):
+    before = len(ctx.permissions), len(ctx.user.permissions)
+    ctx.permissions.append("admin")
+    ctx.user.permissions.append("admin")
+    raise Auth.exceptions.HTTPException(418, str(before))
+""",
+        auth={"cache": {"ttl_seconds": 60}},
+    )
+
+    answers = [call("alice", "post", "/threads").json()["detail"] for _ in range(2)]
+
+    assert answers == ["(1, 1)", "(1, 1)"]
 
 
 def test_nobody_writes_a_row_into_anothers_sight(serve: Serve) -> None:
@@ -690,6 +751,19 @@ def test_bad_handlers_stop_the_start(serve: Serve, source: str, problem: str) ->
     serve(source or "pass")
 
     with pytest.raises(SystemExit, match=problem) as stopped:
+        check_access()
+
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [[1], {"ttl_seconds": "60"}, {"max_size": -1}, {"cache_keys": "authorization"}],
+)
+def test_a_bad_cache_stops_the_start(serve: Serve, cache: Any) -> None:
+    serve(OWNERS, auth={"cache": cache})
+
+    with pytest.raises(SystemExit, match=r"auth\.cache") as stopped:
         check_access()
 
     assert "\n" not in str(stopped.value)
