@@ -17,8 +17,9 @@ from django.db import connection
 from django.http import StreamingHttpResponse
 
 from access.scopes import ACTIONS
-from access.tests.people import Client
-from access.tests.routes import Route, routes
+from access.tests.conftest import EXAMPLES, Serve
+from access.tests.people import Client, Person
+from access.tests.routes import PUBLIC, Route, routes
 from access.views import ScopedViewSet
 from assistants.models import Assistant
 from assistants.services import register_system_assistants
@@ -39,6 +40,19 @@ def test_every_route_has_an_event(route: Route) -> None:
     assert issubclass(route.view, ScopedViewSet), "it can't ask the policy"
     resource, _, action = route.view.events[route.action].partition(".")
     assert action in ACTIONS[resource]
+
+
+def test_every_operation_that_is_documented_is_walked(client: Any) -> None:
+    paths = client.get("/openapi.json").json()["paths"]
+    documented = {
+        f"{method.upper()} {path}"
+        for path, operations in paths.items()
+        for method in operations
+        if path not in PUBLIC
+    }
+
+    assert documented
+    assert documented <= {str(route) for route in routes()}
 
 
 def test_no_view_forgets_to_authenticate(api_keys: None, client: Any) -> None:
@@ -94,6 +108,10 @@ MAKES_NEW = {"POST /assistants", "POST /threads"}
 
 @pytest.fixture
 def ids(alice_client: Client, transactional_db: None) -> Ids:
+    return everything(alice_client)
+
+
+def everything(alice_client: Client) -> Ids:
     """One of everything, all alice's."""
     register_system_assistants()
     make = Maker(alice_client)
@@ -211,6 +229,49 @@ def test_bob_learns_and_changes_nothing(
         str(route) in MAKES_NEW
     )
     assert ask(alice_client, route, ids).status_code < 400
+
+
+HANDLERS = """
+@auth.authenticate
+async def authenticate(headers: dict):
+    return headers[b"x-api-key"].decode()
+
+@auth.on
+async def own(ctx, value):
+    value.setdefault("metadata", {})["owner"] = ctx.user.identity
+    return {"owner": ctx.user.identity}
+"""
+
+
+@pytest.fixture
+def _handlers(serve: Serve) -> None:
+    memory = f"{EXAMPLES.parent / 'examples' / 'memory.py'}:graph"
+    serve(HANDLERS, graphs={"memory": memory})
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_handlers")
+def test_bob_learns_no_more_from_handlers() -> None:
+    """The same walk where langgraph.json says who may do what."""
+    alice, bob = (Client(Person(name, key=name)) for name in ("alice", "bob"))
+    ids, missing_ids = everything(alice), nobodys()
+    before = everything_of("alice")
+    learned = {}
+
+    for route in routes():
+        missing = ask(bob, route, missing_ids)
+        hidden = ask(bob, route, ids)
+        shown, expected = body_of(hidden), body_of(missing)
+        learned[str(route)] = {
+            "secret": SECRET in shown or "alice" in shown,
+            "status": hidden.status_code - missing.status_code,
+            "body": str(route) not in MAKES_NEW
+            and _anonymous(shown, ids) != _anonymous(expected, missing_ids),
+        }
+
+    nothing = {"secret": False, "status": 0, "body": False}
+    assert learned == {str(route): nothing for route in routes()}
+    assert everything_of("alice") == before
 
 
 def _anonymous(text: str, ids: Ids) -> str:

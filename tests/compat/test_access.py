@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
@@ -13,6 +16,7 @@ from typing import Any
 import httpx
 import pytest
 from langgraph_sdk import get_client
+from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import (
     AuthenticationError,
     ConflictError,
@@ -134,6 +138,71 @@ async def test_streams_are_their_owners(people: Any) -> None:
     assert [part.event async for part in theirs] == ["error"]
     with pytest.raises(NotFoundError):
         await bob.runs.cancel(thread_id, run["run_id"])
+
+
+# --- Many at once -----------------------------------------------------------------------
+USERS, ANSWERS = 50, 10
+NAMED = re.compile(r"user-\d+")
+
+
+async def test_interleaved_users_hear_only_of_themselves(
+    with_handlers: Server,
+) -> None:
+    """550 requests of 50 users at once: states, histories, and streams of all kinds."""
+    async with AsyncExitStack() as stack:
+        people = {
+            name: await stack.enter_async_context(
+                get_client(
+                    url=with_handlers.url,
+                    headers={"Authorization": f"Bearer token-of-{name}"},
+                )
+            )
+            for name in (f"user-{number}" for number in range(USERS))
+        }
+        heard = await asyncio.gather(*(talk(name, me) for name, me in people.items()))
+
+    assert len(heard) == USERS
+    for name, answers in zip(people, heard, strict=True):
+        named = [set(NAMED.findall(json.dumps(one))) for one in answers]
+        assert named == [{name}] * ANSWERS
+
+
+async def talk(name: str, me: LangGraphClient) -> list[Any]:
+    """What a user's requests are answered; the answers with a body all name that user."""
+    thread = await me.threads.create(metadata={"owner": "user-0", "graph_id": "echo"})
+    thread_id = thread["thread_id"]
+    streamed = [
+        part
+        async for part in me.runs.stream(
+            thread_id, "echo", input=say(f"I am {name}."), stream_resumable=True
+        )
+    ]
+    [run] = await me.runs.list(thread_id)
+    joined = me.runs.join_stream(thread_id, run["run_id"], last_event_id="-1")
+    of_thread = await me.threads.join_stream(thread_id, last_event_id="0")
+    told = await me.runs.wait(None, "reveal", input={})
+    await me.store.put_item(["notes"], "me", value={"by": name})
+    return [
+        thread,
+        streamed,
+        run,
+        [part async for part in joined],
+        await until_done(of_thread),
+        told,
+        await me.threads.get_state(thread_id),
+        await me.threads.get_history(thread_id),
+        await me.threads.search(limit=1000),
+        await me.store.search_items([]),
+    ]
+
+
+async def until_done(stream: AsyncIterator[Any]) -> list[Any]:
+    parts = []
+    async for part in stream:
+        parts.append(part)
+        if isinstance(part.data, dict) and part.data.get("status") == "run_done":
+            break
+    return parts
 
 
 async def test_assistants_and_crons_are_their_owners(people: Any) -> None:

@@ -6,7 +6,8 @@ from typing import Any
 
 from langgraph_sdk import Auth
 
-TOKENS = {"token-of-alice": "alice", "token-of-bob": "bob"}
+NAMES = ("alice", "bob", *(f"user-{number}" for number in range(50)))
+TOKENS = {f"token-of-{name}": name for name in NAMES}
 
 auth = Auth()
 
