@@ -35,7 +35,7 @@ django.setup()
 # What follows needs Django's settings.
 from access.start import check_access  # noqa: E402
 from assistants.services import register_system_assistants  # noqa: E402
-from config import cors, errors  # noqa: E402
+from config import cors, errors, logs  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from config.mounting import mounted  # noqa: E402
@@ -179,6 +179,7 @@ class Application:
 
 def _prepare() -> None:
     """Load the graphs, so that a broken one stops the start, and name them in Postgres."""
+    logs.adopt("uvicorn", "uvicorn.error", "uvicorn.access")
     check_access()
     warn_of_ignored_keys()
     prepare_index()

@@ -43,6 +43,14 @@ def bound() -> dict[str, str]:
     return _bound.get({})
 
 
+def adopt(*names: str) -> None:
+    """Let loggers that a program has set up its own way write lines like all others."""
+    for name in names:
+        logger = logging.getLogger(name)
+        logger.handlers.clear()
+        logger.propagate = True
+
+
 def without_secrets(text: str) -> str:
     for pattern in SECRETS:
         text = pattern.sub(rf"\g<1>{HIDDEN}", text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import Any, cast
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -12,6 +13,8 @@ from config import logs
 from config.ids import uuid7
 
 HEADER = "X-Request-ID"
+# What a run's `configurable` calls the request that has made it.
+IN_RUNS = "langgraph_request_id"
 # No room for a second log line, or for a page of text.
 FINE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
@@ -25,6 +28,7 @@ class NameRequests:
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         request_id = given_id(request) or str(uuid7())
         logs.begin(request_id=request_id)
+        cast("Any", request).request_id = request_id
         response = self.get_response(request)
         response[HEADER] = request_id
         return response

@@ -168,16 +168,19 @@ class Supervisor:
             out, err = process.communicate()
         finally:  # Told to stop in the middle: it must not migrate without us.
             process.kill()
+        last = out.strip().rpartition("\n")[2]
+        password = last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
         with self.home.log("prepare") as log:
-            log.write((out + err).encode())
+            # Said once, on the terminal: a log is kept, and read by others.
+            shown = out.replace(last, PASSWORD_PREFIX + "***") if password else out
+            log.write((shown + err).encode())
         if process.returncode != 0:
             lines = (err.strip() or out.strip() or "no reason given").splitlines()
             raise CannotStart(lines[-1].removeprefix("spool: "))
         for line in err.splitlines():
             if "WARNING" in line:  # Also for who never opens a log.
                 print(line, file=sys.stderr, flush=True)
-        last = out.strip().rpartition("\n")[2]
-        return last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
+        return password
 
     def _start_programs(self) -> None:
         options = self.options
@@ -199,12 +202,15 @@ class Supervisor:
             self._start_program(
                 name,
                 "celery",
-                ["-A", "config", "worker", "-P", "threads", *quiet, "-n", f"{name}@%h"],
+                [
+                    *("-A", "config", "-q", "worker", "-P", "threads", *quiet),
+                    *("-n", f"{name}@%h"),
+                ],
                 WORKER_PATIENCE,
             )
         schedule = ["--pidfile=", "-l", "warning"]
         self._start_program(
-            "beat", "celery", ["-A", "config", "beat", *schedule], WEB_PATIENCE
+            "beat", "celery", ["-A", "config", "-q", "beat", *schedule], WEB_PATIENCE
         )
 
     def _start_program(

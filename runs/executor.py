@@ -25,7 +25,7 @@ from langgraph.pregel import Pregel
 from redis.asyncio import Redis
 
 from assistants.graphs import registry
-from config import logs
+from config import logs, request_ids
 from config.loop import Pool
 from runs import lifecycle
 from runs.events import END, ERROR, METADATA, EventWriter
@@ -133,8 +133,7 @@ class Executor:
             held = await lifecycle.claim(self.pool, run_id, self.worker_id())
             if held is None:
                 return None
-            owner = (held.user or {}).get("identity") or held.owner
-            logs.begin(run_id=held.id, thread_id=held.thread_id, owner=owner)
+            _begin_log(held)
             return await self._execute(held)
         finally:
             self.holding.remove(run_id)
@@ -296,11 +295,23 @@ class _Drive:
         return {**self.config, "configurable": configurable}
 
 
+def _begin_log(held: Claim) -> None:
+    configurable = held.kwargs["config"].get("configurable") or {}
+    logs.begin(
+        run_id=held.id,
+        thread_id=held.thread_id,
+        owner=(held.user or {}).get("identity") or held.owner,
+        request_id=configurable.get(request_ids.IN_RUNS),
+    )
+
+
 def _kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
     """What history can be filtered by. What else is configurable may be secret."""
-    names = ("thread_id", "user_id", "langgraph_auth_user_id")
+    names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
+    configurable = config["configurable"]
+    kept = {name: configurable[name] for name in names if name in configurable}
     # Clients may have a `user_id` of their own in their metadata.
-    return {name: config["configurable"][name] for name in names} | config["metadata"]
+    return kept | config["metadata"]
 
 
 def described(exc: BaseException) -> dict[str, str]:

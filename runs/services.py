@@ -16,6 +16,7 @@ from rest_framework.exceptions import APIException
 from access.policy import Scope
 from assistants.models import Assistant
 from assistants.services import mirror_context, resolve_assistant
+from config import request_ids
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.ids import uuid7
 from config.json import jsonb
@@ -344,6 +345,10 @@ def _merged_config(
         # Of the HTTP request, where the operator wants some in here.
         **request.get("headers", {}),
     }
+    # The request that was, whatever a client says.
+    configurable.pop(request_ids.IN_RUNS, None)
+    if request_id := request.get("request_id"):
+        configurable[request_ids.IN_RUNS] = request_id
     given = {key: value for key, value in config.items() if value is not None}
     merged = {**base, **given, "configurable": configurable}
     return merged, {**assistant.context, **context}

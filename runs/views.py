@@ -116,6 +116,7 @@ class RunViewSet(ScopedViewSet):
                 **asked,
                 "metadata": value["metadata"],
                 "headers": configurable_headers(self.request.headers),
+                "request_id": getattr(self.request, "request_id", None),
             },
             run_id=run_id,
         )

@@ -157,6 +157,18 @@ class Worker:
         return times.user, times.system
 
 
+def new_key(server: Server, *arguments: str) -> str:
+    # As a script would: whatever is printed is the key.
+    return subprocess.run(
+        [sys.executable, "manage.py", "create_api_key", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **server.environment()},
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.removesuffix("\n")
+
+
 def wait_until(condition: Callable[[], object], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

@@ -63,7 +63,8 @@ def test_headers_that_runs_get(serve: Serve, config: Any, expected: set[str]) ->
     assert {name: told[name] for name in lower if name in told} == {
         name: lower[name] for name in expected
     }
-    assert set(run.kwargs["config"]["configurable"]) == expected
+    kept = set(run.kwargs["config"]["configurable"])
+    assert kept == expected | {"langgraph_request_id"}
     # Checkpoints keep none of it.
     assert not expected & set(graph_config(held)["metadata"])
 
@@ -77,7 +78,24 @@ def test_a_client_can_pass_for_no_header(serve: Serve) -> None:
         "/runs", body, content_type="application/json", headers={"x-team": "red"}
     )
 
-    assert Run.objects.get().kwargs["config"]["configurable"] == {"x-team": "red"}
+    assert Run.objects.get().kwargs["config"]["configurable"]["x-team"] == "red"
+
+
+def test_a_run_knows_its_request(client: Browser, serve: Serve) -> None:
+    serve()
+    register_system_assistants()
+    forged = {"configurable": {"langgraph_request_id": "forged"}}
+
+    client.post(
+        "/runs",
+        {"assistant_id": "echo", "config": forged},
+        content_type="application/json",
+        headers={"x-request-id": "abc/1"},
+    )
+
+    names = tuple(Claim.__dataclass_fields__)
+    held = Claim(**Run.objects.values(*names).get())
+    assert graph_config(held)["configurable"]["langgraph_request_id"] == "abc/1"
 
 
 # --- Routes that are not wanted ---------------------------------------------------------

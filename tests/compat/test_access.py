@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import re
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -24,7 +21,7 @@ from langgraph_sdk.errors import (
     PermissionDeniedError,
 )
 
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, new_key
 
 pytestmark = pytest.mark.e2e
 
@@ -59,18 +56,6 @@ def with_handlers() -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
-
-
-def new_key(server: Server, *arguments: str) -> str:
-    # As a script would: whatever is printed is the key.
-    return subprocess.run(
-        [sys.executable, "manage.py", "create_api_key", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **server.environment()},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.removesuffix("\n")
 
 
 @pytest.fixture(params=["keys", "handlers"])

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 from pathlib import Path
 
 import httpx
 import pytest
 
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, new_key
 
 pytestmark = pytest.mark.e2e
 
@@ -45,3 +46,43 @@ def test_moved_routes_and_none_about_the_server(tmp_path: Path) -> None:
     assert httpx.post(f"{server.url}/agents/threads", json={}).status_code == 401
     assert httpx.post(f"{server.url}/threads", json={}).status_code == 404
     server.stop()
+
+
+def test_logs_are_lines_of_json_that_tell_no_secret() -> None:
+    server = Server(ROOT / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true")
+    server.start()
+    key = new_key(server, "alice")
+    headers = {"x-api-key": key, "x-request-id": "the-request"}
+
+    with httpx.Client(base_url=server.url, headers=headers, timeout=30) as client:
+        body = {"assistant_id": "failing", "input": {}}
+        run = client.post("/runs", json={**body, "on_completion": "keep"}).json()
+        path = f"/threads/{run['thread_id']}/runs/{run['run_id']}"
+        client.get(f"{path}/join")
+        client.get("/threads/nonsense", params={"token": key})
+    _send(server, b"GET / HTTP/9\r\n\r\n")
+
+    logs = {name: _log(server, name) for name in ("web", "worker", "beat")}
+    lines = {
+        name: [json.loads(line) for line in text.splitlines() if line.strip()]
+        for name, text in logs.items()
+    }
+    [failed] = [line for line in lines["worker"] if line["level"] == "ERROR"]
+    password = server.output().partition("password ")[2].split()[0]
+    assert failed["request_id"] == "the-request"
+    assert (failed["run_id"], failed["owner"]) == (run["run_id"], "alice")
+    assert failed["thread_id"] == run["thread_id"]
+    assert "Invalid HTTP" in logs["web"]
+    for secret in (key, password):
+        assert secret not in "".join(logs.values()) + _log(server, "prepare")
+    server.stop()
+
+
+def _send(server: Server, request: bytes) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(request)
+        connection.recv(1024)
+
+
+def _log(server: Server, name: str) -> str:
+    return (server.home / "logs" / f"{name}.log").read_text()
