@@ -315,8 +315,8 @@ def _kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
 
 
 def described(exc: BaseException) -> dict[str, str]:
-    """An exception as the wire tells of it."""
-    return {"error": type(exc).__name__, "message": str(exc)}
+    """An exception as the wire tells of it, without the keys that some quote."""
+    return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}
 
 
 def _any_of(nodes: Sequence[str], breakpoints: Sequence[str]) -> bool:

@@ -99,6 +99,15 @@ def create_run(
     return run
 
 
+@transaction.atomic
+def create_runs(asked: Iterable[dict[str, Any]]) -> list[Run]:
+    """All of these, each as `create_run` takes it, or none where one is refused.
+
+    Its client would send all of them again.
+    """
+    return [create_run(**one) for one in asked]
+
+
 def _insert_run(
     scope: Scope,
     thread_id: UUID | None,

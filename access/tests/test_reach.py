@@ -113,6 +113,7 @@ def test_another_owners_assistant_makes_no_run(
     among_others = bob_client.call("post", "/runs/batch", [RUN, theirs])
 
     assert (one.status_code, among_others.status_code) == (404, 404)
+    assert not Run.objects.exists()
 
 
 @pytest.mark.parametrize("kind", ["threads", "assistants", "runs/crons"])

@@ -62,6 +62,7 @@ def test_create_answers_with_a_pending_run(
     assert response["Content-Location"] == f"{path}/{run['run_id']}"
     assert "Location" not in response
     assert UUID(run["run_id"]).version == 7
+    request_id = response["X-Request-ID"]
     assistant_id = str(system_assistant_id("echo"))
     assert run == {
         "run_id": run["run_id"],
@@ -78,7 +79,7 @@ def test_create_answers_with_a_pending_run(
         "kwargs": {
             "input": {"a": 1},
             "command": None,
-            "config": {"configurable": {}},
+            "config": {"configurable": {"langgraph_request_id": request_id}},
             "context": {},
             "stream_mode": ["values"],
             "interrupt_before": None,

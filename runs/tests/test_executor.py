@@ -21,7 +21,7 @@ from config.ids import uuid7
 from config.loop import Loop, Pool, shared_loop
 from runs import events, services
 from runs.events import decode, parse_id, stream_key
-from runs.executor import HAND_BACK, Executor
+from runs.executor import HAND_BACK, Executor, described
 from runs.lifecycle import Ended
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
@@ -758,3 +758,11 @@ def test_durability_decides_how_many_checkpoints_are_kept(
 
     thread.refresh_from_db()
     assert len(get_history(thread, limit=10)) == checkpoints
+
+
+def test_what_a_graph_says_of_a_key_is_not_kept() -> None:
+    exc = RuntimeError("401 for Bearer abcdefghij at https://me:hunter2@models.example")
+
+    message = described(exc)["message"]
+
+    assert message == "401 for Bearer *** at https://me:***@models.example"
