@@ -39,6 +39,7 @@ from config import cors, errors, logs  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from config.mounting import mounted  # noqa: E402
+from config.request_ids import NameRequests  # noqa: E402
 from store.vectors import prepare_index  # noqa: E402
 
 T = TypeVar("T")
@@ -96,9 +97,10 @@ class Handler(BaseHandler):
             cast("IO[bytes]", body).close()
             return errors.answer(400, "Bad Request")
         if body is None:
-            return cors.with_headers(
-                request, errors.answer(413, "Request Entity Too Large")
+            named = NameRequests(
+                lambda _: errors.answer(413, "Request Entity Too Large")
             )
+            return cors.with_headers(request, named(request))
         # A body sent in pieces has no length of its own, and REST framework takes
         # what has no length for empty.
         request.META.setdefault("CONTENT_LENGTH", str(body.seek(0, os.SEEK_END)))

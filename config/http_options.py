@@ -20,16 +20,18 @@ NEVER_COPIED = {"x-api-key", "x-tenant-id", "x-service-key"}
 SECRET = {"authorization", "proxy-authorization", "cookie"}
 
 # The first that fits. Runs have routes below threads, and crons theirs below runs.
-GROUPS = (
-    ("meta", re.compile(r"/(info|metrics|docs|openapi\.json)/?")),
-    ("runs", re.compile(r"/(threads/[^/]+/)?runs(/.*)?")),
-    ("assistants", re.compile(r"/assistants(/.*)?")),
-    ("threads", re.compile(r"/threads(/.*)?")),
-    ("store", re.compile(r"/store(/.*)?")),
-    ("mcp", re.compile(r"/mcp(/.*)?")),
-    ("a2a", re.compile(r"/a2a(/.*)?|(/.*)?/\.well-known/agent-card\.json")),
-    ("ui", re.compile(r"/ui(/.*)?")),
+_PATHS = (
+    ("meta", r"/(info|metrics|docs|openapi\.json)/?"),
+    ("runs", r"/(threads/[^/]+/)?runs(/.*)?"),
+    ("assistants", r"/assistants(/.*)?"),
+    ("threads", r"/threads(/.*)?"),
+    ("store", r"/store(/.*)?"),
+    ("mcp", r"/mcp(/.*)?"),
+    ("a2a", r"/a2a(/.*)?|(/.*)?/\.well-known/agent-card\.json"),
+    ("ui", r"/ui(/.*)?"),
 )
+# A line's end is a character of a path like any other.
+GROUPS = [(name, re.compile(path, re.DOTALL)) for name, path in _PATHS]
 
 
 def configurable_headers(headers: Mapping[str, str]) -> dict[str, str]:

@@ -43,6 +43,7 @@ HONOURED_IN = {
         *("app", "cors", "configurable_headers", "enable_custom_route_auth"),
         *("mount_prefix", "disable_assistants", "disable_threads", "disable_runs"),
         *("disable_store", "disable_mcp", "disable_a2a", "disable_meta", "disable_ui"),
+        "disable_webhooks",
     },
 }
 # Only for building images: there is nothing for a server to do.

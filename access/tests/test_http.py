@@ -102,7 +102,11 @@ def test_a_run_knows_its_request(client: Browser, serve: Serve) -> None:
 @pytest.mark.parametrize(
     ("group", "gone", "there"),
     [
-        ("assistants", ["/assistants/x", "/assistants/search"], ["/threads/x"]),
+        (
+            "assistants",
+            ["/assistants/x", "/assistants/search", "/assistants/x%0A/schemas"],
+            ["/threads/x"],
+        ),
         ("threads", ["/threads/x", "/threads/x/state"], ["/threads/x/runs", "/runs/x"]),
         ("runs", ["/runs/x", "/threads/x/runs", "/runs/crons/x"], ["/threads/x"]),
         ("store", ["/store/items?key=k"], ["/threads/x"]),
@@ -132,13 +136,15 @@ def test_without_meta_ok_asks_nobody(serve: Serve, client: Browser) -> None:
 def test_what_is_not_honoured_is_named(
     serve: Serve, caplog: pytest.LogCaptureFixture
 ) -> None:
-    serve(http={"logging_headers": {}, "cors": {}}, auth={"openapi": {}, "other": 1})
+    http = {"logging_headers": {}, "cors": {}, "disable_webhooks": True}
+    serve(http=http, auth={"openapi": {}, "other": 1})
 
     warn_of_ignored_keys()
 
     assert "http.logging_headers" in caplog.text
     assert "auth.other" in caplog.text
     assert "http.cors" not in caplog.text
+    assert "disable_webhooks" not in caplog.text
 
 
 # --- Below a path, and beside other routes ----------------------------------------------

@@ -324,6 +324,7 @@ async def test_a_body_over_the_limit_is_413(
         fits = await client.post("/t/size", content=b"x" * 2000)
 
     assert told.status_code == found_out.status_code == 413
+    assert "x-request-id" in told.headers
     assert told.json() == found_out.json() == {"detail": "Request Entity Too Large"}
     assert fits.json() == {"bytes": 2000}
 
