@@ -9,6 +9,7 @@ from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.widgets import UnfoldAdminTextareaWidget
 
 from access import keys
@@ -53,7 +54,14 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
         "expires_at",
         "revoked_at",
     )
-    list_filter = ("last_used_at", "expires_at", "revoked_at")
+    list_filter = (
+        ("owner", FieldTextFilter),
+        "last_used_at",
+        "expires_at",
+        ("revoked_at", admin.EmptyFieldListFilter),
+    )
+    # The text of the owner is sent with a button.
+    list_filter_submit = True
     search_fields = ("prefix", "owner", "name")
     ordering = ("-created_at", "-id")
     actions = ("revoke",)

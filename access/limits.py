@@ -22,11 +22,15 @@ from rest_framework.throttling import BaseThrottle
 
 from access.authentication import caller_of
 from access.sources import is_open
+from config import errors
 
 logger = logging.getLogger(__name__)
 
 WINDOW_SECS = 60
 REDIS_TIMEOUT_SECS = 0.5
+LOGIN = "/admin/login/"
+# Of one address, whatever the limit of requests is.
+LOGINS_A_MINUTE = 20
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ class RateLimit(BaseThrottle):
     def allow_request(self, request: Request, view: Any) -> bool:
         if not settings.RATE_LIMIT or not view.authentication_classes:
             return True
-        self.count = count_request(_who(request))
+        self.count = count_request(_who(request), settings.RATE_LIMIT)
         if self.count is None:
             return True
         cast("Any", request._request).rate_limit = self.count
@@ -63,6 +67,23 @@ class RateLimit(BaseThrottle):
 
     def wait(self) -> float | None:
         return self.count.reset_secs if self.count else None
+
+
+class LimitLogins:
+    """Middleware: the admin's passwords are not to be tried until one fits."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.method != "POST" or request.path_info != LOGIN:
+            return self.get_response(request)
+        count = count_request(f"login:{_address(request)}", LOGINS_A_MINUTE)
+        if count is None or count.used <= count.limit:
+            return self.get_response(request)
+        response = errors.answer(429, "Too many logins: wait a minute")
+        response["Retry-After"] = str(count.reset_secs)
+        return response
 
 
 class TellLimits:
@@ -80,7 +101,7 @@ class TellLimits:
         return response
 
 
-def count_request(who: str) -> Count | None:
+def count_request(who: str, limit: int) -> Count | None:
     """None where Redis does not answer."""
     now = _now()
     window, reset_secs = now // WINDOW_SECS, WINDOW_SECS - now % WINDOW_SECS
@@ -93,15 +114,19 @@ def count_request(who: str) -> Count | None:
     except redis.RedisError as exc:
         logger.warning("requests are not counted: %s", exc)
         return None
-    return Count(settings.RATE_LIMIT, used, reset_secs)
+    return Count(limit, used, reset_secs)
 
 
 def _who(request: Request) -> str:
     """Each key has a count of its own; where nobody logs in, each address."""
     if is_open():
-        return f"address:{request.META.get('REMOTE_ADDR', '')}"
+        return f"address:{_address(request)}"
     caller = caller_of(request)
     return f"caller:{caller.key if caller else ''}"
+
+
+def _address(request: Request | HttpRequest) -> str:
+    return str(request.META.get("REMOTE_ADDR", ""))
 
 
 def _now() -> int:

@@ -31,7 +31,16 @@ class _AdminOnly:
 
 
 class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
-    pass
+    """Over TLS no cookie is set that goes without, be it the session's or another."""
+
+    def process_response(
+        self, request: HttpRequest, response: HttpResponseBase
+    ) -> HttpResponseBase:
+        response = super().process_response(request, response)
+        if request.is_secure():
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
+        return response
 
 
 class CsrfViewMiddleware(_AdminOnly, csrf.CsrfViewMiddleware):

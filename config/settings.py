@@ -240,6 +240,7 @@ STATIC_URL = "/static/"
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     # Its pages are loaded with the routes, by web processes alone.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
@@ -266,6 +267,7 @@ MIDDLEWARE = [
     "config.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "access.limits.LimitLogins",
     "config.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "config.middleware.CsrfViewMiddleware",

@@ -207,6 +207,7 @@ def test_create_api_key_with_an_end() -> None:
         ["alice", "--scope", "threads"],
         ["alice", "--scope", "threads:fly"],
         ["alice", "--scope", "moon:read"],
+        *(["alice", f"--expires-in-days={days}"] for days in ("0", "-1", "nan", "1e9")),
     ],
 )
 def test_create_api_key_refuses(arguments: list[str]) -> None:
@@ -248,6 +249,33 @@ def test_the_admin_refuses(admin_client: Browser, wrong: dict[str, str]) -> None
 
     assert page.status_code == 200
     assert not ApiKey.objects.exists()
+
+
+def test_the_admin_finds_keys_by_owner_and_use(
+    admin_client: Browser, alice_client: Client, bob: Person
+) -> None:
+    alice_client.get("/threads/nonsense")
+
+    def shown(**query: str) -> set[str]:
+        page = admin_client.get("/admin/access/apikey/", query)
+        return {key.owner for key in page.context["cl"].result_list}
+
+    assert shown() == {"alice", "bob"}
+    assert shown(owner__icontains="ali") == {"alice"}
+    assert shown(last_used_at__isnull="True") == {"bob"}
+    assert shown(last_used_at__isnull="False") == {"alice"}
+    assert shown(revoked_at__isempty="0") == set()
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_over_tls_no_cookie_goes_without(client: Browser, secure: bool) -> None:
+    User.objects.create_superuser("admin", password="right")
+    body = {"username": "admin", "password": "right"}
+
+    client.post("/admin/login/", body, secure=secure)
+
+    assert set(client.cookies) == {"spool_session", "spool_csrf"}
+    assert {bool(one["secure"]) for one in client.cookies.values()} == {secure}
 
 
 def test_the_admin_revokes(admin_client: Browser, alice_client: Client) -> None:

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.conf import LazySettings
+from django.contrib.auth.models import User
 from django.db import connections
 from django.test import Client as Browser
 
@@ -70,6 +71,22 @@ def test_what_is_about_the_server_is_not_counted(client: Browser) -> None:
     assert "RateLimit-Limit" not in answers[0].headers
 
 
+@pytest.mark.usefixtures("_three_a_minute")
+def test_passwords_are_not_tried_until_one_fits(client: Browser) -> None:
+    User.objects.create_superuser("admin", password="right")
+    wrong, right = ({"username": "admin", "password": p} for p in ("wrong", "right"))
+
+    answers = [client.post("/admin/login/", wrong) for _ in range(20)]
+    last = client.post("/admin/login/", right)
+    elsewhere = client.post("/admin/login/", right, REMOTE_ADDR="192.0.2.7")
+
+    assert {answer.status_code for answer in answers} == {200}
+    assert last.status_code == 429
+    assert 0 < int(last.headers["Retry-After"]) <= 60
+    assert elsewhere.status_code == 302
+    assert client.get("/admin/login/").status_code != 429
+
+
 def test_without_a_limit_nobody_counts(alice_client: Client) -> None:
     response = alice_client.get(PATH)
 
@@ -111,6 +128,15 @@ def test_an_owner_has_only_so_many_runs_at_once(
     assert bob_client.call("post", "/runs", RUN).status_code == 200
     Run.objects.filter(pk=answers[0].json()["run_id"]).update(status="success")
     assert alice_client.call("post", "/runs", RUN).status_code == 200
+
+
+@pytest.mark.usefixtures("_two_runs")
+def test_a_batch_that_is_too_many_makes_none(alice_client: Client) -> None:
+    too_many = alice_client.call("post", "/runs/batch", [RUN] * 3)
+
+    assert too_many.status_code == 429
+    assert not Run.objects.exists()
+    assert alice_client.call("post", "/runs/batch", [RUN] * 2).status_code == 200
 
 
 @pytest.mark.django_db(transaction=True)

@@ -11,6 +11,8 @@ from access.callers import BadIdentity
 from access.keys import create_key
 from access.scopes import BadScope
 
+MOST_DAYS = 36_500
+
 
 class Command(BaseCommand):
     help = "Make an API key. Its text is all that is printed, this once."
@@ -32,6 +34,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["expires_in_days"]
+        if days is not None and not 0 < days <= MOST_DAYS:
+            raise CommandError(f"--expires-in-days must be from 0 to {MOST_DAYS}")
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         try:
             _, text = create_key(
