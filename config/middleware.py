@@ -33,10 +33,8 @@ class _AdminOnly:
 class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
     """Over TLS no cookie is set that goes without, be it the session's or another."""
 
-    def process_response(
-        self, request: HttpRequest, response: HttpResponseBase
-    ) -> HttpResponseBase:
-        response = super().process_response(request, response)
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = super().__call__(request)
         if request.is_secure():
             for cookie in response.cookies.values():
                 cookie["secure"] = True

@@ -224,11 +224,11 @@ class RunViewSet(ScopedViewSet):
         body = BulkCancel(data=request.data)
         body.is_valid(raise_exception=True)
         asked, action = body.validated_data, _action(request)
-        value = {"thread_id": asked["thread_id"], "metadata": {}, "action": action}
-        scope = self.scope(value)
+        thread_id = asked["thread_id"]
+        scope = self.scope({"thread_id": thread_id, "metadata": {}, "action": action})
         runs = Run.objects.visible_to(scope).active()
-        if asked["thread_id"]:
-            runs = runs.filter(thread=asked["thread_id"], pk__in=asked["run_ids"])
+        if thread_id:
+            runs = runs.filter(thread=thread_id, pk__in=asked["run_ids"])
         elif asked["status"] != "all":
             runs = runs.filter(status=asked["status"])
         if not services.cancel_runs(runs.oldest_first(), action):
@@ -241,7 +241,12 @@ class RunViewSet(ScopedViewSet):
         """The caller's scope, and the filter for the run in the path."""
         thread = path_uuid(thread_id, "thread") if thread_id else None
         run = path_uuid(run_id, "run")
-        value = {"thread_id": thread, "run_id": run, "metadata": {}, **more}
+        value: dict[str, Any] = {
+            "thread_id": thread,
+            "run_id": run,
+            "metadata": {},
+            **more,
+        }
         named = {"pk": run, "thread": thread} if thread else {"pk": run}
         return self.scope(value), named
 
