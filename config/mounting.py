@@ -119,7 +119,7 @@ class CustomRoutes:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif scope["type"] != "http" or self._is_ours(scope):
+        elif self._is_ours(scope):
             await self.inner(scope, receive, send)
         elif self.needs_login and (refused := await _refusal(scope)):
             await answer(scope, receive, send, *refused)
@@ -131,10 +131,11 @@ class CustomRoutes:
         if any(f"{path}/".startswith(f"{place}/") for place in OURS):
             return True
         routes = getattr(self.app, "routes", None)
+        if routes is None:
+            # Nobody says 404 on a WebSocket and leaves it to be opened by another.
+            return bool(scope["type"] == "websocket")
         # 2 is Starlette's name for a route that fits in path and method.
-        return routes is not None and not any(
-            route.matches(scope)[0].value == 2 for route in routes
-        )
+        return not any(route.matches(scope)[0].value == 2 for route in routes)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         if hasattr(self.app, "routes"):
@@ -217,7 +218,8 @@ async def _refusal(scope: Scope) -> tuple[int, str] | None:
 
     def ask() -> tuple[int, str] | None:
         try:
-            caller = authenticate(ASGIRequest(scope, BytesIO()))
+            # A WebSocket begins as a GET, whose scope does not say so.
+            caller = authenticate(ASGIRequest({"method": "GET", **scope}, BytesIO()))
         except APIException as exc:
             return exc.status_code, str(exc.detail)
         if caller:

@@ -219,6 +219,11 @@ PLAIN = """
 from json import dumps
 
 async def app(scope, receive, send):
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.accept"})
+        await send({"type": "websocket.send", "text": str(scope.get("user"))})
+        return
     if scope["type"] != "http":
         raise NotImplementedError
     body = (await receive())["body"]
@@ -318,6 +323,40 @@ async def test_operators_routes_ask_for_a_key_where_told_to(
 
     assert without.status_code == (401 if needs_login else 200)
     assert with_key.json()["user"] == ("User('alice')" if needs_login else "None")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(
+    ("source", "path", "with_key", "expected"),
+    [
+        (ROUTED, "/hello", True, "User('alice')"),
+        (ROUTED, "/hello", False, 4401),
+        (ROUTED, "/nowhere", True, 4404),
+        (PLAIN, "/hello", True, 4404),
+    ],
+)
+async def test_operators_sockets_are_opened_like_their_routes(
+    serve_app: Serve,
+    alice: Person,
+    source: str,
+    path: str,
+    with_key: bool,
+    expected: str | int,
+) -> None:
+    serve_app(source, enable_custom_route_auth=True)
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "websocket.connect"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(b"x-api-key", alice.key.encode())] if with_key else []
+    scope = {"type": "websocket", "path": path, "headers": headers}
+    await mounted(Application)(scope, receive, send)
+
+    assert expected in (sent[-1].get("text"), sent[-1].get("code"))
 
 
 @pytest.mark.parametrize(
