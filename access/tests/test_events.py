@@ -15,6 +15,7 @@ from access.tests.conftest import Serve
 from access.tests.test_handlers import BY_NAME, call
 from assistants.services import register_system_assistants, system_assistant_id
 from runs.models import Run
+from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -231,6 +232,35 @@ def test_an_assistant_goes_by_one_name(ids: dict[str, str], write: Any) -> None:
 
     told = [value["assistant_id"] for _, value in asked()]
     assert told == [UUID(ids["assistant"])] * 2 + [system_assistant_id("echo")] * 2
+
+
+def test_each_thread_that_is_pruned_is_asked_about(serve: Serve) -> None:
+    serve(
+        BY_NAME
+        + """
+@auth.on.threads.delete
+async def only_some(ctx, value):
+    if value["thread_id"].int == 1:
+        return False
+    return {"owner": ctx.user.identity}
+@auth.on.threads.create
+async def own(ctx, value):
+    return {"owner": ctx.user.identity}
+"""
+    )
+    mine = [make("/threads", {})["thread_id"] for _ in range(2)]
+    theirs = call("bob", "post", "/threads", {}).json()["thread_id"]
+    kept = make("/threads", {"thread_id": str(UUID(int=1))})["thread_id"]
+
+    both = make("/threads/prune", {"thread_ids": [*mine, theirs, *mine]})
+    refused = call("alice", "post", "/threads/prune", {"thread_ids": [kept]})
+
+    assert both == {"pruned_count": 2}
+    assert refused.status_code == 403
+    assert {str(pk) for pk in Thread.objects.values_list("pk", flat=True)} == {
+        theirs,
+        kept,
+    }
 
 
 def test_a_handler_is_told_how_a_run_is_to_go(ids: dict[str, str]) -> None:
