@@ -34,6 +34,8 @@ END = "end"
 # Events of one loop turn share a round trip. A stream of tokens is held back this long
 # (seconds) behind its last batch, which no reader sees and which saves most of its cost.
 LINGER = 0.008
+# How long the end of a run may be held up by its last events, in seconds.
+SETTLE_PATIENCE = 1.0
 
 # KEYS: stream. ARGV: channel, number of events, longest stream, its life in ms, events,
 # and whether the stream may now live shorter than it would have.
@@ -219,15 +221,16 @@ class EventWriter:
             self._flushing = asyncio.create_task(self._flush())
 
     async def close(self, *events: tuple[str, Any]) -> None:
-        """Write what waits and then `events`, the run's last; viewers go home."""
+        """Write `events`, the run's last; viewers go home."""
         await self._stop()
         self._waiting += [(name, dumps(data)) for name, data in events]
         await self._write(ended=True)
 
-    async def hand_over(self) -> None:
-        """Write what waits; another attempt goes on from there."""
+    async def settle(self) -> None:
+        """Write what waits, unless Redis hangs; nothing but an end may follow."""
         await self._stop()
-        await self._write(ended=False)
+        self._flushing = asyncio.create_task(self._write(ended=False))
+        await asyncio.wait([self._flushing], timeout=SETTLE_PATIENCE)
 
     async def drop(self) -> None:
         """Write nothing more: what waits is from an attempt that counts no longer."""

@@ -144,8 +144,9 @@ class Executor:
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
             outcome = await self._outcome(held, writer)
+            # First, since viewers expect nothing more of a run that is over.
+            await writer.settle()
             if outcome is None:
-                await writer.hand_over()
                 await _insist(lambda: lifecycle.hand_back(self.pool, held))
                 return Ended(held.thread_id, next_run_id=held.id)
             ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))

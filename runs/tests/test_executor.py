@@ -19,10 +19,10 @@ from assistants.services import register_system_assistants
 from config.errors import Unprocessable
 from config.ids import uuid7
 from config.loop import Loop, Pool, shared_loop
-from runs import events, services
+from runs import events, lifecycle, services
 from runs.events import decode, parse_id, stream_key
 from runs.executor import HAND_BACK, Executor, described
-from runs.lifecycle import Ended
+from runs.lifecycle import Claim, Ended, Outcome
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
@@ -155,6 +155,51 @@ def test_a_finished_run_leaves_state_events_and_an_idle_thread(
         *["updates"] * 3,
         "end",
     ]
+
+
+@pytest.fixture
+def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The events that viewers could have when a run's end went to Postgres."""
+    told: list[str] = []
+    end = lifecycle.end
+
+    async def noting_end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
+        told.extend(name for name, _ in published(held.thread_id))
+        events.redis_client().client_unpause()
+        return await end(pool, held, outcome)
+
+    monkeypatch.setattr("runs.lifecycle.end", noting_end)
+    return told
+
+
+def test_what_a_run_had_to_say_is_told_before_it_is_over(
+    here: Here, make: Callable[..., Run], tmp_path: Path, told_at_the_end: list[str]
+) -> None:
+    (tmp_path / "go").touch()
+
+    here.execute(make(stream_mode=["updates"]))
+
+    assert told_at_the_end == ["metadata", *["updates"] * 3]
+
+
+def test_a_redis_that_hangs_keeps_no_run_from_its_end(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    told_at_the_end: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "go").touch()
+    monkeypatch.setattr("runs.events.SETTLE_PATIENCE", 0.05)
+    run = make()
+
+    events.redis_client().client_pause(30_000, all=False)
+    here.start(run).result(timeout=20)
+
+    run.refresh_from_db()
+    assert (told_at_the_end, run.status) == ([], "success")
+    assert published(thread.id)[-1] == ("end", b'"success"')
 
 
 def test_a_state_says_whose_run_saved_it(
