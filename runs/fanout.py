@@ -13,10 +13,13 @@ import logging
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
 from typing import TypeVar, cast
 from uuid import UUID
 
 from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
@@ -40,6 +43,12 @@ T = TypeVar("T")
 RECONNECT_DELAY = 0.5
 # How long a viewer waits for Redis before it starts with what Postgres knows.
 SUBSCRIBE_TIMEOUT = 2.0
+# For so long after the end of a run its `end` may be on its way, in seconds.
+LAST_WORDS = 1.0
+# How many bytes wait for a viewer that takes none: it reads back what comes after them.
+MOST_WAITING = 2**20
+# How many batches are read back at once.
+PAGE = 200
 
 
 class Viewer:
@@ -56,11 +65,19 @@ class Viewer:
         self.all_runs = run_id is None
         # Something may have been missed: read back before going on.
         self.has_gap = True
+        # There is more to read back than has been.
+        self.is_behind = False
         self._batches: list[list[Event]] = []
+        self._waiting_bytes = 0
+        self._overflows = False
         self._news = asyncio.Event()
 
-    def push(self, events: list[Event]) -> None:
-        self._batches.append(events)
+    def push(self, events: list[Event], size: int) -> None:
+        if self._waiting_bytes < MOST_WAITING:
+            self._batches.append(events)
+            self._waiting_bytes += size
+        else:
+            self._overflows = True
         self._news.set()
 
     def wake(self) -> None:
@@ -81,7 +98,8 @@ class Viewer:
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
         self._news.clear()
-        taken, self._batches = self._batches, []
+        taken, self._batches, self._waiting_bytes = self._batches, [], 0
+        self.is_behind, self._overflows = self.is_behind or self._overflows, False
         return [event for events in taken for event in events]
 
 
@@ -144,12 +162,14 @@ class Fanout:
 
     async def read_back(
         self, thread_id: UUID, after: tuple[int, int]
-    ) -> list[Event] | None:
-        """The kept events later than `after`. None: Redis can't be asked now."""
+    ) -> tuple[list[Event], bool] | None:
+        """The next of the kept events later than `after`, and whether there are more.
+
+        None: Redis can't be asked now.
+        """
+        key, least = stream_key(thread_id), f"({after[0]}-{after[1]}"
         try:
-            entries = await _undisturbed(
-                self.redis.xrange(stream_key(thread_id), min=f"({after[0]}-{after[1]}")
-            )
+            entries = await _undisturbed(self.redis.xrange(key, min=least, count=PAGE))
         except (RedisError, OSError):
             return None
         events: list[Event] = []
@@ -157,7 +177,8 @@ class Fanout:
             ms, last = parse_id(entry_id.decode())
             count = int(fields[b"n"])
             events += decode((ms, last - count + 1), fields[b"e"])
-        return [event for event in events if event.id > after]
+        later = [event for event in events if event.id > after]
+        return later, len(entries) == PAGE
 
     async def _listen(self) -> None:
         while True:
@@ -178,22 +199,24 @@ class Fanout:
             name = message["channel"].decode()
             if message["type"] == "subscribe" and name in self._confirmed:
                 self._confirmed[name].set()
+                # What was published until now has not reached us.
+                for viewer in self._viewers.get(name, ()):
+                    viewer.wake()
             elif message["type"] == "message":
                 first, _, batch = message["data"].partition(b"\n")
                 events = list(decode(parse_id(first.decode()), batch))
                 for viewer in self._viewers.get(name, ()):
-                    viewer.push(events)
+                    viewer.push(events, len(batch))
 
     async def _subscribe_again(self) -> None:
         async with self._subscribing:
             with suppress(RedisError, OSError):
                 await self._pubsub.aclose()  # type: ignore[no-untyped-call]
             self._pubsub = self.redis.pubsub()
+            for confirmed in self._confirmed.values():
+                confirmed.clear()
             with suppress(RedisError, OSError):
                 await self._pubsub.subscribe(*self._confirmed)
-        for viewers in self._viewers.values():
-            for viewer in viewers:
-                viewer.wake()
 
     async def _ask_postgres(self) -> None:
         """For ends that were never published: a worker killed between two lines."""
@@ -228,9 +251,12 @@ async def _undisturbed(asking: Awaitable[T]) -> T:
 
 
 def _active_runs(run_ids: set[UUID]) -> set[UUID]:
+    """Of these those that are not over, and those whose end viewers may yet hear of."""
     if not run_ids:
         return set()
-    return set(Run.objects.filter(pk__in=run_ids).active().values_list("pk", flat=True))
+    of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_WORDS))
+    active = Run.objects.filter(Q(status__in=Run.ACTIVE) | of_late, pk__in=run_ids)
+    return set(active.values_list("pk", flat=True))
 
 
 def _known_threads(thread_ids: set[UUID]) -> set[UUID]:

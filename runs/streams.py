@@ -153,7 +153,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 yield wanted
             if any(event.name == events.END for event in wanted):
                 return
-            if over:
+            if over and not viewer.is_behind:
                 missed_end = stream.after is not None or not joined_late
                 yield await database_threads.query(_final, stream, missed_end)
                 return
@@ -179,19 +179,19 @@ async def next_events(
     viewer: Viewer, last: tuple[int, int] | None, beat: float
 ) -> list[Event]:
     """The next events later than `last`, read back first where some may be missing."""
-    if viewer.has_gap:
-        viewer.has_gap = False
-        kept = await fanout().read_back(viewer.thread_id, last) if last else []
-        if kept is None:
+    if viewer.has_gap or viewer.is_behind:
+        viewer.has_gap = viewer.is_behind = False
+        read = fanout().read_back(viewer.thread_id, last) if last else None
+        page = await read if read else ([], False)
+        if page is None:
             # What comes now would hide what could not be read: ask again.
             viewer.has_gap = True
             await asyncio.sleep(RETRY)
             return []
+        kept, viewer.is_behind = page
         if kept:
             return kept
-    if viewer.over:
-        return []
-    timeout = max(beat - asyncio.get_running_loop().time(), 0)
+    timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
     return [event for event in batch if last is None or event.id > last]
 

@@ -45,7 +45,9 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
             batch = await next_events(viewer, last, beat)
             if batch:
                 last = batch[-1].id
-            shown = [*runs.seen(batch), *runs.missed(over, last)]
+            shown = list(runs.seen(batch))
+            if not viewer.is_behind:
+                shown += runs.missed(over, last)
             if shown:
                 yield b"".join(event.sse(with_id=True) for event in shown)
             if clock() >= beat:

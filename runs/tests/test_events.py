@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 import pytest
 import redis
 from django.conf import settings
+from django.db.models.functions import Now
 
 from config.ids import uuid7
 from config.loop import Loop
 from runs import events, lifecycle, services, streams
-from runs.events import EventWriter
-from runs.fanout import Fanout
-from runs.models import Worker
+from runs.events import Event, EventWriter
+from runs.fanout import Fanout, Viewer, _active_runs
+from runs.models import Run, Worker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -74,15 +78,122 @@ async def test_the_first_two_viewers_share_one_reader(fanout: Fanout) -> None:
     assert len(started) == 1
 
 
+def test_a_run_counts_as_over_once_its_end_can_have_arrived(
+    make_run: Any,
+) -> None:
+    going_on, ended, over = [make_run() for _ in range(3)]
+    ended_at = [(ended, Now()), (over, Now() - timedelta(seconds=2))]
+    for run, moment in ended_at:
+        Run.objects.filter(pk=run.pk).update(status="success", ended_at=moment)
+
+    asked = {going_on.pk, ended.pk, over.pk, uuid7()}
+
+    assert _active_runs(asked) == {going_on.pk, ended.pk}
+
+
+def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
+    """As a worker writes them: each an event of its own."""
+    client = redis.Redis.from_url(settings.REDIS_URL)
+    for data in batches:
+        keys, argv = events._arguments(
+            thread_id, run_id, [("values", data)], ended=False
+        )
+        client.eval(events._APPEND, 1, *keys, *argv)
+    client.close()
+
+
+async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]:
+    """The next `count` events after `last`, or more."""
+    found: list[Event] = []
+    clock = asyncio.get_running_loop().time
+    async with asyncio.timeout(10):
+        while len(found) < count:
+            found += await streams.next_events(viewer, last, clock() + 0.1)
+            last = found[-1].id if found else last
+    return found
+
+
+async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr("runs.fanout.MOST_WAITING", 300)
+    monkeypatch.setattr("runs.fanout.PAGE", 3)
+    thread_id, run_id = uuid7(), uuid7()
+    batches = [b'"%d%s"' % (number, b"x" * 100) for number in range(20)]
+
+    async with fanout.watch(thread_id, run_id) as viewer:
+        first = await streams.next_events(viewer, streams.NEVER, 0)
+        append(thread_id, run_id, *batches)
+        await asyncio.sleep(0.3)
+        waiting = sum(len(batch) for batch in viewer._batches)
+        found = await seen(viewer, streams.NEVER, 20)
+
+    assert first == []
+    assert 0 < waiting < 5
+    assert [event.data for event in found] == batches
+
+
+async def test_what_is_kept_of_a_run_that_is_over_is_read_to_its_end(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr("runs.fanout.PAGE", 3)
+    thread_id, run_id = uuid7(), uuid7()
+    append(thread_id, run_id, *[b"%d" % number for number in range(10)])
+
+    stream = streams.RunStream(thread_id, run_id)
+    text = b"".join([part async for part in streams.sse(stream)]).decode()
+
+    told = [line for line in text.split("\r\n") if line.startswith("data: ")]
+    assert told == [*[f"data: {number}" for number in range(10)], "data: null"]
+
+
+async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    thread_id, run_id = uuid7(), uuid7()
+    is_over = streams._is_over
+
+    def then_ends(asked: UUID) -> bool:
+        append(thread_id, run_id, b"1")
+        time.sleep(0.1)
+        return is_over(asked)
+
+    monkeypatch.setattr(streams, "_is_over", then_ends)
+
+    stream = streams.RunStream(thread_id, run_id, after=None)
+    text = b"".join([part async for part in streams.sse(stream)]).decode()
+
+    assert text.startswith("event: values\r\ndata: 1\r\n")
+
+
+async def test_a_viewer_misses_nothing_while_redis_is_connected_again(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    thread_id, run_id = uuid7(), uuid7()
+
+    async with fanout.watch(thread_id, run_id) as viewer:
+        append(thread_id, run_id, b"1")
+        before = await seen(viewer, streams.NEVER, 1)
+        connection: Any = fanout._pubsub.connection
+        await connection.disconnect()
+        append(thread_id, run_id, b"2")
+        meanwhile = await seen(viewer, before[-1].id, 1)
+        append(thread_id, run_id, b"3")
+        after = await seen(viewer, meanwhile[-1].id, 1)
+
+    assert [event.data for event in before + meanwhile + after] == [b"1", b"2", b"3"]
+
+
 async def test_a_read_back_that_failed_is_tried_again(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread_id, run_id = uuid7(), uuid7()
     monkeypatch.setattr(streams, "fanout", lambda: fanout)
-    client = redis.Redis.from_url(settings.REDIS_URL)
-    keys, argv = events._arguments(thread_id, run_id, [("values", b"1")], ended=False)
-    client.eval(events._APPEND, 1, *keys, *argv)
-    client.close()
+    append(thread_id, run_id, b"1")
     read_back = fanout.read_back
     answers: list[Any] = [None]
 
