@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from types import NoneType
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from rest_framework import serializers
@@ -70,7 +71,8 @@ class CommandField(Object):
                 raise serializers.ValidationError(
                     "goto must name a node, or be {node, input}, or a list of those"
                 )
-        return command
+        # Null means what leaving it out means, here too.
+        return {key: value for key, value in command.items() if value is not None}
 
 
 def _sends(goto: Any) -> list[Any]:
@@ -245,9 +247,15 @@ class Limit(serializers.IntegerField):
 
 class RunListQuery(serializers.Serializer[Any]):
     limit = Limit(default=10, min_value=0, max_value=1000)
-    offset = serializers.IntegerField(default=0, min_value=0)
+    offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
     status = serializers.CharField(default="", allow_blank=True)
     select = QueryList(choices=tuple(RunBody().fields), required=False, default=None)
+
+
+def _again(**asked: list[str]) -> str:
+    """A query for `Location`: clients that lose their stream come back without it."""
+    query = urlencode({name: given for name, given in asked.items() if given}, True)
+    return f"?{query}" if query else ""
 
 
 class StreamQuery(serializers.Serializer[Any]):
@@ -259,6 +267,12 @@ class StreamQuery(serializers.Serializer[Any]):
         if modes is None:
             return None
         return {"messages" if mode == "messages-tuple" else mode for mode in modes}
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        cancels = ["true"] if attrs["cancel_on_disconnect"] else []
+        modes = sorted(attrs["stream_mode"] or ())
+        attrs["again"] = _again(stream_mode=modes, cancel_on_disconnect=cancels)
+        return attrs
 
 
 class ThreadStreamQuery(serializers.Serializer[Any]):
@@ -272,7 +286,7 @@ class ThreadStreamQuery(serializers.Serializer[Any]):
         for mode in modes:
             if mode not in THREAD_STREAM_MODES:
                 raise serializers.ValidationError(f"Invalid stream mode: {mode}")
-        return {"modes": frozenset(modes)}
+        return {"modes": frozenset(modes), "again": _again(stream_modes=sorted(modes))}
 
 
 class BulkCancel(serializers.Serializer[Any]):

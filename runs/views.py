@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 from typing import Any
-from urllib.parse import urlencode
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
@@ -170,7 +169,7 @@ class RunViewSet(ScopedViewSet):
             run.id,
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
         )
-        return _json_later(streams.wait(stream), run)
+        return _json_later(streams.wait(stream), run, query["again"])
 
     @extend_schema(parameters=[StreamQuery], responses={200: SSE, **ERRORS})
     def join_stream(
@@ -192,7 +191,8 @@ class RunViewSet(ScopedViewSet):
             with_ids=run.kwargs["resumable"],
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
         )
-        return _sse(streams.sse(stream), _path(run, stateless=thread_id is None))
+        path = _path(run, stateless=thread_id is None)
+        return _sse(streams.sse(stream), path, query["again"])
 
     # --- Stopping runs --------------------------------------------------------------
     @extend_schema(
@@ -231,7 +231,7 @@ class RunViewSet(ScopedViewSet):
             runs = runs.filter(thread=thread_id, pk__in=asked["run_ids"])
         elif asked["status"] != "all":
             runs = runs.filter(status=asked["status"])
-        if not services.cancel_runs(runs.oldest_first(), action):
+        if not services.cancel_runs(runs, action):
             raise NotFound("No runs found to cancel.")
         return Response(status=204)
 
@@ -287,9 +287,8 @@ class ThreadStreamViewSet(ScopedViewSet):
             return _sse(thread_streams.unknown(found), None)
         stream = ThreadStream(found, after, modes)
         response = _sse(thread_streams.sse(stream), None)
-        # Clients come back without their query.
-        asked = urlencode({"stream_modes": sorted(modes)}, doseq=True)
-        response["Location"] = f"/threads/{found}/stream?{asked}"
+        again = query.validated_data["again"]
+        response["Location"] = f"/threads/{found}/stream{again}"
         return response
 
 
@@ -322,7 +321,7 @@ def _action(request: Request) -> str:
 
 
 def _after(last_event_id: str | None) -> tuple[int, int] | None:
-    if last_event_id is None:
+    if not last_event_id:
         return None
     return NEVER if last_event_id in ("-1", "0") else parse_id(last_event_id)
 
@@ -372,22 +371,24 @@ def _path(run: Run, *, stateless: bool | None = None) -> str:
     return f"/threads/{run.thread_id}/runs/{run.id}"
 
 
-def _sse(body: AsyncIterator[bytes], path: str | None) -> StreamingHttpResponse:
+def _sse(
+    body: AsyncIterator[bytes], path: str | None, again: str = ""
+) -> StreamingHttpResponse:
     response = StreamingHttpResponse(
         body, content_type="text/event-stream; charset=utf-8", headers=STREAM_HEADERS
     )
     if path:
-        response["Location"] = f"{path}/stream"
+        response["Location"] = f"{path}/stream{again}"
         response["Content-Location"] = path
     return response
 
 
 def _json_later(
-    body: AsyncIterator[bytes], run: Run | None = None
+    body: AsyncIterator[bytes], run: Run | None = None, again: str = ""
 ) -> StreamingHttpResponse:
     response = StreamingHttpResponse(body, content_type="application/json")
     if run:
         path = _path(run, stateless=False)
-        response["Location"] = f"{path}/join"
+        response["Location"] = f"{path}/join{again}"
         response["Content-Location"] = path
     return response

@@ -59,6 +59,7 @@ def test_create_answers_with_a_pending_run(
 
     assert response.status_code == 200
     run = response.json()
+    request_id = response["X-Request-ID"]
     assert response["Content-Location"] == f"{path}/{run['run_id']}"
     assert "Location" not in response
     assert UUID(run["run_id"]).version == 7
@@ -192,12 +193,26 @@ def test_a_batch_makes_all_its_runs(alice_client: Client) -> None:
     assert len({run["thread_id"] for run in runs}) == 2
 
 
-@pytest.mark.parametrize("body", [[], ECHO, [ECHO, {}], [ECHO, 7], "x"])
-def test_a_bad_batch_makes_none(alice_client: Client, body: Any) -> None:
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ([], 422),
+        (ECHO, 422),
+        ([ECHO, {}], 422),
+        ([ECHO, 7], 422),
+        ("x", 422),
+        ([ECHO, {"assistant_id": "nobody"}], 422),
+        ([ECHO, {"assistant_id": str(uuid4())}], 404),
+        ([ECHO, {**ECHO, "command": {"resume": 1}}], 400),
+        ([ECHO, {**ECHO, "checkpoint_id": str(uuid4())}], 404),
+    ],
+)
+def test_a_bad_batch_makes_none(alice_client: Client, body: Any, status: int) -> None:
     response = alice_client.call("post", "/runs/batch", body)
 
-    assert response.status_code == 422
+    assert response.status_code == status
     assert not Run.objects.exists()
+    assert not Thread.objects.exists()
 
 
 # --- Read -------------------------------------------------------------------------
@@ -216,6 +231,7 @@ def test_runs_are_listed_newest_first(alice_client: Client, path: str) -> None:
     assert listed("status=pending") == made[::-1]
     assert listed("status=success") == listed("status=junk") == []
     assert alice_client.call("get", f"{path}?limit=many").status_code == 400
+    assert alice_client.call("get", f"{path}?offset={10**30}").status_code == 422
 
 
 def test_a_list_gives_the_fields_that_are_selected(
@@ -413,6 +429,16 @@ def test_a_last_event_id_that_is_none_gives_nothing(
     )
 
     assert (response.status_code, whole(response)) == (200, "")
+
+
+def test_an_empty_last_event_id_is_none(
+    alice_client: Client, run: Run, path: str
+) -> None:
+    ended(run, "success")
+
+    response = alice_client.get(f"{path}/{run.id}/stream", HTTP_LAST_EVENT_ID="")
+
+    assert whole(response) == "event: end\r\ndata: null\r\n\r\n"
 
 
 def test_join_refuses_an_answer_that_is_neither_yes_nor_no(

@@ -126,6 +126,25 @@ async def test_modes_can_be_chosen_when_joining(
     assert events[-1].name == "end"
 
 
+async def test_who_comes_back_finds_the_query_in_the_location(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    """The Python client asks `Location` again, without the query that it had."""
+    run = await start(http, runs, input={"delay": 0})
+
+    async def location(path: str) -> str:
+        response = await http.get(f"{run}/{path}")
+        return response.headers["location"].removeprefix(f"{run}/")
+
+    plain, chosen = "stream", "stream?stream_mode=custom&cancel_on_disconnect=true"
+    assert await location(plain) == plain
+    assert await location(chosen) == await location(await location(chosen)) == chosen
+    assert await location("join?cancel_on_disconnect=1") == (
+        "join?cancel_on_disconnect=true"
+    )
+    assert await location("join?cancel_on_disconnect=0") == "join"
+
+
 @pytest.mark.parametrize("mode", ["messages", "messages-tuple"])
 async def test_messages_can_be_chosen_when_joining(
     http: httpx.AsyncClient, runs: str, mode: str
