@@ -33,10 +33,8 @@ STRICT_RESUME = "__pregel_strict_resume"
 
 def graph_input(kwargs: dict[str, Any]) -> Any:
     """The run's input; a command wins over it."""
-    command = kwargs["command"]
-    if not command:
-        return kwargs["input"]
-    return command_of(command)
+    command = command_of(kwargs["command"] or {})
+    return kwargs["input"] if command is None else command
 
 
 def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:

@@ -7,20 +7,21 @@ from typing import Any
 from langgraph.types import Command, Send
 
 
-def command_of(given: dict[str, Any]) -> Command[Any]:
-    """`{"update", "resume", "goto"}`, each of them optional.
+def command_of(given: dict[str, Any]) -> Command[Any] | None:
+    """`{"update", "resume", "goto"}`, each of them optional. None: it says nothing.
 
-    Raises `AttributeError`, `KeyError` or `TypeError` for a `goto` that is none.
+    Over a command that says nothing LangGraph stumbles. Raises `AttributeError`,
+    `KeyError` or `TypeError` for a `goto` that is none.
     """
     made: dict[str, Any] = {}
-    if given.get("update") is not None:
-        made["update"] = _update(given["update"])
-    if "resume" in given:
+    if update := given.get("update"):
+        made["update"] = _update(update)
+    if given.get("resume") is not None:
         made["resume"] = given["resume"]
     if goto := given.get("goto"):
         several = goto if isinstance(goto, list) else [goto]
         made["goto"] = [_goto(one) for one in several]
-    return Command(**made)
+    return Command(**made) if made else None
 
 
 def _update(update: Any) -> Any:

@@ -180,6 +180,17 @@ def test_a_command_wins_over_input(runs: Runs) -> None:
 
 
 @pytest.mark.e2e
+@proves("command", "one that says nothing (`{}`, nulls)", "the same as none")
+@pytest.mark.parametrize(
+    "command", [{}, {"resume": None}, {"goto": []}, {"update": None, "goto": ""}]
+)
+def test_a_command_that_says_nothing_is_none(runs: Runs, command: Any) -> None:
+    values = runs.wait("slow", input={"delay": 0, "n": 3}, command=command)
+
+    assert (values["n"], len(values["log"])) == (3, 5)
+
+
+@pytest.mark.e2e
 @proves("strict_resume", "`true`", "a resume that answers nothing that waits fails")
 def test_strict_resume_refuses_unknown_interrupts(runs: Runs) -> None:
     runs.wait("human", input={"topic": "x"})
@@ -234,6 +245,17 @@ def test_configurable_reaches_the_nodes(runs: Runs) -> None:
     assert told["config"]["configurable"]["user_name"] == "ann"
     assert told["config"]["configurable"]["thread_id"] == runs.thread_id
     assert told["context"]["user_name"] == "ann"
+
+
+@pytest.mark.e2e
+def test_nodes_and_states_tell_which_request_made_their_run(runs: Runs) -> None:
+    body = {"assistant_id": "reveal", "input": {}}
+    named = {"X-Request-ID": "of-mine-7"}
+
+    told = runs.http.post(f"{runs.path}/wait", json=body, headers=named).json()
+
+    assert told["config"]["configurable"]["langgraph_request_id"] == "of-mine-7"
+    assert runs.history()[0]["metadata"]["langgraph_request_id"] == "of-mine-7"
 
 
 @pytest.mark.e2e
