@@ -23,6 +23,8 @@ from config.langgraph_json import load_object, section
 # without anybody having asked for them.
 OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
 DECLINED = (404, 405)
+# What `Location` and `Content-Location` of a run begin with.
+RUN_PATHS = ("/threads/", "/runs/")
 
 
 def mounted(make: Callable[[], App]) -> App:
@@ -73,16 +75,22 @@ class Prefixed:
         if scope["type"] == "lifespan" or scope["path"] == "/ok":
             await self.app(scope, receive, send)
         elif f"{scope['path']}/".startswith(f"{self.prefix}/"):
-            below = {**scope, "root_path": self.prefix}
-            await self.app(below, receive, self._with_prefix(scope, send))
+            await self.app(self._below(scope), receive, self._with_prefix(send))
         else:
             await answer(scope, receive, send, 404, "Not Found")
 
-    def _with_prefix(self, scope: Scope, send: Send) -> Send:
+    def _below(self, scope: Scope) -> Scope:
+        """Clients put a `Location` below their base URL: the prefix comes twice."""
+        path, twice = scope["path"], self.prefix * 2
+        if path.startswith(tuple(f"{twice}{place}" for place in RUN_PATHS)):
+            path = path.removeprefix(self.prefix)
+        return {**scope, "root_path": self.prefix, "path": path}
+
+    def _with_prefix(self, send: Send) -> Send:
         async def send_prefixed(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = [
-                    (name, self._absolute(scope, name.lower(), value))
+                    (name, self._whole(name.lower(), value))
                     for name, value in message["headers"]
                 ]
                 message = {**message, "headers": headers}
@@ -90,18 +98,12 @@ class Prefixed:
 
         return send_prefixed
 
-    def _absolute(self, scope: Scope, name: bytes, value: bytes) -> bytes:
-        """Where a run is. Clients put a relative `Location` below their base URL, some
-        of them the prefix again: so that one is whole."""
-        is_ours = value.startswith((b"/threads/", b"/runs/"))
-        if not is_ours or name not in (b"location", b"content-location"):
-            return value
-        value = self.prefix.encode() + value
-        host: bytes = dict(scope["headers"]).get(b"host", b"")
-        if name == b"content-location" or not host:
-            return value
-        scheme: str = scope.get("scheme", "http")
-        return scheme.encode() + b"://" + host + value
+    def _whole(self, name: bytes, value: bytes) -> bytes:
+        """Where a run is. Without a host, of which a proxy may tell us the wrong one."""
+        is_ours = value.decode("latin1").startswith(RUN_PATHS)
+        if is_ours and name in (b"location", b"content-location"):
+            return self.prefix.encode() + value
+        return value
 
 
 class CustomRoutes:

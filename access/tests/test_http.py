@@ -203,10 +203,18 @@ async def test_a_run_says_where_it_is_with_the_prefix(
         path = f"/api/threads/{thread}/runs/{run.json()['run_id']}"
         await client.post(f"{path}/cancel")
         joined = await client.get(f"{path}/join")
+        location = joined.headers["location"]
+        followed = await client.get(location)
+        # As both official clients do it, whose URL has the prefix.
+        below = await client.get(f"/api{location}")
+        elsewhere = await client.get(f"/api/api/threads/{thread}x")
 
     assert run.headers["content-location"] == path
     assert joined.headers["content-location"] == path
-    assert joined.headers["location"] == f"http://spool.example{path}/join"
+    assert location == f"{path}/join"
+    assert (followed.status_code, below.status_code) == (200, 200)
+    assert followed.content == below.content == joined.content
+    assert elsewhere.status_code == 422
 
 
 @pytest.fixture
