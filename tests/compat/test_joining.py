@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compat.wire import Event, parse, without_end
+from tests.compat.wire import Event, normalised, parse, recorded, without_end
 from tests.live import Server
 
 SLOW = {
@@ -68,6 +68,23 @@ async def has_said(http: httpx.AsyncClient, run: str, step: int) -> None:
             text += piece
             if {"step": step} in [event.data for event in parse(text)]:
                 return
+
+
+# --- As the official server lets clients join -----------------------------------------
+async def test_recorded_joins_come_out_the_same(
+    http: httpx.AsyncClient, runs: str
+) -> None:
+    whole = recorded("other_recordings/join_resumable")
+    rest = recorded("other_recordings/join_last_event_id")
+    # Joined before it began, as the recorded one was.
+    run = await start(http, runs, **whole["body"], after_seconds=0.5)
+
+    seen = await joined(http, run)
+    later = await joined(http, run, after=seen[3].id)
+
+    assert normalised(without_end(seen)) == whole["events"]
+    assert normalised(without_end(later)) == rest["events"]
+    assert [event.id for event in later] == [event.id for event in seen[4:]]
 
 
 # --- While it runs ------------------------------------------------------------------

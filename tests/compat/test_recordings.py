@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compat.wire import Event, normalised, parse, without_end
+from tests.compat.wire import Event, normalised, parse, recorded, without_end
 from tests.live import Server
 
 RECORDINGS = Path(__file__).parent / "recordings"
@@ -21,9 +21,7 @@ pytestmark = pytest.mark.e2e
 
 
 def recording(name: str) -> dict[str, Any]:
-    text = (RECORDINGS / f"{name}.json").read_text(encoding="utf-8")
-    found: dict[str, Any] = json.loads(text)
-    return found
+    return recorded(f"recordings/{name}")
 
 
 @pytest.fixture

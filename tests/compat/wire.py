@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 _UUID = r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"
@@ -33,6 +34,13 @@ class Event:
     name: str
     data: Any
     id: str | None = None
+
+
+def recorded(name: str) -> dict[str, Any]:
+    """A stream of the official server: the request, and the events, normalised."""
+    text = (Path(__file__).parent / f"{name}.json").read_text(encoding="utf-8")
+    found: dict[str, Any] = json.loads(text)
+    return found
 
 
 def parse(text: str) -> list[Event]:

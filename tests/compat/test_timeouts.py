@@ -1,0 +1,63 @@
+"""A run that takes longer than it may, as its clients see it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+from langgraph_sdk import get_sync_client
+
+from tests.compat.wire import normalised, parse, recorded, without_end
+from tests.conftest import CONFIG
+from tests.live import Server
+
+TOO_LONG = {"error": "TimeoutError", "message": ""}
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    server = Server(CONFIG, BG_JOB_TIMEOUT_SECS="2")
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.fixture
+def thread(http: httpx.Client) -> str:
+    """The path of a new thread."""
+    return f"/threads/{http.post('/threads', json={}).json()['thread_id']}"
+
+
+def test_a_recorded_timeout_comes_out_the_same(http: httpx.Client, thread: str) -> None:
+    recording = recorded("other_recordings/timeout_stream")
+
+    response = http.post(f"{thread}/runs/stream", json=recording["body"])
+
+    events = parse(response.text)
+    assert normalised(without_end(events)) == recording["events"]
+    assert events[-1].name == "end"
+    [run] = http.get(f"{thread}/runs").json()
+    assert run["status"] == "timeout"
+
+
+def test_a_wait_answers_with_what_there_was(server: Server, thread: str) -> None:
+    thread_id = thread.removeprefix("/threads/")
+    with get_sync_client(url=server.url) as client:
+        values: Any = client.runs.wait(thread_id, "slow", input={"delay": 0.8})
+        found: Any = client.threads.get(thread_id)
+        # The thread goes on from there.
+        after: Any = client.runs.wait(thread_id, "slow", input={"delay": 0})
+
+    assert values["log"] == ["step1", "step2"]
+    assert (found["status"], found["error"]) == ("error", TOO_LONG)
+    assert after["log"][2:] == [f"step{number}" for number in range(1, 6)]
