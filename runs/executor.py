@@ -150,12 +150,24 @@ class Executor:
                 await _insist(lambda: lifecycle.hand_back(self.pool, held))
                 return Ended(held.thread_id, next_run_id=held.id)
             ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
+            if ended is None and outcome.status:
+                outcome = await self._undone(held)
+                ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
             if ended:
                 await writer.close(*_last_events(outcome))
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
         return None
+
+    async def _undone(self, held: Claim) -> Outcome:
+        """Take back a run of which somebody wanted that while it came to its end.
+
+        Its thread still shows what was there before it. Raises `LostRun`.
+        """
+        fence = Fence(held.id, held.attempt)
+        await _insist(lambda: undo_run(self.pool, held.thread_id, fence))
+        return Outcome(None, settles=False)
 
     async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
         """How the run ended. None: it did not, another worker shall go on."""

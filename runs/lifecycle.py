@@ -145,6 +145,7 @@ WITH ended AS (
     UPDATE runs SET status = %(status)s, error = %(error)s,
         ended_at = clock_timestamp(), updated_at = clock_timestamp()
     WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
+        AND NOT (%(heeds_rollback)s AND coalesce(cancel_action, '') = 'rollback')
     RETURNING *
 ), {_AFTER}, outbox AS (
     INSERT INTO webhook_deliveries
@@ -308,12 +309,16 @@ async def claim(pool: Pool, run_id: UUID, worker_id: UUID) -> Claim | None:
 
 
 async def end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
-    """End a run that this worker holds. None: it does not hold it any more."""
+    """End a run that this worker holds.
+
+    None: it does not hold it any more, or the run is to be rolled back instead.
+    """
     params = outcome.params | {
         "run_id": held.id,
         "thread_id": held.thread_id,
         "attempt": held.attempt,
         "from_status": Run.Status.RUNNING,
+        "heeds_rollback": True,
     }
     async with pool.connection() as conn, conn.pipeline(), conn.transaction():
         await conn.execute(LOCK, params)
@@ -329,6 +334,7 @@ def end_here(run: Run, outcome: Outcome) -> Ended | None:
         "thread_id": run.thread_id,
         "attempt": run.attempt,
         "from_status": run.status,
+        "heeds_rollback": False,
     }
     lock_thread(run.thread_id)
     with connection.cursor() as cursor:

@@ -74,6 +74,22 @@ asks_inside = _chain(
 )
 
 
+async def _alone(state: Log, config: RunnableConfig) -> dict[str, Any]:
+    """Notes for its thread that it begins, and that it is over."""
+    with (Path(state["folder"]) / config["configurable"]["thread_id"]).open(
+        "a"
+    ) as file:
+        print("begins", file=file, flush=True)
+        try:
+            await asyncio.sleep(0.005)
+        finally:
+            print("ends", file=file)
+    return {"log": ["alone"]}
+
+
+alone = _chain(Log, ("alone", _alone))
+
+
 async def _deaf(state: Log) -> dict[str, Any]:
     folder = Path(state["folder"])
     (folder / "begun").touch()

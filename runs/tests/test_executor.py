@@ -413,6 +413,33 @@ def test_a_run_that_is_rolled_back_leaves_nothing(
     assert (thread.status, thread.values["log"]) == ("idle", ["one", "two", "three"])
 
 
+@pytest.mark.parametrize("graph", ["steps", "asks_inside"])
+def test_a_wish_to_roll_back_that_comes_at_the_very_end_is_heeded(
+    here: Here, make: Callable[..., Run], thread: Thread, tmp_path: Path, graph: str
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(make(graph))
+    before, shown = checkpoint_rows(thread.id), Thread.objects.values().get()
+    (tmp_path / "go").unlink()
+    answer = {"input": None, "command": {"resume": "this"}}
+    run = make(graph, **(answer if graph == "asks_inside" else {}))
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path)[-1:] == ["two"])
+
+    # Not heard of by the graph, which comes to its end.
+    Run.objects.filter(pk=run.pk).update(cancel_action="rollback")
+    (tmp_path / "go").touch()
+    ended = done.result(timeout=20)
+
+    assert ended is not None
+    assert not Run.objects.filter(pk=run.pk).exists()
+    assert checkpoint_rows(thread.id) == before
+    after = Thread.objects.values().get()
+    kept = ("status", "values", "interrupts", "error")
+    assert {key: after[key] for key in kept} == {key: shown[key] for key in kept}
+    assert published(thread.id)[-1] == ("end", b'"interrupted"')
+
+
 @pytest.mark.parametrize(
     ("reason", "statuses"),
     [("interrupt", ["interrupted"]), ("rollback", []), ("too long", ["timeout"])],

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -15,14 +16,18 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from access.policy import EVERYTHING
+from assistants.services import register_system_assistants
 from config.loop import Loop
 from config.tests.locks import wait_until_blocked
 from runs import events, lifecycle, services
 from runs.executor import Executor
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
+from runs.tests.conftest import forget_config
 from threads.models import Thread
 from threads.services import delete_threads
+
+CONFIG = Path(__file__).parent / "langgraph.json"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -129,6 +134,97 @@ def test_two_cancels_at_once_end_a_run_once(thread: Thread) -> None:
     assert thread.status == "idle"
 
 
+@pytest.fixture
+def end(thread: Thread, loop: Loop, worker: Worker) -> Callable[[str | None], Any]:
+    """Ends the one run of `thread` that a worker has begun; another waits behind it."""
+    run, _ = creator(thread)(), creator(thread)()
+    held = loop.run(lifecycle.claim(loop.pool, run.id, worker.id))
+    assert held is not None
+    return lambda status: loop.run(
+        lifecycle.end(loop.pool, held, lifecycle.Outcome(status))
+    )
+
+
+def test_a_cancel_beside_the_end_of_a_run_changes_no_end(
+    thread: Thread, end: Callable[[str | None], Any]
+) -> None:
+    run, queued = Run.objects.oldest_first()
+
+    ended, _ = at_once(
+        [lambda: end("success"), lambda: services.cancel_run(run, "interrupt")]
+    )
+
+    run.refresh_from_db()
+    assert (run.status, ended.next_run_id) == ("success", queued.id)
+
+
+def test_a_rollback_beside_the_end_of_a_run_comes_too_late_or_is_heeded(
+    thread: Thread, end: Callable[[str | None], Any]
+) -> None:
+    run, queued = Run.objects.oldest_first()
+
+    ended, is_heeded = at_once(
+        [lambda: end("success"), lambda: services.cancel_run(run, "rollback")]
+    )
+    undone = end(None)
+
+    assert is_heeded is (ended is None)
+    assert [one.next_run_id for one in (ended, undone) if one] == [queued.id]
+    assert Run.objects.filter(pk=run.pk).exists() is not is_heeded
+
+
+def test_a_delete_and_a_claim_leave_no_run_and_a_free_thread(
+    thread: Thread, loop: Loop, worker: Worker
+) -> None:
+    run, queued = creator(thread)(), creator(thread)()
+
+    claimed, deleted = at_once(
+        [
+            lambda: loop.run(lifecycle.claim(loop.pool, run.id, worker.id)),
+            lambda: services.delete_run(run),
+        ]
+    )
+
+    assert deleted is None
+    assert list(Run.objects.all()) == [queued]
+    # Who has claimed it can write nothing more.
+    done = lifecycle.Outcome(Run.Status.SUCCESS)
+    assert not (claimed and loop.run(lifecycle.end(loop.pool, claimed, done)))
+    assert loop.run(lifecycle.claim(loop.pool, queued.id, worker.id)) is not None
+
+
+def test_deletes_of_one_run_at_once_delete_it(thread: Thread) -> None:
+    run = creator(thread)()
+
+    found = at_once([lambda: services.delete_run(run)] * 8)
+
+    assert found == [None] * 8
+    assert not Run.objects.exists()
+    thread.refresh_from_db()
+    assert thread.status == "idle"
+
+
+def test_a_rollback_beside_creates_takes_only_what_was_there(
+    thread: Thread, loop: Loop, worker: Worker
+) -> None:
+    first = creator(thread)()
+    held = loop.run(lifecycle.claim(loop.pool, first.id, worker.id))
+    assert held is not None
+    impatient = creator(thread, multitask_strategy="rollback")
+
+    found = at_once([*[creator(thread)] * 4, impatient, *[creator(thread)] * 4])
+    loop.run(lifecycle.end(loop.pool, held, lifecycle.Outcome(None)))
+
+    assert [type(one) for one in found] == [Run] * 9
+    # What was queued before it is gone, what came after it waits behind it.
+    left = list(Run.objects.oldest_first())
+    assert left[0] == found[4]
+    assert {run.status for run in left} == {"pending"}
+    assert [run.multitask_strategy for run in left[1:]] == ["enqueue"] * (len(left) - 1)
+    claims = [loop.run(lifecycle.claim(loop.pool, run.id, worker.id)) for run in left]
+    assert [claim is not None for claim in claims] == [True, *[False] * (len(left) - 1)]
+
+
 @pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
 def test_of_many_impatient_runs_one_is_left(thread: Thread, strategy: str) -> None:
     creator(thread)()
@@ -195,30 +291,30 @@ def test_a_run_waits_for_a_sweep_that_holds_its_thread(
 
 
 def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
-    storm: Storm,
+    storm: Storm, tmp_path: Path
 ) -> None:
     chance = random.Random(7)  # noqa: S311 - the same storm each time
     threads = [Thread.objects.create() for _ in range(10)]
-    strategies = ["enqueue", "enqueue", "interrupt", "rollback"]
-
-    def drop(thread: Thread, strategy: str, action: str | None) -> None:
-        run = creator(thread, multitask_strategy=strategy, input={"n": 1})()
-        if action:
-            services.cancel_run(run, action)
-
     drops = [
         partial(
-            drop,
-            chance.choice(threads),
-            chance.choice(strategies),
+            make_and_stop,
+            creator(
+                chance.choice(threads),
+                assistant_id="alone",
+                input={"folder": str(tmp_path)},
+                multitask_strategy=chance.choice(
+                    ["enqueue", "enqueue", "interrupt", "rollback"]
+                ),
+            ),
             chance.choice([None, None, "interrupt", "rollback"]),
         )
         for _ in range(200)
     ]
+
     with ThreadPoolExecutor(16) as pool:
         workers = [pool.submit(closing(storm.execute_until_calm)) for _ in range(4)]
-        for made in [pool.submit(closing(one)) for one in drops]:
-            made.result()
+        made = [pool.submit(closing(drop)) for drop in drops]
+        rolled_back = [run_id for one in made if (run_id := one.result())]
         storm.is_over.set()
         for done in workers:
             done.result()
@@ -226,12 +322,23 @@ def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
     assert not Run.objects.active().exists()
     resting = set(Thread.objects.values_list("status", flat=True))
     assert resting <= {"idle", "interrupted"}
-    assert storm.overlaps == 0
+    assert rolled_back
+    assert not Run.objects.filter(pk__in=rolled_back).exists()
     for thread in threads:
         finished = Run.objects.filter(thread=thread, status="success")
         created = finished.oldest_first().values_list("pk", flat=True)
         started = finished.order_by("started_at").values_list("pk", flat=True)
         assert list(created) == list(started)
+    for notes in tmp_path.iterdir():  # Of a thread: never two runs of it at once.
+        noted = notes.read_text().split()
+        assert noted == ["begins", "ends"] * (len(noted) // 2)
+
+
+def make_and_stop(make: Callable[[], Run], action: str | None) -> UUID | None:
+    """Make a run, and perhaps stop it. The id of one that was rolled back."""
+    run = make()
+    stopped = action is not None and services.cancel_run(run, action)
+    return run.pk if stopped and action == "rollback" else None
 
 
 def closing(job: Callable[[], Any]) -> Callable[[], Any]:
@@ -247,13 +354,12 @@ def closing(job: Callable[[], Any]) -> Callable[[], Any]:
 
 
 class Storm:
-    """Workers that execute whatever can be claimed, and watch for overlaps."""
+    """Workers that execute whatever can be claimed."""
 
     def __init__(self, loop: Loop, worker: Worker) -> None:
         self.loop = loop
         self.executor = loop.run(self._new_executor(worker))
         self.is_over = threading.Event()
-        self.overlaps = 0
 
     async def _new_executor(self, worker: Worker) -> Executor:
         return Executor(self.loop.pool, events.new_async_redis(), lambda: worker.id)
@@ -268,14 +374,16 @@ class Storm:
             found = self.loop.run(lifecycle.next_claimable(self.loop.pool))
             for run_id in [found] if found else lifecycle.wake(patience=0, limit=10):
                 self.loop.run(self.executor.execute(run_id))
-                running = Run.objects.running().values_list("thread_id", flat=True)
-                of_threads = list(running)
-                self.overlaps += len(of_threads) - len(set(of_threads))
 
 
 @pytest.fixture
 def storm(loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", CONFIG)
+    forget_config()
+    register_system_assistants()
     storm = Storm(loop, worker)
     monkeypatch.setattr("runs.events.signal_stop", storm.stop)
     yield storm
     loop.run(storm.executor.redis.aclose())
+    monkeypatch.undo()
+    forget_config()
