@@ -23,11 +23,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tools import tool
 from langgraph.channels.delta import DeltaChannel
 from langgraph.config import get_stream_writer
+from langgraph.func import entrypoint, task
 from langgraph.graph import END, START, StateGraph
 from langgraph.graph.message import add_messages
 from langgraph.prebuilt import ToolNode
 from langgraph.runtime import Runtime
-from langgraph.types import interrupt
+from langgraph.types import RetryPolicy, interrupt
 from pydantic import BaseModel
 
 
@@ -159,6 +160,23 @@ blocking = chain(Steps, ("block", block))
 killer = chain(Steps, ("kill", kill))
 
 
+# --- The functional API -------------------------------------------------------------
+@task
+async def double(number: int) -> int:
+    get_stream_writer()({"doubling": number})
+    model = GenericFakeChatModel(messages=iter([AIMessage("so be it")]))
+    await model.ainvoke("well?")
+    return 2 * number
+
+
+@entrypoint()
+async def functional(number: int, *, previous: int | None = None) -> int:
+    found = await double(number)
+    if number == 0:
+        found = interrupt("which?")
+    return found + (previous or 0)
+
+
 # --- Failure ----------------------------------------------------------------------
 class Word(TypedDict, total=False):
     x: str
@@ -185,6 +203,48 @@ def _two_at_once() -> Any:
 
 
 clash = _two_at_once()
+
+
+async def take_long(state: Log) -> dict[str, Any]:
+    await asyncio.sleep(60)
+    return {"log": ["long"]}
+
+
+def _one_of_two_fails() -> Any:
+    graph = StateGraph(Log)
+    graph.add_node("first", lambda state: {"log": ["first"]})
+    graph.add_edge(START, "first")
+    for name, node in (("long", take_long), ("boom", boom)):
+        graph.add_node(name, node)
+        graph.add_edge("first", name)
+    return graph.compile()
+
+
+beside = _one_of_two_fails()
+
+
+class Unsteady:
+    """Fails twice, and then not."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+
+    def __call__(self, state: Log) -> dict[str, Any]:
+        self.calls += 1
+        if self.calls % 3:
+            raise ConnectionError("try again")
+        return {"log": ["steady"]}
+
+
+def _tried_again() -> Any:
+    graph = StateGraph(Log)
+    policy = RetryPolicy(max_attempts=3, initial_interval=0.01)
+    graph.add_node("unsteady", Unsteady(), retry_policy=policy)
+    graph.add_edge(START, "unsteady")
+    return graph.compile()
+
+
+unsteady = _tried_again()
 
 
 class Odd:
