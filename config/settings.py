@@ -133,14 +133,21 @@ if not REDIS_URL:
     stop("REDIS_URL is not set: use `make serve`, or point it at a Redis or Valkey")
 REDIS_KEY_PREFIX = env_str("REDIS_KEY_PREFIX")
 REDIS_MAX_CONNECTIONS = env_int("REDIS_MAX_CONNECTIONS", default=2000, least=2)
+# A Redis that hangs must not take the web's threads with it: what is asked of it in vain
+# is made up for (a wake-up by the tick, events by what Postgres knows).
+REDIS_TIMEOUT_SECS = env_float("REDIS_TIMEOUT_SECS", default=2, least=0.1)
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_BROKER_CONNECTION_MAX_RETRIES = None  # For as long as it takes.
 CELERY_BROKER_TRANSPORT_OPTIONS = {
     # A message is only a wake-up (the row in Postgres is the run), so Redis needs
     # no bookkeeping of messages that are being worked on.
     "ack_emulation": False,
     "global_keyprefix": REDIS_KEY_PREFIX,
+    # Kombu would wait for ever.
+    "socket_timeout": REDIS_TIMEOUT_SECS,
+    "socket_connect_timeout": REDIS_TIMEOUT_SECS,
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "spool"

@@ -151,16 +151,20 @@ def parse_id(text: str) -> tuple[int, int]:
 
 @cache
 def redis_client() -> redis.Redis:
-    return redis.Redis.from_url(
-        settings.REDIS_URL, max_connections=settings.REDIS_MAX_CONNECTIONS
-    )
+    return redis.Redis.from_url(settings.REDIS_URL, **_options())
 
 
 def new_async_redis() -> redis.asyncio.Redis:
     """A client for the loop that calls this."""
-    return redis.asyncio.Redis.from_url(
-        settings.REDIS_URL, max_connections=settings.REDIS_MAX_CONNECTIONS
-    )
+    return redis.asyncio.Redis.from_url(settings.REDIS_URL, **_options())
+
+
+def _options() -> dict[str, Any]:
+    return {
+        "max_connections": settings.REDIS_MAX_CONNECTIONS,
+        "socket_timeout": settings.REDIS_TIMEOUT_SECS,
+        "socket_connect_timeout": settings.REDIS_TIMEOUT_SECS,
+    }
 
 
 def _arguments(

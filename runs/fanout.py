@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import defaultdict
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar, cast
@@ -110,6 +110,8 @@ class Fanout:
         self.redis = new_async_redis()
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
         self._pubsub: PubSub = self.redis.pubsub()
+        # Whether it is connected, as far as is known; `_listen` alone connects it.
+        self._is_connected = False
         self._subscribing = asyncio.Lock()
         # Channels that Redis has confirmed: what is published now reaches us.
         self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
@@ -134,31 +136,35 @@ class Fanout:
 
     async def _start(self) -> None:
         # A channel that is never left, so that the connection is always listening.
-        await self._subscribe(channel("none"), wait=False)
+        _ = self._confirmed[channel("none")]
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._listen()),
                 asyncio.create_task(self._ask_postgres()),
             ]
 
-    async def _subscribe(self, name: str, *, wait: bool = True) -> None:
+    async def _subscribe(self, name: str) -> None:
         async with self._subscribing:
             if name not in self._confirmed:
                 self._confirmed[name] = asyncio.Event()
-                # Not connected now: `_listen` subscribes to everything once it is.
-                with suppress(RedisError, OSError):
-                    await self._pubsub.subscribe(name)
-        if wait:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
-                    await self._confirmed[name].wait()
+                await self._send(self._pubsub.subscribe, name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+                await self._confirmed[name].wait()
 
     async def _unsubscribe(self, name: str) -> None:
         async with self._subscribing:
             if name not in self._viewers:
                 self._confirmed.pop(name, None)
-                with suppress(RedisError, OSError):
-                    await self._pubsub.unsubscribe(name)
+                await self._send(self._pubsub.unsubscribe, name)
+
+    async def _send(self, command: Callable[[str], Awaitable[None]], name: str) -> None:
+        """Nothing where it is not connected: once it is, all of them are asked for."""
+        if self._is_connected:
+            try:
+                await command(name)
+            except (RedisError, OSError):
+                self._is_connected = False
 
     async def read_back(
         self, thread_id: UUID, after: tuple[int, int]
@@ -183,13 +189,14 @@ class Fanout:
     async def _listen(self) -> None:
         while True:
             try:
+                await self._connect()
                 await self._receive()
             except (RedisError, OSError) as exc:
                 logger.warning("redis: %s; connecting again", exc)
             except Exception:
                 logger.exception("the stream of events broke; connecting again")
+            self._is_connected = False
             await asyncio.sleep(RECONNECT_DELAY)
-            await self._subscribe_again()
 
     async def _receive(self) -> None:
         while True:
@@ -201,22 +208,26 @@ class Fanout:
                 self._confirmed[name].set()
                 # What was published until now has not reached us.
                 for viewer in self._viewers.get(name, ()):
-                    viewer.wake()
+                    if not viewer.has_gap:
+                        viewer.wake()
             elif message["type"] == "message":
                 first, _, batch = message["data"].partition(b"\n")
                 events = list(decode(parse_id(first.decode()), batch))
                 for viewer in self._viewers.get(name, ()):
                     viewer.push(events, len(batch))
 
-    async def _subscribe_again(self) -> None:
+    async def _connect(self) -> None:
+        """Subscribe, on a new connection, to everything that somebody views."""
+        with suppress(RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        pubsub = self.redis.pubsub()
+        # Not under the lock: a Redis that hangs would have all viewers wait for it.
+        await pubsub.subscribe(channel("none"))
         async with self._subscribing:
-            with suppress(RedisError, OSError):
-                await self._pubsub.aclose()  # type: ignore[no-untyped-call]
-            self._pubsub = self.redis.pubsub()
+            self._pubsub, self._is_connected = pubsub, True
             for confirmed in self._confirmed.values():
                 confirmed.clear()
-            with suppress(RedisError, OSError):
-                await self._pubsub.subscribe(*self._confirmed)
+            await pubsub.subscribe(*self._confirmed)
 
     async def _ask_postgres(self) -> None:
         """For ends that were never published: a worker killed between two lines."""

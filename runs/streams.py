@@ -134,9 +134,9 @@ async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
 
 async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     """Batches of the run's events until its end; an empty one is a heartbeat."""
+    last, clock = stream.after, asyncio.get_running_loop().time
+    beat = clock() + settings.STREAM_HEARTBEAT_SECS
     async with fanout().watch(stream.thread_id, stream.run_id) as viewer:
-        last, clock = stream.after, asyncio.get_running_loop().time
-        beat = clock() + settings.STREAM_HEARTBEAT_SECS
         # Somebody joins a run that is long over: nothing will be published.
         joined_late = not stream.is_new and await database_threads.query(
             _is_over, stream.run_id

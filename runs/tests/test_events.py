@@ -209,6 +209,34 @@ async def test_a_read_back_that_failed_is_tried_again(
     assert [event.data for event in first + second] == [b"1"]
 
 
+async def test_a_redis_that_hangs_is_not_waited_for_one_by_one(settings: Any) -> None:
+    hears_nothing = asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await hears_nothing.wait()
+        writer.close()
+
+    server = await asyncio.start_server(hang, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    settings.REDIS_URL = f"redis://127.0.0.1:{port}"
+    settings.REDIS_TIMEOUT_SECS = 1
+    fanout = Fanout()
+
+    async def view() -> None:
+        async with fanout.watch(uuid7()):
+            pass
+
+    async with asyncio.timeout(10):
+        await asyncio.gather(*(view() for _ in range(20)))
+
+    for task in fanout._tasks:
+        task.cancel()
+    await asyncio.gather(*fanout._tasks, return_exceptions=True)
+    hears_nothing.set()
+    server.close()
+    await fanout.redis.aclose()
+
+
 @pytest.mark.parametrize("others", [0, 1])
 async def test_a_viewer_may_leave_at_any_moment(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch, others: int

@@ -363,6 +363,25 @@ def test_viewers_and_runs_outlive_redis(
     assert [e.data["log"] for e in events if e.name == "values"][-1] == STEPS
 
 
+def test_a_redis_that_hangs_holds_up_nobody(company: Company, file: Path) -> None:
+    company.hire()
+    run = company.steps(file, delay=0.5)
+    wait_until(lambda: has_begun(file, "1"), 20)
+    [valkey] = children(company, "valkey")
+
+    valkey.suspend()
+    try:
+        # More than the web has threads.
+        late = [company.run("slow", input={"delay": 0}) for _ in range(10)]
+        joined = company.http.get(f"{run.path}/join").json()
+    finally:
+        valkey.resume()
+
+    assert joined["log"] == STEPS
+    assert company.attempts(run) == (1, 0)
+    assert {one.ended() for one in late} == {"success"}
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_runs_outlive_postgres(
     company: Company, file: Path, number: signal.Signals
