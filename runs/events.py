@@ -188,9 +188,16 @@ def _arguments(
     ]
 
 
-def publish_end(thread_id: UUID, run_id: UUID, status: str) -> None:
+def last_events(status: str, error: object) -> list[tuple[str, Any]]:
+    """What viewers get once the end of a run is in Postgres."""
+    return [*([(ERROR, error)] if status == "error" else []), (END, status)]
+
+
+def publish_end(
+    thread_id: UUID, run_id: UUID, status: str, error: object = None
+) -> None:
     """Tell viewers that a run is over which no worker held."""
-    events = [(END, dumps(status))]
+    events = [(name, dumps(data)) for name, data in last_events(status, error)]
     # Another run of the thread may be running: its events must stay.
     keys, argv = _arguments(thread_id, run_id, events, ended=True, shortens=False)
     try:

@@ -28,7 +28,7 @@ from assistants.graphs import registry
 from config import logs, request_ids
 from config.loop import Pool
 from runs import lifecycle
-from runs.events import END, ERROR, METADATA, EventWriter
+from runs.events import METADATA, EventWriter, last_events
 from runs.inputs import graph_config, graph_input
 from runs.lifecycle import Claim, Ended, Outcome
 from runs.models import Run
@@ -154,7 +154,8 @@ class Executor:
                 outcome = await self._undone(held)
                 ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
             if ended:
-                await writer.close(*_last_events(outcome))
+                status = outcome.status or Run.Status.INTERRUPTED
+                await writer.close(*last_events(status, outcome.error))
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
@@ -362,11 +363,3 @@ def _ignore(task: asyncio.Task[Any]) -> None:
     """How a graph ended whose run was over before it: nobody wants to know."""
     if not task.cancelled():
         task.exception()
-
-
-def _last_events(outcome: Outcome) -> list[tuple[str, Any]]:
-    """What viewers get once the end of the run is in Postgres."""
-    last: list[tuple[str, Any]] = [(END, outcome.status or Run.Status.INTERRUPTED)]
-    if outcome.status == Run.Status.ERROR:
-        last.insert(0, (ERROR, outcome.error))
-    return last

@@ -53,7 +53,7 @@ def recover_lost_runs() -> list[Ended]:
         }
         ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
         if ended:
-            publish_end(run.thread_id, run.id, Run.Status.ERROR)
+            publish_end(run.thread_id, run.id, Run.Status.ERROR, error)
             ends.append(ended)
     return ends
 

@@ -242,14 +242,17 @@ def test_a_run_that_kills_its_workers_is_given_up(company: Company, file: Path) 
     company.hire(4)
 
     run = company.run("killer", input={"file": str(file)})
+    viewed = parse(company.http.get(f"{run.path}/stream").text)
 
     assert run.ended(60) == "error"
     assert len({words[1] for words in begun(file)}) == 3
     answer = company.http.get(f"{run.path}/join").json()
-    assert answer["__error__"] == {
+    lost = {
         "error": "WorkerLost",
         "message": "The run was lost with its worker 3 times.",
     }
+    assert answer["__error__"] == lost
+    assert (viewed[-1].name, viewed[-1].data) == ("error", lost)
     thread = company.http.get(run.thread_path).json()
     assert thread["status"] == "error"
 
