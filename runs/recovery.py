@@ -32,12 +32,14 @@ def expire_workers() -> None:
         logger.warning("%d workers have gone silent", count)
 
 
-def recover_lost_runs() -> list[Ended]:
+def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     """Runs whose worker is gone: pending again, or ended if that happens every time.
 
-    Answers with what the ends set going; the others are woken like any run.
+    Answers with what the ends set going; the others are woken like any run. `can_tell`
+    is false where silent workers may be alive: Postgres was away, and so all were.
     """
-    expire_workers()
+    if can_tell:
+        expire_workers()
     recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
     for run_id in recovered:
         logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)

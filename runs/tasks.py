@@ -71,7 +71,8 @@ def _execute_from(me: worker.Worker, run_id: UUID) -> None:
 @shared_task
 def tick() -> None:
     """Every second: recover lost runs, and wake those whose message was lost."""
-    for ended in recovery.recover_lost_runs():
+    can_tell = worker.current().contact.is_lasting
+    for ended in recovery.recover_lost_runs(can_tell=can_tell):
         announce(ended)
     for run_id in recovery.runs_to_wake():
         dispatch(run_id)

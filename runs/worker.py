@@ -7,6 +7,7 @@ that blocks the loop nor a busy pool can make a healthy worker look dead.
 from __future__ import annotations
 
 import logging
+import math
 import os
 import socket
 import threading
@@ -60,6 +61,33 @@ FROM alive LEFT JOIN runs ON runs.worker_id = alive.id AND runs.status = 'runnin
 LEAVE = "UPDATE workers SET expired_at = now() WHERE id = %(id)s"
 
 
+class Contact:
+    """How long this process has been hearing from Postgres without a break.
+
+    Where Postgres itself was away, all workers were silent. Who has only just heard
+    from it again can't tell who of the others is gone, and who is about to say more.
+    """
+
+    def __init__(self) -> None:
+        self._since = self._last = -math.inf
+
+    def made(self) -> None:
+        now = time.monotonic()
+        if now - self._last > self._break_secs:
+            self._since = now
+        self._last = now
+
+    @property
+    def is_lasting(self) -> bool:
+        now = time.monotonic()
+        is_unbroken = now - self._last <= self._break_secs
+        return is_unbroken and now - self._since >= 2 * settings.WORKER_HEARTBEAT_SECS
+
+    @property
+    def _break_secs(self) -> float:
+        return 1.5 * settings.WORKER_HEARTBEAT_SECS
+
+
 class Worker:
     """This process as a worker. `execute` is called by Celery's threads."""
 
@@ -68,6 +96,7 @@ class Worker:
         self.capacity = settings.N_JOBS_PER_WORKER
         # As of the last heartbeat.
         self.others_have_room = False
+        self.contact = Contact()
         self._slots = threading.Semaphore(self.capacity)
         self._stopping = threading.Event()
         self._local = threading.local()
@@ -158,14 +187,21 @@ class Worker:
     def _keep_alive(self) -> None:
         while True:
             try:
-                with psycopg.connect(conninfo(), autocommit=True) as conn:
+                with self._connect() as conn:
                     self._register(conn)
                     while True:
                         self._beat(conn)
+                        self.contact.made()
                         time.sleep(settings.WORKER_HEARTBEAT_SECS)
             except psycopg.Error as exc:
                 logger.warning("heartbeat failed, trying again: %s", exc)
                 time.sleep(RETRY)
+
+    def _connect(self) -> psycopg.Connection:
+        conn = psycopg.connect(conninfo(), autocommit=True)
+        if not settings.DATABASE_PREPARED_STATEMENTS:
+            conn.prepare_threshold = None
+        return conn
 
     def _register(self, conn: psycopg.Connection) -> None:
         if self._registered.is_set():

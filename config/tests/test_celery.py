@@ -21,4 +21,3 @@ def test_a_broker_that_went_away_is_looked_for_every_second() -> None:
         connection.ensure_connection(note, max_retries=2)
 
     assert pauses == [1, 1]
-

@@ -87,6 +87,42 @@ def test_a_run_that_nothing_executes_is_given_up_in_the_end(
     assert losses == [("pending", 1), ("pending", 2), ("error", 2)]
 
 
+def test_who_was_out_of_touch_does_not_judge_others(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.WORKER_HEARTBEAT_SECS = 2
+    now = 100.0
+    monkeypatch.setattr("runs.worker.time.monotonic", lambda: now)
+    contact = worker_module.Contact()
+
+    judged = []
+    # New; then for some time; in an outage; back again; and for some time.
+    for passed, hears in [(0, True), (2, True), (2, True), (4, False), (0, True)]:
+        now += passed
+        if hears:
+            contact.made()
+        judged.append(contact.is_lasting)
+    for _ in range(2):
+        now += 2
+        contact.made()
+        judged.append(contact.is_lasting)
+
+    assert judged == [False, False, True, False, False, False, True]
+
+
+def test_the_heartbeat_prepares_no_statement_behind_pgbouncer(settings: Any) -> None:
+    settings.DATABASE_PREPARED_STATEMENTS = False
+    me = worker_module.Worker()
+    Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
+
+    with me._connect() as conn:
+        for _ in range(20):
+            me._beat(conn)
+        prepared = conn.execute("SELECT name FROM pg_prepared_statements").fetchall()
+
+    assert prepared == []
+
+
 def create_at_once(make_run: Any, thread: Any, count: int) -> None:
     def create() -> None:
         make_run()

@@ -401,6 +401,25 @@ def test_runs_outlive_postgres(
     assert [run.log() for run in runs] == [STEPS] * 50
 
 
+def test_a_postgres_that_hangs_costs_no_lease(company: Company, file: Path) -> None:
+    company.hire(2)
+    time.sleep(1)  # Until both can tell who is gone.
+    runs = [company.steps(file, delay=0.6) for _ in range(6)]
+    wait_until(lambda: has_begun(file, "2"), 20)
+
+    [postgres] = children(company, "postgres")
+    servers = [postgres, *postgres.children(recursive=True)]
+    for one in servers:
+        one.suspend()
+    time.sleep(1.5 * LEASE_SECS)
+    for one in servers:
+        one.resume()
+
+    assert Counter(run.ended() for run in runs) == {"success": 6}
+    assert company.expired() == []
+    assert {company.attempts(run) for run in runs} == {(1, 0)}
+
+
 def test_a_late_run_comes_although_beat_was_killed(company: Company) -> None:
     company.hire()
     company.server.beat().kill()
