@@ -130,7 +130,7 @@ class Server:
 class Worker:
     """A worker process beside those of the server."""
 
-    def __init__(self, server: Server, name: str) -> None:
+    def __init__(self, server: Server, name: str, **environment: str) -> None:
         self.log = server.home / "logs" / f"{name}.log"
         celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
         quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
@@ -138,7 +138,7 @@ class Worker:
             self.process = subprocess.Popen(
                 [*celery, "worker", *quiet, "-n", f"{name}@%h"],
                 cwd=ROOT,
-                env=server.environment(),
+                env=server.environment() | environment,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,

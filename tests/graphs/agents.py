@@ -1,18 +1,14 @@
 """The graphs that the live tests drive.
 
-Those that recordings are replayed on (all but `steps`) have the shape of the graphs
-they were recorded with: node names, state keys and texts are part of the recordings.
+Those that recordings are replayed on have the shape of the graphs they were recorded
+with: node names, state keys and texts are part of the recordings.
 """
 
 from __future__ import annotations
 
 import asyncio
 import operator
-import os
-import signal
-import time
 import uuid
-from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from langchain_core.language_models.chat_models import BaseChatModel
@@ -117,47 +113,6 @@ def _slow_step(number: int) -> Any:
 
 
 slow = chain(Slow, *[(f"s{number}", _slow_step(number)) for number in range(1, 6)])
-
-
-class Steps(TypedDict, total=False):
-    file: str
-    delay: float
-    log: Annotated[list[str], operator.add]
-
-
-def _noted_step(number: int) -> Any:
-    async def step(state: Steps, config: RunnableConfig) -> dict[str, Any]:
-        # A line for each time that the step is begun, whoever begins it.
-        attempt = config["metadata"].get("run_attempt")
-        with Path(state["file"]).open("a") as file:
-            file.write(f"{number} {os.getpid()} {attempt}\n")
-        get_stream_writer()({"step": number})
-        await asyncio.sleep(state.get("delay", 0.2))
-        return {"log": [f"step{number}"]}
-
-    return step
-
-
-steps = chain(Steps, *[(f"s{number}", _noted_step(number)) for number in range(1, 6)])
-
-
-# --- Bad for the worker -------------------------------------------------------------
-async def block(state: Steps) -> dict[str, Any]:
-    with Path(state["file"]).open("a") as file:
-        file.write(f"block {os.getpid()}\n")
-    time.sleep(state["delay"])
-    return {"log": ["blocked"]}
-
-
-async def kill(state: Steps) -> dict[str, Any]:
-    with Path(state["file"]).open("a") as file:
-        file.write(f"kill {os.getpid()}\n")
-    os.kill(os.getpid(), signal.SIGKILL)
-    return {}
-
-
-blocking = chain(Steps, ("block", block))
-killer = chain(Steps, ("kill", kill))
 
 
 # --- The functional API -------------------------------------------------------------

@@ -1,0 +1,150 @@
+"""Workers of a test's own, what Postgres knows of them, and the runs that they execute.
+
+So each test says how many workers there are and which of them is hurt. Leases are
+short, so that what takes seconds in earnest takes less here.
+"""
+
+from __future__ import annotations
+
+import time
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import httpx
+import psutil
+import psycopg
+
+from tests.live import Server, Worker, wait_until
+
+LEASE_SECS = 2.0
+GRACE_SECS = 3
+TIMEOUT_SECS = 9
+ENVIRONMENT = {
+    "WORKER_HEARTBEAT_SECS": "0.3",
+    "WORKER_LEASE_SECS": str(LEASE_SECS),
+    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": str(GRACE_SECS),
+    "BG_JOB_TIMEOUT_SECS": str(TIMEOUT_SECS),
+    "STREAM_HEARTBEAT_SECS": "1",
+}
+STEPS = [f"step{number}" for number in range(1, 6)]
+NUMBERS = count(1)
+
+
+class Company:
+    """The server, its workers, and what they do."""
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+        self.http = httpx.Client(base_url=server.url, timeout=40)
+        self.workers: list[Worker] = []
+        self._database = server.environment()["DATABASE_URL"]
+
+    def hire(self, how_many: int = 1, **environment: str) -> list[Worker]:
+        """So many more workers, ready to work."""
+        hired = [
+            Worker(self.server, f"hired-{next(NUMBERS)}", **environment)
+            for _ in range(how_many)
+        ]
+        self.workers += hired
+        for worker in hired:
+            wait_until(lambda pid=worker.pid: self.is_alive(pid), 40)  # type: ignore[misc]
+        return hired
+
+    def servers(self, name: str) -> list[psutil.Process]:
+        """Postgres, or Valkey."""
+        supervisor = self.server.processes()[0]
+        return [child for child in supervisor.children() if name in child.name()]
+
+    def replace(self, **environment: str) -> None:
+        """All workers are killed, and another one comes."""
+        for worker in self.workers:
+            worker.kill()
+        self.hire(**environment)
+
+    def dismiss(self) -> None:
+        for worker in self.workers:
+            worker.kill()
+        self.http.close()
+
+    def by_pid(self, pid: int) -> Worker:
+        return next(worker for worker in self.workers if worker.pid == pid)
+
+    # --- What Postgres knows -----------------------------------------------------
+    def rows(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
+        with psycopg.connect(self._database) as conn:
+            return list(conn.execute(query.encode(), params).fetchall())
+
+    def is_alive(self, pid: int) -> bool:
+        lives = "SELECT id FROM workers WHERE pid = %s AND expired_at IS NULL"
+        return bool(self.rows(lives, pid))
+
+    def expired(self) -> list[int]:
+        pids = [worker.pid for worker in self.workers]
+        dead = "SELECT pid FROM workers WHERE pid = ANY(%s) AND expired_at IS NOT NULL"
+        return [pid for (pid,) in self.rows(dead, pids)]
+
+    def attempts(self, run: Run) -> tuple[int, int]:
+        """Attempts of a run, and how many of them were lost with their worker."""
+        found = self.rows("SELECT attempt, losses FROM runs WHERE id = %s", run.id)
+        attempt, losses = found[0]
+        return attempt, losses
+
+    # --- Runs ----------------------------------------------------------------------
+    def run(self, graph: str, **body: Any) -> Run:
+        thread = self.http.post("/threads", json={}).json()
+        return self.run_on(thread["thread_id"], graph, **body)
+
+    def run_on(self, thread_id: str, graph: str, **body: Any) -> Run:
+        path = f"/threads/{thread_id}/runs"
+        created = self.http.post(path, json={"assistant_id": graph, **body})
+        created.raise_for_status()
+        return Run(self.http, thread_id, created.json()["run_id"])
+
+    def steps(self, file: Path, delay: float) -> Run:
+        return self.run("steps", input={"file": str(file), "delay": delay})
+
+
+class Run:
+    def __init__(self, http: httpx.Client, thread_id: str, run_id: str) -> None:
+        self.id = run_id
+        self.http = http
+        self.thread_id = thread_id
+        self.thread_path = f"/threads/{thread_id}"
+        self.path = f"{self.thread_path}/runs/{run_id}"
+
+    def status(self) -> str:
+        return str(asked(self.http, self.path)["status"])
+
+    def ended(self, seconds: float = 40) -> str:
+        """Its last status, once it has one."""
+        wait_until(lambda: self.status() not in ("pending", "running"), seconds)
+        return self.status()
+
+    def log(self) -> list[str]:
+        return list(asked(self.http, self.thread_path)["values"]["log"])
+
+    def saved_steps(self) -> list[int]:
+        """The numbers of the supersteps that were saved."""
+        body = {"limit": 100}
+        states = self.http.post(f"{self.thread_path}/history", json=body).json()
+        return [state["metadata"]["step"] for state in states]
+
+
+def asked(http: httpx.Client, path: str) -> Any:
+    """A GET as clients make it: while Postgres is away they are told to try again."""
+    deadline = time.monotonic() + 20
+    while (answer := http.get(path)).status_code == 503 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return answer.json()
+
+
+def begun(file: Path) -> list[list[str]]:
+    """The words of each line: what was begun, by which process, in which attempt."""
+    if not file.exists():
+        return []
+    return [line.split() for line in file.read_text().splitlines()]
+
+
+def has_begun(file: Path, what: str) -> bool:
+    return any(words[0] == what for words in begun(file))

@@ -1,0 +1,118 @@
+"""Postgres, Redis and beat that die, hang or forget, under runs and their viewers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import redis
+
+from tests.company import LEASE_SECS, STEPS, Company, has_begun
+from tests.compat.wire import parse
+from tests.live import wait_until
+
+pytestmark = pytest.mark.e2e
+
+
+def flush(company: Company) -> None:
+    with redis.Redis.from_url(company.server.environment()["REDIS_URL"]) as client:
+        client.flushall()
+
+
+def kill_redis(company: Company) -> None:
+    [valkey] = company.servers("valkey")
+    valkey.kill()
+
+
+@pytest.mark.parametrize("hurt", [flush, kill_redis])
+def test_viewers_and_runs_outlive_redis(
+    company: Company, file: Path, hurt: Any
+) -> None:
+    company.hire()
+    run = company.steps(file, delay=0.5)
+    texts: list[str] = []
+
+    def view() -> None:
+        with company.http.stream("GET", f"{run.path}/stream") as response:
+            texts.extend(response.iter_text())
+
+    with ThreadPoolExecutor(1) as pool:
+        viewing = pool.submit(view)
+        wait_until(lambda: has_begun(file, "2"), 20)
+        hurt(company)
+        viewing.result(timeout=40)
+    events = parse("".join(texts))
+
+    assert run.ended() == "success"
+    assert company.attempts(run) == (1, 0)
+    assert events[-1].name == "end"
+    assert [e.data["log"] for e in events if e.name == "values"][-1] == STEPS
+
+
+def test_a_redis_that_hangs_holds_up_nobody(company: Company, file: Path) -> None:
+    company.hire()
+    run = company.steps(file, delay=0.5)
+    wait_until(lambda: has_begun(file, "1"), 20)
+    [valkey] = company.servers("valkey")
+
+    valkey.suspend()
+    try:
+        # More than the web has threads.
+        late = [company.run("slow", input={"delay": 0}) for _ in range(10)]
+        joined = company.http.get(f"{run.path}/join").json()
+    finally:
+        valkey.resume()
+
+    assert joined["log"] == STEPS
+    assert company.attempts(run) == (1, 0)
+    assert {one.ended() for one in late} == {"success"}
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_runs_outlive_postgres(
+    company: Company, file: Path, number: signal.Signals
+) -> None:
+    company.hire(2)
+    runs = [company.steps(file, delay=0.3) for _ in range(50)]
+    wait_until(lambda: has_begun(file, "3"), 20)
+
+    [postgres] = company.servers("postgres")
+    os.kill(postgres.pid, number)
+    company.server.wait_until_ready()
+
+    assert Counter(run.ended() for run in runs) == {"success": 50}
+    assert [run.log() for run in runs] == [STEPS] * 50
+
+
+def test_a_postgres_that_hangs_costs_no_lease(company: Company, file: Path) -> None:
+    company.hire(2)
+    time.sleep(1)  # Until both can tell who is gone.
+    runs = [company.steps(file, delay=0.6) for _ in range(6)]
+    wait_until(lambda: has_begun(file, "2"), 20)
+
+    [postgres] = company.servers("postgres")
+    servers = [postgres, *postgres.children(recursive=True)]
+    for one in servers:
+        one.suspend()
+    time.sleep(1.5 * LEASE_SECS)
+    for one in servers:
+        one.resume()
+
+    assert Counter(run.ended() for run in runs) == {"success": 6}
+    assert company.expired() == []
+    assert {company.attempts(run) for run in runs} == {(1, 0)}
+
+
+def test_a_late_run_comes_although_beat_was_killed(company: Company) -> None:
+    company.hire()
+    company.server.beat().kill()
+
+    run = company.run("slow", input={"delay": 0}, after_seconds=1)
+
+    assert run.ended(20) == "success"

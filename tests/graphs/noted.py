@@ -1,0 +1,66 @@
+"""Graphs that note what they begin, for the tests that kill whoever executes them."""
+
+from __future__ import annotations
+
+import asyncio
+import operator
+import os
+import signal
+import time
+from pathlib import Path
+from typing import Annotated, Any, TypedDict
+
+from agents import chain
+from langchain_core.runnables import RunnableConfig
+from langgraph.config import get_stream_writer
+from langgraph.types import interrupt
+
+
+class Steps(TypedDict, total=False):
+    file: str
+    delay: float
+    log: Annotated[list[str], operator.add]
+
+
+def note(state: Steps, *words: object) -> None:
+    """A line for each time that something is begun, whoever begins it."""
+    with Path(state["file"]).open("a") as file:
+        file.write(" ".join(map(str, words)) + "\n")
+
+
+def step(number: int) -> tuple[str, Any]:
+    async def take(state: Steps, config: RunnableConfig) -> dict[str, Any]:
+        note(state, number, os.getpid(), config["metadata"].get("run_attempt"))
+        get_stream_writer()({"step": number})
+        await asyncio.sleep(state.get("delay", 0.2))
+        return {"log": [f"step{number}"]}
+
+    return f"s{number}", take
+
+
+async def ask(state: Steps) -> dict[str, Any]:
+    said = interrupt("go on?")
+    note(state, said, os.getpid())
+    await asyncio.sleep(state.get("delay", 0.2))
+    return {"log": [said]}
+
+
+async def block(state: Steps) -> dict[str, Any]:
+    note(state, "block", os.getpid())
+    time.sleep(state["delay"])
+    return {"log": ["blocked"]}
+
+
+async def kill(state: Steps) -> dict[str, Any]:
+    note(state, "kill", os.getpid())
+    os.kill(os.getpid(), signal.SIGKILL)
+    return {}
+
+
+steps = chain(Steps, *(step(number) for number in range(1, 6)))
+# The middle three are a subgraph's.
+within = chain(Steps, *(step(number) for number in range(2, 5)))
+family = chain(Steps, step(1), ("within", within), step(5))
+asking = chain(Steps, step(1), ("ask", ask), step(2), step(3))
+blocking = chain(Steps, ("block", block))
+killer = chain(Steps, ("kill", kill))
