@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import sys
+import threading
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -60,6 +61,10 @@ FOR_IMAGES = {
     "source",
 }
 
+# A module is known by its name before it has run: who asks meanwhile has to wait. The
+# same thread may ask, where the module itself does.
+_loading = threading.RLock()
+
 
 @cache
 def langgraph_json() -> dict[str, Any]:
@@ -100,9 +105,11 @@ def load_object(reference: str) -> Any:
     place, separator, name = reference.rpartition(":")
     if not separator or not place or not name:
         raise ValueError(f"{reference!r} is not of the form path.py:name")
-    module = (
-        _load_file(place) if place.endswith(".py") else importlib.import_module(place)
-    )
+    if place.endswith(".py"):
+        with _loading:
+            module = _load_file(place)
+    else:
+        module = importlib.import_module(place)
     if not hasattr(module, name):
         raise ValueError(f"{place} has no {name!r}")
     return getattr(module, name)

@@ -19,6 +19,7 @@ from celery.signals import (
 from django.conf import settings
 from kombu.exceptions import KombuError
 
+from assistants.graphs import registry
 from config import task_connections
 from runs import deliveries, recovery, worker
 from runs.lifecycle import Ended
@@ -135,6 +136,7 @@ def _give_back_connection(**_: Any) -> None:
 
 @worker_ready.connect
 def _register_worker(**_: Any) -> None:
+    registry()  # At start: one that can't be loaded would cost a run.
     worker.current()
 
 

@@ -227,9 +227,9 @@ class Worker:
             if run_id and cancel_action:
                 self._stop_run(run_id, cancel_action)
             if run_id and is_settled and not self._holds(run_id):
-                logger.error("run %s is ours, but nothing executes it", run_id)
                 params = {"run_id": run_id, "attempt": attempt}
-                conn.execute(lifecycle.LET_GO, params)
+                if conn.execute(lifecycle.LET_GO, params).rowcount:
+                    logger.error("run %s is ours, but nothing executes it", run_id)
 
     def _start_anew(self, conn: psycopg.Connection) -> None:
         logger.error("worker %s was taken for dead; starting anew", self.id)

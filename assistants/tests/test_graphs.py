@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -114,6 +116,22 @@ def test_an_unknown_graph(home: Path) -> None:
 
     with pytest.raises(GraphNotFound, match="'nobody' is not in"):
         asyncio.run(open_it())
+
+
+def test_who_asks_for_a_file_while_it_is_loaded_waits(home: Path) -> None:
+    """Threads with loops of their own all ask for it with their first run."""
+    (home / "slow.py").write_text("import time\ntime.sleep(0.5)\nfound = 1\n")
+    together = threading.Barrier(4)
+
+    def load() -> Any:
+        together.wait()
+        return load_object("slow.py:found")
+
+    with ThreadPoolExecutor(4) as pool:
+        loading = [pool.submit(load) for _ in range(4)]
+        found = [one.result() for one in loading]
+
+    assert found == [1] * 4
 
 
 def test_a_class_keeps_its_name_where_its_folder_is_moved(

@@ -28,6 +28,13 @@ pytestmark = pytest.mark.e2e
 
 RECOVERY_SECS = 15
 
+# A loop for all runs of a worker, or one for each of its threads.
+both_kinds_of_loops = pytest.mark.parametrize(
+    "loops",
+    [{}, {"BG_JOB_ISOLATED_LOOPS": "true"}],
+    ids=["shared", "isolated"],
+)
+
 
 # --- Workers that stop --------------------------------------------------------------
 def test_a_worker_that_slept_through_its_lease_changes_nothing(
@@ -83,16 +90,34 @@ def test_a_node_that_blocks_the_loop_costs_no_lease(
     assert named in worker.log.read_text()
 
 
-def test_runs_of_killed_workers_are_finished_by_the_next(
-    company: Company, file: Path
+def test_a_node_that_blocks_a_loop_of_its_own_holds_nobody_up(
+    company: Company, file: Path, tmp_path: Path
 ) -> None:
-    workers = company.hire(2)
+    company.hire(BG_JOB_ISOLATED_LOOPS="true")
+    blocked = company.run("blocking", input={"file": str(file), "delay": 6})
+    wait_until(lambda: has_begun(file, "block"), 20)
+
+    healthy = [company.steps(tmp_path / "others", delay=0.1) for _ in range(3)]
+    others = [run.ended() for run in healthy]
+    meanwhile = blocked.status()
+
+    assert others == ["success"] * 3
+    assert meanwhile == "running"
+    assert blocked.ended() == "success"
+    assert {company.attempts(run) for run in [blocked, *healthy]} == {(1, 0)}
+
+
+@both_kinds_of_loops
+def test_runs_of_killed_workers_are_finished_by_the_next(
+    company: Company, file: Path, loops: dict[str, str]
+) -> None:
+    workers = company.hire(2, **loops)
     runs = [company.steps(file, delay=0.4) for _ in range(6)]
     wait_until(lambda: has_begun(file, "2"), 20)
 
     for worker in workers:
         worker.kill()
-    company.hire()
+    company.hire(**loops)
 
     assert [run.ended() for run in runs] == ["success"] * 6
     assert [run.log() for run in runs] == [STEPS] * 6
@@ -118,13 +143,14 @@ def test_a_run_that_kills_its_workers_is_given_up(company: Company, file: Path) 
 
 
 # --- Workers that are told to go ------------------------------------------------------
+@both_kinds_of_loops
 def test_a_worker_that_is_told_to_stop_finishes_or_hands_back(
-    company: Company, file: Path, tmp_path: Path
+    company: Company, file: Path, tmp_path: Path, loops: dict[str, str]
 ) -> None:
-    [old] = company.hire()
+    [old] = company.hire(**loops)
     long, brief = company.steps(file, delay=1.5), company.steps(tmp_path / "b", 0.3)
     wait_until(lambda: has_begun(file, "1") and has_begun(tmp_path / "b", "1"), 20)
-    [new] = company.hire()
+    [new] = company.hire(**loops)
     told_at = time.monotonic()
     # The brief one may be over by now; one more that certainly is not.
     old.send(signal.SIGTERM)
@@ -170,8 +196,27 @@ def test_a_deploy_fails_no_run(company: Company, file: Path) -> None:
     assert len(begun(file)) == 5 * len(runs)
 
 
-def test_a_run_that_takes_too_long_is_stopped(company: Company) -> None:
-    company.hire()
+@both_kinds_of_loops
+def test_a_run_is_cancelled_where_it_runs(
+    company: Company, file: Path, loops: dict[str, str]
+) -> None:
+    company.hire(**loops)
+    run = company.steps(file, delay=1)
+    wait_until(lambda: has_begun(file, "2"), 20)
+
+    answer = company.http.post(f"{run.path}/cancel", params={"wait": "1"})
+
+    assert answer.status_code == 200
+    assert run.status() == "interrupted"
+    assert run.log() == ["step1"]
+    assert not has_begun(file, "3")
+
+
+@both_kinds_of_loops
+def test_a_run_that_takes_too_long_is_stopped(
+    company: Company, loops: dict[str, str]
+) -> None:
+    company.hire(**loops)
 
     run = company.run("slow", input={"delay": TIMEOUT_SECS * 0.8})
     viewed = parse(company.http.get(f"{run.path}/stream").text)
