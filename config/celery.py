@@ -20,9 +20,9 @@ class EagerConnection(Connection):
     Kombu would look ever more seldom, up to every half minute, and runs wait as long.
     """
 
-    def ensure_connection(self, *args: Any, **kwargs: Any) -> Connection:
+    def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
         often = {"interval_start": 1, "interval_step": 0, "interval_max": 1}
-        return super().ensure_connection(*args, **often | kwargs)
+        return super().ensure_connection(*args, **(often | kwargs))
 
 
 class Broker(AMQP):

@@ -40,6 +40,7 @@ Network = IPv4Network | IPv6Network
 
 MAX_URL_LENGTH = 65536
 PORTS = {"http": 80, "https": 443}
+MAX_PORT = 65535
 # The addresses of IPv4 as networks without IPv4 write them.
 NAT64 = ip_network("64:ff9b::/96")
 _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
@@ -88,6 +89,8 @@ class Policy:
             raise Refused(f"is not a URL: {exc}") from None
         if url.scheme not in PORTS or not url.raw_host:
             raise Refused("must be an absolute http or https URL")
+        if port_of(url) > MAX_PORT:
+            raise Refused(f"there is no port {port_of(url)}")
         if self.require_https and url.scheme != "https":
             raise Refused("must be https")
         if self.allowed_domains and not self._allows_domain(host_of(url)):

@@ -225,8 +225,10 @@ def test_the_list_of_workers_shows_heartbeat_and_load(
     gone = Worker.objects.create(
         hostname="old", pid=2, capacity=5, expired_at=Now(), heartbeat_at=Now()
     )
-    make_run()
-    Run.objects.update(status="running", worker=worker)
+    ended(make_run(), "success")
+    running = make_run()
+    Run.objects.update(worker=worker)
+    Run.objects.filter(pk=running.pk).update(status="running")
 
     response = admin_client.get(WORKERS)
 

@@ -87,6 +87,13 @@ def test_only_absolute_http_urls_are_called(url: str) -> None:
         Policy().check_url(url)
 
 
+def test_a_port_that_there_is_not_is_refused() -> None:
+    Policy().check_url("http://host:65535/")
+
+    with pytest.raises(Refused, match="no port 65536"):
+        Policy().check_url("http://host:65536/")
+
+
 def test_a_url_policy_asks_for_https(webhook_config: Configure) -> None:
     Policy().check_url("http://example.com/hook")
     webhook_config(url={})
