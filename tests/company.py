@@ -40,7 +40,7 @@ class Company:
         self.workers: list[Worker] = []
         self._database = server.environment()["DATABASE_URL"]
 
-    def hire(self, how_many: int = 1, **environment: str) -> list[Worker]:
+    def hire(self, how_many: int = 1, /, **environment: str) -> list[Worker]:
         """So many more workers, ready to work."""
         hired = [
             Worker(self.server, f"hired-{next(NUMBERS)}", **environment)

@@ -6,7 +6,9 @@ import os
 import signal
 import time
 from collections import Counter
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -90,21 +92,43 @@ def test_runs_outlive_postgres(
     assert [run.log() for run in runs] == [STEPS] * 50
 
 
-def test_a_postgres_that_hangs_costs_no_lease(company: Company, file: Path) -> None:
+@contextmanager
+def hanging(company: Company) -> Iterator[None]:
+    [postgres] = company.servers("postgres")
+    servers = [postgres, *postgres.children(recursive=True)]
+    for one in servers:
+        one.suspend()
+    yield
+    for one in servers:
+        one.resume()
+
+
+@contextmanager
+def refusing(company: Company) -> Iterator[None]:
+    """Nobody starts Postgres again meanwhile."""
+    [postgres] = company.servers("postgres")
+    supervisor = company.server.processes()[0]
+    supervisor.suspend()
+    os.kill(postgres.pid, signal.SIGINT)
+    yield
+    supervisor.resume()
+
+
+@pytest.mark.parametrize("away", [hanging, refusing])
+def test_a_postgres_that_is_away_for_long_costs_no_lease(
+    company: Company, file: Path, away: Any
+) -> None:
     company.hire(2)
     time.sleep(1)  # Until both can tell who is gone.
     runs = [company.steps(file, delay=0.6) for _ in range(6)]
     wait_until(lambda: has_begun(file, "2"), 20)
 
-    [postgres] = company.servers("postgres")
-    servers = [postgres, *postgres.children(recursive=True)]
-    for one in servers:
-        one.suspend()
-    time.sleep(1.5 * LEASE_SECS)
-    for one in servers:
-        one.resume()
+    with away(company):
+        time.sleep(1.5 * LEASE_SECS)
+    company.server.wait_until_ready()
 
     assert Counter(run.ended() for run in runs) == {"success": 6}
+    assert [run.log() for run in runs] == [STEPS] * 6
     assert company.expired() == []
     assert {company.attempts(run) for run in runs} == {(1, 0)}
 
