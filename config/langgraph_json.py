@@ -14,6 +14,7 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Iterator
 from functools import cache
 from io import StringIO
 from pathlib import Path
@@ -27,6 +28,8 @@ from config.env import stop
 
 logger = logging.getLogger(__name__)
 
+# Editors on Windows put a mark of it before the text.
+UTF_8 = "utf-8-sig"
 # What the official CLI puts into the environment of a container it builds.
 SECTION_VARIABLES = {
     "graphs": "LANGSERVE_GRAPHS",
@@ -75,8 +78,10 @@ def langgraph_json() -> dict[str, Any]:
             parsed[section] = _parse(text, variable)
     _check(parsed)
     _apply_environment(parsed.get("env", {}))
-    for dependency in parsed.get("dependencies", []):
-        _add_to_path(dependency)
+    for place in _import_places(parsed.get("dependencies", [])):
+        if str(place) not in sys.path:
+            # Last: a `calendar.py` of an agent's must not become everybody's.
+            sys.path.append(str(place))
     return parsed
 
 
@@ -108,6 +113,8 @@ def load_object(reference: str) -> Any:
     if place.endswith(".py"):
         with _loading:
             module = _load_file(place)
+    elif "/" in place or "\\" in place:
+        raise ValueError(f"{place} is not a Python file")
     else:
         module = importlib.import_module(place)
     if not hasattr(module, name):
@@ -144,11 +151,13 @@ def _load_file(place: str) -> ModuleType:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=UTF_8)
     except OSError as exc:
         if os.environ.get(SECTION_VARIABLES["graphs"]):
             return {}
         stop(f"cannot read {path}: {exc.strerror}; set LANGGRAPH_CONFIG or --config")
+    except UnicodeDecodeError:
+        stop(f"{path} is not UTF-8")
     parsed = _parse(text, str(path))
     if not isinstance(parsed, dict):
         stop(f"{path} must hold a JSON object")
@@ -168,15 +177,24 @@ def _check(parsed: dict[str, Any]) -> None:
     if not isinstance(graphs, dict) or not graphs:
         stop(f"{path}: graphs must map at least one id to path.py:name")
     for graph_id, given in graphs.items():
-        reference = given.get("path") if isinstance(given, dict) else given
-        if not isinstance(reference, str) or ":" not in reference:
-            stop(f"{path}: graphs.{graph_id} must be path.py:name, not {given!r}")
+        _check_graph(f"{path}: graphs.{graph_id}", given)
     for key, kind in (("dependencies", list), ("env", (dict, str))):
         if key in parsed and not isinstance(parsed[key], kind):
             stop(f"{path}: {key} is of the wrong type")
+    if not all(isinstance(name, str) for name in parsed.get("dependencies", [])):
+        stop(f"{path}: dependencies must be strings")
     for key in SECTION_VARIABLES:
         if key in parsed and not isinstance(parsed[key], dict):
             stop(f"{path}: {key} must be an object")
+
+
+def _check_graph(where: str, given: Any) -> None:
+    entry = given if isinstance(given, dict) else {"path": given}
+    reference = entry.get("path")
+    if not isinstance(reference, str) or ":" not in reference:
+        stop(f"{where} must be path.py:name, not {given!r}")
+    if not isinstance(entry.get("description"), str | None):
+        stop(f"{where}.description must be a string")
 
 
 def _apply_environment(env: dict[str, Any] | str) -> None:
@@ -189,19 +207,31 @@ def _apply_environment(env: dict[str, Any] | str) -> None:
 def _dotenv(name: str) -> dict[str, str]:
     path = settings.LANGGRAPH_CONFIG.parent / name
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding=UTF_8)
     except OSError as exc:
         stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
+    except UnicodeDecodeError:
+        stop(f"{settings.LANGGRAPH_CONFIG}: env: {path} is not UTF-8")
     variables = dotenv_values(stream=StringIO(text), interpolate=True)
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _add_to_path(dependency: str) -> None:
-    """Local directories can be imported from; packages are the operator's to install."""
-    if not dependency.startswith("."):
-        return
-    path = (settings.LANGGRAPH_CONFIG.parent / dependency).resolve()
-    if not path.is_dir():
-        stop(f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}")
-    if str(path) not in sys.path:
-        sys.path.insert(0, str(path))
+def _import_places(dependencies: list[str]) -> Iterator[Path]:
+    """Where modules can be imported from.
+
+    The directory of langgraph.json always is such a place, as in the official CLI. What
+    names no directory there is a package, and the operator's to install.
+    """
+    home = settings.LANGGRAPH_CONFIG.parent
+    yield home
+    for dependency in dependencies:
+        path = (home / dependency).resolve()
+        if path.is_dir():
+            yield path
+            # A project's packages may lie below `src`: where pip would find them.
+            if (path / "pyproject.toml").is_file() and (path / "src").is_dir():
+                yield path / "src"
+        elif dependency.startswith("."):
+            stop(
+                f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}"
+            )
