@@ -7,6 +7,7 @@ that makes one: plain, asynchronous, or a context manager, called for each run.
 from __future__ import annotations
 
 import asyncio
+import importlib
 import inspect
 import logging
 import traceback
@@ -143,29 +144,37 @@ def _load(graph_id: str, reference: str) -> Graph | Callable[..., Any]:
     try:
         found = load_object(reference)
         graph = found if _is_factory(found) else _as_graph(found)
-    except Exception as exc:
+    except (Exception, SystemExit) as exc:
         stop(
             f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: {exc}"
         )
     return graph
 
 
-def _where(exc: Exception) -> str:
-    """The innermost line that the exception came through beside langgraph.json."""
+def _where(exc: BaseException) -> str:
+    """The innermost line that the exception came through beside langgraph.json.
+
+    Of a graph that is in a package elsewhere, the line of its module.
+    """
     if isinstance(exc, SyntaxError):
         return f"{exc.filename}:{exc.lineno}: "
     home = settings.LANGGRAPH_CONFIG.parent
-    theirs = [
+    frames = [
         frame
         for frame in traceback.extract_tb(exc.__traceback__)
+        if frame.filename not in _LOADING and not frame.filename.startswith("<")
+    ]
+    beside = [
+        frame
+        for frame in frames
         if home in Path(frame.filename).parents
         and "site-packages" not in frame.filename
-        and frame.filename not in _OURS
     ]
-    return f"{theirs[-1].filename}:{theirs[-1].lineno}: " if theirs else ""
+    shown = beside[-1:] or frames[:1]
+    return "".join(f"{frame.filename}:{frame.lineno}: " for frame in shown)
 
 
-_OURS = {__file__, inspect.getsourcefile(load_object)}
+_LOADING = {__file__, inspect.getsourcefile(load_object), importlib.__file__}
 
 
 def _is_factory(found: Any) -> bool:

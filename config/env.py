@@ -13,8 +13,11 @@ FALSE = {"0", "false", "no", "off", ""}
 
 
 def stop(message: str) -> NoReturn:
-    """End the process with one line on stderr and exit status 1."""
-    raise SystemExit(f"spool: {message}")
+    """End the process with one line on stderr and exit status 1.
+
+    What an exception said may have more of them.
+    """
+    raise SystemExit(f"spool: {' '.join(message.split())}")
 
 
 def env_str(*names: str, default: str = "") -> str:

@@ -37,11 +37,18 @@ def parse(arguments: list[str] | None) -> Options:
         raise CannotStart(f"there is no {config}: set --config (or LANGGRAPH_CONFIG)")
     return Options(
         config=config,
-        host=given.host,
+        host=address(given.host),
         port=number("--port", given.port, least=1, most=65535),
         workers=number("--workers", given.workers, least=0, most=64),
         home=Path(env.get("SPOOL_HOME") or ROOT / ".spool"),
     )
+
+
+def address(text: str) -> str:
+    # uvicorn would take nothing for every address of this machine.
+    if not text.strip():
+        raise CannotStart("--host must name an address")
+    return text.strip()
 
 
 def number(name: str, text: str, *, least: int, most: int) -> int:

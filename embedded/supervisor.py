@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from types import FrameType
 from urllib.error import HTTPError
@@ -88,6 +89,7 @@ class Supervisor:
         self.home = Home(options.home)
         self.children: list[Child] = []
         self._stopping = False
+        self._password = ""
 
     def serve(self) -> int:
         """Run until told to stop. Answers with the exit status."""
@@ -97,16 +99,17 @@ class Supervisor:
             self._check_port()
             self.home.clear_leftovers()
             self._start_servers()
-            password = self._prepare()
+            self._prepare()
             programs.load()
             self._start_programs()
             self._wait_ready()
-            self._announce(password)
+            self._announce()
             self._watch()
         except Stopped:
             pass
         finally:
             self._stop()
+            self._tell_password()
         return 0
 
     # --- Starting -------------------------------------------------------------------
@@ -153,34 +156,30 @@ class Supervisor:
         server.wait_ready(process)
         return server.url
 
-    def _prepare(self) -> str:
-        """Migrate, check, register. The admin's password, if it was made just now."""
-        command = [sys.executable, "manage.py", "prepare"]
-        process = subprocess.Popen(
-            command,
+    def _prepare(self) -> None:
+        """Migrate, check, register, and keep the admin's password if one was made."""
+        process = processes.spawn(
+            [sys.executable, "manage.py", "prepare"],
+            output=subprocess.PIPE,
+            errors=subprocess.PIPE,
+            # It must not migrate without us.
+            death_signal=signal.SIGKILL,
             cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
         )
         try:
-            out, err = process.communicate()
-        finally:  # Told to stop in the middle: it must not migrate without us.
+            out, err = (text.decode(errors="replace") for text in process.communicate())
+        finally:  # Told to stop in the middle.
             process.kill()
-        last = out.strip().rpartition("\n")[2]
-        password = last.removeprefix(PASSWORD_PREFIX) if PASSWORD_PREFIX in last else ""
-        with self.home.log("prepare") as log:
-            # Said once, on the terminal: a log is kept, and read by others.
-            shown = out.replace(last, PASSWORD_PREFIX + "***") if password else out
-            log.write((shown + err).encode())
+        out, _, rest = out.partition(PASSWORD_PREFIX)
+        self._password = rest.partition("\n")[0]
+        with self.home.log("prepare") as log:  # Which is no place for passwords.
+            log.write((out + err).encode())
         if process.returncode != 0:
-            lines = (err.strip() or out.strip() or "no reason given").splitlines()
-            raise CannotStart(lines[-1].removeprefix("spool: "))
+            log_path = self.home.logs / "prepare.log"
+            raise CannotStart(reason(err) or f"prepare failed, see {log_path}")
         for line in err.splitlines():
             if "WARNING" in line:  # Also for who never opens a log.
                 print(line, file=sys.stderr, flush=True)
-        return password
 
     def _start_programs(self) -> None:
         options = self.options
@@ -245,13 +244,21 @@ class Supervisor:
         if self._stopping:
             raise Stopped
         try:
-            metrics = json.loads(self._get("/metrics?format=json"))
+            answer = self._get("/metrics?format=json")
         except HTTPError as exc:
-            # langgraph.json has moved it, or taken it away; `/ok` stays.
-            return exc.code == 404 and bool(self._get("/ok"))
-        except (OSError, ValueError):
+            # langgraph.json has moved it or taken it away, or ALLOWED_HOSTS does not
+            # name us: whoever says so is there.
+            return exc.code < 500
+        except (OSError, HTTPException):
             return False
-        return self.options.workers == 0 or bool(metrics["workers"]["max"])
+        return not self._has_places or tells_of_workers(answer)
+
+    @property
+    def _has_places(self) -> bool:
+        """Whether our workers will execute anything."""
+        # `prepare` has looked: it is a number where it is something.
+        jobs = os.environ.get("N_JOBS_PER_WORKER", "").strip()
+        return self.options.workers > 0 and int(jobs or 1) > 0
 
     def _get(self, path: str) -> bytes:
         # The standard library's client: this process stays small. No proxy is asked.
@@ -262,15 +269,22 @@ class Supervisor:
     @property
     def url(self) -> str:
         host = self.options.host
-        host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, host)  # noqa: S104
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104
+        host = f"[{host}]" if ":" in host else host
         return f"http://{host}:{self.options.port}"
 
-    def _announce(self, password: str) -> None:
+    def _announce(self) -> None:
+        password, self._password = self._password, ""
         print(f"Spool is ready at {self.url}")
         print(f"  API docs  {self.url}/docs")
         shown = f"  (user admin, password {password})" if password else ""
         print(f"  Admin     {self.url}/admin/{shown}")
         print(f"  Logs      {self.home.logs}", flush=True)
+
+    def _tell_password(self) -> None:
+        """Of an admin that was made by a start that failed: nobody could learn it later."""
+        if self._password:
+            print(f"The admin is there (user admin, password {self._password})")
 
     # --- Running --------------------------------------------------------------------
     def _watch(self) -> None:
@@ -324,10 +338,29 @@ class Supervisor:
 
 
 PASSWORD_PREFIX = "admin password: "  # noqa: S105 - what stands before it
+REASON_PREFIX = "spool: "
 
 
 class Stopped(Exception):
     """Somebody asked us to end."""
+
+
+def reason(errors: str) -> str:
+    """Why `prepare` failed: its own word for it, or the last line of a traceback."""
+    lines = [line for line in errors.splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith(REASON_PREFIX)]
+    return (ours or lines or [""])[-1].removeprefix(REASON_PREFIX)
+
+
+def tells_of_workers(answer: bytes) -> bool:
+    """Whether a worker is alive. What is no answer of ours does not say: let it pass.
+
+    An app of the operator's (`http.app`) may have a route of that name.
+    """
+    try:
+        return bool(json.loads(answer)["workers"]["max"])
+    except (ValueError, LookupError, TypeError):
+        return True
 
 
 def given(variables: tuple[str, ...]) -> str:

@@ -31,7 +31,7 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
     try:
         redis_client().ping()
-    except (RedisError, OSError) as exc:
+    except (RedisError, OSError, ValueError) as exc:  # Or no URL of a Redis.
         return [
             Error(
                 f"cannot reach Redis (REDIS_URL): {exc}",

@@ -36,7 +36,7 @@ class Server:
         # Short, for the sake of the Unix sockets' paths in it.
         self.home = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.config = config
-        self.port = _free_port()
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
         inherited = {key: v for key, v in os.environ.items() if key not in OURS}
@@ -184,7 +184,7 @@ def _words(process: psutil.Process) -> list[str]:
         return []
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port: int = free.getsockname()[1]

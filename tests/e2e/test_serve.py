@@ -9,15 +9,19 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
 import psutil
+import psycopg
 import pytest
+from psycopg.conninfo import make_conninfo
 
+from embedded import processes
 from embedded.supervisor import ROOT
 from tests.conftest import CONFIG
-from tests.live import OURS, Server, wait_until
+from tests.live import OURS, Server, free_port, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -28,6 +32,13 @@ builder = StateGraph(dict)
 builder.add_node("echo", lambda state: state)
 builder.add_edge(START, "echo")
 graph = builder.compile()
+"""
+
+PAGES = """
+async def app(scope, receive, send):
+    status = 200 if scope["path"] == "/metrics" else 404
+    await send({"type": "http.response.start", "status": status, "headers": []})
+    await send({"type": "http.response.body", "body": b"up 1"})
 """
 
 
@@ -58,6 +69,26 @@ def hurt() -> Iterator[Server]:
     server.start()
     yield server
     server.stop()
+
+
+@contextmanager
+def started(config: Path, tmp_path: Path, **environment: str) -> Iterator[Path]:
+    """A server of which nothing is known but what it prints."""
+    inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+    given = {"SPOOL_HOME": str(tmp_path / "home"), "PORT": str(free_port())}
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = processes.spawn(
+            [sys.executable, "-m", "embedded", "--config", str(config)],
+            output=file,
+            death_signal=signal.SIGTERM,
+            env={**inherited, **given, **environment},
+            cwd=ROOT,
+        )
+    try:
+        yield output
+    finally:
+        processes.stop(process, signal.SIGTERM, 30)
 
 
 def refused(
@@ -124,6 +155,43 @@ def test_a_killed_child_is_started_again(hurt: Server, words: set[str]) -> None:
     wait_until(lambda: runs_to_the_end(hurt), 30)
 
 
+@pytest.mark.parametrize(
+    "environment",
+    [
+        # Its own address is not among those that are answered.
+        {"ALLOWED_HOSTS": "spool.example.com"},
+        # No worker will ever have a place for a run.
+        {"N_JOBS_PER_WORKER": "0", "HOST": "::1"},
+        # `/metrics` is a page of the operator's own.
+        {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'},
+    ],
+    ids=["hosts", "places", "pages"],
+)
+def test_a_server_with_unusual_settings_is_ready_too(
+    config: Path, tmp_path: Path, environment: dict[str, str]
+) -> None:
+    (tmp_path / "pages.py").write_text(PAGES)
+
+    with started(config, tmp_path, **environment, **_given_servers()) as output:
+        wait_until(lambda: "Spool is ready at http://" in output.read_text(), 60)
+
+
+def test_the_password_is_told_where_a_first_start_fails_late(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pages.py").write_text("raise LookupError('no pages')")
+    pages = {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'}
+
+    lines = refused(config, tmp_path, **pages)
+
+    assert any("http.app" in line and "no pages" in line for line in lines)
+    (told,) = [line for line in lines if "password" in line]
+    password = told.partition("password ")[2].rstrip(")")
+    log = (tmp_path / "home" / "logs" / "prepare.log").read_text()
+    assert len(password) == 16
+    assert password not in log
+
+
 def test_ctrl_c_ends_every_process(fresh: Server) -> None:
     everything = fresh.processes()
 
@@ -166,8 +234,10 @@ def test_a_port_in_use_is_refused(config: Path, tmp_path: Path) -> None:
             "cannot reach Postgres (DATABASE_URL)",
         ),
         ("REDIS_URL", "redis://127.0.0.1:1/0", "cannot reach Redis (REDIS_URL)"),
+        ("REDIS_URL", "localhost", "cannot reach Redis (REDIS_URL)"),
         ("PORT", "eight", "--port must be a number"),
         ("N_JOBS_PER_WORKER", "many", "N_JOBS_PER_WORKER must be"),
+        ("HOST", " ", "--host must name an address"),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(
@@ -188,13 +258,20 @@ def test_a_setting_that_cannot_work_is_named(
         ('{"graphs": {"echo": "./agent.py"}}', "graphs.echo"),
         ('{"graphs": {"echo": "./nowhere.py:graph"}}', "echo"),
         ('{"graphs": {"echo": "./agent.py:missing"}}', "echo"),
+        ('{"graphs": {"echo": "./agent.ts:graph"}}', "agent.ts is not a Python file"),
         ('{"graphs": {"echo": "./agent.py:graph"}, "env": 5}', "env"),
+        ('{"graphs": {"echo": "./agent.py:graph"}, "dependencies": [5]}', "dependen"),
+        (
+            '{"graphs": {"echo": {"path": "./agent.py:graph", "description": 5}}}',
+            "graphs.echo.description",
+        ),
+        ("\udcff", "is not UTF-8"),
     ],
 )
 def test_a_broken_langgraph_json_is_one_line_that_names_the_key(
     config: Path, tmp_path: Path, text: str, reason: str
 ) -> None:
-    config.write_text(text)
+    config.write_bytes(text.encode(errors="surrogateescape"))
 
     (line,) = refused(config, tmp_path, **_given_servers())
 
@@ -202,16 +279,43 @@ def test_a_broken_langgraph_json_is_one_line_that_names_the_key(
     assert reason in line
 
 
+@pytest.mark.parametrize(
+    ("statement", "exception"),
+    [
+        ("raise RuntimeError('no model')", "RuntimeError: no model"),
+        ("raise ValueError('1 error\\nkey\\n  is missing')", "1 error key is missing"),
+        ("raise SystemExit(3)", "SystemExit: 3"),
+    ],
+)
 def test_a_graph_that_fails_to_import_names_graph_file_line_and_exception(
-    config: Path, tmp_path: Path
+    config: Path, tmp_path: Path, statement: str, exception: str
 ) -> None:
-    (tmp_path / "agent.py").write_text("x = 1\n\nraise RuntimeError('no model')\n")
+    (tmp_path / "agent.py").write_text(f"x = 1\n\n{statement}\n")
 
     (line,) = refused(config, tmp_path, **_given_servers())
 
     assert "graph 'echo'" in line
     assert f"{tmp_path / 'agent.py'}:3" in line
-    assert "RuntimeError: no model" in line
+    assert exception in line
+
+
+def test_a_database_that_cannot_be_migrated_is_one_line(
+    config: Path, tmp_path: Path
+) -> None:
+    url = os.environ["DATABASE_URL"]
+    with psycopg.connect(url, autocommit=True) as conn:
+        conn.execute("DROP ROLE IF EXISTS reader")
+        conn.execute("CREATE ROLE reader LOGIN")
+        conn.execute("DROP DATABASE IF EXISTS readable")
+        conn.execute("CREATE DATABASE readable")
+    readable = make_conninfo(url, user="reader", dbname="readable")
+
+    (line,) = refused(
+        config, tmp_path, **{**_given_servers(), "DATABASE_URL": readable}
+    )
+
+    assert line.startswith("spool: cannot migrate the database (DATABASE_URL): ")
+    assert "permission denied for schema public" in line
 
 
 def test_no_config_at_all_is_refused(tmp_path: Path) -> None:

@@ -10,6 +10,7 @@ from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
 from django.core.management.base import BaseCommand
+from django.db import DatabaseError
 
 from access.start import check_access
 from assistants.services import register_system_assistants
@@ -34,7 +35,7 @@ class Command(BaseCommand):
         warn_of_ignored_keys()
         webhooks.check_settings()
         _stop_at([*check_database(), *check_broker()])
-        call_command("migrate", verbosity=0, interactive=False)
+        _migrate()
         prepare_index()
         register_outside()
         _stop_at(run_checks())
@@ -43,6 +44,13 @@ class Command(BaseCommand):
         if password := _first_admin():
             # The last line, and the only time that it is said.
             self.stdout.write(f"admin password: {password}")
+
+
+def _migrate() -> None:
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except DatabaseError as exc:
+        stop(f"cannot migrate the database (DATABASE_URL): {exc}")
 
 
 def _stop_at(messages: Iterable[CheckMessage]) -> None:
