@@ -11,13 +11,8 @@ import importlib
 import inspect
 import logging
 import traceback
-from collections.abc import AsyncIterator, Callable
-from contextlib import (
-    AbstractAsyncContextManager,
-    AbstractContextManager,
-    AsyncExitStack,
-    asynccontextmanager,
-)
+from collections.abc import AsyncIterator, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -28,7 +23,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver
 from langgraph.graph import StateGraph
 from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
+from langgraph_sdk.runtime import AccessContext
 
+from assistants.factories import EXECUTION, Factory, Wish
 from config.env import stop
 from config.errors import Unprocessable
 from config.langgraph_json import langgraph_json, load_object
@@ -87,7 +84,7 @@ class Registry:
     def takes_config(self, graph_id: str) -> bool:
         """Whether a factory makes the graph, which may make another for each config."""
         source = self._sources[graph_id]
-        return not isinstance(source, Pregel) and _takes_config(source)
+        return isinstance(source, Factory) and source.looks_at_config
 
     @asynccontextmanager
     async def open(
@@ -95,6 +92,8 @@ class Registry:
         graph_id: str,
         config: RunnableConfig,
         *,
+        access: AccessContext = EXECUTION,
+        context: Mapping[str, Any] | None = None,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
     ) -> AsyncIterator[Graph]:
@@ -106,10 +105,10 @@ class Registry:
             raise GraphNotFound(graph_id)
         source = self._sources[graph_id]
         async with AsyncExitStack() as stack:
-            if isinstance(source, Pregel):
-                graph = source
-            else:
-                graph = await _made(source, config, stack)
+            graph = source
+            if isinstance(graph, Factory):
+                wish = Wish(config, access, store, context)
+                graph = _as_graph(await graph.make(wish, stack))
             bound = {"checkpointer": checkpointer, "store": store}
             yield graph.copy(update=bound)
 
@@ -118,10 +117,15 @@ class Registry:
         self,
         graph_id: str,
         config: RunnableConfig,
+        *,
+        access: AccessContext,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
+        store: BaseStore | None = None,
     ) -> AsyncIterator[Graph]:
         """As `open`, but raises `GraphNotMade` for what the graph's factory raises."""
-        opened = self.open(graph_id, config, checkpointer=checkpointer)
+        opened = self.open(
+            graph_id, config, access=access, checkpointer=checkpointer, store=store
+        )
         async with AsyncExitStack() as stack:
             try:
                 async with asyncio.timeout(PATIENCE_SECS):
@@ -140,10 +144,10 @@ def registry() -> Registry:
     return Registry(langgraph_json()["graphs"])
 
 
-def _load(graph_id: str, reference: str) -> Graph | Callable[..., Any]:
+def _load(graph_id: str, reference: str) -> Graph | Factory:
     try:
         found = load_object(reference)
-        graph = found if _is_factory(found) else _as_graph(found)
+        graph = Factory(found) if _is_factory(found) else _as_graph(found)
     except (Exception, SystemExit) as exc:
         stop(
             f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: {exc}"
@@ -187,23 +191,3 @@ def _as_graph(found: Any) -> Graph:
     if isinstance(found, Pregel):
         return found
     raise NotAGraph(f"{type(found).__name__} is not a LangGraph graph")
-
-
-def _takes_config(factory: Callable[..., Any]) -> bool:
-    return bool(inspect.signature(factory).parameters)
-
-
-async def _made(
-    factory: Callable[..., Any], config: RunnableConfig, stack: AsyncExitStack
-) -> Graph:
-    """What a factory makes, for this config; its resources live on `stack`."""
-    made = factory(config) if _takes_config(factory) else factory()
-    if inspect.isasyncgen(made):
-        made = asynccontextmanager(lambda: made)()
-    if isinstance(made, AbstractAsyncContextManager):
-        made = await stack.enter_async_context(made)
-    elif isinstance(made, AbstractContextManager):
-        made = stack.enter_context(made)
-    elif inspect.isawaitable(made):
-        made = await made
-    return _as_graph(made)

@@ -11,10 +11,12 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter, create_model
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
+from access.policy import Scope
 from assistants.graphs import Graph, registry
 from assistants.models import Assistant
 from config.errors import Unprocessable
 from config.loop import shared_loop
+from store.backend import PostgresStore
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +34,9 @@ def parse_xray(text: str | None) -> bool | int:
     raise Unprocessable("Invalid xray value")
 
 
-def drawable_graph(assistant: Assistant, xray: bool | int) -> dict[str, Any]:
+def drawable_graph(
+    assistant: Assistant, scope: Scope, xray: bool | int
+) -> dict[str, Any]:
     def draw(graph: Graph) -> dict[str, Any]:
         drawn: dict[str, Any] = graph.get_graph(xray=xray).to_json()
         for node in drawn.get("nodes", []):
@@ -40,32 +44,43 @@ def drawable_graph(assistant: Assistant, xray: bool | int) -> dict[str, Any]:
                 node["data"].pop("id", None)
         return drawn
 
-    return _with_graph(assistant, draw)
+    return _with_graph(assistant, scope, draw)
 
 
-def graph_schemas(assistant: Assistant) -> dict[str, Any]:
-    return {"graph_id": assistant.graph_id, **_with_graph(assistant, _schemas)}
+def graph_schemas(assistant: Assistant, scope: Scope) -> dict[str, Any]:
+    schemas = _with_graph(assistant, scope, _schemas)
+    return {"graph_id": assistant.graph_id, **schemas}
 
 
 def subgraph_schemas(
-    assistant: Assistant, namespace: str | None, recurse: bool
+    assistant: Assistant, scope: Scope, namespace: str | None, recurse: bool
 ) -> dict[str, Any]:
     def read(graph: Graph) -> dict[str, Any]:
         found = graph.get_subgraphs(namespace=namespace, recurse=recurse)
         return {name: _schemas(subgraph) for name, subgraph in found}  # type: ignore[arg-type]
 
-    return _with_graph(assistant, read)
+    return _with_graph(assistant, scope, read)
 
 
-def _with_graph(assistant: Assistant, read: Callable[[Graph], T]) -> T:
+def _with_graph(assistant: Assistant, scope: Scope, read: Callable[[Graph], T]) -> T:
     if assistant.graph_id not in registry().graph_ids:
         raise Unprocessable(
             f"graph '{assistant.graph_id}' is not in langgraph.json any more"
         )
 
+    configurable = {
+        **assistant.config.get("configurable", {}),
+        "langgraph_auth_user": scope.user,
+    }
+
     async def open_and_read() -> T:
-        config = {"configurable": assistant.config.get("configurable", {})}
-        async with registry().look_into(assistant.graph_id, config) as graph:  # type: ignore[arg-type]
+        opened = registry().look_into(
+            assistant.graph_id,
+            {"configurable": configurable},
+            access="assistants.read",
+            store=PostgresStore(shared_loop().pool, scope.owner),
+        )
+        async with opened as graph:
             return read(graph)
 
     return shared_loop().run(open_and_read())

@@ -9,7 +9,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import authorize
+from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from assistants import schemas, services
 from assistants.models import Assistant, AssistantQuerySet
@@ -91,7 +91,8 @@ class AssistantViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: AssistantBody, **ERRORS})
     def retrieve(self, request: Request, assistant_id: str) -> Response:
-        return Response(assistant_json(self._assistant(assistant_id)))
+        assistant, _ = self._found(path_uuid(assistant_id, "assistant"))
+        return Response(assistant_json(assistant))
 
     @extend_schema(
         request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
@@ -160,11 +161,12 @@ class AssistantViewSet(ScopedViewSet):
             found = UUID(assistant_id)
         except ValueError:  # Here a graph's name will do.
             found = services.system_assistant_id(assistant_id)
-        return Response(schemas.drawable_graph(self._found(found), xray))
+        return Response(schemas.drawable_graph(*self._found(found), xray))
 
     @extend_schema(responses={200: Any, **ERRORS})
     def schemas(self, request: Request, assistant_id: str) -> Response:
-        return Response(schemas.graph_schemas(self._assistant(assistant_id)))
+        found = path_uuid(assistant_id, "assistant")
+        return Response(schemas.graph_schemas(*self._found(found)))
 
     @extend_schema(
         parameters=[OpenApiParameter("recurse", bool)], responses={200: Any, **ERRORS}
@@ -173,21 +175,20 @@ class AssistantViewSet(ScopedViewSet):
         self, request: Request, assistant_id: str, namespace: str | None = None
     ) -> Response:
         recurse = is_true(request.query_params.get("recurse"))
-        assistant = self._assistant(assistant_id)
-        return Response(schemas.subgraph_schemas(assistant, namespace, recurse))
+        found = self._found(path_uuid(assistant_id, "assistant"))
+        return Response(schemas.subgraph_schemas(*found, namespace, recurse))
 
     def _visible(self, value: dict[str, Any]) -> AssistantQuerySet:
         return Assistant.objects.visible_to(self.scope(value))
 
-    def _assistant(self, assistant_id: str) -> Assistant:
-        return self._found(path_uuid(assistant_id, "assistant"))
-
-    def _found(self, assistant_id: UUID) -> Assistant:
-        value = {"assistant_id": assistant_id, "metadata": {}}
-        assistant = self._visible(value).filter(pk=assistant_id).first()
+    def _found(self, assistant_id: UUID) -> tuple[Assistant, Scope]:
+        """The assistant, and on whose behalf its graph is made."""
+        scope = self.scope({"assistant_id": assistant_id, "metadata": {}})
+        visible = Assistant.objects.visible_to(scope)
+        assistant = visible.filter(pk=assistant_id).first()
         if assistant is None:
             raise NotFound
-        return assistant
+        return assistant, scope
 
     def _matching(self, asked: dict[str, Any]) -> AssistantQuerySet:
         value = searched(asked, "graph_id", "metadata")

@@ -178,7 +178,13 @@ class Executor:
             fence = Fence(held.id, held.attempt)
             saver = RunSaver(self.pool, fence, _kept_with_checkpoints(config))
         store = PostgresStore(self.pool, held.owner)
-        opened = registry().open(held.graph_id, config, checkpointer=saver, store=store)
+        opened = registry().open(
+            held.graph_id,
+            config,
+            context=held.kwargs["context"],
+            checkpointer=saver,
+            store=store,
+        )
         try:
             async with opened as graph:
                 drive = _Drive(graph, held, config, writer, saver)

@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 from django.utils.module_loading import import_string
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot, StateUpdate
+from langgraph_sdk.runtime import AccessContext
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
@@ -24,6 +25,7 @@ from assistants.graphs import Graph, GraphNotFound, GraphNotMade, registry
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
+from store.backend import PostgresStore
 from threads.checkpoints import CONNECTION_FAULTS, saver
 from threads.commands import command_of
 from threads.models import Thread
@@ -137,7 +139,7 @@ def get_state(
     made_for = _made_for(thread, graph_id)
 
     async def read() -> StateSnapshot:
-        async with _opened(graph_id, made_for) as graph:
+        async with _opened(thread, made_for) as graph:
             return await read_state(graph, config, subgraphs=subgraphs)
 
     snapshot = _read(thread, read(), EMPTY)
@@ -159,7 +161,7 @@ def get_history(
     config, made_for = _config(thread.id, checkpoint), _made_for(thread, graph_id)
 
     async def read() -> list[StateSnapshot]:
-        async with _opened(graph_id, made_for) as graph:
+        async with _opened(thread, made_for) as graph:
             return await read_history(
                 graph,
                 config,
@@ -203,9 +205,15 @@ def _stateless(
 
 
 def _opened(
-    graph_id: str, made_for: RunnableConfig
+    thread: Thread, made_for: RunnableConfig, access: AccessContext = "threads.read"
 ) -> AbstractAsyncContextManager[Graph]:
-    return registry().look_into(graph_id, made_for, saver(shared_loop().pool))
+    return registry().look_into(
+        thread.metadata["graph_id"],
+        made_for,
+        access=access,
+        checkpointer=saver(shared_loop().pool),
+        store=PostgresStore(shared_loop().pool, thread.owner),
+    )
 
 
 def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
@@ -263,7 +271,7 @@ def update_state(
     # What history can be filtered by. Only a run's own checkpoints go when it does.
     config["metadata"] = {k: v for k, v in locked.metadata.items() if k != "run_id"}
     steps = [list(step) for step in updates]
-    work = _update(graph_id, _made_for(locked, graph_id), config, steps)
+    work = _update(locked, _made_for(locked, graph_id), config, steps)
     try:
         updated, snapshot = shared_loop().run(work)
     except GraphNotFound as exc:
@@ -302,7 +310,7 @@ def show_newest_state(thread_id: UUID) -> None:
 
 
 async def _update(
-    graph_id: str,
+    thread: Thread,
     made_for: RunnableConfig,
     config: RunnableConfig,
     steps: list[list[StateUpdate]],
@@ -310,7 +318,7 @@ async def _update(
     """All of it or nothing: LangGraph saves what it is told before it looks at it."""
     async with (
         # First, since a factory may take its time, and connections are few.
-        registry().look_into(graph_id, made_for) as made,
+        _opened(thread, made_for, "threads.update") as made,
         shared_loop().pool.connection() as conn,
         conn.transaction(),
     ):

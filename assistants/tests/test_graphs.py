@@ -17,7 +17,10 @@ from config.langgraph_json import load_object
 
 SOURCE = """
 from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass
 from typing import TypedDict
+from langchain_core.runnables import RunnableConfig
+from langgraph_sdk.runtime import ServerRuntime
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 
@@ -42,8 +45,8 @@ def functional(value: dict) -> dict:
 def factory():
     return made("factory")
 
-def of_config(config):
-    return made(config["configurable"]["word"]).compile()
+def of_config(given, /):
+    return made(given["configurable"]["word"]).compile()
 
 async def asynchronous(config):
     return made("asynchronous")
@@ -62,6 +65,37 @@ async def generator():
     yield made("generator")
     closed.append("generator")
 
+def sync_generator():
+    yield made("sync_generator")
+    closed.append("sync_generator")
+
+@dataclass
+class Words:
+    word: str = ""
+
+class Maker:
+    def __call__(self, config: RunnableConfig):
+        return made(config["configurable"]["word"])
+
+def of_runtime(runtime: ServerRuntime[Words]):
+    running = runtime.execution_runtime
+    return made(f"{runtime.access_context} {running and running.context.word}")
+
+@asynccontextmanager
+async def of_both(rt: "ServerRuntime", *, given: RunnableConfig | None = None, n: int = 5):
+    yield made(f"{rt.ensure_user().identity} {given['configurable']['word']} {n}")
+
+def of_names(n=5, runtime=None, config: dict = {}):
+    return made(f"{runtime.store} {config['configurable']['word']}")
+
+def with_default(model: str = "with_default"):
+    return made(model)
+
+of_object = Maker()
+
+def of_two(config, model):
+    return made(model)
+
 def no_graph():
     return 5
 """
@@ -76,10 +110,14 @@ def home(tmp_path: Path, settings: LazySettings) -> Path:
 
 def run(name: str) -> Any:
     registry = Registry({name: f"./agent.py:{name}"})
-    config: Any = {"configurable": {"word": "of_config", "thread_id": "1"}}
+    user = {"identity": "ann", "display_name": "Ann", "permissions": []}
+    configurable = {"word": "word", "thread_id": "1", "langgraph_auth_user": user}
+    config: Any = {"configurable": configurable}
 
     async def open_and_run() -> Any:
-        opened = registry.open(name, config, checkpointer=InMemorySaver())
+        opened = registry.open(
+            name, config, context={"word": "context"}, checkpointer=InMemorySaver()
+        )
         async with opened as graph:
             return await graph.ainvoke({"said": ""}, config)
 
@@ -89,15 +127,48 @@ def run(name: str) -> Any:
 @pytest.mark.parametrize(
     "name",
     [
-        *("compiled", "builder", "functional", "factory", "of_config"),
-        *("asynchronous", "manager", "async_manager", "generator"),
+        *("compiled", "builder", "functional", "factory", "with_default"),
+        *("asynchronous", "manager", "async_manager", "generator", "sync_generator"),
     ],
 )
 def test_a_graph_in_each_form_runs(home: Path, name: str) -> None:
     assert run(name) == {"said": name}
 
 
-@pytest.mark.parametrize("name", ["manager", "async_manager", "generator"])
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("of_config", "word"),
+        ("of_object", "word"),
+        ("of_runtime", "threads.create_run context"),
+        ("of_both", "ann word 5"),
+        ("of_names", "None word"),
+    ],
+)
+def test_a_factory_is_given_what_its_parameters_say(
+    home: Path, name: str, said: str
+) -> None:
+    assert run(name) == {"said": said}
+
+
+def test_who_only_looks_at_a_graph_executes_nothing(home: Path) -> None:
+    registry = Registry({"seen": "./agent.py:of_runtime"})
+
+    async def look() -> Any:
+        async with registry.look_into("seen", {}, access="threads.read") as graph:
+            return await graph.ainvoke({"said": ""}, {})
+
+    assert asyncio.run(look()) == {"said": "threads.read None"}
+
+
+def test_a_factory_that_wants_what_nobody_has_stops_the_start(home: Path) -> None:
+    with pytest.raises(SystemExit, match="UnknownParameter: the parameter 'model'"):
+        Registry({"two": "./agent.py:of_two"})
+
+
+@pytest.mark.parametrize(
+    "name", ["manager", "async_manager", "generator", "sync_generator"]
+)
 def test_what_a_graph_needs_is_closed_after_it(home: Path, name: str) -> None:
     run(name)
 

@@ -17,6 +17,7 @@ from uuid import UUID
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
 from langgraph.types import interrupt
+from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel
 
 
@@ -121,6 +122,14 @@ def configured(config: RunnableConfig) -> Any:
     """A graph whose one node has the name that the run's config gives it."""
     name = config["configurable"]["node"]
     return _chain(Log, (name, lambda state: {"log": [name]}))
+
+
+async def informed(runtime: ServerRuntime[Any]) -> Any:
+    """A graph whose nodes are named for why it is wanted, and for what it remembers."""
+    running = runtime.execution_runtime
+    await runtime.store.aput(("access",), runtime.access_context, {"seen": True})
+    word = running.context["word"] if running else runtime.access_context
+    return _chain(Log, ("step", lambda state: {"log": [word]}), (word, lambda s: {}))
 
 
 class Colour(Enum):

@@ -15,6 +15,8 @@ from django.db import connection
 
 from access.policy import EVERYTHING
 from assistants.graphs import registry
+from assistants.models import Assistant
+from assistants.schemas import drawable_graph
 from assistants.services import register_system_assistants
 from config.errors import Unprocessable
 from config.ids import uuid7
@@ -26,6 +28,7 @@ from runs.lifecycle import Claim, Ended, Outcome
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
+from store.models import StoreItem
 from threads.checkpoints import LostRun
 from threads.models import Thread
 from threads.services import delete_threads
@@ -286,6 +289,28 @@ def test_a_state_is_read_by_the_graph_that_was_made_for_its_run(
 
     assert oldest.next == state.next == ("__start__",)
     assert get_state(thread).values["log"] == ["mine", "said"]
+
+
+def test_a_factory_is_told_why_its_graph_is_wanted(
+    here: Here, make: Callable[..., Run], thread: Thread
+) -> None:
+    run = make("informed", context={"word": "hello"})
+    here.execute(run)
+    run.refresh_from_db()
+    thread.refresh_from_db()
+
+    get_state(thread)
+    update_state(thread, [[state_update({"log": ["said"]}, "threads.update")]])
+    drawn = drawable_graph(
+        Assistant.objects.get(graph_id="informed"), EVERYTHING, False
+    )
+
+    assert run.status == "success"
+    assert get_state(thread).values["log"] == ["hello", "said"]
+    assert "assistants.read" in [node["id"] for node in drawn["nodes"]]
+    assert {*StoreItem.objects.values_list("key", flat=True)} == {
+        *("threads.create_run", "threads.read", "threads.update", "assistants.read")
+    }
 
 
 def test_without_a_run_a_graph_is_made_for_the_threads_config(thread: Thread) -> None:
