@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
-from collections.abc import Iterable
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
+import psycopg
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
@@ -16,13 +20,20 @@ from access.start import check_access
 from assistants.services import register_system_assistants
 from config.env import stop
 from config.langgraph_json import warn_of_ignored_keys
+from config.loop import conninfo
 from crons.management.commands.check import register_outside
 from crons.periodic import ensure_periodic_tasks
 from runs import webhooks
 from runs.checks import check_broker, check_database
 from store.vectors import prepare_index
 
+logger = logging.getLogger(__name__)
+
 ADMIN = "admin"
+# Any number that nobody else locks.
+LOCK = 7_310_579_630
+WAIT_SECS = 0.2
+PATIENCE_SECS = 120.0
 
 
 class Command(BaseCommand):
@@ -35,15 +46,43 @@ class Command(BaseCommand):
         warn_of_ignored_keys()
         webhooks.check_settings()
         _stop_at([*check_database(), *check_broker()])
-        _migrate()
-        prepare_index()
-        register_outside()
-        _stop_at(run_checks())
-        register_system_assistants()
-        ensure_periodic_tasks()
-        if password := _first_admin():
+        with _one_at_a_time():
+            _migrate()
+            prepare_index()
+            register_outside()
+            _stop_at(run_checks())
+            register_system_assistants()
+            ensure_periodic_tasks()
+            password = _first_admin()
+        if password:
             # The last line, and the only time that it is said.
             self.stdout.write(f"admin password: {password}")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for who prepares the same database: Django's migrations don't.
+
+    Asked again and again, outside of a transaction: whoever waited in a statement, or
+    had one open, would hold up the other one's CREATE INDEX CONCURRENTLY.
+    """
+    with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as conn:
+        deadline = time.monotonic() + PATIENCE_SECS
+        while not _is_first(conn):
+            if time.monotonic() > deadline:
+                # A pool in between may have kept the lock of somebody long gone.
+                logger.warning("another `prepare` takes too long: going on beside it")
+                break
+            time.sleep(WAIT_SECS)
+        try:
+            yield
+        finally:
+            conn.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _is_first(conn: psycopg.Connection[Any]) -> bool:
+    row = conn.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
 
 
 def _migrate() -> None:
