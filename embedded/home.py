@@ -20,7 +20,8 @@ class Home:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.logs = self.path / "logs"
-            self.logs.mkdir(exist_ok=True)
+            # The home may be a directory that was there, open to others.
+            self.logs.mkdir(mode=0o700, exist_ok=True)
             self._lock: IO[str] = (self.path / "lock").open("a+", encoding="utf-8")
         except OSError as exc:
             raise CannotStart(f"SPOOL_HOME: {exc.filename}: {exc.strerror}") from None
@@ -62,5 +63,6 @@ class Home:
 
     def _write(self, name: str, content: object) -> None:
         draft = self.path / f"{name}.new"
+        draft.touch(mode=0o600)  # A URL may have a password.
         draft.write_text(json.dumps(content), encoding="utf-8")
         draft.rename(self.path / name)

@@ -105,6 +105,16 @@ def test_a_home_is_held_by_one_server(tmp_path: Path) -> None:
     Home(tmp_path / "home").close()
 
 
+def test_a_home_that_others_may_enter_tells_them_nothing(tmp_path: Path) -> None:
+    (tmp_path / "home").mkdir(mode=0o755)
+
+    with closing(Home(tmp_path / "home")) as home:
+        home.publish_urls({"DATABASE_URL": "postgresql://ann:secret@db/spool"})
+
+        assert home.logs.stat().st_mode & 0o777 == 0o700
+        assert (home.path / "urls.json").stat().st_mode & 0o777 == 0o600
+
+
 def test_a_home_that_cannot_be_made_says_why(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
