@@ -16,6 +16,7 @@ import logging
 import os
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
 from typing import IO, Any, TypeVar, cast
@@ -37,6 +38,7 @@ from access.start import check_access  # noqa: E402
 from assistants.services import register_system_assistants  # noqa: E402
 from config import cors, errors, logs  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
+from config.gate import App  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from config.mounting import mounted  # noqa: E402
 from config.request_ids import NameRequests  # noqa: E402
@@ -261,4 +263,18 @@ async def _refuse_websocket(receive: Receive, send: Send) -> None:
     await send({"type": "websocket.close", "code": 4404, "reason": "Not Found"})
 
 
-application = mounted(Application)
+application: App
+
+
+def __getattr__(name: str) -> App:
+    """`application`, once a server asks for it: the operator's own routes (`http.app`)
+    are loaded with it, and must not be where this module is only loaded to be forked.
+    """
+    if name == "application":
+        return _mounted()
+    raise AttributeError(name)
+
+
+@cache
+def _mounted() -> App:
+    return mounted(Application)

@@ -7,8 +7,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any
 
 from django.conf import settings
+from django.core.checks import CheckMessage, Error
 from django.core.handlers.asgi import ASGIRequest
 from rest_framework.exceptions import APIException
 
@@ -29,18 +31,15 @@ RUN_PATHS = ("/threads/", "/runs/")
 
 def mounted(make: Callable[[], App]) -> App:
     """The server that `make` makes, with what `http` in langgraph.json puts around it."""
-    options, prefix = section("http"), mount_prefix()
+    prefix, theirs = mount_prefix(), custom_app()
     if prefix:
         # The pages of the admin and their files follow; whitenoise reads it once.
         settings.FORCE_SCRIPT_NAME = prefix
         settings.STATIC_URL = f"{prefix}/static/"
     app = make()
-    if options.get("app"):
-        app = CustomRoutes(
-            _load(options["app"]),
-            app,
-            needs_login=options.get("enable_custom_route_auth") is True,
-        )
+    if theirs:
+        needs_login = section("http").get("enable_custom_route_auth") is True
+        app = CustomRoutes(theirs, app, needs_login=needs_login)
     return Gate(Prefixed(app, prefix) if prefix else app)
 
 
@@ -53,10 +52,25 @@ def mount_prefix() -> str:
     return f"/{path}" if path else ""
 
 
-def _load(reference: str) -> App:
+def check_routes(**kwargs: Any) -> list[CheckMessage]:
+    """`manage.py check`: the operator's own routes can be loaded."""
+    try:
+        mount_prefix()
+        custom_app()
+    except SystemExit as exc:
+        text = str(exc).removeprefix("spool: ")
+        return [Error(text, hint="Mend `http` in langgraph.json.", id="config.E001")]
+    return []
+
+
+def custom_app() -> App | None:
+    """`http.app`, the operator's ASGI application. One that can't be loaded stops."""
+    reference = section("http").get("app")
+    if not reference:
+        return None
     try:
         app = load_object(reference)
-    except Exception as exc:  # Whatever the operator's module raises.
+    except (Exception, SystemExit) as exc:  # Whatever the operator's module raises.
         stop(f"http.app: cannot load {reference}: {type(exc).__name__}: {exc}")
     if not callable(app):
         stop(f"http.app: {reference} is no ASGI application")

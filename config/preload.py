@@ -1,16 +1,21 @@
 """What web, worker and beat all import: for the process that forks them.
 
 Nothing of this may start a thread or open a connection; neither survives a fork. The
-user's graphs are not among it: who knows what they do when they are imported.
+user's graphs and routes are not among it: who knows what they do when they are imported.
 """
 
 import os
 from importlib import import_module
 
 import django
+from django.conf import settings
+from django.utils.module_loading import import_string
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 django.setup()
+
+# Sets the variables of its `env`, some of which are read by what is imported below.
+import_module("config.langgraph_json").langgraph_json()
 
 for _name in (
     "config.asgi",
@@ -33,3 +38,6 @@ for _name in (
     "uvloop",
 ):
     import_module(_name)
+
+for _name in settings.MIDDLEWARE:
+    import_string(_name)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 from django.conf import settings
 
@@ -28,6 +30,32 @@ for _ in range(2):
         os._exit(0)
     os.waitpid(child, 0)
 """
+
+LIMIT = """
+import config.preload
+from langgraph._internal._config import DEFAULT_RECURSION_LIMIT
+print(DEFAULT_RECURSION_LIMIT)
+"""
+
+
+def test_the_operators_own_routes_are_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "agent.py").write_text("raise RuntimeError")
+    (tmp_path / "pages.py").write_text("raise RuntimeError")
+    file = tmp_path / "langgraph.json"
+    graphs, http = {"echo": "./agent.py:graph"}, {"app": "./pages.py:app"}
+    env = {"LANGGRAPH_DEFAULT_RECURSION_LIMIT": "7"}
+    file.write_text(json.dumps({"graphs": graphs, "http": http, "env": env}))
+
+    loaded = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", LIMIT],
+        cwd=settings.BASE_DIR,
+        env={**os.environ, "LANGGRAPH_CONFIG": str(file)},
+        capture_output=True,
+        text=True,
+    )
+
+    # Read from the environment where LangGraph is imported.
+    assert (loaded.stdout, loaded.stderr) == ("7\n", "")
 
 
 def test_what_is_loaded_survives_a_fork() -> None:

@@ -42,6 +42,13 @@ async def app(scope, receive, send):
 """
 
 
+# It starts only together with the web process.
+CLOSED = """
+async def app(scope, receive, send):
+    await send({"type": "lifespan.startup.failed", "message": "no pages"})
+"""
+
+
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
     """A `langgraph.json` of one small graph."""
@@ -179,13 +186,13 @@ def test_a_server_with_unusual_settings_is_ready_too(
 def test_the_password_is_told_where_a_first_start_fails_late(
     config: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "pages.py").write_text("raise LookupError('no pages')")
+    (tmp_path / "pages.py").write_text(CLOSED)
     pages = {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'}
 
     lines = refused(config, tmp_path, **pages)
 
-    assert any("http.app" in line and "no pages" in line for line in lines)
-    (told,) = [line for line in lines if "password" in line]
+    assert any("spool: web ended with status" in line for line in lines)
+    (told,) = [line for line in lines if "user admin, password" in line]
     password = told.partition("password ")[2].rstrip(")")
     log = (tmp_path / "home" / "logs" / "prepare.log").read_text()
     assert len(password) == 16
@@ -297,6 +304,19 @@ def test_a_graph_that_fails_to_import_names_graph_file_line_and_exception(
     assert "graph 'echo'" in line
     assert f"{tmp_path / 'agent.py'}:3" in line
     assert exception in line
+
+
+def test_routes_that_cannot_be_loaded_are_one_line(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "pages.py").write_text("raise LookupError('no pages')")
+    pages = {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'}
+
+    (line,) = refused(config, tmp_path, **pages, **_given_servers())
+
+    assert line == (
+        "spool: http.app: cannot load ./pages.py:app: LookupError: no pages"
+    )
 
 
 def test_a_database_that_cannot_be_migrated_is_one_line(

@@ -12,11 +12,14 @@ from django.core.management.commands.check import Command as DjangoCheck
 
 from access.start import find_mistakes
 from assistants.checks import check_graphs
+from config.mounting import check_routes
 from runs.checks import check_broker, check_database
+
+CHECKS = (find_mistakes, check_database, check_broker, check_graphs, check_routes)
 
 
 def register_outside() -> None:
-    for check in (find_mistakes, check_database, check_broker, check_graphs):
+    for check in CHECKS:
         register(check)
 
 
