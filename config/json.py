@@ -13,6 +13,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import fields, is_dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from enum import Enum
@@ -70,19 +71,35 @@ def loads(text: bytes | str) -> Any:
 
 def plain(value: Any) -> Any:
     """What `value` is written as, for types that JSON does not know."""
+    try:
+        return _plain(value)
+    except Exception:
+        # Its class's own code, which need not work for its state to be looked at.
+        return object.__repr__(value)
+
+
+def _plain(value: Any) -> Any:
     if isinstance(value, datetime):
-        # The wire's form always has microseconds, which orjson leaves out when zero.
-        utc = value.astimezone(UTC) if value.tzinfo else value
-        return utc.isoformat(timespec="microseconds")
+        return _moment(value)
     for kinds, write in _WRITERS:
         if isinstance(value, kinds):
             return write(value)
     if is_dataclass(value):
-        return {field.name: getattr(value, field.name) for field in fields(value)}
+        names = [field.name for field in fields(value)]
+        # As orjson has it, which writes most of them by itself.
+        return {n: getattr(value, n) for n in names if not n.startswith("_")}
     for method in ("_asdict", "tolist", "dict"):  # Named tuples, numpy, Pydantic v1.
         if callable(getattr(value, method, None)):
             return getattr(value, method)()
     return list(value) if isinstance(value, tuple) else str(value)
+
+
+def _moment(value: datetime) -> str:
+    """With microseconds always, as on the wire; orjson leaves them out when zero."""
+    if value.tzinfo:
+        with suppress(OverflowError):  # In the first hours of year 1, or the last ever.
+            value = value.astimezone(UTC)
+    return value.isoformat(timespec="microseconds")
 
 
 def clean(value: Any) -> Any:
@@ -136,6 +153,7 @@ _WRITERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     ((set, frozenset, deque), list),
     ((bytes, bytearray), lambda data: base64.b64encode(data).decode()),
     (memoryview, lambda view: base64.b64encode(view.tobytes()).decode()),
+    (float, float),
     (timedelta, lambda delta: delta.total_seconds()),
     (
         BaseException,

@@ -19,7 +19,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra.django import TestCase
 from langchain_core.messages import AIMessage
-from pydantic import BaseModel
+from pydantic import BaseModel, field_serializer
 
 from config.json import TooDeep, dumps, jsonb, loads
 
@@ -69,6 +69,16 @@ class Array:
         return [1, 2]
 
 
+class Half(float):
+    pass
+
+
+@dataclass
+class Hidden:
+    shown: int = 1
+    _hidden: int = 2
+
+
 class Odd:
     def __str__(self) -> str:
         return "odd"
@@ -108,12 +118,52 @@ class Odd:
         ({dt.date(2000, 1, 2): 1}, {"2000-01-02": 1}),
         ({(1, 2): 1}, {"[1, 2]": 1}),
         (2**70, 2**70),
+        (Half(0.5), 0.5),
+        (Hidden(), {"shown": 1}),
+        (
+            dt.datetime.max.replace(tzinfo=dt.timezone(-dt.timedelta(hours=1))),
+            "9999-12-31T23:59:59.999999-01:00",
+        ),
     ],
 )
 def test_types_that_json_does_not_know(value: Any, written: Any) -> None:
     assert json.loads(dumps(value)) == written
     # An integer too large for orjson sends its whole document the other way.
     assert json.loads(dumps([value, 2**70])) == [written, 2**70]
+
+
+class NoText:
+    def __str__(self) -> str:
+        raise RuntimeError
+
+
+class NoAttributes:
+    def __getattr__(self, name: str) -> Any:
+        raise RuntimeError
+
+
+class NoDict:
+    def dict(self, key: str) -> None: ...
+
+
+class NoDump(BaseModel):
+    field: int = 1
+
+    @field_serializer("field")
+    def refuse(self, value: int) -> int:
+        raise ValueError
+
+
+@pytest.mark.parametrize("kind", [NoText, NoAttributes, NoDict, NoDump])
+def test_a_type_whose_own_code_fails_is_named(kind: type) -> None:
+    for document in ([kind()], [kind(), 2**70]):
+        assert f".{kind.__name__} object at" in json.loads(dumps(document))[0]
+
+
+def test_a_key_whose_own_code_fails_is_named() -> None:
+    (key,) = json.loads(dumps({NoText(): 1}))
+
+    assert ".NoText object at" in key
 
 
 def test_messages_are_written_as_the_wire_has_them() -> None:
