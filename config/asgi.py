@@ -99,9 +99,7 @@ class Handler(BaseHandler):
             cast("IO[bytes]", body).close()
             return errors.answer(400, "Bad Request")
         if body is None:
-            named = NameRequests(
-                lambda _: errors.answer(413, "Request Entity Too Large")
-            )
+            named = NameRequests(lambda _: errors.too_large())
             return cors.with_headers(request, named(request))
         # A body sent in pieces has no length of its own, and REST framework takes
         # what has no length for empty.

@@ -64,6 +64,10 @@ def answer(code: int, detail: str) -> JsonResponse:
     return JsonResponse({"detail": detail}, status=code)
 
 
+def too_large() -> JsonResponse:
+    return answer(413, "Request Entity Too Large")
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> JsonResponse:
     return answer(400, "Bad Request")
 

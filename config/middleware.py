@@ -1,4 +1,4 @@
-"""Django's middleware for people with browsers, who are all in the admin.
+"""Django's middleware for people with browsers, who are all in the admin, and one more.
 
 The API knows callers by their keys and tokens: it needs neither sessions nor CSRF
 tokens, and these would cost a fifth of a small request. Elsewhere than below
@@ -7,14 +7,18 @@ tokens, and these would cost a fifth of a small request. Elsewhere than below
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
+from django.conf import settings
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.middleware import clickjacking, csrf
+
+from config import errors
 
 ADMIN = "/admin/"
 
@@ -55,3 +59,16 @@ class MessageMiddleware(_AdminOnly, messages.MessageMiddleware):
 
 class XFrameOptionsMiddleware(_AdminOnly, clickjacking.XFrameOptionsMiddleware):
     pass
+
+
+class BoundBodies:
+    """413 for a body over the limit, where `config.asgi` has not said so before."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) > settings.REQUEST_MAX_BYTES:
+            return errors.too_large()
+        return self.get_response(request)

@@ -271,6 +271,7 @@ MIDDLEWARE = [
     "access.limits.TellLimits",
     "config.metrics.CountRequests",
     "config.cors.CORSMiddleware",
+    "config.middleware.BoundBodies",
     "config.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
