@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from pathlib import Path
 from typing import NoReturn
@@ -29,14 +30,14 @@ def env_str(*names: str, default: str = "") -> str:
 
 
 def env_bool(name: str, *, default: bool) -> bool:
-    if name not in os.environ:
+    value = env_str(name)
+    if not value:
         return default
-    value = os.environ[name].strip().lower()
-    if value in TRUE:
+    if value.lower() in TRUE:
         return True
-    if value in FALSE:
+    if value.lower() in FALSE:
         return False
-    stop(f"{name} must be true or false, not {os.environ[name]!r}")
+    stop(f"{name} must be true or false, not {value!r}")
 
 
 def env_int(name: str, *, default: int, least: int = 0, most: int = 2**31) -> int:
@@ -60,8 +61,8 @@ def env_float(name: str, *, default: float, least: float = 0.0) -> float:
         value = float(text)
     except ValueError:
         stop(f"{name} must be a number, not {text!r}")
-    if not value >= least:
-        stop(f"{name} must be at least {least}, not {text}")
+    if not least <= value < math.inf:
+        stop(f"{name} must be a number from {least:g} up, not {text}")
     return value
 
 

@@ -33,7 +33,8 @@ def parse(arguments: list[str] | None) -> Options:
     parser.add_argument("--workers", default="1", help="worker processes")
     given = parser.parse_args(arguments)
     config = Path(given.config).resolve()
-    if not config.is_file():
+    # The graphs may come from the environment instead, as in the official images.
+    if not config.is_file() and not env.get("LANGSERVE_GRAPHS"):
         raise CannotStart(f"there is no {config}: set --config (or LANGGRAPH_CONFIG)")
     return Options(
         config=config,
