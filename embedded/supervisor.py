@@ -41,8 +41,11 @@ REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 READY_WITHIN = 60.0
 WATCH_INTERVAL = 0.2
 WEB_PATIENCE = 5.0
-WORKER_PATIENCE = 10.0
 SERVER_PATIENCE = 10.0
+# A worker may finish its runs for so long, unless the environment says how long, and
+# has as long again to hand the rest back; killed before, it would count as lost.
+GRACE = "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS"
+GRACE_SECS = 5
 # A child that ends this often within a minute is not started again.
 MOST_RESTARTS = 5
 
@@ -140,6 +143,7 @@ class Supervisor:
             "LANGGRAPH_CONFIG": str(self.options.config),
             "HOST": self.options.host,
             "PORT": str(self.options.port),
+            GRACE: os.environ.get(GRACE, "").strip() or str(GRACE_SECS),
         }
 
     def _start_server(self, server: Postgres | Valkey) -> str:
@@ -205,7 +209,7 @@ class Supervisor:
                     *("-A", "config", "-q", "worker", "-P", "threads", *quiet),
                     *("-n", f"{name}@%h"),
                 ],
-                WORKER_PATIENCE,
+                int(os.environ[GRACE]) + GRACE_SECS,
             )
         schedule = ["--pidfile=", "-l", "warning"]
         self._start_program(

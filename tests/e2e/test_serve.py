@@ -208,6 +208,24 @@ def test_ctrl_c_ends_every_process(fresh: Server) -> None:
     assert not [process for process in everything if is_alive(process)]
 
 
+def test_a_stop_hands_runs_back_for_the_next_start() -> None:
+    server = Server(ROOT / "langgraph.json", BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="")
+    server.start()
+    asked = {"assistant_id": "slow", "input": {"steps": 300, "delay": 0.2}}
+    thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
+    httpx.post(f"{server.url}/threads/{thread}/runs", json=asked)
+    wait_until(lambda: attempts(server) == [("running", 1, 0)], 20)
+
+    server.stop(keep_home=True)
+    server.start()
+
+    try:
+        # A worker that was killed instead would count as a loss.
+        wait_until(lambda: attempts(server) == [("running", 2, 0)], 20)
+    finally:
+        server.stop()
+
+
 def test_a_second_server_in_the_same_home_is_refused(
     hurt: Server, config: Path, tmp_path: Path
 ) -> None:
@@ -345,6 +363,11 @@ def test_no_config_at_all_is_refused(tmp_path: Path) -> None:
         f"spool: there is no {tmp_path / 'none.json'}: set --config (or "
         "LANGGRAPH_CONFIG)"
     )
+
+
+def attempts(server: Server) -> list[tuple[str, int, int]]:
+    with psycopg.connect(server.environment()["DATABASE_URL"]) as conn:
+        return conn.execute("SELECT status, attempt, losses FROM runs").fetchall()
 
 
 def _given_servers() -> dict[str, str]:
