@@ -43,6 +43,9 @@ lock: $(VENV)/.dev
 
 $(VENV)/.runtime: requirements.txt
 	@echo "Installing what Spool runs on into $(VENV) (this happens once)"
+	@test -x $(BIN)/python || \
+		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+		{ echo "Spool needs Python 3.11 to 3.13: name one, as in make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements.txt
 	@touch $@
