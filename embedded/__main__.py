@@ -14,7 +14,7 @@ from embedded.supervisor import ROOT, Options, Supervisor
 def main(arguments: list[str] | None = None) -> int:
     try:
         return Supervisor(parse(arguments)).serve()
-    except CannotStart as exc:
+    except (CannotStart, OSError) as exc:  # Or no space, no permission, no file.
         print(f"spool: {exc}", file=sys.stderr)
         return 1
 

@@ -7,6 +7,7 @@ import importlib.util
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import tempfile
 import time
@@ -68,6 +69,7 @@ class Postgres:
             # `nobody` has to get to its data; what else is in the home stays closed.
             self.data.parent.chmod(0o711)
             os.chown(self.sockets, processes.nobody_id(), -1)
+            check_reach(binaries(), self.data)
         if not (self.data / "PG_VERSION").exists():
             self._initialise(log)
         self._remove_stale_pid()
@@ -138,6 +140,17 @@ class Postgres:
             return
         if str(self.data) not in processes.command_line(pid):
             file.unlink(missing_ok=True)
+
+
+def check_reach(*places: Path) -> None:
+    """Whether `nobody` gets to these. Raises `CannotStart`, naming what is closed."""
+    for place in places:
+        for above in reversed(place.parents):
+            if not above.stat().st_mode & stat.S_IXOTH:
+                raise CannotStart(
+                    f"Postgres refuses to run as root, and others can't enter {above}: "
+                    "start as another user, move it (or SPOOL_HOME), or set DATABASE_URL"
+                )
 
 
 def socket_directory(home: Path) -> Path:

@@ -8,13 +8,14 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import psycopg
 import pytest
 import redis
 
 from embedded import postgres, processes, valkey
-from embedded.postgres import Postgres, socket_directory
+from embedded.postgres import Postgres, check_reach, socket_directory
 from embedded.processes import CannotStart
 from embedded.valkey import Valkey
 
@@ -118,6 +119,43 @@ def test_valkey_keeps_its_queue_over_a_restart(tmp_path: Path) -> None:
 
     with running(server), redis.Redis.from_url(server.url) as client:
         assert client.lrange("queue", 0, -1) == [b"run"]
+
+
+@pytest.fixture
+def anywhere() -> Iterator[Path]:
+    """A directory that everybody may enter; those of pytest are closed."""
+    with TemporaryDirectory(dir="/tmp") as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+def test_what_nobody_can_reach_is_named(anywhere: Path) -> None:
+    closed = anywhere / "closed"
+    closed.mkdir(mode=0o700)
+    check_reach(closed)
+
+    with pytest.raises(CannotStart, match=f"can't enter {closed}:"):
+        check_reach(anywhere, closed / "postgres")
+
+
+def nobody_has_the_programs() -> bool:
+    try:
+        check_reach(postgres.binaries())
+    except CannotStart:
+        return False
+    return os.geteuid() == 0
+
+
+@pytest.mark.skipif(not nobody_has_the_programs(), reason="only root becomes nobody")
+def test_root_without_namespaces_runs_it_as_nobody(
+    monkeypatch: pytest.MonkeyPatch, anywhere: Path
+) -> None:
+    monkeypatch.setattr(processes, "_namespaces_work", lambda: False)
+    server = Postgres(anywhere)
+
+    with running(server) as process, psycopg.connect(server.url) as conn:
+        assert conn.execute("SELECT 1").fetchone() == (1,)
+        assert Path(f"/proc/{process.pid}").owner() == "nobody"
 
 
 def test_a_server_that_ends_at_once_is_an_error_that_says_so(tmp_path: Path) -> None:
