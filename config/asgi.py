@@ -40,7 +40,7 @@ from config import cors, errors, logs  # noqa: E402
 from config.database_threads import database_threads  # noqa: E402
 from config.gate import App  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
-from config.mounting import mounted  # noqa: E402
+from config.mounting import mounted, read_options  # noqa: E402
 from config.request_ids import NameRequests  # noqa: E402
 from store.vectors import prepare_index  # noqa: E402
 
@@ -183,6 +183,7 @@ def _prepare() -> None:
     """Load the graphs, so that a broken one stops the start, and name them in Postgres."""
     logs.adopt("uvicorn", "uvicorn.error", "uvicorn.access")
     check_access()
+    read_options()
     warn_of_ignored_keys()
     prepare_index()
     register_system_assistants()

@@ -16,9 +16,11 @@ from rest_framework.exceptions import APIException
 
 from access.authentication import authenticate
 from access.users import User
+from config import cors
 from config.database_threads import database_threads
 from config.env import stop
 from config.gate import App, Gate, Message, Receive, Scope, Send, answer
+from config.http_options import configurable_headers
 from config.langgraph_json import load_object, section
 
 # What is ours whatever routes an operator's app has; many have pages of these names
@@ -53,14 +55,21 @@ def mount_prefix() -> str:
 
 
 def check_routes(**kwargs: Any) -> list[CheckMessage]:
-    """`manage.py check`: the operator's own routes can be loaded."""
+    """`manage.py check`: `http` is sound, and the operator's own routes can be loaded."""
     try:
-        mount_prefix()
+        read_options()
         custom_app()
     except SystemExit as exc:
         text = str(exc).removeprefix("spool: ")
         return [Error(text, hint="Mend `http` in langgraph.json.", id="config.E001")]
     return []
+
+
+def read_options() -> None:
+    """Stop at what is wrong in `http`, before a request finds it."""
+    mount_prefix()
+    cors.rules()
+    configurable_headers({})
 
 
 def custom_app() -> App | None:

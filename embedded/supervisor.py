@@ -97,7 +97,8 @@ class Supervisor:
     def serve(self) -> int:
         """Run until told to stop. Answers with the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._asked_to_stop)
+            if signal.getsignal(number) != signal.SIG_IGN:  # As `nohup` has it.
+                signal.signal(number, self._asked_to_stop)
         try:
             self._check_port()
             self.home.clear_leftovers()

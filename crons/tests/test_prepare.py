@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 def execute(statement: str) -> None:
     server = make_conninfo(conninfo(), dbname="postgres")
     with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(statement)  # type: ignore[call-overload]
+        conn.execute(statement)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def by_langgraph(database: str) -> None:
 def by_langgraph_until_it_was_killed(database: str) -> None:
     with psycopg.connect(database, autocommit=True) as conn:
         for version, statement in enumerate(PostgresSaver.MIGRATIONS[:5]):
-            conn.execute(statement)  # type: ignore[call-overload]
+            conn.execute(statement)
             if version < 4:
                 conn.execute(
                     "INSERT INTO checkpoint_migrations (v) VALUES (%s)", [version]

@@ -8,7 +8,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -79,8 +79,13 @@ def hurt() -> Iterator[Server]:
 
 
 @contextmanager
-def started(config: Path, tmp_path: Path, **environment: str) -> Iterator[Path]:
-    """A server of which nothing is known but what it prints."""
+def started(
+    config: Path,
+    tmp_path: Path,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A server, and the file that it prints to."""
     inherited = {key: v for key, v in os.environ.items() if key not in OURS}
     given = {"SPOOL_HOME": str(tmp_path / "home"), "PORT": str(free_port())}
     output = tmp_path / "output"
@@ -91,9 +96,10 @@ def started(config: Path, tmp_path: Path, **environment: str) -> Iterator[Path]:
             death_signal=signal.SIGTERM,
             env={**inherited, **given, **environment},
             cwd=ROOT,
+            before=before,
         )
     try:
-        yield output
+        yield process, output
     finally:
         processes.stop(process, signal.SIGTERM, 30)
 
@@ -179,7 +185,10 @@ def test_a_server_with_unusual_settings_is_ready_too(
 ) -> None:
     (tmp_path / "pages.py").write_text(PAGES)
 
-    with started(config, tmp_path, **environment, **_given_servers()) as output:
+    with started(config, tmp_path, None, **environment, **_given_servers()) as (
+        _,
+        output,
+    ):
         wait_until(lambda: "Spool is ready at http://" in output.read_text(), 60)
 
 
@@ -206,6 +215,21 @@ def test_ctrl_c_ends_every_process(fresh: Server) -> None:
 
     assert fresh.wait() == 0
     assert not [process for process in everything if is_alive(process)]
+
+
+def test_a_server_that_is_to_survive_its_terminal_does(
+    config: Path, tmp_path: Path
+) -> None:
+    def no_hang_up() -> None:  # As `nohup` has it.
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    with started(config, tmp_path, no_hang_up, **_given_servers()) as (server, output):
+        wait_until(lambda: "Spool is ready" in output.read_text(), 60)
+
+        status = Path(f"/proc/{server.pid}/status").read_text()
+
+    ignored = int(status.partition("SigIgn:")[2].split()[0], 16)
+    assert ignored & 1 << (signal.SIGHUP - 1)
 
 
 def test_a_stop_hands_runs_back_for_the_next_start() -> None:
@@ -263,12 +287,20 @@ def test_a_port_in_use_is_refused(config: Path, tmp_path: Path) -> None:
         ("PORT", "eight", "--port must be a number"),
         ("N_JOBS_PER_WORKER", "many", "N_JOBS_PER_WORKER must be"),
         ("HOST", " ", "--host must name an address"),
+        ("LANGGRAPH_HTTP", '{"cors": 5}', "langgraph.json: http.cors must be"),
+        (
+            "LANGGRAPH_HTTP",
+            '{"configurable_headers": {"includes": "x"}}',
+            "langgraph.json: http.configurable_headers.includes must be",
+        ),
     ],
 )
 def test_a_setting_that_cannot_work_is_named(
     config: Path, tmp_path: Path, variable: str, url: str, reason: str
 ) -> None:
-    (line,) = refused(config, tmp_path, **{variable: url})
+    given = {**_given_servers(), variable: url}
+
+    (line,) = refused(config, tmp_path, **given)
 
     assert line.startswith(f"spool: {reason}")
 
