@@ -162,8 +162,8 @@ def sweep_firings() -> int:
 def _what_is_gone(cron: Cron) -> str:
     """Of what the creator could see; "" if it is something else, a checkpoint say."""
     creator = Creator.from_json(cron.creator)
-    threads = Thread.objects.visible_to(creator.threads).filter(pk=cron.thread_id)
-    if cron.thread_id and not threads.exists():
+    threads = Thread.objects.visible_to(creator.threads)
+    if cron.thread_id and not threads.filter(pk=cron.thread_id).exists():
         return f"Thread {cron.thread_id} is gone"
     assistants = Assistant.objects.usable_by(creator.assistants)
     if not assistants.filter(pk=cron.assistant_id).exists():
