@@ -97,7 +97,7 @@ class StoreViewSet(ScopedViewSet):
         if key is None:
             raise KeyRequired
         given = request.query_params.get("namespace")
-        value = {
+        value: dict[str, Any] = {
             "namespace": tuple(given.split(".")) if given else (),
             "key": key,
             "refresh_ttl": _refresh(_query_boolean(request, "refresh_ttl")),
