@@ -1,9 +1,13 @@
-"""Serializer fields for JSON whose shape is the client's own."""
+"""Serializer fields for JSON whose shape is the client's own.
+
+Each says what it is in the API's schema, where it would else be a string.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -15,6 +19,7 @@ def is_true(text: str | None) -> bool:
     return (text or "").strip('"').lower() in ("1", "true")
 
 
+@extend_schema_field({})
 class AnyJSON(serializers.Field[Any, Any, Any, Any]):
     """Any JSON value, as it came."""
 
@@ -25,6 +30,7 @@ class AnyJSON(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field({"type": "object", "additionalProperties": {}})
 class Object(serializers.Field[Any, Any, Any, Any]):
     """A JSON object with any values."""
 
@@ -46,6 +52,9 @@ class UUIDText(serializers.UUIDField):
         return super().to_internal_value(data)
 
 
+@extend_schema_field(
+    {"oneOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
+)
 class StringOrList(serializers.Field[Any, Any, Any, Any]):
     """One string or a list of them; always a list once validated."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from langgraph.store.base import Item, SearchItem
 from rest_framework import serializers
 
@@ -13,6 +14,21 @@ from store.ttl import is_ttl
 MAX_LIMIT = 1000
 MAX_NAMESPACES = 10_000
 MAX_OFFSET = 2**31 - 1
+STRINGS = {"type": "array", "items": {"type": "string"}}
+TIME = {"type": "string", "format": "date-time"}
+# What a get answers, which no serializer can say of itself.
+ITEM_OR_NULL = {
+    "type": "object",
+    "nullable": True,
+    "properties": {
+        "namespace": STRINGS,
+        "key": {"type": "string"},
+        "value": {"type": "object", "additionalProperties": {}},
+        "created_at": TIME,
+        "updated_at": TIME,
+    },
+    "required": ["namespace", "key", "value", "created_at", "updated_at"],
+}
 
 
 def item_json(item: Item) -> dict[str, Any]:
@@ -29,6 +45,7 @@ def found_json(item: SearchItem) -> dict[str, Any]:
     return {**item_json(item), "score": item.score}
 
 
+@extend_schema_field({"type": "string"})
 class Text(serializers.Field[Any, Any, Any, Any]):
     """A string as it came: empty or with spaces around it, but no other type."""
 
@@ -41,6 +58,7 @@ class Text(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field(STRINGS)
 class Labels(serializers.Field[Any, Any, Any, Any]):
     """A namespace. Which labels are allowed is `store.namespaces`' to say."""
 
@@ -53,6 +71,7 @@ class Labels(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field({"oneOf": [{"type": "boolean", "enum": [False]}, STRINGS]})
 class IndexField(serializers.Field[Any, Any, Any, Any]):
     """Which fields a query finds the item by: null (the default ones), false, or paths."""
 
@@ -66,6 +85,7 @@ class IndexField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+@extend_schema_field({"type": "number", "minimum": 0, "exclusiveMinimum": True})
 class TTLField(serializers.Field[Any, Any, Any, Any]):
     """Minutes to live."""
 
@@ -93,8 +113,10 @@ class DeleteItem(serializers.Serializer[Any]):
 
 
 class GetQuery(serializers.Serializer[Any]):
-    namespace = serializers.CharField(help_text="Labels joined by dots.")
-    key = serializers.CharField()
+    namespace = serializers.CharField(
+        required=False, allow_blank=True, help_text="Labels joined by dots."
+    )
+    key = serializers.CharField(allow_blank=True)
     refresh_ttl = serializers.BooleanField(allow_null=True, default=None)
 
 
@@ -117,17 +139,14 @@ class ListNamespaces(serializers.Serializer[Any]):
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET)
 
 
-class ItemBody(serializers.Serializer[Any]):
-    """An item as the wire shows it; `item_json` makes it."""
+class FoundItemBody(serializers.Serializer[Any]):
+    """An item as the wire shows it; `found_json` makes it."""
 
     namespace = serializers.ListField(child=serializers.CharField())
     key = serializers.CharField()
     value = Object()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
-
-
-class FoundItemBody(ItemBody):
     score = serializers.FloatField(allow_null=True)
 
 

@@ -27,10 +27,10 @@ from store.namespaces import (
     check_writable,
 )
 from store.serializers import (
+    ITEM_OR_NULL,
     DeleteItem,
     FoundItemsBody,
     GetQuery,
-    ItemBody,
     ListNamespaces,
     NamespacesBody,
     PutItem,
@@ -91,7 +91,7 @@ class StoreViewSet(ScopedViewSet):
         )
         return Response(status=204)
 
-    @extend_schema(parameters=[GetQuery], responses={200: ItemBody, **ERRORS})
+    @extend_schema(parameters=[GetQuery], responses={200: ITEM_OR_NULL, **ERRORS})
     def get_item(self, request: Request) -> Response:
         key = request.query_params.get("key")
         if key is None:

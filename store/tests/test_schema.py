@@ -10,12 +10,17 @@ from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
-from schemathesis.specs.openapi.checks import status_code_conformance
+from schemathesis.specs.openapi.checks import (
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 from store.models import StoreItem
 
 # A wrong method is a 405 everywhere; that is nothing to repeat for each path.
 CONFIG: dict[str, Any] = {"phases": {"coverage": {"unexpected-methods": []}}}
+
+CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 
 schema = schemathesis.openapi.from_wsgi(
     "/openapi.json",
@@ -39,4 +44,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_what_is_documented_is_what_happens(case: Any) -> None:
     StoreItem.objects.get_or_create(path="a.b", key="k", defaults={"value": {"n": 1}})
 
-    case.call_and_validate(checks=[not_a_server_error, status_code_conformance])
+    case.call_and_validate(checks=CHECKS)
+
+
+def test_the_schema_names_the_types_of_a_put() -> None:
+    fields = schema.raw_schema["components"]["schemas"]["PutItem"]["properties"]
+
+    assert {name: field.get("type") for name, field in fields.items()} == {
+        "namespace": "array",
+        "key": "string",
+        "value": "object",
+        "index": None,  # One of two.
+        "ttl": "number",
+    }
