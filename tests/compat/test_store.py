@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -101,6 +102,20 @@ async def test_options_are_accepted(call: Call, root: str) -> None:
 
     assert item["value"] == {"t": "x"}
     assert {item["key"] for item in found["items"]} == {"k", "l"}
+
+
+async def test_many_clients_write_one_item_at_once(server: Server, root: str) -> None:
+    async with get_client(url=server.url) as client:
+        store = client.store
+        puts = [store.put_item([root], "k", value={"n": n}) for n in range(50)]
+        deletes = [store.delete_item([root], "other") for _ in range(10)]
+        others = [store.put_item([root], "other", value={}) for _ in range(10)]
+        reads = [store.search_items([root]) for _ in range(10)]
+
+        await asyncio.gather(*puts, *deletes, *others, *reads)
+
+        item: Any = await store.get_item([root], "k")
+        assert item["value"]["n"] in range(50)
 
 
 async def test_errors_have_their_class(call: Call, root: str) -> None:
