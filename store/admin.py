@@ -70,8 +70,10 @@ class StoreItemAdmin(BigTableAdmin):
         """A namespace finds what is below it. Of several words each has to match."""
         if not (term := search_term.strip()):
             return queryset, False
-        each = reduce(and_, map(_named, term.split()))
-        return queryset.filter(_named(term) | each), False
+        found, words = _named(term), term.split()
+        if len(words) > 1:
+            found |= reduce(and_, map(_named, words))
+        return queryset.filter(found), False
 
     def get_deleted_objects(
         self, objs: Iterable[StoreItem], request: HttpRequest
