@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from access.tests.people import Client
 from config.json import clean
 from threads.models import Thread
+from threads.tests.running import make_thread
 
 pytestmark = pytest.mark.django_db
 
@@ -46,6 +47,10 @@ documents = st.recursive(
     max_leaves=20,
 )
 objects = st.dictionaries(text, documents, max_size=5)
+nodes = st.none() | text
+nodes |= st.sampled_from(
+    ["ask", "fin", "__start__", "__end__", "__copy__", "__input__"]
+)
 some = settings(
     max_examples=60,
     deadline=None,
@@ -141,3 +146,20 @@ def test_any_changes_merge_as_dictionaries_do(
 
     keys = {*merged, "owner"}
     assert set(alice_client.call("get", path).json()["metadata"]) == keys
+
+
+@given(values=documents, as_node=nodes)
+@some
+def test_any_state_update_is_taken_or_refused(
+    alice_client: Client, values: Any, as_node: str | None
+) -> None:
+    path = f"/threads/{make_thread('human', {'topic': 't'}).id}"
+    asked = {"values": values, "as_node": as_node}
+
+    response = alice_client.call("post", f"{path}/state", asked)
+
+    assert response.status_code in (200, 400)
+    thread = alice_client.call("get", path).json()
+    state = alice_client.call("get", f"{path}/state").json()
+    assert thread["values"] == state["values"]
+    assert thread["status"] == ("interrupted" if state["next"] else "idle")
