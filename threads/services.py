@@ -188,12 +188,12 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
 
 
 @transaction.atomic
-def prune_state(thread_id: UUID, *, skip_locked: bool = False) -> bool:
+def prune_state(thread_id: UUID) -> bool:
     """Delete all of a thread's state but the newest.
 
     False: not while a run is in flight, which may be rolled back to an earlier one.
     """
-    threads = Thread.objects.select_for_update(no_key=True, skip_locked=skip_locked)
+    threads = Thread.objects.select_for_update(no_key=True)
     resting = threads.filter(pk=thread_id).exclude(status=Thread.Status.BUSY)
     # Under the row's lock, so that none begins.
     if not resting.values_list("pk", flat=True):

@@ -26,16 +26,14 @@ logger = logging.getLogger(__name__)
 # How long one sweep goes on, in seconds: the next one takes what is left.
 MAX_SECONDS = 240.0
 
-# The time of these threads begins anew: their old state goes again after it.
+# The time of such a thread begins anew: its old state goes again after it.
 RENEW = """
 UPDATE threads SET expires_at = now() + make_interval(secs => 60 * ttl_minutes)
-WHERE id IN (
+WHERE id = (
     SELECT id FROM threads
-    WHERE expires_at <= now() AND ttl_strategy = 'keep_latest' AND status <> 'busy'
-    ORDER BY expires_at LIMIT %s
-    FOR UPDATE SKIP LOCKED
+    WHERE id = %s AND expires_at <= now() AND status <> 'busy'
+    FOR NO KEY UPDATE SKIP LOCKED
 )
-RETURNING id
 """
 
 COUNT = """
@@ -82,11 +80,14 @@ def _repeat(
     return succeeded
 
 
+def _expired(strategy: str) -> ThreadQuerySet:
+    """Those whose time is over, the first ones first, but for those in use."""
+    expired = Thread.objects.filter(expires_at__lte=Now(), ttl_strategy=strategy)
+    return expired.exclude(status=Thread.Status.BUSY).order_by("expires_at")
+
+
 def _delete_expired(size: int) -> tuple[int, int]:
-    expired = Thread.objects.filter(
-        expires_at__lte=Now(), ttl_strategy=Thread.TTLStrategy.DELETE
-    ).exclude(status=Thread.Status.BUSY)
-    return _delete("expired", expired.order_by("expires_at"), size)
+    return _delete("expired", _expired(Thread.TTLStrategy.DELETE), size)
 
 
 def _delete_discarded(size: int) -> tuple[int, int]:
@@ -105,17 +106,26 @@ def _delete(kind: str, threads: ThreadQuerySet, size: int) -> tuple[int, int]:
 
 
 def _prune_expired(size: int) -> tuple[int, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(RENEW, [size])
-        ids = [thread_id for (thread_id,) in cursor.fetchall()]
-    pruned = sum(_prune(thread_id) for thread_id in ids)
+    expired = _expired(Thread.TTLStrategy.KEEP_LATEST)
+    answers = [_prune(pk) for pk in expired.values_list("pk", flat=True)[:size]]
+    pruned = answers.count(True)
     _count("pruned", pruned)
-    return len(ids), pruned
+    return len(answers) - answers.count(None), pruned
 
 
-def _prune(thread_id: UUID) -> bool:
+@transaction.atomic
+def _prune(thread_id: UUID) -> bool | None:
+    """Prune a thread whose turn it is. None: somebody else holds it, or has done so.
+
+    Its time begins anew in the same transaction: where a sweep is killed, the next one
+    finds the thread again.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(RENEW, [thread_id])
+        if not cursor.rowcount:
+            return None
     try:
-        return prune_state(thread_id, skip_locked=True)
+        return prune_state(thread_id)
     except (NotImplementedError, *CONNECTION_FAULTS) as exc:
         # Its turn comes again: one thread must not hold up the others.
         logger.warning("thread %s keeps all of its state: %s", thread_id, exc)

@@ -17,6 +17,7 @@ from access.tests.people import Client
 from config.langgraph_json import langgraph_json
 from config.metrics import as_prometheus
 from threads.models import Thread
+from threads.services import prune_state
 from threads.sweeping import sweep
 from threads.tasks import sweep as sweep_task
 from threads.tests.running import checkpoint_rows, make_thread
@@ -168,6 +169,32 @@ def test_a_thread_that_cant_be_pruned_holds_up_nobody(
     assert checkpoint_rows(thread) == before
     assert checkpoint_rows(other)["checkpoints"] == 1
     assert f"thread {thread.id} keeps all of its state" in caplog.text
+
+
+def test_a_killed_sweep_forgets_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads = [make_thread("slow", {"delay": 0}) for _ in range(3)]
+    for thread in threads:
+        expire(thread, ttl_strategy="keep_latest")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("threads.sweeping.prune_state", prune_one_and_die())
+        with pytest.raises(SystemExit):
+            sweep()
+    sweep()
+
+    assert checkpoint_rows(*threads)["checkpoints"] == 3
+
+
+def prune_one_and_die() -> Callable[[Any], bool]:
+    pruned: list[Any] = []
+
+    def prune(thread_id: Any) -> bool:
+        if pruned:
+            raise SystemExit("killed")
+        pruned.append(thread_id)
+        return prune_state(thread_id)
+
+    return prune
 
 
 @pytest.mark.parametrize("strategy", ["delete", "keep_latest"])
