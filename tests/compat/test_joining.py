@@ -196,6 +196,37 @@ async def test_a_joiner_may_take_the_run_along(
     assert await status(http, run) == expected
 
 
+@pytest.mark.parametrize("kind", ["stream", "wait"])
+async def test_whoever_leaves_at_any_moment_takes_the_run_along(
+    server: Server, http: httpx.AsyncClient, kind: str
+) -> None:
+    threads = [(await http.post("/threads", json={})).json() for _ in range(16)]
+    runs = [f"/threads/{thread['thread_id']}/runs" for thread in threads]
+    content = json.dumps({**SLOW, "on_disconnect": "cancel"}).encode()
+
+    for number, path in enumerate(runs):
+        head = f"POST {path}/{kind} HTTP/1.1\r\nHost: x\r\n"
+        length = f"Content-Length: {len(content)}\r\n\r\n"
+        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        writer.write(head.encode() + length.encode() + content)
+        await writer.drain()
+        await asyncio.sleep(number * 0.004)
+        writer.transport.abort()
+
+    statuses = [await ended_before(http, path) for path in runs]
+    # Whoever has gone before the request is read has made none.
+    assert {tuple(found) for found in statuses} <= {(), ("interrupted",)}
+    assert statuses[-1] == ["interrupted"]
+
+
+async def ended_before(http: httpx.AsyncClient, runs: str) -> list[str]:
+    """The statuses of a thread's runs, once one that comes now has ended."""
+    last = {"assistant_id": "slow", "input": {"delay": 0}}
+    (await http.post(f"{runs}/wait", json=last)).raise_for_status()
+    _, *before = (await http.get(runs)).json()
+    return [run["status"] for run in before]
+
+
 async def test_streams_and_waits_show_that_they_are_alive(
     http: httpx.AsyncClient, runs: str
 ) -> None:
