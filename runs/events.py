@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -119,6 +119,16 @@ def newest_id(thread_id: UUID) -> tuple[int, int] | None:
     except RedisError:
         return None
     return parse_id(found[0][0].decode()) if found else (0, 0)
+
+
+def forget(thread_ids: Sequence[UUID]) -> None:
+    """Keep nothing of threads that are gone: whoever takes their ids would see it."""
+    if not thread_ids:
+        return
+    try:
+        redis_client().unlink(*map(stream_key, thread_ids))
+    except RedisError as exc:
+        logger.warning("events of deleted threads were not deleted: %s", exc)
 
 
 def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import LazySettings
 
 from config.ids import uuid7
 from runs import events
@@ -67,3 +68,24 @@ def test_nobody_hears_of_a_deletion_that_fails(
 
     assert told == []
     assert Run.objects.count() == 1
+
+
+def test_who_takes_the_id_of_a_deleted_thread_sees_none_of_its_events() -> None:
+    thread, other = Thread.objects.create(), Thread.objects.create()
+    for one in (thread, other):
+        events.publish_end(one.id, make_run(one, "success").id, "success")
+
+    delete_threads(Thread.objects.filter(pk=thread.pk))
+
+    assert events.newest_id(thread.id) == (0, 0)
+    assert events.newest_id(other.id) != (0, 0)
+
+
+def test_without_redis_a_thread_is_deleted_all_the_same(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.REDIS_URL = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr(events, "redis_client", events.redis_client.__wrapped__)
+    thread = Thread.objects.create()
+
+    assert delete_threads(Thread.objects.filter(pk=thread.pk)) == 1
