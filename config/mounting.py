@@ -12,15 +12,17 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from access.authentication import authenticate
 from access.users import User
-from config import cors
+from config import cors, request_ids
 from config.database_threads import database_threads
 from config.env import stop
 from config.gate import App, Gate, Message, Receive, Scope, Send, answer
 from config.http_options import configurable_headers
+from config.ids import uuid7
 from config.langgraph_json import load_object, section
 
 # What is ours whatever routes an operator's app has; many have pages of these names
@@ -29,6 +31,7 @@ OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
 DECLINED = (404, 405)
 # What `Location` and `Content-Location` of a run begin with.
 RUN_PATHS = ("/threads/", "/runs/")
+HEARD = {b"origin": "HTTP_ORIGIN", b"x-request-id": "HTTP_X_REQUEST_ID"}
 
 
 def mounted(make: Callable[[], App]) -> App:
@@ -147,7 +150,7 @@ class CustomRoutes:
         elif self._is_ours(scope):
             await self.inner(scope, receive, send)
         elif self.needs_login and (refused := await _refusal(scope)):
-            await answer(scope, receive, send, *refused)
+            await answer(scope, receive, _with_our_headers(scope, send), *refused)
         else:
             await self._ask(scope, receive, send)
 
@@ -163,8 +166,9 @@ class CustomRoutes:
         return not any(route.matches(scope)[0].value == 2 for route in routes)
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        theirs = _with_our_headers(scope, send)
         if hasattr(self.app, "routes"):
-            await self.app(scope, receive, send)
+            await self.app(scope, receive, theirs)
             return
         heard: list[Message] = []
         declined: list[Message] = []
@@ -180,7 +184,7 @@ class CustomRoutes:
             if declined or message.get("status") in DECLINED:
                 declined.append(message)
             else:
-                await send(message)
+                await theirs(message)
 
         # `inner` gets a scope of its own: apps write into theirs.
         await self.app(dict(scope), overhear, unless_declined)
@@ -236,6 +240,30 @@ class Lifespan:
         answer = await self._from_app.get()
         failed = answer["type"].endswith(".failed")
         return f"http.app: {answer.get('message', '')}" if failed else ""
+
+
+def _with_our_headers(scope: Scope, send: Send) -> Send:
+    """What middleware gives to our own answers: `http.cors`, and the request's id.
+
+    What the app says itself is left as it is.
+    """
+    request = HttpRequest()
+    for name, value in scope["headers"]:
+        if name in HEARD:
+            request.META[HEARD[name]] = value.decode("latin-1")
+    given = cors.with_headers(request, HttpResponse())
+    given[request_ids.HEADER] = request_ids.given_id(request) or str(uuid7())
+    del given["Content-Type"]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            said = {name.lower() for name, _ in message["headers"]}
+            ours = [(n.lower().encode(), v.encode("latin-1")) for n, v in given.items()]
+            more = [header for header in ours if header[0] not in said]
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return send_with_headers
 
 
 async def _refusal(scope: Scope) -> tuple[int, str] | None:

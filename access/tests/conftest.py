@@ -12,6 +12,7 @@ from access.handlers import handlers
 from assistants.graphs import registry
 from assistants.models import Assistant
 from assistants.services import register_system_assistants
+from config.cors import rules
 from config.langgraph_json import langgraph_json
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
@@ -19,6 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
 
 def forget_config() -> None:
     langgraph_json.cache_clear()
+    rules.cache_clear()
     registry.cache_clear()
     handlers.cache_clear()
 

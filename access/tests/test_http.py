@@ -334,6 +334,27 @@ async def test_operators_routes_ask_for_a_key_where_told_to(
 
 
 @pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("source", [PLAIN, ROUTED], ids=["plain", "routed"])
+@pytest.mark.parametrize("needs_login", [False, True])
+async def test_operators_routes_have_our_headers(
+    serve_app: Serve, open_server: Open, alice: Person, source: str, needs_login: bool
+) -> None:
+    block = {"allow_origins": ["https://page.example"], "allow_credentials": True}
+    serve_app(source, cors=block, enable_custom_route_auth=needs_login)
+    sent = {"origin": "https://page.example", "x-request-id": "abc"}
+
+    async with open_server() as client:
+        theirs = await client.get("/hello", headers=sent)
+        foreign = await client.get("/hello", headers={"origin": "https://other"})
+        ours = await client.get("/ok", headers=sent)
+
+    for answer in (theirs, ours):
+        assert answer.headers["access-control-allow-origin"] == sent["origin"]
+        assert answer.headers.get_list("x-request-id") == ["abc"]
+    assert "access-control-allow-origin" not in foreign.headers
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("source", "path", "with_key", "expected"),
     [
