@@ -21,6 +21,8 @@ SECRETS = (
     re.compile(r"(spool_)[\w-]{20,}"),
     re.compile(r"(\b(?:sk|pk|lsv2|ghp|xox[abp])[-_])[\w-]{16,}"),
     re.compile(r"(\b(?:bearer|basic)\s+)[^\s'\",;]{6,}", re.IGNORECASE),
+    re.compile(r"(\bx-api-key['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\",;}]{6,}", re.IGNORECASE),
+    re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s'\"]+", re.IGNORECASE),
     # A token by itself, and the password in a URL.
     re.compile(r"(\beyJ)[\w-]+\.[\w-]+\.[\w-]*"),
     re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),

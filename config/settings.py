@@ -268,6 +268,7 @@ INSTALLED_APPS = [
 ]
 MIDDLEWARE = [
     "config.request_ids.NameRequests",
+    "config.caching.PrivateAnswers",
     "access.limits.TellLimits",
     "config.metrics.CountRequests",
     "config.cors.CORSMiddleware",

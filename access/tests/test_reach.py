@@ -173,6 +173,19 @@ def test_an_unserved_checkpoint_of_another_thread_is_not_read(
     assert not any("secret" in answer.text for answer in answers)
 
 
+def test_no_cache_keeps_an_answer_for_others(
+    alice_client: Client, bob_client: Client, thread: str
+) -> None:
+    answers = [
+        client.get(f"/threads/{thread}") for client in (alice_client, bob_client)
+    ]
+    page = alice_client.get("/static/admin/css/base.css")
+    page.close()
+
+    assert [answer.headers["Cache-Control"] for answer in answers] == ["no-store"] * 2
+    assert "no-store" not in page.headers["Cache-Control"]
+
+
 def test_errors_tell_nothing_of_a_row(
     alice_client: Client, bob_client: Client, thread: str
 ) -> None:

@@ -45,6 +45,9 @@ def failed(text: str) -> Any:
         ("hunter2", "redis://:hunter2@cache:6379/0"),
         ("sk-proj-0123456789abcdef", "OpenAI said no to sk-proj-0123456789abcdef"),
         ("0123456789abcdef", "lsv2_pt_0123456789abcdef"),
+        ("of-another-kind", "{'X-Api-Key': 'of-another-kind'}"),
+        ("of-another-kind", "[(b'x-api-key', b'of-another-kind')]"),
+        ("of-another-kind", "GET /ok?a=1&access_token=of-another-kind HTTP/1.1"),
     ],
 )
 def test_no_line_tells_a_secret(
@@ -57,7 +60,15 @@ def test_no_line_tells_a_secret(
 
 
 @pytest.mark.parametrize(
-    "line", ["Bearer of news", "a basic fact", "http://host:8123/threads", "spool_key"]
+    "line",
+    [
+        "Bearer of news",
+        "Unexpected token: abcdefgh",
+        "/ok?keys=all",
+        "a basic fact",
+        "http://host:8123/threads",
+        "spool_key",
+    ],
 )
 def test_what_is_no_secret_stays(line: str) -> None:
     assert line in logs.Text().format(record(line))
