@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from typing import Any
@@ -32,6 +33,8 @@ MAX_HOPS = 5
 MAX_MISSES = 5
 # How long nothing is sent to a Redis that did not answer in time, in seconds.
 SILENCE = 5.0
+# How long a process that is done waits for its threads to end, in seconds.
+EXIT_PATIENCE = 4.0
 
 # Until when that is.
 _silent_until = 0.0
@@ -150,3 +153,15 @@ def _stop_worker(**_: Any) -> None:
 @worker_shutdown.connect
 def _leave(**_: Any) -> None:
     worker.current().leave()
+    threading.Thread(target=_exit_at_last, daemon=True).start()
+
+
+def _exit_at_last() -> None:
+    """Python waits for all threads, and a node that is on one can't be stopped.
+
+    By now its run is handed back, and nothing that it says counts any more.
+    """
+    time.sleep(EXIT_PATIENCE)
+    logger.warning("a node does not come to an end; leaving it behind")
+    logging.shutdown()
+    os._exit(0)

@@ -99,6 +99,7 @@ class Worker:
         self.contact = Contact()
         self._slots = threading.Semaphore(self.capacity)
         self._stopping = threading.Event()
+        self._has_left = threading.Event()
         self._local = threading.local()
         self._executors: list[Executor] = []
         self._registered = threading.Event()
@@ -129,6 +130,7 @@ class Worker:
 
     def leave(self) -> None:
         """Say goodbye, so that nobody waits for the lease to run out."""
+        self._has_left.set()  # First: the heartbeat must not sign on again.
         with suppress(psycopg.Error), psycopg.connect(conninfo()) as conn:
             conn.execute(LEAVE, {"id": self.id})
 
@@ -185,11 +187,11 @@ class Worker:
 
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:
-        while True:
+        while not self._has_left.is_set():
             try:
                 with self._connect() as conn:
                     self._register(conn)
-                    while True:
+                    while not self._has_left.is_set():
                         self._beat(conn)
                         self.contact.made()
                         time.sleep(settings.WORKER_HEARTBEAT_SECS)
@@ -220,7 +222,7 @@ class Worker:
     def _beat(self, conn: psycopg.Connection) -> None:
         lease = settings.WORKER_LEASE_SECS
         rows = conn.execute(BEAT, {"id": self.id, "lease": lease}).fetchall()
-        if not rows:
+        if not rows and not self._has_left.is_set():
             self._start_anew(conn)
         for others_have_room, run_id, attempt, cancel_action, is_settled in rows:
             self.others_have_room = others_have_room

@@ -167,6 +167,24 @@ def test_a_worker_that_is_told_to_stop_finishes_or_hands_back(
     assert {words[1] for words in begun(file)} == {str(old.pid), str(new.pid)}
 
 
+@both_kinds_of_loops
+def test_a_worker_that_is_told_to_stop_waits_for_no_node_on_a_thread(
+    company: Company, file: Path, loops: dict[str, str]
+) -> None:
+    [worker] = company.hire(**loops)
+    run = company.run("sleeping", input={"file": str(file), "delay": 60})
+    wait_until(lambda: has_begun(file, "sleep"), 20)
+
+    worker.send(signal.SIGTERM)
+    code = worker.process.wait(timeout=GRACE_SECS + 12)
+
+    assert code == 0
+    assert run.status() == "pending"
+    assert company.attempts(run) == (1, 0)
+    assert not company.is_alive(worker.pid)
+    company.http.delete(run.path)
+
+
 def test_a_deploy_fails_no_run(company: Company, file: Path) -> None:
     [old] = company.hire()
     over = threading.Event()

@@ -51,6 +51,14 @@ async def block(state: Steps) -> dict[str, Any]:
     return {"log": ["blocked"]}
 
 
+def sleep(state: Steps) -> dict[str, Any]:
+    """On a thread, which nobody can stop."""
+    note(state, "sleep", os.getpid())
+    time.sleep(state["delay"])
+    note(state, "awake", os.getpid())
+    return {"log": ["slept"]}
+
+
 async def kill(state: Steps) -> dict[str, Any]:
     note(state, "kill", os.getpid())
     os.kill(os.getpid(), signal.SIGKILL)
@@ -63,4 +71,5 @@ within = chain(Steps, *(step(number) for number in range(2, 5)))
 family = chain(Steps, step(1), ("within", within), step(5))
 asking = chain(Steps, step(1), ("ask", ask), step(2), step(3))
 blocking = chain(Steps, ("block", block))
+sleeping = chain(Steps, ("sleep", sleep))
 killer = chain(Steps, ("kill", kill))
