@@ -175,11 +175,12 @@ class Fanout:
         """
         key, least = stream_key(thread_id), f"({after[0]}-{after[1]}"
         try:
-            entries = await _undisturbed(self.redis.xrange(key, min=least, count=PAGE))
+            found = await _undisturbed(self.redis.xrange(key, min=least, count=PAGE))
         except (RedisError, OSError):
             return None
+        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
         events: list[Event] = []
-        for entry_id, fields in cast("list[tuple[bytes, dict[bytes, bytes]]]", entries):
+        for entry_id, fields in entries:
             ms, last = parse_id(entry_id.decode())
             count = int(fields[b"n"])
             events += decode((ms, last - count + 1), fields[b"e"])
