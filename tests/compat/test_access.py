@@ -233,6 +233,23 @@ async def test_graphs_remember_for_their_owner(with_keys: Server) -> None:
     assert answers[1:] == ["I know: I like tea", "I know nothing yet."]
 
 
+async def test_crons_remember_for_their_owner(with_keys: Server) -> None:
+    url = with_keys.url
+    async with (
+        get_client(url=url, api_key=new_key(with_keys, "alice")) as alice,
+        get_client(url=url, api_key=new_key(with_keys, "bob")) as bob,
+    ):
+        cron: Any = await bob.crons.create(
+            "memory", schedule="* * * * * *", input=say("remember: a secret")
+        )
+        async with asyncio.timeout(30):
+            while await bob.store.get_item(["memories"], "a secret") is None:
+                await asyncio.sleep(0.1)
+        await bob.crons.delete(cron["cron_id"])
+
+        assert await alice.store.get_item(["memories"], "a secret") is None
+
+
 async def test_a_key_does_only_what_its_scopes_say(with_keys: Server) -> None:
     key = new_key(with_keys, "carol", "--scope", "threads:read")
 
