@@ -52,6 +52,23 @@ def register_system_assistants() -> None:
         for assistant in assistants
     ]
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
+    _describe_anew({one.id: one.description for one in assistants})
+
+
+def _describe_anew(described: dict[UUID, str | None]) -> None:
+    """Follow langgraph.json where it describes a graph in other words by now.
+
+    Not where somebody has changed the assistant: that is theirs to describe.
+    """
+    unchanged = Assistant.objects.filter(is_system=True, version=1)
+    for assistant in unchanged.filter(pk__in=described):
+        wanted = described[assistant.id]
+        if assistant.description != wanted:
+            unchanged.filter(pk=assistant.pk).update(
+                description=wanted, updated_at=Now()
+            )
+            versions = AssistantVersion.objects.filter(assistant=assistant, version=1)
+            versions.update(description=wanted)
 
 
 def assistant_id_of(name_or_id: str) -> UUID:

@@ -7,7 +7,7 @@ import pytest
 
 from access.tests.people import Client
 from assistants.models import Assistant, AssistantVersion
-from assistants.services import system_assistant_id
+from assistants.services import register_system_assistants, system_assistant_id
 
 pytestmark = pytest.mark.django_db
 
@@ -216,6 +216,26 @@ def test_system_assistants_are_everybodys(
         assert response.status_code == 200
         assert response.json()["name"] == "echo"
         assert response.json()["metadata"] == {"created_by": "system"}
+
+
+def test_system_assistants_follow_the_configuration(alice_client: Client) -> None:
+    def described() -> tuple[Any, Any]:
+        head = alice_client.call("get", f"/assistants/{ECHO}").json()
+        [first] = AssistantVersion.objects.filter(assistant=ECHO, version=1)
+        return head["description"], first.description
+
+    found = described()
+    # As an earlier langgraph.json had it.
+    for rows in (Assistant.objects.filter(pk=ECHO), AssistantVersion.objects):
+        rows.update(description="In other words.")
+    register_system_assistants()
+    followed = described()
+    # As an operator would have it.
+    Assistant.objects.filter(pk=ECHO).update(version=2, description="Ours.")
+    register_system_assistants()
+
+    assert followed == found
+    assert described()[0] == "Ours."
 
 
 NO_ASSISTANT: list[tuple[str, str, Any, str]] = [
