@@ -226,6 +226,7 @@ class EventWriter:
     def __init__(
         self, client: redis.asyncio.Redis, *, thread_id: UUID, run_id: UUID
     ) -> None:
+        self._client = client
         self._append = client.register_script(_APPEND)
         self._thread_id = thread_id
         self._run_id = run_id
@@ -257,6 +258,13 @@ class EventWriter:
         """Write nothing more: what waits is from an attempt that counts no longer."""
         self._waiting.clear()
         await self._stop()
+
+    async def forget(self) -> None:
+        """Delete what was written, and all else of the thread, which is gone."""
+        try:
+            await self._client.unlink(stream_key(self._thread_id))
+        except (RedisError, OSError) as exc:
+            logger.warning("events of a deleted thread were not deleted: %s", exc)
 
     async def _stop(self) -> None:
         self._is_closed = True

@@ -159,6 +159,9 @@ class Executor:
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
+        if await _insist(lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)):
+            # What this run told between the thread's deletion and now.
+            await writer.forget()
         return None
 
     async def _undone(self, held: Claim) -> Outcome:

@@ -361,6 +361,12 @@ def ask_to_stop(run: Run, action: str) -> bool:
     return bool(active.update(cancel_action=action, updated_at=Now()))
 
 
+async def thread_is_gone(pool: Pool, thread_id: UUID) -> bool:
+    async with pool.connection() as conn:
+        found = await conn.execute("SELECT id FROM threads WHERE id = %s", [thread_id])
+        return await found.fetchone() is None
+
+
 async def hand_back(pool: Pool, held: Claim) -> bool:
     """Let another worker go on with a run, from its last checkpoint."""
     params = {"run_id": held.id, "attempt": held.attempt}

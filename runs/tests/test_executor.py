@@ -689,6 +689,7 @@ def test_a_thread_deleted_during_its_run_stays_deleted(
     assert not Thread.objects.exists()
     assert not Run.objects.exists()
     assert checkpoint_rows(thread.id) == 0
+    assert events.newest_id(thread.id) == (0, 0)
 
 
 def test_connections_that_die_together_cost_no_run(
