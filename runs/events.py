@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 METADATA = "metadata"
 ERROR = "error"
 END = "end"
+# Published in the place of a batch: the thread was deleted.
+GONE = b"gone"
 
 # Events of one loop turn share a round trip. A stream of tokens is held back this long
 # (seconds) behind its last batch, which no reader sees and which saves most of its cost.
@@ -122,11 +124,18 @@ def newest_id(thread_id: UUID) -> tuple[int, int] | None:
 
 
 def forget(thread_ids: Sequence[UUID]) -> None:
-    """Keep nothing of threads that are gone: whoever takes their ids would see it."""
+    """Keep nothing of threads that are gone, and no viewer of them.
+
+    Whoever takes their ids would see what was, or be seen by who looked at it.
+    """
     if not thread_ids:
         return
     try:
-        redis_client().unlink(*map(stream_key, thread_ids))
+        with redis_client().pipeline(transaction=False) as pipeline:
+            pipeline.unlink(*map(stream_key, thread_ids))
+            for thread_id in thread_ids:
+                pipeline.publish(channel(thread_id), GONE)
+            pipeline.execute()
     except RedisError as exc:
         logger.warning("events of deleted threads were not deleted: %s", exc)
 

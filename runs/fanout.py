@@ -25,6 +25,7 @@ from redis.exceptions import RedisError
 
 from config.database_threads import database_threads
 from runs.events import (
+    GONE,
     Event,
     channel,
     decode,
@@ -88,7 +89,7 @@ class Viewer:
     def tell(self, over: set[UUID], *, is_gone: bool) -> None:
         """What Postgres knows of the runs that this viewer watches."""
         self.over |= over
-        self.is_gone = is_gone
+        self.is_gone = self.is_gone or is_gone
         self.wake()
 
     async def batches(self, timeout: float) -> list[Event]:
@@ -212,10 +213,18 @@ class Fanout:
                     if not viewer.has_gap:
                         viewer.wake()
             elif message["type"] == "message":
-                first, _, batch = message["data"].partition(b"\n")
-                events = list(decode(parse_id(first.decode()), batch))
-                for viewer in self._viewers.get(name, ()):
-                    viewer.push(events, len(batch))
+                self._hand_out(message["data"], self._viewers.get(name, set()))
+
+    def _hand_out(self, data: bytes, viewers: set[Viewer]) -> None:
+        if data == GONE:
+            for viewer in viewers:
+                # Not found out by asking: there may be another of that id by now.
+                viewer.tell(set(), is_gone=True)
+            return
+        first, _, batch = data.partition(b"\n")
+        events = list(decode(parse_id(first.decode()), batch))
+        for viewer in viewers:
+            viewer.push(events, len(batch))
 
     async def _connect(self) -> None:
         """Subscribe, on a new connection, to everything that somebody views."""

@@ -216,11 +216,12 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
 
     The caller holds the threads' rows. What runs is stopped; its viewers hear of it.
     """
-    transaction.on_commit(partial(events.forget, thread_ids))
     for run in Run.objects.active().filter(thread__in=thread_ids):
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
         _announce_end(run)
+    # Once its viewers have heard of the end, and nothing more is told.
+    transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()
 
 

@@ -125,6 +125,30 @@ async def test_streams_are_their_owners(people: Any) -> None:
         await bob.runs.cancel(thread_id, run["run_id"])
 
 
+async def test_a_stream_tells_nothing_of_who_takes_the_threads_id(people: Any) -> None:
+    alice, bob = people
+    thread_id = (await alice.threads.create())["thread_id"]
+    await alice.runs.wait(thread_id, "chat", input=say("only alice knows 4711"))
+    watching = await alice.threads.join_stream(thread_id)
+    hearing = asyncio.create_task(whole(watching))
+    await asyncio.sleep(0.5)
+
+    await alice.threads.delete(thread_id)
+    await bob.threads.create(thread_id=thread_id)
+    await bob.runs.wait(thread_id, "chat", input=say("only bob knows 4712"))
+
+    heard = await asyncio.wait_for(hearing, timeout=10)
+    of_bob = await bob.threads.join_stream(thread_id, last_event_id="0")
+    told = json.dumps(await until_done(of_bob))
+    assert "4712" not in json.dumps(heard)
+    assert "4712" in told
+    assert "4711" not in told
+
+
+async def whole(stream: AsyncIterator[Any]) -> list[Any]:
+    return [part async for part in stream]
+
+
 # --- Many at once -----------------------------------------------------------------------
 USERS, ANSWERS = 50, 10
 NAMED = re.compile(r"user-\d+")
