@@ -97,7 +97,9 @@ class Supervisor:
     def serve(self) -> int:
         """Run until told to stop. Answers with the exit status."""
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            if signal.getsignal(number) != signal.SIG_IGN:  # As `nohup` has it.
+            is_ignored = signal.getsignal(number) == signal.SIG_IGN
+            # As `nohup` has it. (What a shell starts with `&` ignores SIGINT as well.)
+            if not (is_ignored and number == signal.SIGHUP):
                 signal.signal(number, self._asked_to_stop)
         try:
             self._check_port()

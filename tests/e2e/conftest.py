@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,26 @@ import pytest
 from tests.company import ENVIRONMENT, Company
 from tests.conftest import CONFIG
 from tests.live import Server
+
+GRAPH = """
+from langgraph.graph import START, StateGraph
+
+builder = StateGraph(dict)
+builder.add_node("echo", lambda state: state)
+builder.add_edge(START, "echo")
+graph = builder.compile()
+"""
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """A `langgraph.json` of one small graph."""
+    (tmp_path / "agent.py").write_text(GRAPH)
+    file = tmp_path / "langgraph.json"
+    file.write_text(
+        json.dumps({"dependencies": ["."], "graphs": {"echo": "./agent.py:graph"}})
+    )
+    return file
 
 
 @pytest.fixture(scope="module")

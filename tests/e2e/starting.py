@@ -1,0 +1,64 @@
+"""`python -m embedded` where it is not known whether it will start."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from embedded import processes
+from embedded.supervisor import ROOT
+from tests.live import OURS, free_port
+
+
+@contextmanager
+def started(
+    config: Path,
+    tmp_path: Path,
+    before: Callable[[], None] | None = None,
+    **environment: str,
+) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
+    """A server, and the file that it prints to."""
+    inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+    given = {"SPOOL_HOME": str(tmp_path / "home"), "PORT": str(free_port())}
+    output = tmp_path / "output"
+    with output.open("wb") as file:
+        process = processes.spawn(
+            [sys.executable, "-m", "embedded", "--config", str(config)],
+            output=file,
+            death_signal=signal.SIGTERM,
+            env={**inherited, **given, **environment},
+            cwd=ROOT,
+            before=before,
+        )
+    try:
+        yield process, output
+    finally:
+        processes.stop(process, signal.SIGTERM, 30)
+
+
+def refused(
+    config: Path, tmp_path: Path, *options: str, **environment: str
+) -> list[str]:
+    """The lines that a start says which can't work; it must fail."""
+    inherited = {key: v for key, v in os.environ.items() if key not in OURS}
+    home = {"SPOOL_HOME": str(tmp_path / "home")}
+    start = subprocess.run(
+        [sys.executable, "-m", "embedded", "--config", str(config), *options],
+        cwd=ROOT,
+        env={**inherited, **home, **environment},
+        capture_output=True,
+        text=True,
+        timeout=90,
+    )
+    assert start.returncode == 1
+    return (start.stdout + start.stderr).splitlines()
+
+
+def given_servers() -> dict[str, str]:
+    """The servers of the tests: a start that fails late need not start its own."""
+    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
