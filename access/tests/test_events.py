@@ -40,7 +40,10 @@ OF_RUN = (
 OF_ASSISTANT = "assistants.read: assistant_id"
 SEARCHED = "threads.search: metadata values status limit offset ids"
 ASSISTANTS_SEARCHED = "assistants.search: graph_id metadata limit offset"
-CRONS_SEARCHED = "crons.search: assistant_id thread_id limit offset metadata"
+CRONS_SEARCHED = [
+    f"{event}: assistant_id thread_id limit offset metadata"
+    for event in ("crons.search", "threads.search")
+]
 READ = "threads.read: thread_id metadata"
 READ_RUN = "threads.read: thread_id run_id metadata"
 RUN = {"assistant_id": "echo"}
@@ -165,8 +168,8 @@ TABLE: list[tuple[str, str, Any, list[str]]] = [
         ["crons.update: cron_id payload schedule metadata", OF_RUN, OF_ASSISTANT],
     ),
     ("delete", "/runs/crons/{cron}", None, ["crons.delete: cron_id"]),
-    ("post", "/runs/crons/search", {}, [CRONS_SEARCHED]),
-    ("post", "/runs/crons/count", {}, [CRONS_SEARCHED]),
+    ("post", "/runs/crons/search", {}, CRONS_SEARCHED),
+    ("post", "/runs/crons/count", {}, CRONS_SEARCHED),
     (
         "delete",
         "/threads/{thread}/runs/{run}",

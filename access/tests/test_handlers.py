@@ -526,6 +526,30 @@ async def few(ctx, value):
 )
 
 
+def test_who_keeps_threads_apart_keeps_crons_apart(serve: Serve) -> None:
+    serve(
+        BY_NAME
+        + """
+@auth.on.threads
+async def own(ctx, value):
+    mine = {"owner": ctx.user.identity}
+    value.setdefault("metadata", {}).update(mine)
+    return mine
+"""
+    )
+    register_system_assistants()
+    cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+    made = call("alice", "post", "/runs/crons", cron).json()
+
+    def found(name: str) -> tuple[list[str], int]:
+        rows = call(name, "post", "/runs/crons/search").json()
+        count = call(name, "post", "/runs/crons/count").json()
+        return [row["cron_id"] for row in rows], count
+
+    assert found("alice") == ([made["cron_id"]], 1)
+    assert found("bob") == ([], 0)
+
+
 def test_who_changes_a_cron_can_use_no_more_than_their_own(serve: Serve) -> None:
     """Its runs are its creator's: else that would be a way to all that they have."""
     serve(SHARED_CRONS)
