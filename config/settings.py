@@ -86,7 +86,16 @@ def _conninfo(url: str) -> dict[str, Any]:
         stop(f"DATABASE_URL is not a Postgres URL: {str(exc).strip()}")
 
 
-DATABASE_CONNINFO = _conninfo(
+# A host that vanishes says nothing. TCP left alone waits for a quarter of an hour, and
+# so would a heartbeat. What the URL says goes before.
+_PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "10",
+    "keepalives_interval": "5",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "20000",
+}
+DATABASE_CONNINFO = _PATIENCE | _conninfo(
     env_str(
         "DATABASE_URL",
         "DATABASE_URI",
@@ -117,7 +126,7 @@ DATABASES = {
         # One lasting connection a thread: the web's thread pool bounds their number.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": {"connect_timeout": 10, **_options},
+        "OPTIONS": _options,
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

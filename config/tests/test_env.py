@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -91,3 +94,27 @@ def test_a_secret_may_be_in_a_file(
 def test_what_has_several_lines_is_said_in_one() -> None:
     with pytest.raises(SystemExit, match=r"^spool: first second third$"):
         stop("first\n  second\r\nthird\n")
+
+
+@pytest.mark.parametrize(
+    ("query", "waits"),
+    [("", "10 20000"), ("?connect_timeout=3&tcp_user_timeout=0", "3 0")],
+)
+def test_nobody_waits_long_for_a_postgres_that_vanished(query: str, waits: str) -> None:
+    """Neither Django's connections nor those of the pools, unless the URL says so."""
+    read = """
+from django.conf import settings
+for given in settings.DATABASE_CONNINFO, settings.DATABASES["default"]["OPTIONS"]:
+    print(given["connect_timeout"], given["tcp_user_timeout"])
+"""
+    url = f"postgresql://somebody@db.example.com/spool{query}"
+
+    told = subprocess.run(
+        [sys.executable, "-c", read],
+        env={**os.environ, "DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+
+    assert told.stdout.splitlines() == [waits, waits]
