@@ -42,6 +42,7 @@ from config.gate import App  # noqa: E402
 from config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from config.mounting import mounted, read_options  # noqa: E402
 from config.request_ids import NameRequests  # noqa: E402
+from runs.fanout import close_fanout  # noqa: E402
 from store.vectors import prepare_index  # noqa: E402
 
 T = TypeVar("T")
@@ -175,6 +176,7 @@ class Application:
             return
         await send({"type": "lifespan.startup.complete"})
         await receive()
+        await close_fanout()
         await asyncio.to_thread(database_threads.close)
         await send({"type": "lifespan.shutdown.complete"})
 

@@ -135,6 +135,14 @@ class Fanout:
                 del self._viewers[name]
                 await _undisturbed(self._unsubscribe(name))
 
+    async def close(self) -> None:
+        """Give back what it holds of the loop that it lives on, before that ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await self.redis.aclose()
+
     async def _start(self) -> None:
         # A channel that is never left, so that the connection is always listening.
         _ = self._confirmed[channel("none")]
@@ -293,8 +301,12 @@ _fanouts: dict[asyncio.AbstractEventLoop, Fanout] = {}
 def fanout() -> Fanout:
     """The fan-out of the running event loop; a server has one of each."""
     loop = asyncio.get_running_loop()
-    for other in [known for known in _fanouts if known.is_closed()]:
-        del _fanouts[other]
     if loop not in _fanouts:
         _fanouts[loop] = Fanout()
     return _fanouts[loop]
+
+
+async def close_fanout() -> None:
+    """Close that of the running event loop, if it has one, once nobody views any more."""
+    if found := _fanouts.pop(asyncio.get_running_loop(), None):
+        await found.close()

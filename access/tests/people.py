@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,10 @@ from typing import Any
 from rest_framework.test import APIClient
 
 from access.keys import create_key
+from runs.fanout import close_fanout
+
+# How long a stream of the tests may take to its end, in seconds.
+STREAM_SECS = 20
 
 
 @dataclass(frozen=True)
@@ -30,3 +35,16 @@ class Client(APIClient):
     def call(self, method: str, path: str, body: Any = None) -> Any:
         sent = {} if method == "get" else {"data": json.dumps(body)}
         return getattr(self, method)(path, **sent, content_type="application/json")
+
+
+def streamed(response: Any) -> str:
+    """All of a streamed answer, on an event loop of its own."""
+
+    async def read() -> bytes:
+        try:
+            async with asyncio.timeout(STREAM_SECS):
+                return b"".join([part async for part in response])
+        finally:
+            await close_fanout()
+
+    return asyncio.run(read()).decode()

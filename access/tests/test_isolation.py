@@ -7,7 +7,6 @@ last two must be answered alike, show nothing of alice's, and change nothing of 
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 from uuid import uuid4
@@ -18,7 +17,7 @@ from django.http import StreamingHttpResponse
 
 from access.scopes import ACTIONS
 from access.tests.conftest import EXAMPLES, Serve
-from access.tests.people import Client, Person
+from access.tests.people import Client, Person, streamed
 from access.tests.routes import PUBLIC, Route, routes
 from access.views import ScopedViewSet
 from assistants.models import Assistant
@@ -29,7 +28,6 @@ from store.models import StoreItem
 from threads.models import Thread
 
 SECRET = "only alice knows 4711"
-STREAM_SECS = 20
 
 Ids = dict[str, str]
 
@@ -188,12 +186,7 @@ def body_of(response: Any) -> str:
     """The whole of it; a stream that has no end soon is one that bob may not have."""
     if not isinstance(response, StreamingHttpResponse):
         return str(response.content.decode())
-
-    async def read() -> bytes:
-        async with asyncio.timeout(STREAM_SECS):
-            return b"".join([part async for part in response])
-
-    return asyncio.run(read()).decode()
+    return streamed(response)
 
 
 def everything_of(owner: str) -> Any:

@@ -18,8 +18,8 @@ SEED = """
 INSERT INTO assistants (id, graph_id, version, name, config, context, metadata,
     created_at, updated_at, is_system)
 SELECT gen_random_uuid(), 'echo', 1, 'Untitled', '{}', '{}',
-    jsonb_build_object('owner', CASE WHEN n % 20 = 0 THEN 'alice'
-        ELSE 'owner' || n % 20 END, 'ticket', n),
+    jsonb_build_object('owner', CASE WHEN n % 100 = 0 THEN 'alice'
+        ELSE 'owner' || n % 100 END, 'ticket', n),
     now() - n * interval '1 minute', now(), false
 FROM generate_series(1, 5000) n
 """

@@ -63,16 +63,34 @@ def test_search_selects(alice_client: Any, make_cron: MakeCron) -> None:
     assert response.json() == [{"cron_id": str(cron.id), "enabled": True}]
 
 
+# Like the one that is there, of fifty owners who made them one after another.
+MANY = """
+INSERT INTO crons (
+    id, assistant_id, schedule, payload, metadata, on_run_completed, enabled,
+    disabled_reason, next_run_date, missed, creator, created_at
+)
+SELECT gen_random_uuid(), assistant_id, schedule, payload,
+    jsonb_build_object('owner', CASE WHEN n % 50 = 0 THEN 'alice'
+        ELSE 'owner' || n % 50 END),
+    on_run_completed, enabled, '', next_run_date, 0, creator,
+    now() - n * interval '1 minute'
+FROM crons, generate_series(1, 5000) AS n
+"""
+
+
 @pytest.mark.parametrize("sort_order", ["asc", "desc"])
 def test_search_reads_the_newest_by_their_index(
-    alice_client: Any, sort_order: str
+    alice_client: Any, make_cron: MakeCron, sort_order: str
 ) -> None:
+    make_cron()
+    with connection.cursor() as cursor:
+        cursor.execute(MANY)
+        cursor.execute("ANALYZE crons")
+
     with CaptureQueriesContext(connection) as queries:
         alice_client.call("post", "/runs/crons/search", {"sort_order": sort_order})
 
     with connection.cursor() as cursor:
-        cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute("SET LOCAL enable_bitmapscan = off")
         cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
         plan = "\n".join(line for (line,) in cursor.fetchall())
     assert "crons_by_owner" in plan

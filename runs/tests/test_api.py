@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
 
-from access.tests.people import Client
+from access.tests.people import Client, streamed
 from assistants.services import system_assistant_id
 from runs import events, lifecycle, streams
 from runs.lifecycle import Outcome
@@ -38,15 +37,6 @@ def run(alice_client: Client, path: str) -> Run:
 
 def ended(run: Run, status: str, **outcome: Any) -> None:
     assert lifecycle.end_here(run, Outcome(status, **outcome))
-
-
-def whole(response: Any) -> str:
-    """All of a streamed answer."""
-
-    async def collect() -> bytes:
-        return b"".join([part async for part in response.streaming_content])
-
-    return asyncio.run(collect()).decode()
 
 
 # --- Create -----------------------------------------------------------------------
@@ -408,15 +398,15 @@ def test_a_bulk_cancel_names_runs_or_a_status(alice_client: Client, body: Any) -
 def test_join_and_stream_hide_other_owners_runs(
     alice_client: Client, bob_client: Client, run: Run, path: str
 ) -> None:
-    joined = whole(bob_client.call("get", f"{path}/{run.id}/join"))
-    streamed = whole(bob_client.call("get", f"{path}/{run.id}/stream"))
+    joined = streamed(bob_client.call("get", f"{path}/{run.id}/join"))
+    watched = streamed(bob_client.call("get", f"{path}/{run.id}/stream"))
 
-    assert joined == whole(alice_client.call("get", f"{path}/{uuid4()}/join"))
-    assert streamed == whole(alice_client.call("get", f"{path}/{uuid4()}/stream"))
+    assert joined == streamed(alice_client.call("get", f"{path}/{uuid4()}/join"))
+    assert watched == streamed(alice_client.call("get", f"{path}/{uuid4()}/stream"))
     error = {"error": "HTTPException", "message": "404: Run not found"}
     assert json.loads(joined) == {"__error__": error}
-    assert streamed.startswith("event: error\r\ndata: ")
-    assert json.dumps(error, separators=(",", ":")) in streamed
+    assert watched.startswith("event: error\r\ndata: ")
+    assert json.dumps(error, separators=(",", ":")) in watched
 
 
 @pytest.mark.parametrize("last_event_id", ["junk", f"{2**64}-0", f"0-{2**64}"])
@@ -428,7 +418,7 @@ def test_a_last_event_id_that_is_none_gives_nothing(
         HTTP_LAST_EVENT_ID=last_event_id,
     )
 
-    assert (response.status_code, whole(response)) == (200, "")
+    assert (response.status_code, streamed(response)) == (200, "")
 
 
 def test_an_empty_last_event_id_is_none(
@@ -438,7 +428,7 @@ def test_an_empty_last_event_id_is_none(
 
     response = alice_client.get(f"{path}/{run.id}/stream", HTTP_LAST_EVENT_ID="")
 
-    assert whole(response) == "event: end\r\ndata: null\r\n\r\n"
+    assert streamed(response) == "event: end\r\ndata: null\r\n\r\n"
 
 
 def test_join_refuses_an_answer_that_is_neither_yes_nor_no(

@@ -33,8 +33,7 @@ async def fanout() -> AsyncIterator[Fanout]:
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
-    await fanout._pubsub.aclose()  # type: ignore[no-untyped-call]
-    await fanout.redis.aclose()
+    await fanout.close()
 
 
 def test_the_end_of_a_waiting_run_leaves_the_events_of_the_running_one(

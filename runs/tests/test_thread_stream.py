@@ -1,25 +1,14 @@
 from __future__ import annotations
 
-import asyncio
-from typing import Any
 from uuid import uuid4
 
 import pytest
 from rest_framework.test import APIClient
 
-from access.tests.people import Client
+from access.tests.people import Client, streamed
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db
-
-
-def text_of(response: Any) -> str:
-    """All of a stream that ends by itself."""
-
-    async def collect() -> bytes:
-        return b"".join([part async for part in response.streaming_content])
-
-    return asyncio.run(collect()).decode()
 
 
 @pytest.mark.parametrize(
@@ -63,7 +52,7 @@ def test_another_owners_thread_looks_like_none(
     nobodys = bob_client.get(f"/threads/{missing}/stream")
 
     assert theirs.status_code == nobodys.status_code == 200
-    expected = text_of(nobodys).replace(str(missing), str(thread.id))
-    assert text_of(theirs) == expected
+    expected = streamed(nobodys).replace(str(missing), str(thread.id))
+    assert streamed(theirs) == expected
     assert "404: Thread with ID" in expected
     assert "Location" not in theirs

@@ -11,6 +11,7 @@ from django.conf import LazySettings
 from django.db import connection
 
 from access.policy import EVERYTHING
+from assistants.factories import Factory
 from assistants.graphs import registry
 from config.ids import uuid7
 from threads.models import Thread
@@ -104,7 +105,7 @@ def test_a_graph_that_takes_its_time_holds_no_connection(
 
     sources = registry()._sources
     human = sources["human"]
-    monkeypatch.setitem(sources, "waiting", slow)
+    monkeypatch.setitem(sources, "waiting", Factory(slow))
     waiting = [make_thread("waiting") for _ in range(settings.CHECKPOINT_POOL_SIZE)]
     other = make_thread("human", {"topic": "t"})
 
