@@ -9,6 +9,7 @@ from django.conf import LazySettings
 
 from access import keys
 from access.tests.people import Client, Person
+from config import documentation
 from config.database_threads import database_threads
 from config.loop import close_shared_loop
 
@@ -24,6 +25,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nobody_is_remembered() -> None:
     keys.remembered.forget()
+    documentation.schema.cache_clear()
 
 
 @pytest.fixture

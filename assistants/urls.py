@@ -17,5 +17,5 @@ urlpatterns = [
     path(f"{one}/graph", view({"get": "graph"})),
     path(f"{one}/schemas", view({"get": "schemas"})),
     path(f"{one}/subgraphs", view({"get": "subgraphs"})),
-    path(f"{one}/subgraphs/<path:namespace>", view({"get": "subgraphs"})),
+    path(f"{one}/subgraphs/<path:namespace>", view({"get": "subgraphs_below"})),
 ]

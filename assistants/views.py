@@ -49,6 +49,7 @@ class AssistantViewSet(ScopedViewSet):
         "graph": "assistants.read",
         "schemas": "assistants.read",
         "subgraphs": "assistants.read",
+        "subgraphs_below": "assistants.read",
     }
 
     @extend_schema(
@@ -171,10 +172,21 @@ class AssistantViewSet(ScopedViewSet):
     @extend_schema(
         parameters=[OpenApiParameter("recurse", bool)], responses={200: Any, **ERRORS}
     )
-    def subgraphs(
-        self, request: Request, assistant_id: str, namespace: str | None = None
+    def subgraphs(self, request: Request, assistant_id: str) -> Response:
+        return self._subgraphs(assistant_id, None)
+
+    @extend_schema(
+        operation_id="assistants_subgraphs_below",
+        parameters=[OpenApiParameter("recurse", bool)],
+        responses={200: Any, **ERRORS},
+    )
+    def subgraphs_below(
+        self, request: Request, assistant_id: str, namespace: str
     ) -> Response:
-        recurse = is_true(request.query_params.get("recurse"))
+        return self._subgraphs(assistant_id, namespace)
+
+    def _subgraphs(self, assistant_id: str, namespace: str | None) -> Response:
+        recurse = is_true(self.request.query_params.get("recurse"))
         found = self._found(path_uuid(assistant_id, "assistant"))
         return Response(schemas.subgraph_schemas(*found, namespace, recurse))
 

@@ -326,6 +326,13 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
+    "DEFAULT_GENERATOR_CLASS": "config.documentation.Generator",
+    # `name_security` says who has to log in.
+    "AUTHENTICATION_WHITELIST": [],
+    "ENUM_NAME_OVERRIDES": {
+        "RunStatus": "runs.models.Run.Status",
+        "ThreadStatus": "threads.models.Thread.Status",
+    },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
         "access.openapi.name_security",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from config.bodies import Body
@@ -115,6 +116,16 @@ class TTLField(Object):
         return {"ttl": minutes, "strategy": given.get("strategy", "delete")}
 
 
+@extend_schema_field(
+    {
+        "type": "array",
+        "items": {
+            "type": "object",
+            "properties": {"updates": {"type": "array", "items": {"type": "object"}}},
+            "required": ["updates"],
+        },
+    }
+)
 class SuperstepsField(serializers.Field[Any, Any, Any, Any]):
     """`[{"updates": [{"values", "command", "as_node"}]}]`."""
 
@@ -232,6 +243,7 @@ class StateUpdateBody(Body):
         return values
 
 
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "object"}]})
 class BeforeField(serializers.Field[Any, Any, Any, Any]):
     """A checkpoint id, a checkpoint, or `{"configurable": checkpoint}`."""
 

@@ -38,7 +38,11 @@ class ThreadStateViewSet(ScopedViewSet):
     def retrieve(self, request: Request, thread_id: str) -> Response:
         return self._state(request, thread_id, None)
 
-    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
+    @extend_schema(
+        operation_id="threads_state_at_checkpoint",
+        parameters=[StateQuery],
+        responses={200: Any, **ERRORS},
+    )
     def at_checkpoint(
         self, request: Request, thread_id: str, checkpoint_id: str
     ) -> Response:

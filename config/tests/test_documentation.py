@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 import pytest
+from django.core.management import call_command
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *ROOT.glob("docs/**/*.md")]
@@ -46,3 +47,12 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
     links = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
 
     assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_the_schema_leaves_nothing_to_guess(tmp_path: Path) -> None:
+    """Else `/docs` offers what is refused, and each start of a server complains."""
+    page = tmp_path / "openapi.yml"
+
+    call_command("spectacular", file=str(page), fail_on_warn=True)
+
+    assert page.read_text().startswith("openapi: 3.")
