@@ -279,4 +279,4 @@ async def _refusal(scope: Scope) -> tuple[int, str] | None:
             scope["user"] = User(caller.user)
         return None
 
-    return await database_threads.run(ask)
+    return await database_threads.query(ask)

@@ -6,6 +6,7 @@ import secrets
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import psycopg
 from kombu import Queue
@@ -340,8 +341,20 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
+# A thread on its spool. Without one, browsers ask for /favicon.ico.
+_ICON = (
+    "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' fill='rebeccapurple'>"
+    "<path d='M2 1h12v3H2zm2 4h8v1H4zm0 2h8v1H4zm0 2h8v1H4zm-2 3h12v3H2z'/></svg>"
+)
 UNFOLD = {
     "SITE_TITLE": "Spool",
+    "SITE_FAVICONS": [
+        {
+            "rel": "icon",
+            "type": "image/svg+xml",
+            "href": f"data:image/svg+xml,{quote(_ICON)}",
+        }
+    ],
     "SITE_HEADER": "Spool",
     "SIDEBAR": {"navigation": MENU},
     "DASHBOARD_CALLBACK": "runs.dashboard.add_figures",

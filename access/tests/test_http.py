@@ -2,21 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
+import psycopg
 import pytest
 from django.conf import LazySettings
 from django.test import Client as Browser
 
+from access import keys
 from access.tests.conftest import Serve
 from access.tests.people import Person
 from assistants.services import register_system_assistants
 from config.asgi import Application
+from config.database_threads import database_threads
 from config.langgraph_json import warn_of_ignored_keys
+from config.loop import conninfo
 from config.mounting import mounted
 from runs.inputs import graph_config
 from runs.lifecycle import Claim
@@ -331,6 +336,28 @@ async def test_operators_routes_ask_for_a_key_where_told_to(
 
     assert without.status_code == (401 if needs_login else 200)
     assert with_key.json()["user"] == ("User('alice')" if needs_login else "None")
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_operators_routes_outlive_a_connection_that_died(
+    serve_app: Serve, open_server: Open, alice: Person
+) -> None:
+    serve_app(ROUTED, enable_custom_route_auth=True)
+    # So that the server's threads, and their connections, are made by the request.
+    await asyncio.to_thread(database_threads.close)
+    others = "pid FROM pg_stat_activity WHERE datname = current_database()"
+    cut = f"SELECT pg_terminate_backend(pid, 5000), {others} AND pid <> ALL(%s)"
+
+    async with open_server() as client:
+        with psycopg.connect(conninfo(), autocommit=True) as database:
+            before = [pid for (pid,) in database.execute(f"SELECT {others}")]
+            first = await client.get("/hello", headers={"x-api-key": alice.key})
+            dead = database.execute(cut, [before]).fetchall()
+        keys.remembered.forget()
+        second = await client.get("/hello", headers={"x-api-key": alice.key})
+
+    assert [was_there for was_there, _ in dead] == [True]
+    assert first.json() == second.json()
 
 
 @pytest.mark.django_db(transaction=True)
