@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import deepcopy
 from typing import Any
 
 NAMES = ("identity", "display_name", "is_authenticated", "permissions")
@@ -12,7 +13,8 @@ class User:
     """What handlers get as `ctx.user`: attributes, and the keys of a dictionary."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        self._given = dict(given)
+        # All of it: whoever gets it may change it, and the caller is remembered.
+        self._given = deepcopy(dict(given))
 
     # By name, for the protocols of `langgraph_sdk.auth.types`.
     @property

@@ -79,7 +79,7 @@ class Factory:
         return await made if inspect.isawaitable(made) else made
 
     def _runtime(self, wish: Wish) -> ServerRuntime[Any]:
-        user = wish.config.get("configurable", {}).get("langgraph_auth_user")
+        user = (wish.config.get("configurable") or {}).get("langgraph_auth_user")
         common: Any = {
             "access_context": wish.access,
             "user": User(user) if user else None,
@@ -94,9 +94,12 @@ class Factory:
 
 def _kinds(function: Callable[..., Any]) -> dict[int | str, Kind]:
     """What goes into each parameter, by its name, or its place where that is all."""
+    parameters = list(inspect.signature(function).parameters.values())
+    known = [_kind(parameter) for parameter in parameters]
     found: dict[int | str, Kind] = {}
-    for place, parameter in enumerate(inspect.signature(function).parameters.values()):
-        if kind := _kind(parameter) or _only_config(parameter, bool(found)):
+    for place, (parameter, said) in enumerate(zip(parameters, known, strict=True)):
+        has_others = any(known) or bool(found)
+        if kind := said or _only_config(parameter, has_others):
             by_place = parameter.kind is parameter.POSITIONAL_ONLY
             found[place if by_place else parameter.name] = kind
     return found

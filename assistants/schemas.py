@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any, NotRequired, TypeVar
 
 from langgraph.channels.base import BaseChannel
@@ -69,8 +70,9 @@ def _with_graph(assistant: Assistant, scope: Scope, read: Callable[[Graph], T]) 
         )
 
     configurable = {
-        **assistant.config.get("configurable", {}),
-        "langgraph_auth_user": scope.user,
+        **(assistant.config.get("configurable") or {}),
+        # A copy: the caller is remembered, and the factory is user code.
+        "langgraph_auth_user": deepcopy(scope.user),
     }
 
     async def open_and_read() -> T:

@@ -227,7 +227,7 @@ def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
         return config
     made_for: Any = {**thread.config}
     ids = {"thread_id": str(thread.id), "graph_id": graph_id}
-    made_for["configurable"] = {**thread.config.get("configurable", {}), **ids}
+    made_for["configurable"] = {**(thread.config.get("configurable") or {}), **ids}
     return made_for  # type: ignore[no-any-return]
 
 

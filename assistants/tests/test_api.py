@@ -704,6 +704,17 @@ def test_a_type_without_a_schema_is_an_object(alice_client: Client) -> None:
     assert schemas["config_schema"]["title"] == "config"
 
 
+@pytest.mark.parametrize("path", ["graph", "schemas", "subgraphs"])
+def test_nothing_configurable_is_as_good_as_none(
+    alice_client: Client, path: str
+) -> None:
+    made = make(alice_client, config={"configurable": None})
+
+    response = alice_client.call("get", f"/assistants/{made['assistant_id']}/{path}")
+
+    assert response.status_code == 200
+
+
 @pytest.mark.parametrize("path", ["graph", "graph?xray=true", "schemas", "subgraphs"])
 def test_a_graph_that_cannot_be_made_is_named(alice_client: Client, path: str) -> None:
     unmakeable = system_assistant_id("unmakeable")

@@ -96,6 +96,9 @@ of_object = Maker()
 def of_two(config, model):
     return made(model)
 
+def of_two_others(model, config):
+    return made(model)
+
 def no_graph():
     return 5
 """
@@ -161,9 +164,12 @@ def test_who_only_looks_at_a_graph_executes_nothing(home: Path) -> None:
     assert asyncio.run(look()) == {"said": "threads.read None"}
 
 
-def test_a_factory_that_wants_what_nobody_has_stops_the_start(home: Path) -> None:
+@pytest.mark.parametrize("name", ["of_two", "of_two_others"])
+def test_a_factory_that_wants_what_nobody_has_stops_the_start(
+    home: Path, name: str
+) -> None:
     with pytest.raises(SystemExit, match="UnknownParameter: the parameter 'model'"):
-        Registry({"two": "./agent.py:of_two"})
+        Registry({"two": f"./agent.py:{name}"})
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ ADMIN = "admin"
 # Any number that nobody else locks.
 LOCK = 7_310_579_630
 WAIT_SECS = 0.2
-PATIENCE_SECS = 120.0
+# An index of a big table takes its time.
+PATIENCE_SECS = 600.0
 
 
 class Command(BaseCommand):
