@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
@@ -48,9 +49,16 @@ def test_moved_routes_and_none_about_the_server(tmp_path: Path) -> None:
     server.stop()
 
 
-def test_logs_are_lines_of_json_that_tell_no_secret() -> None:
+@pytest.fixture
+def with_keys() -> Iterator[Server]:
     server = Server(ROOT / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true")
     server.start()
+    yield server
+    server.stop()
+
+
+def test_logs_are_lines_of_json_that_tell_no_secret(with_keys: Server) -> None:
+    server = with_keys
     key = new_key(server, "alice")
     headers = {"x-api-key": key, "x-request-id": "the-request"}
 
@@ -75,7 +83,6 @@ def test_logs_are_lines_of_json_that_tell_no_secret() -> None:
     assert "Invalid HTTP" in logs["web"]
     for secret in (key, password):
         assert secret not in "".join(logs.values()) + _log(server, "prepare")
-    server.stop()
 
 
 def _send(server: Server, request: bytes) -> None:

@@ -14,6 +14,7 @@ import pytest
 import redis
 from langgraph_sdk import get_client
 
+from tests import company
 from tests.compat.wire import Event, parse
 from tests.conftest import CONFIG
 from tests.live import Server, wait_until
@@ -41,9 +42,7 @@ async def client(crashing: Server) -> AsyncIterator[Any]:
 
 def begun(file: Path) -> list[str]:
     """The number of each step that was begun, in the order of beginning."""
-    if not file.exists():
-        return []
-    return [line.split()[0] for line in file.read_text().splitlines()]
+    return [words[0] for words in company.begun(file)]
 
 
 async def until(condition: Any, seconds: float) -> None:

@@ -98,9 +98,11 @@ def hanging(company: Company) -> Iterator[None]:
     servers = [postgres, *postgres.children(recursive=True)]
     for one in servers:
         one.suspend()
-    yield
-    for one in servers:
-        one.resume()
+    try:
+        yield
+    finally:
+        for one in servers:
+            one.resume()
 
 
 @contextmanager
@@ -110,8 +112,10 @@ def refusing(company: Company) -> Iterator[None]:
     supervisor = company.server.processes()[0]
     supervisor.suspend()
     os.kill(postgres.pid, signal.SIGINT)
-    yield
-    supervisor.resume()
+    try:
+        yield
+    finally:
+        supervisor.resume()
 
 
 @pytest.mark.parametrize("away", [hanging, refusing])

@@ -35,7 +35,9 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["expires_in_days"]
         if days is not None and not 0 < days <= MOST_DAYS:
-            raise CommandError(f"--expires-in-days must be from 0 to {MOST_DAYS}")
+            raise CommandError(
+                f"--expires-in-days must be more than 0, at most {MOST_DAYS}"
+            )
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         try:
             _, text = create_key(
