@@ -24,8 +24,9 @@ SECRETS = (
     re.compile(r"(\bx-api-key['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\",;}]{6,}", re.IGNORECASE),
     re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s'\"]+", re.IGNORECASE),
     # A token by itself, and the password in a URL.
-    re.compile(r"(\beyJ)[\w-]+\.[\w-]+\.[\w-]*"),
-    re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
+    # Each begins only where a word does: else long ones take the square of their time.
+    re.compile(r"((?<![\w-])eyJ)[\w-]+\.[\w-]+\.[\w-]*"),
+    re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
 )
 
 

@@ -74,6 +74,12 @@ def test_what_is_no_secret_stays(line: str) -> None:
     assert line in logs.Text().format(record(line))
 
 
+@pytest.mark.parametrize("line", ["a-" * 500_000, "eyJ-" * 250_000])
+def test_a_long_line_is_looked_through_once(line: str) -> None:
+    """Once for each of its words it would be in days, with the worker standing still."""
+    assert line in logs.Text().format(record(line))
+
+
 def test_a_json_line_is_one_object_on_one_line() -> None:
     logs.begin(request_id="r-1", run_id=None)
     logs.bind(owner="alice")
