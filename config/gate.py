@@ -57,6 +57,7 @@ async def answer(
         return
     headers = [
         (b"content-type", b"application/json"),
+        (b"cache-control", b"no-store"),
         (b"x-content-type-options", b"nosniff"),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})

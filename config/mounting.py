@@ -259,11 +259,20 @@ def _with_our_headers(scope: Scope, send: Send) -> Send:
         if message["type"] == "http.response.start":
             said = {name.lower() for name, _ in message["headers"]}
             ours = [(n.lower().encode(), v.encode("latin-1")) for n, v in given.items()]
-            more = [header for header in ours if header[0] not in said]
+            more = [header for header in ours if _adds(header[0], said)]
             message = {**message, "headers": [*message["headers"], *more]}
         await send(message)
 
     return send_with_headers
+
+
+def _adds(name: bytes, said: set[bytes]) -> bool:
+    """Whether our header says something beside those that the app has `said`."""
+    if name == b"vary":
+        return True
+    if name.startswith(b"access-control-"):  # All of one answer, or none of it.
+        return b"access-control-allow-origin" not in said
+    return name not in said
 
 
 async def _refusal(scope: Scope) -> tuple[int, str] | None:

@@ -381,6 +381,38 @@ async def test_operators_routes_have_our_headers(
     assert "access-control-allow-origin" not in foreign.headers
 
 
+OF_ITS_OWN = """
+async def app(scope, receive, send):
+    if scope["type"] == "http":
+        headers = [(b"vary", b"Accept-Encoding"), *scope["headers"][-1:]]
+        start = {"type": "http.response.start", "status": 200, "headers": headers}
+        await send(start)
+        await send({"type": "http.response.body", "body": b"{}"})
+"""
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("allows", [True, False])
+async def test_operators_routes_have_cors_of_one_kind(
+    serve_app: Serve, open_server: Open, allows: bool
+) -> None:
+    block = {"allow_origins": ["https://page.example"], "allow_credentials": True}
+    serve_app(OF_ITS_OWN, cors=block)
+    last = ("access-control-allow-origin", "*") if allows else ("x-own", "1")
+
+    async with open_server() as client:
+        sent = httpx.Headers([("origin", "https://page.example"), last])
+        answer = await client.get("/hello", headers=sent)
+
+    varies = ", ".join(answer.headers.get_list("vary")).lower()
+    assert "accept-encoding" in varies
+    assert "origin" in varies.replace("accept-encoding", "")
+    # The app's own is left alone, and ours is not mixed into it.
+    own = answer.headers["access-control-allow-origin"]
+    assert own == ("*" if allows else "https://page.example")
+    assert ("access-control-allow-credentials" in answer.headers) is not allows
+
+
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(
     ("source", "path", "with_key", "expected"),
