@@ -278,4 +278,7 @@ def __getattr__(name: str) -> App:
 
 @cache
 def _mounted() -> App:
-    return mounted(Application)
+    try:
+        return mounted(Application)
+    except AttributeError as exc:  # Servers take it for "there is no application".
+        raise RuntimeError("the application can't be made") from exc

@@ -68,7 +68,7 @@ def env_float(name: str, *, default: float, least: float = 0.0) -> float:
 
 def env_list(name: str, *, default: list[str]) -> list[str]:
     """Comma-separated; empty entries are dropped."""
-    if name not in os.environ:
+    if not env_str(name):
         return default
     return [part.strip() for part in os.environ[name].split(",") if part.strip()]
 

@@ -371,4 +371,5 @@ def tells_of_workers(answer: bytes) -> bool:
 
 
 def given(variables: tuple[str, ...]) -> str:
-    return next((os.environ[name] for name in variables if os.environ.get(name)), "")
+    values = (os.environ.get(name, "").strip() for name in variables)
+    return next(filter(None, values), "")

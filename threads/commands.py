@@ -14,7 +14,7 @@ def command_of(given: dict[str, Any]) -> Command[Any] | None:
     `KeyError` or `TypeError` for a `goto` that is none.
     """
     made: dict[str, Any] = {}
-    if update := given.get("update"):
+    if (update := given.get("update")) not in (None, {}, []):
         made["update"] = _update(update)
     if given.get("resume") is not None:
         made["resume"] = given["resume"]

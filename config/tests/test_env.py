@@ -29,8 +29,9 @@ names = partial(env_list, default=["a"])
         (flag, "No", False),
         (flag, "on", True),
         (names, "b, c,,", ["b", "c"]),
-        (names, "", []),
+        (names, ",", []),
         # Set to nothing, as by a compose file that passes on what nobody gave.
+        (names, " ", ["a"]),
         (number, "", 5),
         (amount, " ", 5.0),
         (flag, "", True),

@@ -8,7 +8,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from django.conf import settings
+
+from config import asgi
 
 # In an interpreter of its own: this one has threads and connections.
 LOAD = """
@@ -76,3 +79,18 @@ def test_what_is_loaded_survives_a_fork() -> None:
     # The part of an id that is random, not its time.
     random = [one[20:] for ids in children for one in ids]
     assert len(set(random)) == len(random) == 200
+
+
+def test_why_there_is_no_application_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that gets an `AttributeError` looks no further."""
+
+    def broken() -> None:
+        raise AttributeError("of the URLs")
+
+    monkeypatch.setattr(asgi, "Application", broken)
+    monkeypatch.setattr(asgi, "_mounted", asgi._mounted.__wrapped__)
+
+    with pytest.raises(RuntimeError) as raised:
+        _ = asgi.application
+
+    assert str(raised.value.__cause__) == "of the URLs"

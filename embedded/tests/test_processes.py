@@ -15,6 +15,7 @@ import pytest
 from embedded import processes
 from embedded.home import Home
 from embedded.processes import CannotStart, Mark
+from embedded.supervisor import given
 
 PARENT = """
 import signal, subprocess, sys
@@ -142,3 +143,11 @@ def test_a_damaged_list_of_processes_does_not_stop_the_start(
         (home.path / "processes.json").write_text(content)
 
         home.clear_leftovers()
+
+
+def test_a_variable_of_spaces_names_no_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SPOOL_TEST_A", "  ")
+    monkeypatch.setenv("SPOOL_TEST_B", " postgresql://db ")
+
+    assert given(("SPOOL_TEST_A",)) == ""
+    assert given(("SPOOL_TEST_A", "SPOOL_TEST_B")) == "postgresql://db"
