@@ -9,7 +9,7 @@ from django.conf import LazySettings
 
 from access import keys
 from access.tests.people import Client, Person
-from config import documentation
+from config import documentation, redis_patience
 from config.database_threads import database_threads
 from config.loop import close_shared_loop
 
@@ -26,6 +26,7 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 def _nobody_is_remembered() -> None:
     keys.remembered.forget()
     documentation.schema.cache_clear()
+    redis_patience.forget()
 
 
 @pytest.fixture

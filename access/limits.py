@@ -23,11 +23,12 @@ from rest_framework.throttling import BaseThrottle
 from access.authentication import caller_of
 from access.sources import is_open
 from config import errors
+from config.redis_patience import patience
 
 logger = logging.getLogger(__name__)
 
 WINDOW_SECS = 60
-REDIS_TIMEOUT_SECS = 0.5
+COUNT_PATIENCE_SECS = 0.5
 LOGIN = "/admin/login/"
 # Of one address, whatever the limit of requests is.
 LOGINS_A_MINUTE = 20
@@ -107,7 +108,7 @@ def count_request(who: str, limit: int) -> Count | None:
     window, reset_secs = now // WINDOW_SECS, WINDOW_SECS - now % WINDOW_SECS
     key = f"{settings.REDIS_KEY_PREFIX}spool:rate:{who}:{window}"
     try:
-        with _redis().pipeline(transaction=False) as pipeline:
+        with patience(), _redis().pipeline(transaction=False) as pipeline:
             pipeline.incr(key)
             pipeline.expire(key, WINDOW_SECS)
             used = pipeline.execute()[0]
@@ -137,6 +138,6 @@ def _now() -> int:
 def _redis() -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL,
-        socket_timeout=REDIS_TIMEOUT_SECS,
-        socket_connect_timeout=REDIS_TIMEOUT_SECS,
+        socket_timeout=COUNT_PATIENCE_SECS,
+        socket_connect_timeout=COUNT_PATIENCE_SECS,
     )

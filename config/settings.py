@@ -158,6 +158,8 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {
     # Kombu would wait for ever.
     "socket_timeout": REDIS_TIMEOUT_SECS,
     "socket_connect_timeout": REDIS_TIMEOUT_SECS,
+    # Of a new connection, which `retry=False` of a message says nothing about.
+    "max_retries": 0,
 }
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "spool"

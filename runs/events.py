@@ -22,6 +22,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from config.json import dumps
+from config.redis_patience import patience
 
 logger = logging.getLogger(__name__)
 
@@ -99,7 +100,8 @@ def control_channel() -> str:
 def signal_stop(run_id: UUID, action: str) -> None:
     """Ask whichever worker has the run to stop it. Its row says so too."""
     try:
-        redis_client().publish(control_channel(), f"{run_id} {action}")
+        with patience():
+            redis_client().publish(control_channel(), f"{run_id} {action}")
     except RedisError as exc:
         logger.warning("run %s: its stop was not signalled: %s", run_id, exc)
 
@@ -117,7 +119,8 @@ def stop_signals() -> Iterator[tuple[UUID, str]]:
 def newest_id(thread_id: UUID) -> tuple[int, int] | None:
     """The id of a thread's last event, `(0, 0)` if none is kept. None: can't be told."""
     try:
-        found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
+        with patience():
+            found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
     except RedisError:
         return None
     return parse_id(found[0][0].decode()) if found else (0, 0)
@@ -131,7 +134,7 @@ def forget(thread_ids: Sequence[UUID]) -> None:
     if not thread_ids:
         return
     try:
-        with redis_client().pipeline(transaction=False) as pipeline:
+        with patience(), redis_client().pipeline(transaction=False) as pipeline:
             pipeline.unlink(*map(stream_key, thread_ids))
             for thread_id in thread_ids:
                 pipeline.publish(channel(thread_id), GONE)
@@ -220,7 +223,8 @@ def publish_end(
     # Another run of the thread may be running: its events must stay.
     keys, argv = _arguments(thread_id, run_id, events, ended=True, shortens=False)
     try:
-        redis_client().register_script(_APPEND)(keys=keys, args=argv)
+        with patience():
+            redis_client().register_script(_APPEND)(keys=keys, args=argv)
     except RedisError as exc:  # Viewers also ask Postgres, now and then.
         logger.warning("run %s: its end was not published: %s", run_id, exc)
 
@@ -241,6 +245,7 @@ class EventWriter:
         self._run_id = run_id
         self._waiting: list[tuple[str, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
+        self._settling: asyncio.Task[None] | None = None
         self._in_order = asyncio.Lock()
         self._is_closed = False
 
@@ -260,8 +265,9 @@ class EventWriter:
     async def settle(self) -> None:
         """Write what waits, unless Redis hangs; nothing but an end may follow."""
         await self._stop()
-        self._flushing = asyncio.create_task(self._write(ended=False))
-        await asyncio.wait([self._flushing], timeout=SETTLE_PATIENCE)
+        # Not to be cancelled: what comes last waits until this is through.
+        self._settling = asyncio.create_task(self._write(ended=False))
+        await asyncio.wait([self._settling], timeout=SETTLE_PATIENCE)
 
     async def drop(self) -> None:
         """Write nothing more: what waits is from an attempt that counts no longer."""
@@ -271,7 +277,8 @@ class EventWriter:
     async def forget(self) -> None:
         """Delete what was written, and all else of the thread, which is gone."""
         try:
-            await self._client.unlink(stream_key(self._thread_id))
+            async with self._in_order:  # A late write would bring it back.
+                await self._client.unlink(stream_key(self._thread_id))
         except (RedisError, OSError) as exc:
             logger.warning("events of a deleted thread were not deleted: %s", exc)
 

@@ -48,6 +48,8 @@ SUBSCRIBE_TIMEOUT = 2.0
 LAST_WORDS = 1.0
 # How many bytes wait for a viewer that takes none: it reads back what comes after them.
 MOST_WAITING = 2**20
+# How often a viewer of a run that is over asks a Redis that does not answer.
+MOST_FAILURES = 3
 # How many batches are read back at once.
 PAGE = 200
 
@@ -68,10 +70,17 @@ class Viewer:
         self.has_gap = True
         # There is more to read back than has been.
         self.is_behind = False
+        # How often in a row Redis could not be asked for it.
+        self.failures = 0
         self._batches: list[list[Event]] = []
         self._waiting_bytes = 0
         self._overflows = False
         self._news = asyncio.Event()
+
+    @property
+    def misses_some(self) -> bool:
+        """Whether there may be more, which Redis can yet be asked for."""
+        return (self.has_gap or self.is_behind) and self.failures < MOST_FAILURES
 
     def push(self, events: list[Event], size: int) -> None:
         if self._waiting_bytes < MOST_WAITING:
@@ -99,6 +108,9 @@ class Viewer:
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
         self._news.clear()
+        if self.has_gap and not self.is_gone:
+            # What waits comes after it, and would hide it.
+            return []
         taken, self._batches, self._waiting_bytes = self._batches, [], 0
         self.is_behind, self._overflows = self.is_behind or self._overflows, False
         return [event for events in taken for event in events]

@@ -153,7 +153,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 yield wanted
             if any(event.name == events.END for event in wanted):
                 return
-            if over and not viewer.is_behind:
+            if over and not viewer.misses_some:
                 missed_end = stream.after is not None or not joined_late
                 yield await database_threads.query(_final, stream, missed_end)
                 return
@@ -180,14 +180,16 @@ async def next_events(
 ) -> list[Event]:
     """The next events later than `last`, read back first where some may be missing."""
     if viewer.has_gap or viewer.is_behind:
-        viewer.has_gap = viewer.is_behind = False
+        was_behind, viewer.has_gap, viewer.is_behind = viewer.is_behind, False, False
         read = fanout().read_back(viewer.thread_id, last) if last else None
         page = await read if read else ([], False)
         if page is None:
             # What comes now would hide what could not be read: ask again.
-            viewer.has_gap = True
+            viewer.has_gap, viewer.is_behind = True, was_behind
+            viewer.failures += 1
             await asyncio.sleep(RETRY)
             return []
+        viewer.failures = 0
         kept, viewer.is_behind = page
         if kept:
             return kept

@@ -22,6 +22,7 @@ from kombu.exceptions import KombuError
 
 from assistants.graphs import registry
 from config import task_connections
+from config.redis_patience import RedisHangs, patience
 from runs import deliveries, recovery, worker
 from runs.lifecycle import Ended
 
@@ -31,13 +32,8 @@ logger = logging.getLogger(__name__)
 MAX_HOPS = 5
 # How many races for a waiting run a thread loses before it leaves them to the others.
 MAX_MISSES = 5
-# How long nothing is sent to a Redis that did not answer in time, in seconds.
-SILENCE = 5.0
 # How long a process that is done waits for its threads to end, in seconds.
 EXIT_PATIENCE = 4.0
-
-# Until when that is.
-_silent_until = 0.0
 
 
 @shared_task
@@ -109,20 +105,14 @@ def dispatch(run_id: UUID) -> None:
 
 
 def send(task: Task[Any, Any], **kwargs: str | int) -> None:
-    """Send a message. One that can't be sent now is made up for by the tick.
-
-    Where Redis hangs, one who waits for it in vain spares the others.
-    """
-    global _silent_until
-    begun = time.monotonic()
-    if begun < _silent_until:
-        return
+    """Send a message. One that can't be sent now is made up for by the tick."""
     try:
-        task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
+        with patience():
+            task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
+    except RedisHangs:
+        pass  # Somebody has said so.
     except (KombuError, OSError) as exc:
         logger.warning("%s was not sent: %s", task.name, exc)
-        if time.monotonic() - begun >= settings.REDIS_TIMEOUT_SECS:
-            _silent_until = time.monotonic() + SILENCE
 
 
 @task_prerun.connect

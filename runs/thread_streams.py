@@ -53,6 +53,12 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
             if clock() >= beat:
                 beat += settings.STREAM_HEARTBEAT_SECS
                 yield HEARTBEAT
+        # The thread went, but its runs had ended before.
+        left = [
+            event for event in await viewer.batches(0) if not last or event.id > last
+        ]
+        if shown := list(runs.seen(left)):
+            yield b"".join(event.sse(with_id=True) for event in shown)
 
 
 @dataclass

@@ -85,7 +85,8 @@ class Contact:
 
     @property
     def _break_secs(self) -> float:
-        return 1.5 * settings.WORKER_HEARTBEAT_SECS
+        beat: float = settings.WORKER_HEARTBEAT_SECS
+        return max(1.5 * beat, settings.WORKER_LEASE_SECS / 2)
 
 
 class Worker:

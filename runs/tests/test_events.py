@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 import time
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 from uuid import UUID
@@ -16,10 +19,11 @@ from django.db.models.functions import Now
 
 from config.ids import uuid7
 from config.loop import Loop
-from runs import events, lifecycle, services, streams
+from runs import events, lifecycle, services, streams, thread_streams
 from runs.events import Event, EventWriter
 from runs.fanout import Fanout, Viewer, _active_runs
 from runs.models import Run, Worker
+from runs.thread_streams import ThreadStream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -266,3 +270,91 @@ async def test_a_viewer_may_leave_at_any_moment(
 
     assert left == list(range(1, 25))
     assert not any(one.done() for one in staying)
+
+
+async def test_what_comes_behind_a_gap_waits_until_the_gap_is_closed() -> None:
+    viewer = Viewer(uuid7(), uuid7())
+    viewer.has_gap = False
+    later = Event(str(uuid7()), (2, 0), "values", b"2")
+    waiting = asyncio.create_task(viewer.batches(10))
+    await asyncio.sleep(0)
+
+    viewer.wake()  # As for a connection made anew, with the next event behind it.
+    viewer.push([later], 1)
+    first = await waiting
+    viewer.has_gap = False  # What the gap held has been read back.
+    second = await viewer.batches(10)
+
+    assert (first, second) == ([], [later])
+
+
+async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
+    run_id, client = uuid7(), events.new_async_redis()
+    writer = EventWriter(client, thread_id=thread.id, run_id=run_id)
+    append_now: Any = writer._append
+
+    async def late(**arguments: Any) -> Any:
+        await asyncio.sleep(0.2)
+        return await append_now(**arguments)
+
+    writer._append = late  # type: ignore[assignment]
+    writer._waiting.append(("values", b"1"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("runs.events.SETTLE_PATIENCE", 0.05)
+        await writer.settle()
+    await writer.close((events.END, "success"))
+    entries: Any = await client.xrange(events.stream_key(thread.id))
+    await client.aclose()
+
+    told = [fields[b"e"].split(b"\n")[1] for _, fields in entries]
+    assert told == [b"values", b"end"]
+
+
+async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr("runs.thread_streams.fanout", lambda: fanout)
+    thread_id, run_id = uuid7(), uuid7()
+    append(thread_id, run_id, b"1")
+    seen = thread_streams.sse(ThreadStream(thread_id, streams.NEVER))
+    first = await anext(seen)
+    [viewer] = fanout._viewers[events.channel(thread_id)]
+
+    await asyncio.to_thread(events.publish_end, thread_id, run_id, "success")
+    await asyncio.to_thread(events.forget, [thread_id])
+    async with asyncio.timeout(10):
+        while not viewer.is_gone:
+            await asyncio.sleep(0.01)
+    rest = b"".join([part async for part in seen])
+
+    assert b"event: values" in first
+    assert b'"status":"run_done"' in rest
+
+
+def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
+    settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def hang(listening: socket.socket) -> None:
+        with suppress(OSError):
+            while True:
+                asked.append(listening.accept())
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=hang, args=[listening], daemon=True).start()
+        settings.REDIS_TIMEOUT_SECS = 0.2
+        port = listening.getsockname()[1]
+        settings.REDIS_URL = f"redis://127.0.0.1:{port}"
+        # A client of this test's own, as all processes have one.
+        client = events.redis_client.__wrapped__()
+        monkeypatch.setattr(events, "redis_client", lambda: client)
+        found = [events.newest_id(uuid7()) for _ in range(5)]
+        events.signal_stop(uuid7(), "interrupt")
+        events.publish_end(uuid7(), uuid7(), "success")
+        events.forget([uuid7()])
+        client.close()
+
+    assert found == [None] * 5
+    assert len(asked) == 1

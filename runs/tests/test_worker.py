@@ -90,14 +90,14 @@ def test_a_run_that_nothing_executes_is_given_up_in_the_end(
 def test_who_was_out_of_touch_does_not_judge_others(
     settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings.WORKER_HEARTBEAT_SECS = 2
+    settings.WORKER_HEARTBEAT_SECS, settings.WORKER_LEASE_SECS = 2, 8
     now = 100.0
     monkeypatch.setattr("runs.worker.time.monotonic", lambda: now)
     contact = worker_module.Contact()
 
     judged = []
     # New; then for some time; in an outage; back again; and for some time.
-    for passed, hears in [(0, True), (2, True), (2, True), (4, False), (0, True)]:
+    for passed, hears in [(0, True), (2, True), (2, True), (5, False), (0, True)]:
         now += passed
         if hears:
             contact.made()
