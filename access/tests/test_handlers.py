@@ -527,17 +527,20 @@ async def few(ctx, value):
 )
 
 
-def test_who_keeps_threads_apart_keeps_crons_apart(serve: Serve) -> None:
-    serve(
-        BY_NAME
-        + """
+THREADS_ALONE = (
+    BY_NAME
+    + """
 @auth.on.threads
 async def own(ctx, value):
     mine = {"owner": ctx.user.identity}
     value.setdefault("metadata", {}).update(mine)
     return mine
 """
-    )
+)
+
+
+def test_who_keeps_threads_apart_keeps_crons_apart(serve: Serve) -> None:
+    serve(THREADS_ALONE)
     register_system_assistants()
     cron = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
     made = call("alice", "post", "/runs/crons", cron).json()
@@ -549,6 +552,58 @@ async def own(ctx, value):
 
     assert found("alice") == ([made["cron_id"]], 1)
     assert found("bob") == ([], 0)
+
+
+@pytest.mark.parametrize("handler", ["@auth.on.threads", "@auth.on.threads.search"])
+def test_who_keeps_threads_apart_keeps_crons_apart_by_their_ids(
+    serve: Serve, handler: str
+) -> None:
+    stamps = """
+@auth.on.threads.create_run
+async def stamp(ctx, value):
+    value["metadata"]["owner"] = ctx.user.identity
+"""
+    serve(THREADS_ALONE.replace("@auth.on.threads", handler) + stamps)
+    register_system_assistants()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+    made = call("alice", "post", "/runs/crons", body).json()
+    path = f"/runs/crons/{made['cron_id']}"
+    calls = [
+        ("get", path, None),
+        ("get", f"{path}/firings", None),
+        ("patch", path, {"enabled": False}),
+        ("patch", path, {"metadata": {"owner": "bob"}}),
+        ("post", f"{path}/run", None),
+        ("delete", path, None),
+    ]
+
+    by_bob = [call("bob", *one).status_code for one in calls]
+    runs, kept = Run.objects.count(), call("alice", "get", path).json()
+    by_alice = [call("alice", *one).status_code for one in calls]
+
+    assert by_bob == [404] * 6
+    assert (runs, kept) == (0, made)
+    assert by_alice == [200, 200, 200, 200, 200, 204]
+
+
+def test_handlers_for_crons_decide_about_them_alone(serve: Serve) -> None:
+    """But for a search, where the official server asks about threads as well."""
+    serve(
+        THREADS_ALONE
+        + """
+@auth.on.crons
+async def shared(ctx, value):
+    return True
+"""
+    )
+    register_system_assistants()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+    made = call("alice", "post", "/runs/crons", body).json()
+
+    found = call("bob", "get", f"/runs/crons/{made['cron_id']}")
+    listed = call("bob", "post", "/runs/crons/search").json()
+
+    assert (found.status_code, listed) == (200, [])
 
 
 def test_who_changes_a_cron_can_use_no_more_than_their_own(serve: Serve) -> None:
