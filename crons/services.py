@@ -59,17 +59,17 @@ def update_cron(
 ) -> Cron:
     """Change what `changes` names; the rest of the request is as it was.
 
-    `stamp` is merged into the metadata. The runs stay the creator's, but an `editor`
-    who changes them can't make of them what they could not make themselves. The row is
-    locked, so that a tick leaves it alone until the commit, and of two changes none is
-    lost.
+    `stamp` goes into the metadata, see `changed_metadata`. The runs stay the creator's,
+    but an `editor` who changes them can't make of them what they could not make
+    themselves. The row is locked, so that a tick leaves it alone until the commit, and of
+    two changes none is lost.
     """
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
     was_enabled = cron.enabled
     if changes.get("enabled", False) is None:
         raise Unprocessable("enabled: must be true or false")
     request = changed_request(cron, changes)
-    cron.metadata = {**cron.metadata, **stamp}
+    cron.metadata = changed_metadata(cron, stamp)
     _schedule(cron, request)
     _keep_payload(cron, request, _changed_payload(cron, changes))
     # One whose assistant is gone can still be paused, but not be enabled again.
@@ -85,6 +85,14 @@ def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
     serializer = CronRequest(data=_changed_payload(cron, changes))
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+def changed_metadata(cron: Cron, stamp: dict[str, Any]) -> dict[str, Any]:
+    """`stamp` merged into the metadata. Whose the cron is, nobody changes."""
+    merged = {**cron.metadata, **stamp}
+    if "owner" in cron.metadata:
+        merged["owner"] = cron.metadata["owner"]
+    return merged
 
 
 @transaction.atomic

@@ -140,9 +140,10 @@ class CronViewSet(ScopedViewSet):
         editor = None
         if changes.keys() - services.TIMING:
             asked = services.changed_request(cron, changes)
-            of_runs = {**cron.metadata, **stamp}
+            of_runs = services.changed_metadata(cron, stamp)
             editor = self._maker(asked, cron.thread_id, of_runs)
-            # The stamp of whoever made the cron stays; a new one can't be made up.
+            # Of the stamp only what the client names: the rest of the metadata stays as
+            # whoever made the cron has it, and a stamp can't be made up.
             stamp = {key: of_runs[key] for key in stamp.keys() & of_runs.keys()}
         cron = services.update_cron(
             cron=cron, changes=changes, stamp=stamp, editor=editor

@@ -657,6 +657,21 @@ def test_a_stamp_on_the_runs_of_a_cron_is_not_made_up_later(serve: Serve) -> Non
     assert by_bob["metadata"] == by_alice["metadata"]
 
 
+def test_a_shared_cron_stays_its_owners(serve: Serve) -> None:
+    serve(SHARED_CRONS)
+    register_system_assistants()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}
+    made = call("alice", "post", "/runs/crons", body).json()
+    path = f"/runs/crons/{made['cron_id']}"
+
+    mine = {"metadata": {"owner": "bob", "note": 1}}
+    changed = call("bob", "patch", path, mine).json()
+
+    assert changed["metadata"] == {"owner": "alice", "note": 1}
+    assert changed["payload"]["metadata"] == changed["metadata"]
+    assert Cron.objects.get().owner == "alice"
+
+
 def test_a_cron_of_a_thread_is_changed_by_those_who_see_the_thread(
     serve: Serve,
 ) -> None:
