@@ -82,7 +82,10 @@ def update_cron(
 
 def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
     """The whole request, validated, as `changes` would have it."""
-    serializer = CronRequest(data=_changed_payload(cron, changes))
+    # By its id: what it was called by may be no graph's name any more.
+    assistant = {"assistant_id": str(cron.assistant_id)}
+    data = {**_changed_payload(cron, {}), **assistant, **changes}
+    serializer = CronRequest(data=data)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
 

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
@@ -16,6 +17,7 @@ from crons import services
 from crons.models import Cron, CronFiring
 from crons.schedule import next_slot
 from crons.services import database_now
+from crons.tests.conftest import forget_graphs
 from runs.models import Run
 from threads.models import Thread
 
@@ -362,6 +364,28 @@ def test_a_cron_whose_thread_is_gone_can_be_paused_but_not_resumed(
     assert paused.status_code == 200
     assert resumed.status_code == 404
     assert not Cron.objects.get().enabled
+
+
+def test_a_cron_whose_graph_is_gone_can_be_looked_after(
+    alice_client: Any, make_cron: MakeCron, graphs: Path
+) -> None:
+    path = f"/runs/crons/{make_cron().id}"
+    served = graphs.read_text()
+    try:
+        graphs.write_text(served.replace('"echo"', '"other"'))
+        forget_graphs()
+        noted = alice_client.call("patch", path, {"metadata": {"gone": True}})
+        moved = alice_client.call("patch", path, {"schedule": "@daily"})
+        changed = alice_client.call("patch", path, {"input": "other"})
+    finally:
+        graphs.write_text(served)
+        forget_graphs()
+
+    assert noted.json()["metadata"] == {"owner": "alice", "gone": True}
+    assert noted.json()["payload"]["assistant_id"] == "echo"
+    assert moved.json()["schedule"] == "@daily"
+    assert changed.status_code == 422
+    assert "not in langgraph.json any more" in changed.json()["detail"]
 
 
 def test_only_being_enabled_clears_the_reason(
