@@ -38,6 +38,8 @@ from crons.serializers import (
 from runs.serializers import RunBody, create_run_value, run_json
 
 PREVIEWED = 10
+# What a search is about, for the policy.
+FILTERS = ("assistant_id", "thread_id", "metadata")
 
 ERRORS = {
     404: OpenApiResponse(description="No such cron, thread or assistant"),
@@ -175,8 +177,7 @@ class CronViewSet(ScopedViewSet):
         return Response(self._found(_validated(CronFilter, request.data)).count())
 
     def _found(self, asked: dict[str, Any]) -> CronQuerySet:
-        names = ("assistant_id", "thread_id", "metadata")
-        found = Cron.objects.visible_to(self.scope(searched(asked, *names)))
+        found = Cron.objects.visible_to(self.scope(searched(asked, *FILTERS)))
         for name in ("assistant_id", "thread_id"):
             if asked[name]:
                 found = found.filter(**{name: asked[name]})
@@ -210,7 +211,8 @@ class CronViewSet(ScopedViewSet):
     )
     def run(self, request: Request, cron_id: str) -> Response:
         """Make the cron's run now, whatever its schedule says."""
-        cron = self._cron(cron_id)
+        changes: dict[str, Any] = {"payload": {}, "schedule": None, "metadata": {}}
+        cron = self._cron(cron_id, changes)
         # It is the creator's run, but the caller must be one who may make runs.
         self._maker(services.run_request(cron), cron.thread_id, dict(cron.metadata))
         run = firing.run_now(cron)
@@ -220,7 +222,7 @@ class CronViewSet(ScopedViewSet):
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
         """What a schedule means: in words, and its next dates."""
-        self.scope({})
+        self.scope(searched(_validated(CronFilter, {}), *FILTERS))
         asked = _validated(PreviewRequest, request.data)
         schedule, timezone = asked["schedule"], asked["timezone"]
         coming = slots(schedule, timezone, after=services.database_now())

@@ -44,6 +44,7 @@ CRONS_SEARCHED = [
     f"{event}: assistant_id thread_id limit offset metadata"
     for event in ("crons.search", "threads.search")
 ]
+CRON_CHANGED = "crons.update: cron_id payload schedule metadata"
 READ = "threads.read: thread_id metadata"
 READ_RUN = "threads.read: thread_id run_id metadata"
 RUN = {"assistant_id": "echo"}
@@ -161,12 +162,20 @@ TABLE: list[tuple[str, str, Any, list[str]]] = [
         ],
     ),
     ("get", "/runs/crons/{cron}", None, ["crons.read: cron_id"]),
+    ("get", "/runs/crons/{cron}/firings", None, ["crons.read: cron_id"]),
     (
         "patch",
         "/runs/crons/{cron}",
         {"assistant_id": "echo"},
-        ["crons.update: cron_id payload schedule metadata", OF_RUN, OF_ASSISTANT],
+        [CRON_CHANGED, OF_RUN, OF_ASSISTANT],
     ),
+    (
+        "post",
+        "/runs/crons/{cron}/run",
+        None,
+        [CRON_CHANGED, OF_RUN, OF_ASSISTANT],
+    ),
+    ("post", "/runs/crons/preview", {"schedule": "@daily"}, CRONS_SEARCHED),
     ("delete", "/runs/crons/{cron}", None, ["crons.delete: cron_id"]),
     ("post", "/runs/crons/search", {}, CRONS_SEARCHED),
     ("post", "/runs/crons/count", {}, CRONS_SEARCHED),
@@ -274,6 +283,28 @@ def test_a_handler_is_told_how_a_run_is_to_go(ids: dict[str, str]) -> None:
 
     kwargs = asked()[0][1]["kwargs"]
     assert (kwargs["context"], kwargs["interrupt_before"]) == ({"a": 1}, "*")
+
+
+def test_a_handler_for_all_may_count_on_the_metadata(serve: Serve) -> None:
+    serve(
+        BY_NAME
+        + """
+@auth.on
+async def own(ctx, value):
+    if ctx.action != "read":
+        value["metadata"]["owner"] = ctx.user.identity
+    return {"owner": ctx.user.identity}
+"""
+    )
+    register_system_assistants()
+    cron = make("/runs/crons", CRON)["cron_id"]
+
+    for path, body in (
+        ("/runs/crons/preview", {"schedule": "@daily"}),
+        ("/runs/crons/search", {}),
+        (f"/runs/crons/{cron}/run", None),
+    ):
+        assert call("alice", "post", path, body).status_code == 200
 
 
 def test_a_cron_is_given_no_assistant_that_its_owner_may_not_use(serve: Serve) -> None:
