@@ -7,7 +7,7 @@ threads and assistants they could see.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from django.db.models import Q
@@ -27,6 +27,13 @@ class Creator:
             "threads": _filter_json(self.threads.rows),
             "assistants": _filter_json(self.assistants.rows),
         }
+
+    def as_nobody(self) -> Creator:
+        """What they can see, whoever they are."""
+        return Creator(
+            threads=replace(self.threads, user=None),
+            assistants=replace(self.assistants, user=None),
+        )
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Creator:

@@ -27,7 +27,14 @@ from config.errors import NotFound
 from crons.creator import Creator
 from crons.models import Cron, CronFiring
 from crons.schedule import BadSchedule, BadTimezone
-from crons.services import database_now, disable, locked, make_run, next_run
+from crons.services import (
+    check_sees,
+    database_now,
+    disable,
+    locked,
+    make_run,
+    next_run,
+)
 from runs.models import Run
 from threads.models import Thread
 
@@ -130,10 +137,15 @@ def _fire(cron: Cron, now: datetime) -> None:
     firing.save(force_insert=True)
 
 
-def run_now(cron: Cron) -> Run:
-    """Fire a cron outside of its schedule. Raises what `make_run` raises."""
+def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
+    """Fire a cron outside of its schedule. Raises what `make_run` raises.
+
+    The run is the creator's, so an `asker` who could not make it can't have it made.
+    """
     with transaction.atomic():
         cron = locked(cron)
+        if asker:
+            check_sees(asker, cron)
         run = make_run(cron)
         CronFiring.objects.create(
             cron=cron,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -74,7 +73,9 @@ def update_cron(
     _keep_payload(cron, request, _changed_payload(cron, changes))
     # One whose assistant is gone can still be paused, but not be enabled again.
     if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
-        _rehearse(cron, request["assistant_id"], editor)
+        _rehearse(cron, request["assistant_id"])
+        if editor:
+            check_sees(editor, cron)
     cron.updated_at = database_now()
     cron.save()
     return cron
@@ -147,6 +148,15 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
         # own: one with `context` may have none, and no graph's schema knows this key.
         request={**run_request(cron, **instead), "headers": {"cron_id": str(cron.id)}},
     )
+
+
+def check_sees(asker: Creator, cron: Cron) -> None:
+    """Whoever has a cron make a run of its creator's must be able to make it themselves.
+
+    Raises why they can't: they don't see its thread or its assistant, say.
+    """
+    if asker.as_nobody() != Creator.from_json(cron.creator).as_nobody():
+        _rehearse_as(asker, cron)
 
 
 def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
@@ -223,26 +233,27 @@ def _schedule_json(cron: Cron) -> dict[str, Any]:
     }
 
 
-def _rehearse(cron: Cron, name_or_id: str, editor: Creator | None = None) -> None:
+def _rehearse(cron: Cron, name_or_id: str) -> None:
     """Make a run as the tick will, and take it back.
 
     So that what would fail at each slot is refused now: a thread or an assistant that
-    the creator can't see, or the `editor`, a webhook that may not be called, a
-    contradiction.
+    the creator can't see, a webhook that may not be called, a contradiction.
     """
     if url := cron.payload.get("webhook"):
         webhooks.check(url)
         webhooks.check_hosts([url])
-    instead = {"assistant_id": name_or_id, "multitask_strategy": "enqueue"}
     creator = Creator.from_json(cron.creator)
-    makers = [creator] if editor in (None, creator) else [creator, editor]
-    for maker in makers:
+    cron.assistant_id = _rehearse_as(creator, cron, assistant_id=name_or_id)
+
+
+def _rehearse_as(maker: Creator, cron: Cron, **instead: str) -> UUID:
+    """The assistant of the run that was made and taken back."""
+    instead["multitask_strategy"] = "enqueue"
+    with transaction.atomic():
         # As nobody: who has as many runs as they may can still have another cron.
-        nobody = replace(maker, threads=replace(maker.threads, user=None))
-        with transaction.atomic():
-            run = make_run(cron, creator=nobody, **instead)
-            transaction.set_rollback(True)
-    cron.assistant_id = run.assistant_id
+        run = make_run(cron, creator=maker.as_nobody(), **instead)
+        transaction.set_rollback(True)
+    return run.assistant_id
 
 
 def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) -> None:

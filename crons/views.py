@@ -213,9 +213,10 @@ class CronViewSet(ScopedViewSet):
         """Make the cron's run now, whatever its schedule says."""
         changes: dict[str, Any] = {"payload": {}, "schedule": None, "metadata": {}}
         cron = self._cron(cron_id, changes)
-        # It is the creator's run, but the caller must be one who may make runs.
-        self._maker(services.run_request(cron), cron.thread_id, dict(cron.metadata))
-        run = firing.run_now(cron)
+        # It is the creator's run, but the caller must be one who may make it.
+        asked, stamped = services.run_request(cron), dict(cron.metadata)
+        asker = self._maker(asked, cron.thread_id, stamped)
+        run = firing.run_now(cron, asker=asker)
         path = f"/threads/{run.thread_id}/runs/{run.id}"
         return Response(run_json(run), headers={"Content-Location": path})
 

@@ -629,6 +629,32 @@ def test_who_changes_a_cron_can_use_no_more_than_their_own(serve: Serve) -> None
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize("private", ["assistant", "thread"])
+def test_who_runs_a_cron_can_use_no_more_than_their_own(
+    serve: Serve, private: str
+) -> None:
+    serve(SHARED_CRONS)
+    register_system_assistants()
+    body = {"assistant_id": "echo", "schedule": "0 0 1 1 *", "input": "cheap"}
+    crons = "/runs/crons"
+    if private == "assistant":
+        made = call("alice", "post", "/assistants", {"graph_id": "echo"}).json()
+        body["assistant_id"] = made["assistant_id"]
+    else:
+        made = call("alice", "post", "/threads").json()
+        crons = f"/threads/{made['thread_id']}/runs/crons"
+    cron = call("alice", "post", crons, body).json()["cron_id"]
+    path = f"/runs/crons/{cron}"
+
+    by_bob = call("bob", "post", f"{path}/run")
+    runs = Run.objects.count()
+    by_alice = call("alice", "post", f"{path}/run")
+
+    assert call("bob", "get", path).status_code == 200
+    assert (by_bob.status_code, runs) == (404, 0)
+    assert by_alice.status_code == 200
+
+
 STAMPED_RUNS = (
     BY_NAME
     + """
