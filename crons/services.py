@@ -18,10 +18,10 @@ from runs.models import Run
 from runs.serializers import RunRequest
 from runs.services import create_run
 
-# Changes to these alone change nothing of a run, and with the metadata not whether there
-# can be one.
-TIMING = {"schedule", "timezone", "end_time", "enabled"}
-HARMLESS = {*TIMING, "metadata"}
+# The one change that only ever makes fewer runs.
+STOPS = {"enabled": False}
+# Changes to these alone do not change whether a run can be made.
+HARMLESS = {"schedule", "timezone", "end_time", "enabled", "metadata"}
 
 
 def create_cron(
@@ -59,9 +59,9 @@ def update_cron(
     """Change what `changes` names; the rest of the request is as it was.
 
     `stamp` goes into the metadata, see `changed_metadata`. The runs stay the creator's,
-    but an `editor` who changes them can't make of them what they could not make
-    themselves. The row is locked, so that a tick leaves it alone until the commit, and of
-    two changes none is lost.
+    but an `editor` who changes them, or when they are made, must be able to make them.
+    The row is locked, so that a tick leaves it alone until the commit, and of two changes
+    none is lost.
     """
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
     was_enabled = cron.enabled
@@ -74,8 +74,8 @@ def update_cron(
     # One whose assistant is gone can still be paused, but not be enabled again.
     if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
         _rehearse(cron, request["assistant_id"])
-        if editor:
-            check_sees(editor, cron)
+    if editor:
+        check_sees(editor, cron)
     cron.updated_at = database_now()
     cron.save()
     return cron

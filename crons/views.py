@@ -140,7 +140,8 @@ class CronViewSet(ScopedViewSet):
             missing=f"Cron '{cron_id}' not found",
         )
         editor = None
-        if changes.keys() - services.TIMING:
+        # Whoever sets when there are runs makes runs.
+        if changes != services.STOPS:
             asked = services.changed_request(cron, changes)
             of_runs = services.changed_metadata(cron, stamp)
             editor = self._maker(asked, cron.thread_id, of_runs)
