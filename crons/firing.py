@@ -28,6 +28,7 @@ from crons.creator import Creator
 from crons.models import Cron, CronFiring
 from crons.schedule import BadSchedule, BadTimezone
 from crons.services import (
+    check_makes_the_same,
     check_sees,
     database_now,
     disable,
@@ -140,11 +141,14 @@ def _fire(cron: Cron, now: datetime) -> None:
 def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
     """Fire a cron outside of its schedule. Raises what `make_run` raises.
 
-    The run is the creator's, so an `asker` who could not make it can't have it made.
+    The run is the creator's, so an `asker` who could not make it can't have it made. The
+    policy was asked about the `cron` that is given: 409 if that makes another run by now.
     """
+    asked = cron
     with transaction.atomic():
         cron = locked(cron)
         if asker:
+            check_makes_the_same(asked, cron)
             check_sees(asker, cron)
         run = make_run(cron)
         CronFiring.objects.create(

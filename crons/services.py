@@ -8,7 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from config.errors import NotFound, Unprocessable
+from config.errors import Conflict, NotFound, Unprocessable
 from crons.creator import Creator
 from crons.models import Cron
 from crons.schedule import next_slot
@@ -20,8 +20,10 @@ from runs.services import create_run
 
 # The one change that only ever makes fewer runs.
 STOPS = {"enabled": False}
-# Changes to these alone do not change whether a run can be made.
-HARMLESS = {"schedule", "timezone", "end_time", "enabled", "metadata"}
+# Changes to these alone change nothing of a run, and with the metadata not whether there
+# can be one.
+TIMING = {"schedule", "timezone", "end_time", "enabled"}
+HARMLESS = {*TIMING, "metadata"}
 
 
 def create_cron(
@@ -60,10 +62,14 @@ def update_cron(
 
     `stamp` goes into the metadata, see `changed_metadata`. The runs stay the creator's,
     but an `editor` who changes them, or when they are made, must be able to make them.
-    The row is locked, so that a tick leaves it alone until the commit, and of two changes
-    none is lost.
+    The policy was asked about the `cron` that is given: what has changed since then
+    raises 409. The row is locked, so that a tick leaves it alone until the commit, and of
+    two changes none is lost.
     """
+    asked = cron
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
+    if editor:
+        check_makes_the_same(asked, cron)
     was_enabled = cron.enabled
     if changes.get("enabled", False) is None:
         raise Unprocessable("enabled: must be true or false")
@@ -132,6 +138,21 @@ def locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
     if fresh is None:
         raise NotFound(missing)
     return fresh
+
+
+def check_makes_the_same(asked: Cron, now: Cron) -> None:
+    """Whether a cron still makes the runs that the policy was asked about.
+
+    Of two changes at once each may be allowed, and what they come to together not.
+    Nothing is locked while a handler is asked: that may take its time.
+    """
+    if _what_it_makes(asked) != _what_it_makes(now):
+        raise Conflict("The cron was changed meanwhile: look at it, and try again")
+
+
+def _what_it_makes(cron: Cron) -> tuple[UUID, dict[str, Any]]:
+    payload = {key: cron.payload[key] for key in cron.payload.keys() - TIMING}
+    return cron.assistant_id, payload
 
 
 def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> Run:

@@ -117,6 +117,7 @@ class CronViewSet(ScopedViewSet):
         responses={
             200: CronBody,
             400: OpenApiResponse(description="An empty body"),
+            409: OpenApiResponse(description="Somebody else changed it meanwhile"),
             **ERRORS,
         },
     )
@@ -205,7 +206,8 @@ class CronViewSet(ScopedViewSet):
         responses={
             200: RunBody,
             409: OpenApiResponse(
-                description="The thread is busy, and the cron rejects"
+                description="The thread is busy, and the cron rejects; "
+                "or somebody changed the cron meanwhile"
             ),
             **ERRORS,
         },

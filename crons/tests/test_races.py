@@ -288,6 +288,50 @@ def test_run_now_of_a_cron_that_is_being_deleted_is_missing(
     assert not Run.objects.exists()
 
 
+@pytest.mark.parametrize(
+    ("first", "method", "body", "status"),
+    [
+        ({"input": "dear"}, "patch", {"assistant_id": "echo"}, 409),
+        ({"input": "dear"}, "patch", {"schedule": "@daily"}, 409),
+        ({"metadata": {"a": 1}}, "patch", {"input": "cheaper"}, 409),
+        ({"input": "dear"}, "post", None, 409),
+        ({"input": "dear"}, "patch", {"enabled": False}, 200),
+        ({"schedule": "@daily"}, "patch", {"input": "cheaper"}, 200),
+        ({"enabled": False}, "post", None, 200),
+    ],
+)
+def test_what_is_done_is_what_the_policy_was_asked_about(
+    alice_client: Any,
+    make_cron: MakeCron,
+    first: dict[str, Any],
+    method: str,
+    body: Any,
+    status: int,
+) -> None:
+    """Also where somebody else changes the cron after the policy has answered."""
+    cron = make_cron(input="cheap")
+    path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
+    answers: list[Any] = []
+
+    def call() -> None:
+        answers.append(alice_client.call(method, path, body))
+        connections.close_all()
+
+    with transaction.atomic():
+        stamp = first.get("metadata", {})
+        changed = services.update_cron(cron=cron, changes=first, stamp=stamp)
+        calling = threading.Thread(target=call)
+        calling.start()
+        wait_until(somebody_waits_for_a_lock)
+    calling.join(30)
+
+    assert answers[0].status_code == status
+    cron.refresh_from_db()
+    if status == 409:
+        assert (cron.payload, cron.schedule) == (changed.payload, changed.schedule)
+        assert not Run.objects.exists()
+
+
 def somebody_waits_for_a_lock() -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
