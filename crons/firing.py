@@ -42,8 +42,8 @@ from threads.models import Thread
 logger = logging.getLogger(__name__)
 
 BATCH = 50
-# Batches of one tick. A backlog is for many ticks, so that a worker that is to stop, or
-# has other things to do, need not see the end of it.
+# Batches of one tick in which something fires. A backlog is for many ticks, so that a
+# worker that is to stop, or has other things to do, need not see the end of it.
 MOST_BATCHES = 20
 # A slot at the very end may fire this late.
 GRACE = timedelta(minutes=1)
@@ -56,33 +56,42 @@ def fire_due() -> int:
     # What becomes due meanwhile is the next tick's, so that each one comes to an end.
     now = database_now()
     left_alone: set[UUID] = set()
-    total = 0
-    for _ in range(MOST_BATCHES):
-        count = _fire_batch(now, left_alone)
-        if not count:
+    total = batches = 0
+    while batches < MOST_BATCHES:
+        taken, fired = _fire_batch(now, left_alone)
+        if not taken:
             break
-        total += count
+        total += fired
+        # Those that can't be fired must not use up the tick of those behind them.
+        batches += fired > 0
     return total
 
 
 @transaction.atomic
-def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> int:
+def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
+    """How many were due, and how many of them are so no more.
+
+    The others are added to `left_alone`: the next tick will try again.
+    """
     due = Cron.objects.due(due_at).exclude(pk__in=left_alone).order_by("next_run_date")
     # Only who they are: a request may be large, and fifty of them are too much at once.
     taken = due.select_for_update(skip_locked=True).values("pk", "user_id", "thread_id")
     batch = list(taken[:BATCH])
     if not batch:
-        return 0
+        return 0, 0
     with connection.cursor() as cursor:
         cursor.execute(KEEP_APART)
     now = database_now()
     # Owners and threads are locked in the same order by everybody, so that nobody
     # waits in a ring.
     batch.sort(key=lambda row: (row["user_id"] or "", str(row["thread_id"])))
-    for row in batch:
-        if not _fire_apart(Cron.objects.get(pk=row["pk"]), now):
-            left_alone.add(row["pk"])
-    return len(batch)
+    waiting = {
+        row["pk"]
+        for row in batch
+        if not _fire_apart(Cron.objects.get(pk=row["pk"]), now)
+    }
+    left_alone |= waiting
+    return len(batch), len(batch) - len(waiting)
 
 
 def _fire_apart(cron: Cron, now: datetime) -> bool:

@@ -245,6 +245,29 @@ def test_a_thread_that_somebody_holds_holds_up_nobody_else(
     assert held.firings.get().run_id is not None
 
 
+def test_crons_that_cannot_fire_do_not_use_up_the_tick(
+    make_cron: MakeCron,
+    make_due: MakeDue,
+    thread: Thread,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(firing, "BATCH", 1)
+    monkeypatch.setattr(firing, "MOST_BATCHES", 2)
+    for _ in range(3):
+        make_due(make_cron(thread), seconds=5)
+    free = [make_cron() for _ in range(3)]
+    for cron in free:
+        make_due(cron)
+
+    with transaction.atomic():
+        lifecycle.lock_thread(thread.id)
+        fired = [at_once(1, firing.fire_due) for _ in range(3)]
+        records = {record.cron_id for record in CronFiring.objects.all()}
+
+    assert fired == [[2], [1], [0]]
+    assert records == {cron.id for cron in free}
+
+
 @pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/run")])
 def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
     alice_client: Any, make_cron: MakeCron, make_due: MakeDue, method: str, path: str
