@@ -19,7 +19,9 @@ from django.db import (
     connection,
     transaction,
 )
+from django.db.models import Q
 from django.db.models.functions import Now
+from psycopg.errors import LockNotAvailable
 from rest_framework.exceptions import APIException
 
 from assistants.models import Assistant
@@ -71,9 +73,10 @@ def fire_due() -> int:
 def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     """How many were due, and how many of them are so no more.
 
-    The others are added to `left_alone`: the next tick will try again.
+    The others, or their threads, are added to `left_alone`: the next tick tries again.
     """
-    due = Cron.objects.due(due_at).exclude(pk__in=left_alone).order_by("next_run_date")
+    waiting = Q(pk__in=left_alone) | Q(thread_id__in=left_alone)
+    due = Cron.objects.due(due_at).exclude(waiting).order_by("next_run_date")
     # Only who they are: a request may be large, and fifty of them are too much at once.
     taken = due.select_for_update(skip_locked=True).values("pk", "user_id", "thread_id")
     batch = list(taken[:BATCH])
@@ -85,16 +88,14 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     # Owners and threads are locked in the same order by everybody, so that nobody
     # waits in a ring.
     batch.sort(key=lambda row: (row["user_id"] or "", str(row["thread_id"])))
-    waiting = {
-        row["pk"]
-        for row in batch
-        if not _fire_apart(Cron.objects.get(pk=row["pk"]), now)
-    }
-    left_alone |= waiting
-    return len(batch), len(batch) - len(waiting)
+    fired = 0
+    for row in batch:
+        if row["thread_id"] not in left_alone:
+            fired += _fire_apart(Cron.objects.get(pk=row["pk"]), now, left_alone)
+    return len(batch), fired
 
 
-def _fire_apart(cron: Cron, now: datetime) -> bool:
+def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
     """Fire one cron of a batch, whatever that does to it. False: the next tick will."""
     try:
         with transaction.atomic():
@@ -103,9 +104,12 @@ def _fire_apart(cron: Cron, now: datetime) -> bool:
         cron.refresh_from_db()
         logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
         _move_on(cron, now)
-    except DatabaseError:
+    except DatabaseError as exc:
         # A lock that was not to be had: no fault of the cron's.
         logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
+        # The other crons of its thread would wait in vain for as long.
+        held = isinstance(exc.__cause__, LockNotAvailable)
+        left_alone.add((cron.thread_id if held else None) or cron.id)
         return False
     except (BadSchedule, BadTimezone) as exc:
         disable(cron, f"schedule: {exc}")

@@ -268,6 +268,30 @@ def test_crons_that_cannot_fire_do_not_use_up_the_tick(
     assert records == {cron.id for cron in free}
 
 
+@pytest.mark.parametrize("batch", [2, 50])
+def test_a_tick_waits_once_for_a_thread_that_somebody_holds(
+    make_cron: MakeCron,
+    make_due: MakeDue,
+    thread: Thread,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    batch: int,
+) -> None:
+    monkeypatch.setattr(firing, "BATCH", batch)
+    crons = [make_cron(thread) for _ in range(5)]
+    for cron in crons:
+        make_due(cron)
+
+    with transaction.atomic():
+        lifecycle.lock_thread(thread.id)
+        held = at_once(1, firing.fire_due)
+        waits = [one for one in caplog.messages if "waits for the next tick" in one]
+    fired = firing.fire_due()
+
+    assert (held, len(waits)) == ([0], 1)
+    assert fired == len(crons)
+
+
 @pytest.mark.parametrize(("method", "path"), [("delete", ""), ("post", "/run")])
 def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
     alice_client: Any, make_cron: MakeCron, make_due: MakeDue, method: str, path: str
