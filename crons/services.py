@@ -50,6 +50,10 @@ def create_cron(
     return cron
 
 
+class ChangedMeanwhile(Conflict):
+    default_detail = "The cron was changed meanwhile: look at it, and try again"
+
+
 @transaction.atomic
 def update_cron(
     *,
@@ -147,7 +151,7 @@ def check_makes_the_same(asked: Cron, now: Cron) -> None:
     Nothing is locked while a handler is asked: that may take its time.
     """
     if _what_it_makes(asked) != _what_it_makes(now):
-        raise Conflict("The cron was changed meanwhile: look at it, and try again")
+        raise ChangedMeanwhile
 
 
 def _what_it_makes(cron: Cron) -> tuple[UUID, dict[str, Any]]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.db.models import F
@@ -35,9 +38,14 @@ from crons.serializers import (
     firing_json,
     slot_text,
 )
+from runs.models import Run
 from runs.serializers import RunBody, create_run_value, run_json
 
+T = TypeVar("T")
+
 PREVIEWED = 10
+# How often the policy is asked about a cron that others change all the while.
+MOST_TRIES = 10
 # What a search is about, for the policy.
 FILTERS = ("assistant_id", "thread_id", "metadata")
 
@@ -130,6 +138,12 @@ class CronViewSet(ScopedViewSet):
         metadata = changes.get("metadata") or {}
         if not isinstance(metadata, dict):
             raise Unprocessable("metadata: must be an object")
+        change = partial(self._change, cron_id, changes, metadata)
+        return Response(cron_json(_until_unchanged(change)))
+
+    def _change(
+        self, cron_id: str, changes: dict[str, Any], metadata: dict[str, Any]
+    ) -> Cron:
         stamp = dict(metadata)
         cron = self._cron(
             cron_id,
@@ -149,10 +163,9 @@ class CronViewSet(ScopedViewSet):
             # Of the stamp only what the client names: the rest of the metadata stays as
             # whoever made the cron has it, and a stamp can't be made up.
             stamp = {key: of_runs[key] for key in stamp.keys() & of_runs.keys()}
-        cron = services.update_cron(
+        return services.update_cron(
             cron=cron, changes=changes, stamp=stamp, editor=editor
         )
-        return Response(cron_json(cron))
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, cron_id: str) -> Response:
@@ -214,14 +227,17 @@ class CronViewSet(ScopedViewSet):
     )
     def run(self, request: Request, cron_id: str) -> Response:
         """Make the cron's run now, whatever its schedule says."""
+        run = _until_unchanged(partial(self._run_now, cron_id))
+        path = f"/threads/{run.thread_id}/runs/{run.id}"
+        return Response(run_json(run), headers={"Content-Location": path})
+
+    def _run_now(self, cron_id: str) -> Run:
         changes: dict[str, Any] = {"payload": {}, "schedule": None, "metadata": {}}
         cron = self._cron(cron_id, changes)
         # It is the creator's run, but the caller must be one who may make it.
         asked, stamped = services.run_request(cron), dict(cron.metadata)
         asker = self._maker(asked, cron.thread_id, stamped)
-        run = firing.run_now(cron, asker=asker)
-        path = f"/threads/{run.thread_id}/runs/{run.id}"
-        return Response(run_json(run), headers={"Content-Location": path})
+        return firing.run_now(cron, asker=asker)
 
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
@@ -257,6 +273,14 @@ def _validated(serializer_class: Any, body: Any) -> dict[str, Any]:
     serializer = serializer_class(data=body)
     serializer.is_valid(raise_exception=True)
     return dict(serializer.validated_data)
+
+
+def _until_unchanged(act: Callable[[], T]) -> T:
+    """Ask, and act, again where somebody else has changed the cron in between."""
+    for _ in range(MOST_TRIES - 1):
+        with suppress(services.ChangedMeanwhile):
+            return act()
+    return act()
 
 
 def _order(asked: dict[str, Any]) -> list[Any]:
