@@ -14,6 +14,16 @@ from config.database_threads import database_threads
 from config.loop import close_shared_loop
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What `-n 3` does side by side: the tests of the apps, which share one Postgres and
+    one Valkey, and may empty or pause them; and those on servers of their own.
+    """
+    for item in items:
+        folder = item.path.parent.name
+        group = folder if folder in ("compat", "e2e") else "apps"
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
     """The test database can be dropped only once nobody is connected to it."""
