@@ -261,15 +261,15 @@ async def test_crons_remember_for_their_owner(with_keys: Server) -> None:
     url = with_keys.url
     async with (
         get_client(url=url, api_key=new_key(with_keys, "alice")) as alice,
-        get_client(url=url, api_key=new_key(with_keys, "bob")) as bob,
+        get_client(url=url, api_key=new_key(with_keys, "dora")) as dora,
     ):
-        cron: Any = await bob.crons.create(
+        cron: Any = await dora.crons.create(
             "memory", schedule="* * * * * *", input=say("remember: a secret")
         )
         async with asyncio.timeout(30):
-            while await bob.store.get_item(["memories"], "a secret") is None:
+            while await dora.store.get_item(["memories"], "a secret") is None:
                 await asyncio.sleep(0.1)
-        await bob.crons.delete(cron["cron_id"])
+        await dora.crons.delete(cron["cron_id"])
 
         assert await alice.store.get_item(["memories"], "a secret") is None
 
