@@ -90,6 +90,23 @@ def operations(
     pick: Callable[[], tuple[str, int]], chance: random.Random, items: int, owners: int
 ) -> Iterator[tuple[str, list[float]]]:
     """The name of each operation, and the seconds that it took time after time."""
+    for name, make in kinds(chance, items, owners).items():
+        taken = []
+        for _ in range(TIMES):
+            owner, number = pick()
+            op = make(number)
+            begun = time.perf_counter()
+            perform(owner, op)
+            taken.append(time.perf_counter() - begun)
+            if sum(taken) > 20 and len(taken) > 1:  # It is slow, and known by now.
+                break
+        yield name, taken
+
+
+def kinds(
+    chance: random.Random, items: int, owners: int
+) -> dict[str, Callable[[int], Any]]:
+    """What is measured: each makes an operation for the owner of a number."""
 
     def namespace(number: int) -> tuple[str, ...]:
         return ("users", f"u{number}", f"n{chance.randrange(NAMESPACES_EACH)}")
@@ -101,7 +118,7 @@ def operations(
 
     value = {"text": "x" * 200, "kind": "new", "n": 1}
     new = iter(range(10**9))
-    made: dict[str, Callable[[int], Any]] = {
+    return {
         "put, new": lambda o: PutOp(namespace(o), f"new{next(new)}", value, False),
         "put, over": lambda o: PutOp(*existing(o), value, False),
         "get": lambda o: GetOp(*existing(o)),
@@ -122,17 +139,6 @@ def operations(
             (MatchCondition("suffix", ("n7",)),)
         ),
     }
-    for name, make in made.items():
-        taken = []
-        for _ in range(TIMES):
-            owner, number = pick()
-            op = make(number)
-            begun = time.perf_counter()
-            perform(owner, op)
-            taken.append(time.perf_counter() - begun)
-            if sum(taken) > 20 and len(taken) > 1:  # It is slow, and known by now.
-                break
-        yield name, taken
 
 
 def over_http(url: str) -> list[Row]:
