@@ -34,7 +34,8 @@ def pytest_load_initial_conftests() -> None:
 
 
 def _start(home: Home, server: Postgres | Valkey) -> str:
-    process = server.start(home.log(server.name))
+    with home.log(server.name) as log:
+        process = server.start(log)
     server.wait_ready(process)
     _running.append((server, process))
     return server.url

@@ -208,6 +208,8 @@ def test_a_thread_that_ran_shows_error_and_interrupts(
     assert thread["error"] == {"error": "E", "message": "m"}
 
 
+# Always the same, as the names of tests have to be.
+NO_CHECKPOINT = UUID(int=7)
 NO_THREAD: list[tuple[str, str, Any, str]] = [
     ("get", "", None, "Thread with ID {id} not found"),
     ("patch", "", {}, "Not Found"),
@@ -215,7 +217,7 @@ NO_THREAD: list[tuple[str, str, Any, str]] = [
     ("get", "/storage", None, "Thread with ID {id} not found"),
     ("get", "/state", None, "Thread with ID {id} not found"),
     ("post", "/state", {"values": {}}, "Thread with ID {id} not found"),
-    ("get", f"/state/{uuid4()}", None, "Thread with ID {id} not found"),
+    ("get", f"/state/{NO_CHECKPOINT}", None, "Thread with ID {id} not found"),
     (
         "post",
         "/state/checkpoint",
