@@ -13,7 +13,7 @@ serve: $(VENV)/.runtime
 	@$(BIN)/python -m embedded $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadgroup)
+	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 from django.conf import LazySettings
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
 from access import keys
 from access.tests.people import Client, Person
@@ -14,14 +16,18 @@ from config.database_threads import database_threads
 from config.loop import close_shared_loop
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
     """What `-n 3` does side by side: the tests of the apps, which share one Postgres and
     one Valkey, and may empty or pause them; and those on servers of their own.
     """
-    for item in items:
-        folder = item.path.parent.name
-        group = folder if folder in ("compat", "e2e") else "apps"
-        item.add_marker(pytest.mark.xdist_group(group))
+
+    def _split_scope(self, nodeid: str) -> str:
+        live = ("tests/compat/", "tests/e2e/")
+        return next((part for part in live if nodeid.startswith(part)), "apps")
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+    return ByFolder(config, log)
 
 
 @pytest.fixture(scope="session")
