@@ -19,6 +19,7 @@ from django.db import connection, connections, transaction
 
 from access.policy import authorize
 from config.loop import conninfo
+from config.tests.locks import wait_until_blocked
 from crons import firing, services
 from crons.models import Cron, CronFiring
 from crons.services import database_now
@@ -309,7 +310,7 @@ def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
         firing.fire_due()
         calling = threading.Thread(target=call)
         calling.start()
-        wait_until(somebody_waits_for_a_lock)
+        wait_until_blocked()
     calling.join(30)
 
     assert answers[0].status_code in (200, 204)
@@ -329,7 +330,7 @@ def test_run_now_of_a_cron_that_is_being_deleted_is_missing(
         Cron.objects.get(pk=cron.pk).delete()
         calling = threading.Thread(target=call)
         calling.start()
-        wait_until(somebody_waits_for_a_lock)
+        wait_until_blocked()
     calling.join(30)
 
     assert answers[0].status_code == 404
@@ -374,7 +375,7 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
         services.update_cron(cron=cron, changes=first, stamp=stamp)
         calling = threading.Thread(target=call)
         calling.start()
-        wait_until(somebody_waits_for_a_lock)
+        wait_until_blocked()
     calling.join(30)
 
     assert answers[0].status_code == 200
@@ -429,17 +430,10 @@ def test_what_no_policy_looks_at_may_change_in_between(
         services.update_cron(cron=cron, changes=first, stamp={})
         calling = threading.Thread(target=call)
         calling.start()
-        wait_until(somebody_waits_for_a_lock)
+        wait_until_blocked()
     calling.join(30)
 
     assert answers[0].status_code == 200
-
-
-def somebody_waits_for_a_lock() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")
-        found: bool = cursor.fetchone()[0]
-    return found
 
 
 def is_gone(backend: int) -> bool:
