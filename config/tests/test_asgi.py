@@ -104,13 +104,18 @@ def spool(_routes: None) -> Iterator[Server]:
 
 @pytest.fixture
 def plain_django(_routes: None) -> Iterator[Server]:
-    # Its threads come and go: a lasting connection of theirs would never be closed.
+    # It has a thread for each request that it is asked at once. Their connections come
+    # from a pool: lasting ones would never be closed, others be as many as the threads.
     default = connections.settings["default"]
+    options = default["OPTIONS"] | {"pool": {"min_size": 1, "max_size": 8}}
     with (
-        patch.dict(default, CONN_MAX_AGE=0),
+        patch.dict(default, CONN_MAX_AGE=0, OPTIONS=options),
         serving(get_asgi_application(), "off") as server,
     ):
-        yield server
+        try:
+            yield server
+        finally:
+            connections["default"].close_pool()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(params=["spool", "plain_django"])
