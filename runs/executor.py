@@ -34,6 +34,7 @@ from runs.lifecycle import Claim, Ended, Outcome
 from runs.models import Run
 from runs.stream_modes import Translator, stream_graph
 from store.backend import PostgresStore
+from store.statements import Permit
 from threads.checkpoints import (
     CONNECTION_FAULTS,
     CheckpointsUnavailable,
@@ -176,11 +177,12 @@ class Executor:
     async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
         """How the run ended. None: it did not, another worker shall go on."""
         config = graph_config(held)
+        fence = Fence(held.id, held.attempt)
         saver = None
         if not held.is_temporary:
-            fence = Fence(held.id, held.attempt)
             saver = RunSaver(self.pool, fence, _kept_with_checkpoints(config))
-        store = PostgresStore(self.pool, held.owner)
+        permit = Permit(lifecycle.NOT_OVERTAKEN, fence.params)
+        store = PostgresStore(self.pool, held.owner, permit)
         opened = registry().open(
             held.graph_id,
             config,

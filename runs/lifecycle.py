@@ -189,6 +189,12 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 RETURNING id
 """
 
+# What an attempt writes elsewhere counts until the next one has begun, also after the
+# run: a graph may have left something to do in the background.
+NOT_OVERTAKEN = """
+NOT EXISTS (SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s)
+"""
+
 # A run that its worker knows nothing of is as good as lost with it.
 LET_GO = """
 UPDATE runs SET worker_id = NULL

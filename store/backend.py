@@ -13,6 +13,7 @@ from psycopg_pool import PoolTimeout
 from config.loop import Pool
 from store.index import Embed, embed_texts, index_config
 from store.operations import Row, Statement, Step, Steps, Together, batch, check
+from store.statements import ANY_TIME, Permit
 from store.ttl import ttl_config
 
 T = TypeVar("T")
@@ -29,15 +30,17 @@ class PostgresStore(BaseStore):
 
     The synchronous methods are for nodes that run on threads of their own. What nodes
     ask for in the same turn of the loop is one batch. In a batch all reads come before
-    all writes, as in LangGraph's other stores.
+    all writes, as in LangGraph's other stores. Where `permit` is not given they change
+    nothing, and nobody is told: the run that wrote counts no longer.
     """
 
     supports_ttl = True
 
-    def __init__(self, pool: Pool, owner: str) -> None:
+    def __init__(self, pool: Pool, owner: str, permit: Permit = ANY_TIME) -> None:
         self.ttl_config = ttl_config()
         self._pool = pool
         self._owner = owner
+        self._permit = permit
         self._loop = asyncio.get_running_loop()
         self._waiting: list[Asked] = []
         self._sending: set[asyncio.Task[None]] = set()
@@ -79,7 +82,7 @@ class PostgresStore(BaseStore):
         """Answer everyone who asked in one turn, with one batch."""
         together = [op for ops, _ in asked for op in ops]
         try:
-            results = iter(await self._run(batch(self._owner, together)))
+            results = iter(await self._run(batch(self._owner, together, self._permit)))
         except Exception as exc:
             if len(asked) > 1 and not isinstance(exc, CONNECTION_FAULTS):
                 # One of them asked what failed; the others have no part in it.

@@ -27,6 +27,7 @@ from config.json import clean_text, from_jsonb, jsonb_bytes
 from store import statements
 from store.index import Embed, Index, Vector, index_config
 from store.namespaces import check_labels, check_place, check_writable, path_of
+from store.statements import ANY_TIME, Permit
 from store.ttl import is_ttl
 from store.vectors import SEARCH_SETTINGS, nearest, put_with_vectors, vector_rows
 
@@ -99,8 +100,13 @@ def _are_paths(given: Any) -> bool:
     return is_list and all(isinstance(path, str) for path in given)
 
 
-def batch(owner: str, ops: Iterable[Op]) -> Steps[list[Result]]:
-    """Several operations: all reads come before all writes, as in LangGraph's stores."""
+def batch(
+    owner: str, ops: Iterable[Op], permit: Permit = ANY_TIME
+) -> Steps[list[Result]]:
+    """Several operations: all reads come before all writes, as in LangGraph's stores.
+
+    Where `permit` is not given the writes change nothing.
+    """
     listed = list(ops)
     results: list[Result] = [None] * len(listed)
     # Of several writes of one key the last one counts.
@@ -116,7 +122,7 @@ def batch(owner: str, ops: Iterable[Op]) -> Steps[list[Result]]:
             results[index] = yield from _search(owner, op, vectors)
         elif isinstance(op, ListNamespacesOp):
             results[index] = yield from _list_namespaces(owner, op)
-    yield from _put(owner, writes, vectors)
+    yield from _put(owner, writes, vectors, permit)
     return results
 
 
@@ -222,25 +228,26 @@ def _list_namespaces(owner: str, op: ListNamespacesOp) -> Steps[list[tuple[str, 
 
 
 def _put(
-    owner: str, writes: dict[Place, PutOp], vectors: Vectors | None
+    owner: str, writes: dict[Place, PutOp], vectors: Vectors | None, permit: Permit
 ) -> Steps[None]:
+    writer = {"owner": owner, **permit.params}
     kept = {place: op for place, op in sorted(writes.items()) if op.value is not None}
     gone = [place for place, op in writes.items() if op.value is None]
     if kept:
         params = {
-            "owner": owner,
+            **writer,
             **_places(kept),
             "values": [jsonb_bytes(op.value).decode() for op in kept.values()],
             "indexes": [_index_text(op) for op in kept.values()],
             "minutes": [op.ttl for op in kept.values()],
         }
         if vectors is None:
-            yield Statement(statements.PUT, params)
+            yield Statement(statements.put(permit), params)
         else:
             params |= _vector_params(kept, vectors)
-            yield Statement(put_with_vectors(vectors.index), params)
+            yield Statement(put_with_vectors(vectors.index, permit), params)
     if gone:
-        yield Statement(statements.DELETE, {"owner": owner, **_places(gone)})
+        yield Statement(statements.delete(permit), {**writer, **_places(gone)})
 
 
 def _vector_params(kept: dict[Place, PutOp], vectors: Vectors) -> dict[str, Any]:

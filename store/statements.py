@@ -8,6 +8,7 @@ which both then read in the same way.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from langgraph.store.base import MatchCondition
@@ -20,7 +21,7 @@ ALIVE = "(expires_at IS NULL OR expires_at > now())"
 
 _PLACES = "SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])"
 # Writers of several items take their locks in one order, so that no two can wait for
-# each other. `PUT` does so too: it gets its items sorted.
+# each other. `put` does so too: it gets its items sorted.
 _LOCKED = f"""
     SELECT id FROM store_items
     WHERE owner = %(owner)s AND (path, key) IN ({_PLACES})
@@ -35,8 +36,22 @@ REFRESH = f"""
 UPDATE store_items SET expires_at = now() + make_interval(secs => ttl_minutes * 60)
 WHERE ttl_minutes IS NOT NULL AND {ALIVE} AND id IN ({_LOCKED})
 """
-# The clock, not `now()`: whoever waits for another writer of the item is the newer one.
-PUT = """
+
+
+@dataclass(frozen=True)
+class Permit:
+    """A condition, in SQL, without which a write changes nothing; and its parameters."""
+
+    condition: str
+    params: dict[str, Any]
+
+
+ANY_TIME = Permit("TRUE", {})
+
+
+def put(permit: Permit) -> str:
+    # The clock, not `now()`: whoever waits for another writer is the newer one.
+    return f"""
 INSERT INTO store_items
     (owner, path, key, value, index, created_at, updated_at, ttl_minutes, expires_at)
 SELECT %(owner)s, path, key, value::jsonb, index::jsonb, now(), clock_timestamp(),
@@ -45,13 +60,18 @@ FROM unnest(
     %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(indexes)s::text[],
     %(minutes)s::float8[]
 ) AS new (path, key, value, index, minutes)
+WHERE {permit.condition}
 ON CONFLICT (owner, path, key) DO UPDATE SET
     value = EXCLUDED.value, index = EXCLUDED.index, updated_at = clock_timestamp(),
     ttl_minutes = EXCLUDED.ttl_minutes, expires_at = EXCLUDED.expires_at,
     created_at = CASE WHEN store_items.expires_at <= now()
         THEN EXCLUDED.created_at ELSE store_items.created_at END
 """
-DELETE = f"DELETE FROM store_items WHERE id IN ({_LOCKED})"
+
+
+def delete(permit: Permit) -> str:
+    return f"DELETE FROM store_items WHERE {permit.condition} AND id IN ({_LOCKED})"
+
 
 # Of one filter. How long Postgres plans grows with the square of their number.
 MAX_CONDITIONS = 100

@@ -18,7 +18,7 @@ from django.db import ProgrammingError, connection, transaction
 from config.env import stop
 from store.index import Index, Vector, embeddings, index_config
 from store.models import StoreItem
-from store.statements import ALIVE, COLUMNS, PUT, below, matching
+from store.statements import ALIVE, COLUMNS, Permit, below, matching, put
 
 logger = logging.getLogger(__name__)
 
@@ -127,10 +127,10 @@ def _create(index: Index) -> list[str]:
     ]
 
 
-def put_with_vectors(index: Index) -> str:
-    """`statements.PUT`, with the vectors of what is put."""
+def put_with_vectors(index: Index, permit: Permit) -> str:
+    """`statements.put`, with the vectors of what is put."""
     return f"""
-WITH put AS ({PUT} RETURNING id, path, key, updated_at), gone AS (
+WITH put AS ({put(permit)} RETURNING id, path, key, updated_at), gone AS (
     DELETE FROM {index.table} AS old
     USING put JOIN unnest(
         %(paths)s::text[], %(keys)s::text[], %(counts)s::int[]

@@ -16,6 +16,7 @@ from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.graph import START, StateGraph
+from langgraph.runtime import Runtime
 from langgraph.types import interrupt
 from langgraph_sdk.runtime import ServerRuntime
 from pydantic import BaseModel
@@ -130,6 +131,17 @@ async def informed(runtime: ServerRuntime[Any]) -> Any:
     await runtime.store.aput(("access",), runtime.access_context, {"seen": True})
     word = running.context["word"] if running else runtime.access_context
     return _chain(Log, ("step", lambda state: {"log": [word]}), (word, lambda s: {}))
+
+
+async def _remember(state: Log, runtime: Runtime[Any]) -> dict[str, Any]:
+    assert runtime.store
+    await _step("remember", waits=True)(state)
+    await runtime.store.aput(("memory",), "put", {"by": "the run"})
+    await runtime.store.adelete(("memory",), "deleted")
+    return {}
+
+
+remembers = _chain(Log, ("remember", _remember))
 
 
 class Colour(Enum):

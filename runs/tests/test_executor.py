@@ -760,6 +760,34 @@ def test_an_attempt_that_was_taken_over_writes_nothing_more(
     assert "end" not in [name for name, _ in published(thread.id)]
 
 
+@pytest.mark.parametrize(
+    ("attempt", "remembered"),
+    [(1, {"put": "the run"}), (2, {"put": "somebody", "deleted": "somebody"})],
+    ids=["its own", "another's"],
+)
+def test_only_the_attempt_that_counts_writes_to_the_store(
+    attempt: int,
+    remembered: dict[str, str],
+    here: Here,
+    make: Callable[..., Run],
+    tmp_path: Path,
+) -> None:
+    run = make("remembers")
+    for key in ("put", "deleted"):
+        StoreItem.objects.create(
+            owner=run.owner, path="memory", key=key, value={"by": "somebody"}
+        )
+    done = here.start(run)
+    wait_for(lambda: begun(tmp_path) == ["remember"])
+
+    Run.objects.filter(pk=run.pk).update(attempt=attempt)
+    (tmp_path / "go").touch()
+    done.result()
+
+    items = StoreItem.objects.values_list("key", "value__by")
+    assert dict(items) == remembered
+
+
 def test_a_stateless_run_leaves_no_checkpoints(
     here: Here, make: Callable[..., Run], tmp_path: Path
 ) -> None:
