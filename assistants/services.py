@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import uuid
 from typing import Any
 from uuid import UUID
@@ -16,6 +17,8 @@ from access.policy import Scope
 from assistants.graphs import registry
 from assistants.models import Assistant, AssistantQuerySet, AssistantVersion
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+
+logger = logging.getLogger(__name__)
 
 # The official server's: clients compute the same ids.
 SYSTEM_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
@@ -53,6 +56,7 @@ def register_system_assistants() -> None:
     ]
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
     _describe_anew({one.id: one.description for one in assistants})
+    _name_the_taken([one.id for one in assistants])
 
 
 def _describe_anew(described: dict[UUID, str | None]) -> None:
@@ -69,6 +73,17 @@ def _describe_anew(described: dict[UUID, str | None]) -> None:
             )
             versions = AssistantVersion.objects.filter(assistant=assistant, version=1)
             versions.update(description=wanted)
+
+
+def _name_the_taken(ids: list[UUID]) -> None:
+    """Ids can be computed, and made use of, before their graph is served."""
+    for assistant in Assistant.objects.filter(pk__in=ids, is_system=False):
+        logger.error(
+            "assistant %s of %r has the id of a graph's own: by the graph's name nobody "
+            "else finds it, until that assistant is deleted and the server restarted",
+            assistant.id,
+            assistant.owner,
+        )
 
 
 def assistant_id_of(name_or_id: str) -> UUID:

@@ -238,6 +238,20 @@ def test_system_assistants_follow_the_configuration(alice_client: Client) -> Non
     assert described()[0] == "Ours."
 
 
+def test_the_start_names_who_took_a_graphs_id(
+    alice_client: Client, caplog: pytest.LogCaptureFixture
+) -> None:
+    Assistant.objects.filter(pk=ECHO).delete()
+    # Before `echo` was served.
+    make(alice_client, assistant_id=str(ECHO))
+
+    register_system_assistants()
+
+    [record] = caplog.records
+    assert record.levelname == "ERROR"
+    assert f"assistant {ECHO} of 'alice'" in record.getMessage()
+
+
 NO_ASSISTANT: list[tuple[str, str, Any, str]] = [
     ("get", "", None, "Not Found"),
     ("patch", "", {}, "Assistant {id} not found"),
