@@ -12,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from assistants.models import Assistant
 from config.errors import BadRequest
+from config.tests.plans import indexes_in, plan_of
 from crons import firing, services
 from crons.models import Cron, CronFiring
 from crons.schedule import next_slot
@@ -561,11 +562,12 @@ def test_results_are_looked_for_among_active_firings_alone(statement: str) -> No
     """Millions of old ones cost a tick nothing."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-        cursor.execute(f"EXPLAIN {statement}")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
 
-    assert "cron_firings_active" in plan
-    assert "Seq Scan on cron_firings" not in plan
+    plan = plan_of(statement)
+
+    assert "cron_firings_active" in indexes_in(plan)
+    scanned = [node for node in plan if node["Node Type"] == "Seq Scan"]
+    assert "cron_firings" not in {node["Relation Name"] for node in scanned}
 
 
 def test_the_schema_of_the_api_has_the_crons() -> None:

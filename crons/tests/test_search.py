@@ -8,6 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
+from config.tests.plans import indexes_in, kinds_in, plan_of
 from crons.models import Cron
 from threads.models import Thread
 
@@ -90,12 +91,10 @@ def test_search_reads_the_newest_by_their_index(
     with CaptureQueriesContext(connection) as queries:
         alice_client.call("post", "/runs/crons/search", {"sort_order": sort_order})
 
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {queries[-1]['sql']}")
-        plan = "\n".join(line for (line,) in cursor.fetchall())
-    assert "crons_by_owner" in plan
-    # Ties are put in order as they come; that is all.
-    assert "Sort  (" not in plan.replace("Incremental Sort", "")
+    plan = plan_of(queries[-1]["sql"])
+    assert "crons_by_owner" in indexes_in(plan)
+    # Ties are put in order as they come (`Incremental Sort`); that is all.
+    assert "Sort" not in kinds_in(plan)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from langgraph.store.base import PutOp
 
 from config.langgraph_json import langgraph_json, load_object
 from config.loop import Loop
+from config.tests.plans import indexes_in, plan_of
 from store import index, vectors
 from store.models import StoreItem
 from store.reindex import drop_tables, reindex
@@ -74,12 +75,6 @@ def list_of(name: str) -> list[Any]:
 def put_facts(client: Client, *namespace: str) -> None:
     for key, text in FACTS.items():
         client.put_item([*(namespace or ("facts",))], key, {"text": text})
-
-
-def plan(sql: str, params: dict[str, Any]) -> str:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN {sql}", params)
-        return "\n".join(line for (line,) in cursor.fetchall())
 
 
 # --- Search ---------------------------------------------------------------------------
@@ -215,7 +210,9 @@ def test_the_search_is_an_index_scan(alice: Client) -> None:
 
     sql, params = vectors.nearest(index_now, vector, ("a",), None, limit=5, offset=0)
 
-    assert f"{index_now.table}_embedding_idx" in plan(sql, {**params, "owner": "alice"})
+    assert f"{index_now.table}_embedding_idx" in indexes_in(
+        plan_of(sql, {**params, "owner": "alice"})
+    )
 
 
 # --- What is indexed ------------------------------------------------------------------

@@ -17,6 +17,7 @@ from langgraph.store.base import GetOp, PutOp, SearchOp
 from config.langgraph_json import langgraph_json
 from config.loop import Loop
 from config.metrics import as_prometheus
+from config.tests.plans import indexes_in, plan_of
 from store.models import StoreItem
 from store.sweep import sweep_items
 from store.tasks import sweep
@@ -223,10 +224,10 @@ def test_sweep_looks_only_at_what_ends(alice: Client) -> None:
     )
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE store_items")
-        cursor.execute("EXPLAIN SELECT id FROM store_items WHERE expires_at <= now()")
-        plan = str(cursor.fetchall())
 
-    assert "store_items_expiring" in plan
+    plan = plan_of("SELECT id FROM store_items WHERE expires_at <= now()")
+
+    assert "store_items_expiring" in indexes_in(plan)
 
 
 def test_metrics_tell_what_the_sweep_has_still_to_do(alice: Client) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from access.policy import EVERYTHING, Scope
 from access.tests.people import Client
+from config.tests.plans import indexes_in, kinds_in, plan_of
 from threads.models import Thread
 from threads.serializers import SORTABLE
 
@@ -41,27 +40,13 @@ def _many_threads(db: None) -> None:
         cursor.execute("ANALYZE threads")
 
 
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for child in plan.get("Plans", []):
-        yield from nodes(child)
-
-
-def plan_of(sql: str) -> list[dict[str, Any]]:
-    with connection.cursor() as cursor:
-        cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}")
-        (answer,) = cursor.fetchone()
-    parsed = json.loads(answer) if isinstance(answer, str) else answer
-    return list(nodes(parsed[0]["Plan"]))
-
-
-def plan_of_request(client: Any, path: str, body: dict[str, Any]) -> set[str]:
+def kinds_of_request(client: Any, path: str, body: dict[str, Any]) -> set[str]:
     """The kinds of nodes in the plan of a request's query over threads."""
     with CaptureQueriesContext(connection) as queries:
         response = client.call("post", path, body)
     assert response.status_code == 200, response.content
     [sql] = [query["sql"] for query in queries if '"threads"' in query["sql"]]
-    return {node["Node Type"] for node in plan_of(sql)}
+    return kinds_in(plan_of(sql))
 
 
 @pytest.mark.parametrize("sort_order", ["asc", "desc"])
@@ -77,7 +62,7 @@ def test_an_owners_search_reads_an_index(
 ) -> None:
     order = {"sort_by": sort_by, "sort_order": sort_order}
 
-    kinds = plan_of_request(alice_client, "/threads/search", {**asked, **order})
+    kinds = kinds_of_request(alice_client, "/threads/search", {**asked, **order})
 
     assert "Seq Scan" not in kinds
 
@@ -96,7 +81,7 @@ def test_a_sorted_page_is_read_without_sorting(
     with CaptureQueriesContext(connection) as queries:
         list(threads.in_order(field, descending=descending)[:10])
 
-    kinds = {node["Node Type"] for node in plan_of(queries[0]["sql"])}
+    kinds = kinds_in(plan_of(queries[0]["sql"]))
     assert kinds == {"Limit", "Index Scan"}
 
 
@@ -120,27 +105,27 @@ def test_a_filter_by_status_is_read_without_sorting(descending: bool) -> None:
 def test_an_owners_count_reads_an_index(
     alice_client: Client, asked: dict[str, Any]
 ) -> None:
-    kinds = plan_of_request(alice_client, "/threads/count", asked)
+    kinds = kinds_of_request(alice_client, "/threads/count", asked)
 
     assert "Seq Scan" not in kinds
 
 
-def plans_of_admin(client: AdminClient, **asked: str) -> list[set[str]]:
+def kinds_of_admin(client: AdminClient, **asked: str) -> list[set[str]]:
     """The kinds of nodes in the plans of its two queries: the rows, and their number."""
     with CaptureQueriesContext(connection) as queries:
         assert client.get("/admin/threads/thread/", asked).status_code == 200
     of_threads = [q["sql"] for q in queries if 'FROM "threads"' in q["sql"]]
     assert len(of_threads) == 2
-    return [{node["Node Type"] for node in plan_of(sql)} for sql in of_threads]
+    return [kinds_in(plan_of(sql)) for sql in of_threads]
 
 
 @pytest.mark.usefixtures("_many_threads")
 def test_the_admins_search_reads_an_index(admin_client: AdminClient) -> None:
     terms = ["alice", "ticket=3000", "00000000-0000-4000-8000-000000000000"]
     plans = [
-        plans_of_admin(admin_client, status__exact="error"),
-        plans_of_admin(admin_client, q="alice", status__exact="error"),
-        *(plans_of_admin(admin_client, q=term) for term in terms),
+        kinds_of_admin(admin_client, status__exact="error"),
+        kinds_of_admin(admin_client, q="alice", status__exact="error"),
+        *(kinds_of_admin(admin_client, q=term) for term in terms),
     ]
 
     assert not any("Seq Scan" in kinds for both in plans for kinds in both)
@@ -150,7 +135,7 @@ def test_the_admins_search_reads_an_index(admin_client: AdminClient) -> None:
 def test_the_admins_list_is_read_without_sorting(admin_client: AdminClient) -> None:
     columns = ["", "5", "-5", "6", "-6"]
 
-    plans = [plans_of_admin(admin_client, o=column)[1] for column in columns]
+    plans = [kinds_of_admin(admin_client, o=column)[1] for column in columns]
 
     assert not any({"Seq Scan", "Sort"} & kinds for kinds in plans)
 
@@ -164,4 +149,4 @@ def test_the_sweep_reads_an_index(index: str) -> None:
         f"SELECT id FROM threads WHERE {column} <= now() ORDER BY {column} LIMIT 100"  # noqa: S608
     )
 
-    assert index in {node.get("Index Name") for node in plan}
+    assert index in indexes_in(plan)
