@@ -191,6 +191,12 @@ class Run(models.Model):
                 fields=["worker"], name="runs_running", condition=Q(status="running")
             ),
             models.Index(fields=["-created_at"], name="runs_by_created"),
+            # The few among millions that an operator looks for.
+            models.Index(
+                fields=["-created_at"],
+                name="runs_failed",
+                condition=Q(status__in=["error", "timeout", "interrupted"]),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -228,6 +234,11 @@ class WebhookDelivery(models.Model):
                 condition=Q(next_attempt_at__isnull=False),
             ),
             models.Index(fields=["-created_at"], name="webhook_deliveries_newest"),
+            models.Index(
+                fields=["-created_at"],
+                name="webhook_deliveries_given_up",
+                condition=Q(next_attempt_at__isnull=True, delivered_at__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:
