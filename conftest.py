@@ -18,12 +18,14 @@ from config.loop import close_shared_loop
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
     """What `-n 3` does side by side: the tests of the apps, which share one Postgres and
-    one Valkey, and may empty or pause them; and those on servers of their own.
+    one Valkey, and may empty or pause them; those with one server for all of them; and
+    each file of those that start, hold up and kill servers of their own.
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        live = ("tests/compat/", "tests/e2e/")
-        return next((part for part in live if nodeid.startswith(part)), "apps")
+        if nodeid.startswith("tests/e2e/"):
+            return nodeid.partition("::")[0]
+        return "compat" if nodeid.startswith("tests/compat/") else "apps"
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
