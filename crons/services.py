@@ -8,6 +8,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
+from config.bodies import valid
 from config.errors import Conflict, NotFound, Unprocessable
 from crons.creator import Creator
 from crons.models import Cron
@@ -96,9 +97,7 @@ def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
     # By its id: what it was called by may be no graph's name any more.
     assistant = {"assistant_id": str(cron.assistant_id)}
     data = {**_changed_payload(cron, {}), **assistant, **changes}
-    serializer = CronRequest(data=data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
+    return valid(CronRequest, data)
 
 
 def changed_metadata(cron: Cron, stamp: dict[str, Any]) -> dict[str, Any]:
@@ -191,18 +190,15 @@ def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
     del configurable["cron_id"]
     if configurable:
         config["configurable"] = configurable
-    request = RunRequest(
-        data={
-            **cron.payload,
-            "config": config,
-            "assistant_id": str(cron.assistant_id),
-            "metadata": cron.metadata,
-            "on_completion": cron.on_run_completed,
-            **instead,
-        }
-    )
-    request.is_valid(raise_exception=True)
-    return dict(request.validated_data)
+    request = {
+        **cron.payload,
+        "config": config,
+        "assistant_id": str(cron.assistant_id),
+        "metadata": cron.metadata,
+        "on_completion": cron.on_run_completed,
+        **instead,
+    }
+    return valid(RunRequest, request)
 
 
 def disable(cron: Cron, reason: str) -> None:

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 from access.policy import authorize
 from access.views import ScopedViewSet
 from assistants.services import assistant_id_of
+from config.bodies import valid
 from config.errors import BadRequest, NotFound, Unprocessable
 from config.ids import path_uuid, uuid7
 from config.pagination import searched
@@ -73,7 +74,7 @@ class CronViewSet(ScopedViewSet):
     @extend_schema(request=CronRequest, responses={200: CronBody, **ERRORS})
     def create(self, request: Request, thread_id: str | None = None) -> Response:
         thread = path_uuid(thread_id, "thread") if thread_id else None
-        asked = _validated(CronRequest, request.data)
+        asked = valid(CronRequest, request.data)
         cron_id = uuid7()
         creator = self._creator(asked, request.data, cron_id, thread)
         cron = services.create_cron(
@@ -174,7 +175,7 @@ class CronViewSet(ScopedViewSet):
 
     @extend_schema(request=CronSearch, responses={200: CronBody(many=True), **ERRORS})
     def search(self, request: Request) -> Response:
-        asked = _validated(CronSearch, request.data)
+        asked = valid(CronSearch, request.data)
         limit, offset = asked["limit"], asked["offset"]
         found = self._found(asked)
         rows = list(found.order_by(*_order(asked))[offset : offset + limit + 1])
@@ -189,7 +190,7 @@ class CronViewSet(ScopedViewSet):
 
     @extend_schema(request=CronFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
-        return Response(self._found(_validated(CronFilter, request.data)).count())
+        return Response(self._found(valid(CronFilter, request.data)).count())
 
     def _found(self, asked: dict[str, Any]) -> CronQuerySet:
         found = Cron.objects.visible_to(self.scope(searched(asked, *FILTERS)))
@@ -207,7 +208,7 @@ class CronViewSet(ScopedViewSet):
     )
     def firings(self, request: Request, cron_id: str) -> Response:
         """What became of each of its slots, newest first."""
-        page = _validated(PageQuery, request.query_params)
+        page = valid(PageQuery, request.query_params)
         rows = self._cron(cron_id).firings.newest_first()
         first = page["offset"]
         return Response(
@@ -242,8 +243,8 @@ class CronViewSet(ScopedViewSet):
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
         """What a schedule means: in words, and its next dates."""
-        self.scope(searched(_validated(CronFilter, {}), *FILTERS))
-        asked = _validated(PreviewRequest, request.data)
+        self.scope(searched(valid(CronFilter, {}), *FILTERS))
+        asked = valid(PreviewRequest, request.data)
         schedule, timezone = asked["schedule"], asked["timezone"]
         coming = slots(schedule, timezone, after=services.database_now())
         return Response(
@@ -267,12 +268,6 @@ class CronViewSet(ScopedViewSet):
         if (cron := Cron.objects.visible_to(scope).filter(pk=found).first()) is None:
             raise NotFound(missing)
         return cron
-
-
-def _validated(serializer_class: Any, body: Any) -> dict[str, Any]:
-    serializer = serializer_class(data=body)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def _until_unchanged(act: Callable[[], T]) -> T:

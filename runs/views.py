@@ -15,6 +15,7 @@ from rest_framework.response import Response
 from access.policy import Scope, authorize
 from access.views import ScopedViewSet
 from assistants.services import assistant_id_of
+from config.bodies import valid
 from config.errors import NotFound, Unprocessable
 from config.http_options import configurable_headers
 from config.ids import path_uuid, uuid7
@@ -92,14 +93,14 @@ class RunViewSet(ScopedViewSet):
     def batch(self, request: Request) -> Response:
         if not isinstance(request.data, list) or not request.data:
             raise Unprocessable("the body must be a list of at least one run")
-        bodies = [_validated(body) for body in request.data]
+        bodies = [valid(RunRequest, body) for body in request.data]
         _check_webhooks(bodies)
         asked = [self._allowed(body, None) for body in bodies]
         return Response([run_json(run) for run in services.create_runs(asked)])
 
     def _create(self, body: Any, thread_id: str | None) -> tuple[Run, dict[str, Any]]:
         parsed = path_uuid(thread_id, "thread") if thread_id else None
-        asked = _validated(body)
+        asked = valid(RunRequest, body)
         _check_webhooks([asked])
         return services.create_run(**self._allowed(asked, parsed)), asked
 
@@ -127,9 +128,7 @@ class RunViewSet(ScopedViewSet):
         parameters=[RunListQuery], responses={200: RunBody(many=True), **ERRORS}
     )
     def list(self, request: Request, thread_id: str) -> Response:
-        query = RunListQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        asked = query.validated_data
+        asked = valid(RunListQuery, request.query_params)
         found = path_uuid(thread_id, "thread")
         read = authorize(request, "threads.read", {"thread_id": found})
         scope = self.scope({"thread_id": found, "metadata": {}})
@@ -160,7 +159,7 @@ class RunViewSet(ScopedViewSet):
     def join(
         self, request: Request, thread_id: str, run_id: str
     ) -> StreamingHttpResponse:
-        query = _stream_query(request)
+        query = valid(StreamQuery, request.query_params)
         run = self._joinable(thread_id, run_id)
         if run is None:
             return _json_later(streams.unknown_json())
@@ -175,7 +174,7 @@ class RunViewSet(ScopedViewSet):
     def join_stream(
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> StreamingHttpResponse:
-        query = _stream_query(request)
+        query = valid(StreamQuery, request.query_params)
         run = self._joinable(thread_id, run_id)
         if run is None:
             return _sse(streams.unknown_sse(), None)
@@ -221,9 +220,7 @@ class RunViewSet(ScopedViewSet):
 
     @extend_schema(request=BulkCancel, responses={204: None, **ERRORS})
     def cancel_many(self, request: Request) -> Response:
-        body = BulkCancel(data=request.data)
-        body.is_valid(raise_exception=True)
-        asked, action = body.validated_data, _action(request)
+        asked, action = valid(BulkCancel, request.data), _action(request)
         thread_id = asked["thread_id"]
         scope = self.scope({"thread_id": thread_id, "metadata": {}, "action": action})
         runs = Run.objects.visible_to(scope).active()
@@ -276,9 +273,8 @@ class ThreadStreamViewSet(ScopedViewSet):
 
     @extend_schema(parameters=[ThreadStreamQuery], responses={200: SSE, **ERRORS})
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
-        query = ThreadStreamQuery(data=request.query_params)
-        query.is_valid(raise_exception=True)
-        modes: frozenset[str] = query.validated_data["modes"]
+        query = valid(ThreadStreamQuery, request.query_params)
+        modes: frozenset[str] = query["modes"]
         found = path_uuid(thread_id, "thread")
         # Learned before the client is answered: what it sets going then, it will see.
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
@@ -287,15 +283,8 @@ class ThreadStreamViewSet(ScopedViewSet):
             return _sse(thread_streams.unknown(found), None)
         stream = ThreadStream(found, after, modes)
         response = _sse(thread_streams.sse(stream), None)
-        again = query.validated_data["again"]
-        response["Location"] = f"/threads/{found}/stream{again}"
+        response["Location"] = f"/threads/{found}/stream{query['again']}"
         return response
-
-
-def _validated(body: Any) -> dict[str, Any]:
-    serializer = RunRequest(data=body)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
@@ -305,12 +294,6 @@ def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
         webhooks.check(url)
     if urls:
         webhooks.check_hosts(urls)
-
-
-def _stream_query(request: Request) -> dict[str, Any]:
-    query = StreamQuery(data=request.query_params)
-    query.is_valid(raise_exception=True)
-    return dict(query.validated_data)
 
 
 def _action(request: Request) -> str:

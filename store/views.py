@@ -16,6 +16,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.views import ScopedViewSet
+from config.bodies import valid
 from config.env import FALSE, TRUE
 from config.errors import BadRequest, Unprocessable
 from store.namespaces import (
@@ -212,6 +213,4 @@ def _query_boolean(request: Request, name: str) -> bool | None:
 def _valid(serializer: Any, data: Any) -> Any:
     if not isinstance(data, dict):
         raise Unprocessable("the body must be a JSON object")
-    checked = serializer(data=data)
-    checked.is_valid(raise_exception=True)
-    return checked.validated_data
+    return valid(serializer, data)

@@ -10,7 +10,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from access.views import ScopedViewSet
-from config.bodies import valid_body
+from config.bodies import valid, valid_body
 from config.errors import BadRequest
 from threads import state
 from threads.serializers import (
@@ -117,6 +117,4 @@ def _valid_query(request: Request, query: Any) -> dict[str, Any]:
     for name, values in request.query_params.lists():
         if not any(values):
             del given[name]
-    checked = query(data=given)
-    checked.is_valid(raise_exception=True)
-    return dict(checked.validated_data)
+    return valid(query, given)
