@@ -22,31 +22,15 @@ FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """For `runs/dashboard.html`; each figure leads to the rows behind it."""
-    runs = reverse("admin:runs_run_changelist")
-    workers = Worker.objects.alive()
-    alive = workers.count()
-    capacity = workers.aggregate(total=Sum("capacity"))["total"] or 0
-    running, waiting = Run.objects.running(), Run.objects.pending()
     recent = Run.objects.filter(created_at__gt=Now() - timedelta(days=1))
     failed = recent.filter(status__in=FAILED)
     context["figures"] = [
-        {
-            "title": "Running",
-            "value": _count(running),
-            "note": f"of {capacity} at once, on {alive} worker{pluralize(alive)}",
-            "href": f"{runs}?status__exact=running",
-        },
-        {
-            "title": "Waiting",
-            "value": _count(waiting),
-            "note": _longest_wait(waiting),
-            "href": f"{runs}?status__exact=pending",
-        },
+        *_now(),
         {
             "title": "Failed within a day",
             "value": _count(failed),
             "note": f"of {_count(recent)} runs",
-            "href": f"{runs}?status__exact=error",
+            "href": f"{_runs()}?status__exact=error",
         },
         {
             "title": "Webhooks on their way",
@@ -64,6 +48,31 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
         for run in failed.newest_first().defer("kwargs", "metadata")[:MOST_SHOWN]
     ]
     return context
+
+
+def _now() -> list[dict[str, Any]]:
+    workers = Worker.objects.alive()
+    alive = workers.count()
+    capacity = workers.aggregate(total=Sum("capacity"))["total"] or 0
+    running, waiting = Run.objects.running(), Run.objects.pending()
+    return [
+        {
+            "title": "Running",
+            "value": _count(running),
+            "note": f"of {capacity} at once, on {alive} worker{pluralize(alive)}",
+            "href": f"{_runs()}?status__exact=running",
+        },
+        {
+            "title": "Waiting",
+            "value": _count(waiting),
+            "note": _longest_wait(waiting),
+            "href": f"{_runs()}?status__exact=pending",
+        },
+    ]
+
+
+def _runs() -> str:
+    return reverse("admin:runs_run_changelist")
 
 
 def _count(rows: Any) -> str:

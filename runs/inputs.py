@@ -47,32 +47,10 @@ def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | Non
 def graph_config(held: Claim | Run) -> RunnableConfig:
     """The config that nodes see; see the wire contract, section 5.1."""
     asked = held.kwargs["config"]
-    configurable = {
-        key: value
-        for key, value in {
-            **held.kwargs["context"],
-            **(asked.get("configurable") or {}),
-        }.items()
-        if key not in RESERVED and not key.startswith("__")
-    }
-    user = held.user or {}
-    identity = user.get("identity", "")
-    configurable |= {
-        "run_id": str(held.id),
-        "thread_id": str(held.thread_id),
-        "graph_id": held.graph_id,
-        "assistant_id": str(held.assistant_id),
-        "user_id": identity,
-        "langgraph_auth_user": held.user,
-        "langgraph_auth_user_id": identity,
-        "langgraph_auth_permissions": user.get("permissions", []),
-    }
-    if held.kwargs.get("strict_resume"):
-        configurable[STRICT_RESUME] = True
     config: RunnableConfig = {
         "run_id": held.id,
         "run_name": held.graph_id,
-        "configurable": configurable,
+        "configurable": _configurable(held),
         "metadata": {
             **(asked.get("metadata") or {}),
             **held.metadata,
@@ -91,6 +69,31 @@ def graph_config(held: Claim | Run) -> RunnableConfig:
     if tracer := _tracer(held.kwargs.get("langsmith_tracer")):
         config["callbacks"] = [tracer]
     return config
+
+
+def _configurable(held: Claim | Run) -> dict[str, Any]:
+    """What the client asked for, and what nobody but us may say."""
+    asked = held.kwargs["config"].get("configurable") or {}
+    configurable = {
+        key: value
+        for key, value in {**held.kwargs["context"], **asked}.items()
+        if key not in RESERVED and not key.startswith("__")
+    }
+    user = held.user or {}
+    identity = user.get("identity", "")
+    configurable |= {
+        "run_id": str(held.id),
+        "thread_id": str(held.thread_id),
+        "graph_id": held.graph_id,
+        "assistant_id": str(held.assistant_id),
+        "user_id": identity,
+        "langgraph_auth_user": held.user,
+        "langgraph_auth_user_id": identity,
+        "langgraph_auth_permissions": user.get("permissions", []),
+    }
+    if held.kwargs.get("strict_resume"):
+        configurable[STRICT_RESUME] = True
+    return configurable
 
 
 def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:

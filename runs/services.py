@@ -77,15 +77,7 @@ def create_run(
     _check_thread_of(thread_id, request["checkpoint"] or {})
     params = _create_params(scope, assistant, thread_id, request)
     params["id"] = run_id or uuid7()
-    # Alone, the one statement that creates a run needs no transaction around it.
-    alone = (
-        thread_id is not None
-        and request["if_not_exists"] != "create"
-        and request["multitask_strategy"] not in INTERRUPTING
-        and not settings.MAX_RUNS_PER_OWNER
-    )
-    unit: AbstractContextManager[Any] = nullcontext() if alone else transaction.atomic()
-    with unit:
+    with _unit(thread_id, request):
         _check_limit(scope)
         try:
             run = _insert_run(scope, thread_id, params, request)
@@ -97,6 +89,20 @@ def create_run(
         if run.dispatched_at:
             transaction.on_commit(partial(tasks.dispatch, run.id))
     return run
+
+
+def _unit(
+    thread_id: UUID | None, request: dict[str, Any]
+) -> AbstractContextManager[Any]:
+    """The transaction that a run is created in."""
+    # Alone, the one statement that creates a run needs no transaction around it.
+    alone = (
+        thread_id is not None
+        and request["if_not_exists"] != "create"
+        and request["multitask_strategy"] not in INTERRUPTING
+        and not settings.MAX_RUNS_PER_OWNER
+    )
+    return nullcontext() if alone else transaction.atomic()
 
 
 @transaction.atomic

@@ -175,6 +175,16 @@ WHERE old.made_for <= EXCLUDED.made_for
 """
 
 
+# Of what is near. An item with several vectors is as near as the nearest of them.
+_BEST = f""", best AS (
+    SELECT id, min(distance) AS distance FROM near GROUP BY id
+    ORDER BY distance, id LIMIT %(limit)s OFFSET %(offset)s
+)
+SELECT {COLUMNS}, distance FROM best JOIN store_items USING (id)
+ORDER BY distance, id
+"""
+
+
 def nearest(
     index: Index,
     vector: Vector,
@@ -203,24 +213,14 @@ def nearest(
     # `OFFSET 0` keeps this from becoming a join on two columns, of which Postgres thinks
     # that it finds next to nothing, so that it would not walk the graph.
     some = "" if exact else f"ORDER BY {distance} LIMIT %(candidates)s"
-    return (
-        f"""
-WITH near AS (
+    near = f"""
     SELECT item_id AS id, {distance} AS distance
     FROM {index.table} AS v, LATERAL (
         SELECT FROM store_items
         WHERE id = v.item_id AND updated_at = v.made_for AND {of_item} OFFSET 0
     ) AS item
-    WHERE {where} {some}
-), best AS (
-    SELECT id, min(distance) AS distance FROM near GROUP BY id
-    ORDER BY distance, id LIMIT %(limit)s OFFSET %(offset)s
-)
-SELECT {COLUMNS}, distance FROM best JOIN store_items USING (id)
-ORDER BY distance, id
-""",
-        params,
-    )
+    WHERE {where} {some}"""
+    return f"WITH near AS ({near}\n){_BEST}", params
 
 
 def vector_rows(vectors: Iterable[tuple[Any, list[Vector]]]) -> list[tuple[Any, ...]]:

@@ -257,16 +257,7 @@ def update_state(
     Refused while a run is active. The thread's row is locked until the new state is in
     its cache, so that no run starts in between.
     """
-    locked = Thread.objects.select_for_update().filter(pk=thread.pk).first()
-    if locked is None:
-        raise NotFound(f"Thread with ID {thread.pk} not found")
-    if locked.status == Thread.Status.BUSY:
-        raise ThreadInUse
-    graph_id = locked.metadata.get("graph_id")
-    if not graph_id:
-        raise BadRequest(
-            f"Thread '{thread.id}' has no graph: run it once, or set metadata.graph_id"
-        )
+    locked, graph_id = _locked_at_rest(thread)
     config = _config(thread.id, checkpoint)
     # What history can be filtered by. Only a run's own checkpoints go when it does.
     config["metadata"] = {k: v for k, v in locked.metadata.items() if k != "run_id"}
@@ -290,6 +281,20 @@ def update_state(
         state_updated_at=Now(),
     )
     return updated
+
+
+def _locked_at_rest(thread: Thread) -> tuple[Thread, str]:
+    """The thread as it is now, and stays until the transaction ends; and its graph."""
+    locked = Thread.objects.select_for_update().filter(pk=thread.pk).first()
+    if locked is None:
+        raise NotFound(f"Thread with ID {thread.pk} not found")
+    if locked.status == Thread.Status.BUSY:
+        raise ThreadInUse
+    if graph_id := locked.metadata.get("graph_id"):
+        return locked, graph_id
+    raise BadRequest(
+        f"Thread '{thread.id}' has no graph: run it once, or set metadata.graph_id"
+    )
 
 
 @transaction.atomic
