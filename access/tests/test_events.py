@@ -11,8 +11,8 @@ from uuid import UUID
 import pytest
 
 from access.handlers import handlers
+from access.tests.bearers import BY_NAME, call
 from access.tests.conftest import Serve
-from access.tests.test_handlers import BY_NAME, call
 from assistants.services import register_system_assistants, system_assistant_id
 from runs.models import Run
 from threads.models import Thread

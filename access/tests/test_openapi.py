@@ -3,8 +3,8 @@ from __future__ import annotations
 from django.conf import LazySettings
 from django.test import Client as Browser
 
+from access.tests.bearers import BY_NAME
 from access.tests.conftest import Serve
-from access.tests.test_handlers import BY_NAME
 
 
 def test_an_open_server_names_no_way_to_log_in(client: Browser) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
 import pytest
 from django.conf import LazySettings
@@ -8,6 +9,8 @@ from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
 from access.start import check_access, is_loopback
+from access.tests.bearers import OWNERS
+from access.tests.conftest import Serve
 
 pytestmark = pytest.mark.django_db
 
@@ -63,3 +66,56 @@ def test_with_keys_any_host_starts(
 
 def test_names_are_not_looked_up() -> None:
     assert not is_loopback("localhost.example")
+
+
+def test_handlers_close_the_server(
+    serve: Serve, settings: LazySettings, caplog: pytest.LogCaptureFixture
+) -> None:
+    serve(OWNERS)
+    settings.HOST = "0.0.0.0"  # noqa: S104
+
+    check_access()
+
+    assert not [r for r in caplog.records if r.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize(
+    ("source", "problem"),
+    [
+        ("raise ValueError('no')", "cannot load"),
+        ("import no_such_module", "cannot load"),
+        ("auth = 5", "is not a langgraph_sdk.Auth"),
+        ("", "has no @authenticate"),
+        ("@auth.authenticate\nasync def a(token): ...", "can't be given 'token'"),
+    ],
+)
+def test_bad_handlers_stop_the_start(serve: Serve, source: str, problem: str) -> None:
+    serve(source or "pass")
+
+    with pytest.raises(SystemExit, match=problem) as stopped:
+        check_access()
+
+    assert "\n" not in str(stopped.value)
+
+
+@pytest.mark.parametrize(
+    "cache",
+    [[1], {"ttl_seconds": "60"}, {"max_size": -1}, {"cache_keys": "authorization"}],
+)
+def test_a_bad_cache_stops_the_start(serve: Serve, cache: Any) -> None:
+    serve(OWNERS, auth={"cache": cache})
+
+    with pytest.raises(SystemExit, match=r"auth\.cache") as stopped:
+        check_access()
+
+    assert "\n" not in str(stopped.value)
+
+
+def test_handlers_and_settings_exclude_each_other(
+    serve: Serve, settings: LazySettings
+) -> None:
+    serve(OWNERS)
+    settings.AUTH = ["api_key"]
+
+    with pytest.raises(SystemExit, match="exclude each other"):
+        check_access()
