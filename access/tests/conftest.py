@@ -1,19 +1,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
 
+import httpx
 import pytest
+from django.conf import LazySettings
 
 from access.handlers import handlers
 from assistants.graphs import registry
 from assistants.models import Assistant
 from assistants.services import register_system_assistants
+from config.asgi import Application
 from config.cors import rules
 from config.langgraph_json import langgraph_json
+from config.mounting import mounted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
 
@@ -70,6 +75,24 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     yield serve
     monkeypatch.undo()
     forget_config()
+
+
+Open = Callable[[], AbstractAsyncContextManager[httpx.AsyncClient]]
+
+
+@pytest.fixture
+def open_server(settings: LazySettings) -> Open:
+    """The ASGI application as langgraph.json says now."""
+    settings.FORCE_SCRIPT_NAME, settings.STATIC_URL = None, "/static/"
+
+    @asynccontextmanager
+    async def open_server() -> AsyncIterator[httpx.AsyncClient]:
+        transport = httpx.ASGITransport(app=mounted(Application))
+        base = "http://spool.example"
+        async with httpx.AsyncClient(transport=transport, base_url=base) as client:
+            yield client
+
+    return open_server
 
 
 @pytest.fixture
