@@ -7,15 +7,9 @@ import pytest
 
 from access.tests.people import Client
 from threads.models import Thread
+from threads.tests.making import make
 
 pytestmark = pytest.mark.django_db
-
-
-def make(client: Client, **body: Any) -> dict[str, Any]:
-    response = client.call("post", "/threads", body)
-    assert response.status_code == 200, response.content
-    made: dict[str, Any] = response.json()
-    return made
 
 
 # --- Create -------------------------------------------------------------------------
@@ -150,38 +144,6 @@ def test_metadata_nested_too_deep_is_refused(alice_client: Client) -> None:
     response = alice_client.post("/threads", body, content_type="application/json")
 
     assert response.status_code == 422
-
-
-# --- Time to live ---------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "include", ["include=unknown,ttl", "include=a&include=ttl", 'include=["a", "ttl"]']
-)
-def test_ttl_is_shown_when_asked_for(alice_client: Client, include: str) -> None:
-    made = make(alice_client, ttl={"ttl": 2, "strategy": "keep_latest"})
-    path = f"/threads/{made['thread_id']}"
-
-    plain = alice_client.call("get", path).json()
-    shown = alice_client.call("get", f"{path}?{include}").json()
-
-    assert "ttl" not in plain
-    assert shown["ttl"]["strategy"] == "keep_latest"
-    assert shown["ttl"]["ttl_minutes"] == 2
-    assert shown["ttl"]["expires_at"] > made["created_at"]
-
-
-def test_ttl_is_changed(alice_client: Client) -> None:
-    made = make(alice_client)
-    path = f"/threads/{made['thread_id']}"
-
-    before = alice_client.call("get", f"{path}?include=ttl&include=values").json()
-    alice_client.call("patch", path, {"ttl": {"ttl": 0.5}})
-    after = alice_client.call("get", f"{path}?include=ttl").json()
-    refused = alice_client.call("patch", path, {"ttl": 7})
-
-    assert before["ttl"] is None
-    assert after["ttl"]["ttl_minutes"] == 0.5
-    assert after["ttl"]["strategy"] == "delete"
-    assert refused.status_code == 422
 
 
 # --- Get, update, delete --------------------------------------------------------------

@@ -20,6 +20,7 @@ from threads.models import Thread
 from threads.services import prune_state
 from threads.sweeping import sweep
 from threads.tasks import sweep as sweep_task
+from threads.tests.making import make
 from threads.tests.running import checkpoint_rows, make_thread
 from threads.ttl import TTLConfig, ttl_config
 
@@ -124,6 +125,38 @@ def test_a_copy_lives_as_long(alice_client: Client) -> None:
     copy = Thread.objects.get(pk=row["thread_id"])
     assert lifetime(copy) == timedelta(minutes=5)
     assert copy.ttl_strategy == "keep_latest"
+
+
+# --- Shown and changed ----------------------------------------------------------------
+@pytest.mark.parametrize(
+    "include", ["include=unknown,ttl", "include=a&include=ttl", 'include=["a", "ttl"]']
+)
+def test_ttl_is_shown_when_asked_for(alice_client: Client, include: str) -> None:
+    made = make(alice_client, ttl={"ttl": 2, "strategy": "keep_latest"})
+    path = f"/threads/{made['thread_id']}"
+
+    plain = alice_client.call("get", path).json()
+    shown = alice_client.call("get", f"{path}?{include}").json()
+
+    assert "ttl" not in plain
+    assert shown["ttl"]["strategy"] == "keep_latest"
+    assert shown["ttl"]["ttl_minutes"] == 2
+    assert shown["ttl"]["expires_at"] > made["created_at"]
+
+
+def test_ttl_is_changed(alice_client: Client) -> None:
+    made = make(alice_client)
+    path = f"/threads/{made['thread_id']}"
+
+    before = alice_client.call("get", f"{path}?include=ttl&include=values").json()
+    alice_client.call("patch", path, {"ttl": {"ttl": 0.5}})
+    after = alice_client.call("get", f"{path}?include=ttl").json()
+    refused = alice_client.call("patch", path, {"ttl": 7})
+
+    assert before["ttl"] is None
+    assert after["ttl"]["ttl_minutes"] == 0.5
+    assert after["ttl"]["strategy"] == "delete"
+    assert refused.status_code == 422
 
 
 # --- The sweep ------------------------------------------------------------------------
