@@ -1,0 +1,28 @@
+"""Items nearer to their end, or past it."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.db.models import F
+
+from store.models import StoreItem
+
+
+def end_sooner() -> Any:
+    """Take three minutes from every item; returns when each ends now."""
+    StoreItem.objects.update(expires_at=F("expires_at") - timedelta(minutes=3))
+    return end_of_items()
+
+
+def end_of_items() -> Any:
+    return dict(StoreItem.objects.values_list("key", "expires_at"))
+
+
+def expire(**which: Any) -> None:
+    """Let items have reached the end of their time a moment ago."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT now() - interval '1 second'")
+        StoreItem.objects.filter(**which).update(expires_at=cursor.fetchone()[0])
