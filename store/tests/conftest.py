@@ -2,53 +2,20 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from rest_framework.test import APIClient
 
 from access.policy import Scope
+from config.langgraph_json import langgraph_json
 from config.loop import Loop
+from store import index, vectors
 from store.backend import PostgresStore
-
-
-class Client(APIClient):
-    """Speaks JSON, for one owner. `asked` is what the policy was asked for it."""
-
-    def __init__(self, identity: str) -> None:
-        super().__init__(HTTP_X_IDENTITY=identity)
-        self.asked: list[tuple[str, dict[str, Any]]] = []
-
-    def call(self, method: str, path: str, body: Any = None) -> Any:
-        # Escaped, so that it can hold what is no UTF-8.
-        text = json.dumps(body)
-        return getattr(self, method)(path, text, content_type="application/json")
-
-    def item(self, namespace: str, key: str, **query: str) -> Any:
-        query = {"namespace": namespace, "key": key, **query}
-        return self.get("/store/items", query)
-
-    def put_item(self, namespace: list[str], key: str, value: Any, **more: Any) -> Any:
-        body = {"namespace": namespace, "key": key, "value": value, **more}
-        response = self.call("put", "/store/items", body)
-        assert response.status_code == 204, response.content
-        return response
-
-    def search(self, *prefix: str, **body: Any) -> list[dict[str, Any]]:
-        body = {"namespace_prefix": list(prefix), **body}
-        response = self.call("post", "/store/items/search", body)
-        assert response.status_code == 200, response.content
-        found: list[dict[str, Any]] = response.json()["items"]
-        return found
-
-    def keys(self, *prefix: str, **body: Any) -> list[str]:
-        return [item["key"] for item in self.search(*prefix, **body)]
-
-    def namespaces(self, **body: Any) -> list[list[str]]:
-        response = self.call("post", "/store/namespaces", body)
-        assert response.status_code == 200, response.content
-        found: list[list[str]] = response.json()["namespaces"]
-        return found
+from store.reindex import drop_tables
+from store.tests import embedding
+from store.tests.clients import Caller, Client
+from store.tests.indexing import EMBEDDING, Configure, asked
 
 
 @pytest.fixture
@@ -101,23 +68,6 @@ def make_store(loop: Loop) -> Iterator[MakeStore]:
     loop.run(empty())
 
 
-class Caller:
-    """One store, called by its synchronous or by its asynchronous methods."""
-
-    def __init__(self, store: PostgresStore, call: Callable[..., Any]) -> None:
-        self.store = store
-        self._call = call
-
-    def __getattr__(self, name: str) -> Callable[..., Any]:
-        return lambda *args, **kwargs: self._call(name, *args, **kwargs)
-
-    def keys(self, *prefix: str, **how: Any) -> list[str]:
-        return [item.key for item in self.search(prefix, **how)]
-
-    def namespaces(self, **how: Any) -> list[str]:
-        return [".".join(labels) for labels in self.list_namespaces(**how)]
-
-
 @pytest.fixture(params=["sync", "async"])
 def make_caller(
     request: pytest.FixtureRequest, make_store: MakeStore, loop: Loop
@@ -134,3 +84,31 @@ def make_caller(
         return Caller(store, {"sync": sync, "async": on_loop}[request.param])
 
     return make
+
+
+@pytest.fixture
+def configure_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Configure]:
+    """A server with a semantic index of the field `text`, unless told otherwise.
+
+    `None`: it has no index.
+    """
+
+    def write(name: str | None = "embed", **more: Any) -> None:
+        embed = name if name and ":" in name else f"{EMBEDDING}:{name}"
+        given = {"dims": embedding.DIMS, "embed": embed, **more}
+        store = {"index": given} if name else {}
+        configured = {"graphs": {"g": "g.py:g"}, "store": store}
+        path = tmp_path / "langgraph.json"
+        path.write_text(json.dumps(configured))
+        monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
+        langgraph_json.cache_clear()
+        index.embeddings.cache_clear()
+
+    write(fields=["text"])
+    vectors.prepare_index()
+    asked().clear()
+    yield write
+    drop_tables(kept=None)
+    langgraph_json.cache_clear()

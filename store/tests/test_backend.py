@@ -23,7 +23,7 @@ from langgraph.store.base import (
 
 from store.namespaces import MAX_PLACE_BYTES
 from store.statements import MAX_CONDITIONS
-from store.tests.conftest import Caller, Client
+from store.tests.clients import Caller, Client
 
 # The stores have connections of their own; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db

@@ -20,7 +20,7 @@ from langgraph.store.base import (
 from langgraph.store.postgres import PostgresStore as Reference
 
 from config.loop import conninfo
-from store.tests.conftest import Caller
+from store.tests.clients import Caller
 
 pytestmark = pytest.mark.django_db
 

@@ -21,7 +21,8 @@ from config.tests.plans import indexes_in, plan_of
 from store.models import StoreItem
 from store.sweep import sweep_items
 from store.tasks import sweep
-from store.tests.conftest import Client, MakeStore
+from store.tests.clients import Client
+from store.tests.conftest import MakeStore
 from store.tests.test_concurrency import at_once
 from store.ttl import ttl_config
 

@@ -1,0 +1,46 @@
+"""Facts to find by their meaning, and the model that the index was made with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from config.langgraph_json import load_object
+from store import index
+from store.reindex import reindex
+from store.tests import embedding
+from store.tests.clients import Client
+
+EMBEDDING = Path(embedding.__file__)
+FACTS = {
+    "tea": "alice likes green tea",
+    "coffee": "bob drinks black coffee",
+    "cake": "chocolate cake with tea",
+}
+
+Configure = Callable[..., None]
+
+
+def asked() -> list[list[str]]:
+    """The texts of each call of the model, which is a module of its own there."""
+    return list_of("asked")
+
+
+def list_of(name: str) -> list[Any]:
+    found: list[Any] = load_object(f"{EMBEDDING}:{name}")
+    return found
+
+
+def put_facts(client: Client, *namespace: str) -> None:
+    for key, text in FACTS.items():
+        client.put_item([*(namespace or ("facts",))], key, {"text": text})
+
+
+def reindexed() -> list[tuple[int, int]]:
+    """Re-index; returns what the progress bar was told."""
+    told: list[tuple[int, int]] = []
+    current = index.index_config()
+    assert current
+    reindex(current, tell=lambda done, total: told.append((done, total)), batch=2)
+    return told
