@@ -16,6 +16,9 @@ from crons.models import Cron
 from crons.services import database_now
 from threads.models import Thread
 
+MakeCron = Callable[..., Cron]
+MakeDue = Callable[..., None]
+
 GRAPH = """
 from langgraph.graph import StateGraph
 
@@ -57,7 +60,7 @@ def thread(db: None) -> Thread:
 
 
 @pytest.fixture
-def make_cron(alice_client: Client) -> Callable[..., Cron]:
+def make_cron(alice_client: Client) -> MakeCron:
     """A cron of alice's, at new year unless told otherwise: no test sees its slot come."""
 
     def make(thread: Thread | None = None, **body: Any) -> Cron:
@@ -71,7 +74,7 @@ def make_cron(alice_client: Client) -> Callable[..., Cron]:
 
 
 @pytest.fixture
-def make_due() -> Callable[..., None]:
+def make_due() -> MakeDue:
     """Let a cron's next slot be so many seconds ago."""
 
     def make(cron: Cron, seconds: float = 1) -> None:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -14,12 +13,12 @@ from crons import firing
 from crons.models import Cron, CronFiring
 from crons.periodic import ensure_periodic_tasks
 from crons.services import database_now
+from crons.tests.conftest import MakeCron, MakeDue
 from runs.models import Run
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 
-MakeCron = Callable[..., Cron]
 LIST = "/admin/crons/cron/"
 
 
@@ -175,7 +174,7 @@ def test_what_is_gone_can_neither_be_resumed_nor_run(
 
 
 def test_an_operator_runs_a_cron_from_its_page(
-    admin_client: Client, make_cron: MakeCron, make_due: Callable[..., None]
+    admin_client: Client, make_cron: MakeCron, make_due: MakeDue
 ) -> None:
     cron = make_cron(input={"a": 1})
     make_due(cron)

@@ -1,36 +1,24 @@
-"""Several ticks and callers at once, and ticks that die."""
+"""Several ticks and callers at once."""
 
 from __future__ import annotations
 
-import os
-import signal
-import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
-from functools import partial
-from subprocess import PIPE, Popen
-from types import FrameType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-from django.conf import LazySettings
-from django.db import connection, connections, transaction
+from django.db import connections, transaction
 
 from access.policy import authorize
-from config.loop import conninfo
 from config.tests.locks import wait_until_blocked
 from crons import firing, services
 from crons.models import Cron, CronFiring
-from crons.services import database_now
+from crons.tests.conftest import MakeCron, MakeDue
 from runs import lifecycle
 from runs.models import Run
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-MakeCron = Callable[..., Cron]
-MakeDue = Callable[..., None]
 
 
 def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
@@ -68,167 +56,6 @@ def test_many_ticks_at_once_fire_each_slot_once(
     assert {firing.cron_id for firing in CronFiring.objects.all()} == {
         cron.id for cron in crons
     }
-
-
-def test_a_tick_that_dies_leaves_the_cron_due(
-    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever was done by then, the connection's end takes it back."""
-    cron = make_cron()
-    make_due(cron)
-
-    class Killed(BaseException):
-        pass
-
-    def die(*_: object) -> None:
-        raise Killed
-
-    for name in ("make_run", "_move_on", "_save"):
-        monkeypatch.setattr(firing, name, die)
-        with pytest.raises(Killed):
-            firing.fire_due()
-        monkeypatch.undo()
-        assert not Run.objects.exists()
-        assert not CronFiring.objects.exists()
-    assert firing.fire_due() == 1
-    assert Run.objects.count() == 1
-
-
-def test_a_tick_that_dies_at_any_line_fires_at_most_once(
-    make_cron: MakeCron, make_due: MakeDue, thread: Thread
-) -> None:
-    """Nothing or all of it, and whichever it was: the next tick makes it once."""
-    cron = make_cron(thread)
-    lines = 0
-    while True:
-        Run.objects.all().delete()
-        CronFiring.objects.all().delete()
-        make_due(cron)
-        lines += 1
-        tick = DyingTick(lines)
-        tick.start()
-        tick.join(30)
-        # Until Postgres has noticed, the rows are the dead one's.
-        wait_until(partial(is_gone, tick.backend))
-        left = (Run.objects.count(), CronFiring.objects.count())
-        cron.refresh_from_db()
-        assert cron.next_run_date is not None
-        moved_on = cron.next_run_date > database_now()
-        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
-        firing.fire_due()
-        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
-        if tick.survived:
-            break
-
-    assert lines > 50
-
-
-class Killed(BaseException):
-    pass
-
-
-class DyingTick(threading.Thread):
-    """A tick that dies before the so-manieth line of crons' own code.
-
-    As after a SIGKILL, the connection is gone before anything can be said over it.
-    """
-
-    def __init__(self, lines: int) -> None:
-        super().__init__()
-        self.lines_left = lines
-        self.survived = False
-
-    def run(self) -> None:
-        connection.ensure_connection()
-        self.connection = connection.connection
-        self.backend = self.connection.info.backend_pid
-        sys.settrace(self.trace)
-        try:
-            firing.fire_due()
-            self.survived = True
-        except Killed:
-            pass
-        finally:
-            sys.settrace(None)
-            self.connection.close()
-            if connection.connection:
-                connection.connection.close()
-
-    def trace(self, frame: FrameType, event: str, _: object) -> Any:
-        name = frame.f_globals.get("__name__", "")
-        if not name.startswith("crons.") or name.startswith("crons.tests."):
-            return None
-        self.lines_left -= event == "line"
-        if self.lines_left == 0:
-            self.connection.close()
-            raise Killed
-        return self.trace
-
-
-def test_a_process_that_is_killed_fires_at_most_once(
-    make_cron: MakeCron, make_due: MakeDue, thread: Thread, ticks: Popen[str]
-) -> None:
-    """A real one, and also in the code of runs; not at each line, for the time's sake."""
-    cron = make_cron(thread)
-    lines, ended = 1, -signal.SIGKILL
-    while ended == -signal.SIGKILL:
-        Run.objects.all().delete()
-        CronFiring.objects.all().delete()
-        make_due(cron)
-        ended = killed_before(lines, ticks)
-        wait_until(nobody_else_is_in_a_transaction)
-        left = (Run.objects.count(), CronFiring.objects.count())
-        cron.refresh_from_db()
-        assert cron.next_run_date is not None
-        moved_on = cron.next_run_date > database_now()
-        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
-        firing.fire_due()
-        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
-        lines += 7
-
-    assert ended == 0
-    assert lines > 150
-
-
-@pytest.fixture
-def ticks(settings: LazySettings) -> Iterator[Popen[str]]:
-    """The process of `crons.tests.dying`, on the database of the test."""
-    given = {
-        "DATABASE_URL": conninfo(),
-        "REDIS_URL": settings.REDIS_URL,
-        "LANGGRAPH_CONFIG": str(settings.LANGGRAPH_CONFIG),
-    }
-    with Popen(
-        [sys.executable, "-W", "ignore", "-m", "crons.tests.dying"],
-        stdin=PIPE,
-        stdout=PIPE,
-        text=True,
-        env={**os.environ, **given},
-        cwd=settings.BASE_DIR,
-    ) as process:
-        yield process
-        process.communicate()
-
-
-def killed_before(lines: int, ticks: Popen[str]) -> int:
-    assert ticks.stdin
-    assert ticks.stdout
-    print(lines, file=ticks.stdin, flush=True)
-    return int(ticks.stdout.readline())
-
-
-def nobody_else_is_in_a_transaction() -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            """
-            SELECT NOT EXISTS (
-                SELECT FROM pg_stat_activity WHERE datname = current_database()
-                    AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
-            )
-            """
-        )
-        found: bool = cursor.fetchone()[0]
-    return found
 
 
 def test_a_thread_that_somebody_holds_holds_up_nobody_else(
@@ -434,19 +261,6 @@ def test_what_no_policy_looks_at_may_change_in_between(
     calling.join(30)
 
     assert answers[0].status_code == 200
-
-
-def is_gone(backend: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [backend])
-        return cursor.fetchone() is None
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_a_change_during_a_tick_is_not_lost(

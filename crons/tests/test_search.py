@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 from uuid import uuid4
 
@@ -9,12 +8,10 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from config.tests.plans import indexes_in, kinds_in, plan_of
-from crons.models import Cron
+from crons.tests.conftest import MakeCron
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db
-
-MakeCron = Callable[..., Cron]
 
 
 def test_search_filters_sorts_and_pages(

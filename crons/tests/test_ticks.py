@@ -1,0 +1,152 @@
+"""What one tick does and leaves, and what it costs; and the results that it looks for."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from config.tests.plans import indexes_in, plan_of
+from crons import firing
+from crons.models import Cron, CronFiring
+from crons.services import database_now
+from crons.tasks import TICKS, sweep, tick
+from crons.tests.conftest import MakeCron, MakeDue
+from runs.models import Run
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db
+
+
+def test_a_tick_holds_one_request_at_a_time(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    """Fifty of the longest that may be made would be the end of the worker."""
+    for _ in range(3):
+        make_due(make_cron())
+
+    with CaptureQueriesContext(connection) as queries:
+        firing.fire_due()
+
+    takes = [one["sql"] for one in queries if "SKIP LOCKED" in one["sql"]]
+    assert takes
+    assert not any("payload" in take for take in takes)
+    assert Run.objects.count() == 3
+
+
+def test_a_backlog_is_for_several_ticks(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(firing, "BATCH", 1)
+    monkeypatch.setattr(firing, "MOST_BATCHES", 2)
+    for _ in range(3):
+        make_due(make_cron())
+
+    fired = [firing.fire_due() for _ in range(3)]
+
+    assert fired == [2, 1, 0]
+
+
+def test_ticks_with_much_to_fire_leave_threads_to_others(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    make_due(make_cron())
+
+    with ExitStack() as stack:
+        for _ in range(3):
+            stack.enter_context(TICKS)
+        tick()
+        assert not Run.objects.exists()
+    tick()
+
+    assert Run.objects.count() == 1
+
+
+def test_a_tick_leaves_what_becomes_due_after_its_beginning(
+    make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_due(make_cron(), seconds=5)
+    begun = database_now() - timedelta(seconds=10)
+    monkeypatch.setattr(firing, "database_now", lambda: begun)
+
+    assert firing.fire_due() == 0
+
+
+def test_results_outlive_the_runs(make_cron: MakeCron, make_due: MakeDue) -> None:
+    cron = make_cron()
+    make_due(cron)
+    tick()
+    run = Run.objects.get()
+    run.status, run.error = Run.Status.ERROR, {"error": "KeyError", "message": "'x'"}
+    run.save()
+
+    tick()
+    run.thread.delete()
+    tick()
+    sweep()
+
+    record = cron.firings.get()
+    assert (record.status, record.error) == ("error", "KeyError: 'x'")
+
+
+def test_the_result_of_a_run_that_was_deleted_is_unknown(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron()
+    make_due(cron)
+    tick()
+    Thread.objects.all().delete()
+
+    sweep()
+
+    assert cron.firings.get().status == ""
+
+
+def test_sweep_deletes_old_firings(make_cron: MakeCron, settings: Any) -> None:
+    settings.CRON_FIRINGS_TTL_DAYS = 1
+    cron = make_cron()
+    old = database_now() - timedelta(days=1, minutes=1)
+    CronFiring.objects.create(cron=cron, slot=old, fired_at=old, status="success")
+    kept = CronFiring.objects.create(cron=cron, status="success")
+
+    sweep()
+
+    assert cron.firings.get() == kept
+
+
+def test_a_tick_with_nothing_due_asks_little(
+    make_cron: MakeCron, django_assert_max_num_queries: Any
+) -> None:
+    make_cron()
+
+    # The clock, a savepoint, the due, the release, and the results.
+    with django_assert_max_num_queries(5):
+        tick()
+
+
+def test_the_tick_finds_what_is_due_by_its_index(make_cron: MakeCron) -> None:
+    make_cron()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        plan = Cron.objects.due(database_now()).order_by("next_run_date").explain()
+
+    assert "crons_due" in plan
+
+
+@pytest.mark.parametrize(
+    "statement", [firing.RECORD_RESULTS, firing.FORGET_DELETED_RUNS]
+)
+def test_results_are_looked_for_among_active_firings_alone(statement: str) -> None:
+    """Millions of old ones cost a tick nothing."""
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+
+    plan = plan_of(statement)
+
+    assert "cron_firings_active" in indexes_in(plan)
+    scanned = [node for node in plan if node["Node Type"] == "Seq Scan"]
+    assert "cron_firings" not in {node["Relation Name"] for node in scanned}
