@@ -19,7 +19,7 @@ from django.db import connection
 
 from config.loop import conninfo
 from crons import firing
-from crons.models import CronFiring
+from crons.models import Cron, CronFiring
 from crons.services import database_now
 from crons.tests.conftest import MakeCron, MakeDue
 from runs.models import Run
@@ -52,10 +52,20 @@ def test_a_tick_that_dies_leaves_the_cron_due(
     assert Run.objects.count() == 1
 
 
+def assert_fired_at_most_once(cron: Cron) -> None:
+    """Nothing or all of it, and whichever it was: the next tick makes it once."""
+    left = (Run.objects.count(), CronFiring.objects.count())
+    cron.refresh_from_db()
+    assert cron.next_run_date is not None
+    moved_on = cron.next_run_date > database_now()
+    assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
+    firing.fire_due()
+    assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+
+
 def test_a_tick_that_dies_at_any_line_fires_at_most_once(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
-    """Nothing or all of it, and whichever it was: the next tick makes it once."""
     cron = make_cron(thread)
     lines = 0
     while True:
@@ -68,13 +78,7 @@ def test_a_tick_that_dies_at_any_line_fires_at_most_once(
         tick.join(30)
         # Until Postgres has noticed, the rows are the dead one's.
         wait_until(partial(is_gone, tick.backend))
-        left = (Run.objects.count(), CronFiring.objects.count())
-        cron.refresh_from_db()
-        assert cron.next_run_date is not None
-        moved_on = cron.next_run_date > database_now()
-        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
-        firing.fire_due()
-        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+        assert_fired_at_most_once(cron)
         if tick.survived:
             break
 
@@ -135,13 +139,7 @@ def test_a_process_that_is_killed_fires_at_most_once(
         make_due(cron)
         ended = killed_before(lines, ticks)
         wait_until(nobody_else_is_in_a_transaction)
-        left = (Run.objects.count(), CronFiring.objects.count())
-        cron.refresh_from_db()
-        assert cron.next_run_date is not None
-        moved_on = cron.next_run_date > database_now()
-        assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
-        firing.fire_due()
-        assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+        assert_fired_at_most_once(cron)
         lines += 7
 
     assert ended == 0

@@ -18,6 +18,12 @@ from threads.models import Thread
 pytestmark = pytest.mark.django_db
 
 
+def why_disabled(cron: Cron) -> str:
+    cron.refresh_from_db()
+    assert not cron.enabled
+    return cron.disabled_reason
+
+
 def test_a_cron_past_its_end_never_fires(
     make_cron: MakeCron, make_due: MakeDue
 ) -> None:
@@ -28,9 +34,7 @@ def test_a_cron_past_its_end_never_fires(
     firing.fire_due()
 
     assert not Run.objects.exists()
-    cron.refresh_from_db()
-    assert not cron.enabled
-    assert cron.disabled_reason == "end_time has passed"
+    assert why_disabled(cron) == "end_time has passed"
 
 
 def test_the_last_slot_before_the_end_fires_and_disables(
@@ -43,9 +47,7 @@ def test_the_last_slot_before_the_end_fires_and_disables(
     firing.fire_due()
 
     assert Run.objects.count() == 1
-    cron.refresh_from_db()
-    assert not cron.enabled
-    assert cron.disabled_reason == "the schedule has no slot left before end_time"
+    assert why_disabled(cron) == "the schedule has no slot left before end_time"
 
 
 def test_a_cron_that_ends_at_the_end_of_time_fires(
@@ -90,9 +92,7 @@ def test_a_cron_whose_assistant_is_gone_is_disabled(
 
     firing.fire_due()
 
-    cron.refresh_from_db()
-    assert not cron.enabled
-    assert cron.disabled_reason == f"Assistant {assistant.id} is gone"
+    assert why_disabled(cron) == f"Assistant {assistant.id} is gone"
     assert not Thread.objects.exists()
 
 
@@ -106,9 +106,7 @@ def test_a_cron_whose_checkpoint_is_gone_says_so(
 
     firing.fire_due()
 
-    cron.refresh_from_db()
-    assert not cron.enabled
-    assert cron.disabled_reason == f"Checkpoint {missing} not found"
+    assert why_disabled(cron) == f"Checkpoint {missing} not found"
 
 
 def test_a_thread_with_a_new_owner_is_gone(
@@ -138,9 +136,7 @@ def test_a_schedule_that_has_become_wrong_is_disabled(
 
     firing.fire_due()
 
-    bad.refresh_from_db()
-    assert not bad.enabled
-    assert bad.disabled_reason.startswith("schedule: ")
+    assert why_disabled(bad).startswith("schedule: ")
     assert good.firings.exists()
 
 
@@ -162,6 +158,4 @@ def test_a_cron_that_fails_outside_of_its_run_is_disabled(
 
     assert [record.cron_id for record in CronFiring.objects.all()] == [good.id]
     assert Run.objects.count() == 1
-    bad.refresh_from_db()
-    assert not bad.enabled
-    assert bad.disabled_reason == "schedule: its next slot could not be found"
+    assert why_disabled(bad) == "schedule: its next slot could not be found"
