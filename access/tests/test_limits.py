@@ -1,18 +1,15 @@
 from __future__ import annotations
 
-import threading
-from concurrent.futures import ThreadPoolExecutor
-
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
-from django.db import connections
 from django.test import Client as Browser
 
 from access import limits
 from access.keys import create_key
 from access.tests.people import Client, Person
 from assistants.models import Assistant
+from config.tests.together import at_once
 from runs.models import Run
 
 pytestmark = pytest.mark.django_db
@@ -142,15 +139,9 @@ def test_a_batch_that_is_too_many_makes_none(alice_client: Client) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_two_runs")
 def test_many_at_once_are_no_way_around_it(alice: Person) -> None:
-    together = threading.Barrier(8)
+    def ask() -> int:
+        return int(Client(alice).call("post", "/runs", RUN).status_code)
 
-    def ask(number: int) -> int:
-        together.wait()
-        answer = Client(alice).call("post", "/runs", RUN)
-        connections.close_all()
-        return int(answer.status_code)
+    statuses = at_once([ask] * 8)
 
-    with ThreadPoolExecutor(8) as pool:
-        statuses = sorted(pool.map(ask, range(8)))
-
-    assert statuses == [200] * 2 + [429] * 6
+    assert sorted(statuses) == [200] * 2 + [429] * 6

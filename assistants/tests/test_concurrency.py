@@ -1,16 +1,17 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier
+from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 
 from access.policy import EVERYTHING
 from assistants.models import Assistant, AssistantVersion
 from assistants.services import create_assistant, delete_assistant, update_assistant
 from config.tests.locks import wait_until_blocked
+from config.tests.together import at_once, closing
 
 MANY = 30
 
@@ -19,26 +20,20 @@ MANY = 30
 def test_parallel_updates_make_a_version_each_and_lose_no_key() -> None:
     asked: dict[str, Any] = {"graph_id": "echo", "if_exists": "raise"}
     assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
-    together = Barrier(MANY)
 
     def change(number: int) -> int:
-        together.wait()
-        try:
-            changed = update_assistant(
-                Assistant.objects.visible_to(EVERYTHING),
-                assistant.id,
-                {"metadata": {f"key{number}": number}},
-            )
-        finally:
-            connection.close()
+        changed = update_assistant(
+            Assistant.objects.visible_to(EVERYTHING),
+            assistant.id,
+            {"metadata": {f"key{number}": number}},
+        )
         assert changed is not None
         return changed.version
 
-    with ThreadPoolExecutor(MANY) as threads:
-        versions = sorted(threads.map(change, range(MANY)))
+    versions = at_once([partial(change, number) for number in range(MANY)])
 
     assistant.refresh_from_db()
-    assert versions == list(range(2, MANY + 2))
+    assert sorted(versions) == list(range(2, MANY + 2))
     assert assistant.version == MANY + 1
     assert assistant.versions.count() == MANY + 1
     assert assistant.metadata == {f"key{number}": number for number in range(MANY)}
@@ -50,16 +45,12 @@ def test_an_assistant_goes_with_the_version_that_is_just_being_made() -> None:
     assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
     every = Assistant.objects.visible_to(EVERYTHING)
 
-    def delete() -> None:
-        try:
-            delete_assistant(every, assistant.id)
-        finally:
-            connection.close()
-
     with ThreadPoolExecutor(1) as threads:
         with transaction.atomic():
             update_assistant(every, assistant.id, {"metadata": {}})
-            deleted = threads.submit(delete)
+            deleted = threads.submit(
+                closing(lambda: delete_assistant(every, assistant.id))
+            )
             wait_until_blocked()
         deleted.result(timeout=30)
 

@@ -10,8 +10,8 @@ from celery.signals import beat_init, celeryd_init
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
 from config.langgraph_json import langgraph_json
+from config.tests.together import at_once
 from crons.periodic import TASKS, ensure_periodic_tasks
-from crons.tests.test_races import at_once
 from threads.ttl import TTLConfig
 
 pytestmark = pytest.mark.django_db
@@ -57,7 +57,7 @@ def test_a_row_that_an_operator_gave_another_task_stays() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_beats_that_start_together_create_each_task_once() -> None:
-    at_once(4, ensure_periodic_tasks)
+    at_once([ensure_periodic_tasks] * 4)
 
     assert PeriodicTask.objects.count() == len(TASKS)
     assert IntervalSchedule.objects.count() == 2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -11,6 +11,7 @@ from django.db import connections, transaction
 
 from access.policy import authorize
 from config.tests.locks import wait_until_blocked
+from config.tests.together import at_once
 from crons import firing, services
 from crons.models import Cron, CronFiring
 from crons.tests.conftest import MakeCron, MakeDue
@@ -21,27 +22,6 @@ from threads.models import Thread
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def at_once(count: int, act: Callable[[], Any]) -> list[Any]:
-    """What `act` answered in that many threads that start together."""
-    barrier = threading.Barrier(count)
-    answers: list[Any] = []
-
-    def run() -> None:
-        try:
-            barrier.wait(10)
-            answers.append(act())
-        finally:
-            connections.close_all()
-
-    running = [threading.Thread(target=run) for _ in range(count)]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join(60)
-    assert len(answers) == count
-    return answers
-
-
 def test_many_ticks_at_once_fire_each_slot_once(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
@@ -49,7 +29,7 @@ def test_many_ticks_at_once_fire_each_slot_once(
     for cron in crons:
         make_due(cron)
 
-    fired = at_once(6, firing.fire_due)
+    fired = at_once([firing.fire_due] * 6)
 
     assert sum(fired) == len(crons)
     assert Run.objects.count() == len(crons)
@@ -67,7 +47,7 @@ def test_a_thread_that_somebody_holds_holds_up_nobody_else(
 
     with transaction.atomic():
         lifecycle.lock_thread(thread.id)
-        at_once(1, firing.fire_due)
+        at_once([firing.fire_due])
         assert [record.cron_id for record in CronFiring.objects.all()] == [free.id]
     firing.fire_due()
 
@@ -90,7 +70,7 @@ def test_crons_that_cannot_fire_do_not_use_up_the_tick(
 
     with transaction.atomic():
         lifecycle.lock_thread(thread.id)
-        fired = [at_once(1, firing.fire_due) for _ in range(3)]
+        fired = [at_once([firing.fire_due]) for _ in range(3)]
         records = {record.cron_id for record in CronFiring.objects.all()}
 
     assert fired == [[2], [1], [0]]
@@ -113,7 +93,7 @@ def test_a_tick_waits_once_for_a_thread_that_somebody_holds(
 
     with transaction.atomic():
         lifecycle.lock_thread(thread.id)
-        held = at_once(1, firing.fire_due)
+        held = at_once([firing.fire_due])
         waits = [one for one in caplog.messages if "waits for the next tick" in one]
     fired = firing.fire_due()
 
@@ -272,7 +252,7 @@ def test_a_change_during_a_tick_is_not_lost(
 
     with transaction.atomic():
         Cron.objects.select_for_update().get(pk=cron.pk)
-        (fired,) = at_once(1, firing.fire_due)
+        (fired,) = at_once([firing.fire_due])
 
     assert fired == 0
     assert firing.fire_due() == 1
@@ -280,16 +260,12 @@ def test_a_change_during_a_tick_is_not_lost(
 
 def test_thirty_changes_at_once_are_all_there(make_cron: MakeCron) -> None:
     cron = make_cron()
-    names = iter([f"key{n}" for n in range(30)])
-    lock = threading.Lock()
 
-    def change() -> None:
-        with lock:
-            name = next(names)
-        stamp = {name: 1}
+    def change(number: int) -> None:
+        stamp = {f"key{number}": 1}
         services.update_cron(cron=cron, changes={"metadata": stamp}, stamp=stamp)
 
-    at_once(30, change)
+    at_once([partial(change, number) for number in range(30)])
 
     cron.refresh_from_db()
     assert len(cron.metadata) == 31

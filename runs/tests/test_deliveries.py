@@ -23,6 +23,7 @@ from django.db import connection
 from django.db.models.functions import Now
 from rest_framework.test import APIClient
 
+from config.tests.together import at_once
 from runs import deliveries, lifecycle
 from runs.deliveries import PAUSES, deliver_due, sweep_deliveries
 from runs.lifecycle import Outcome
@@ -344,18 +345,8 @@ def test_what_two_workers_find_is_sent_once(
 ) -> None:
     for _ in range(20):
         ended(make_run(webhook=receiver.url))
-    barrier = threading.Barrier(2)
 
-    def deliver() -> None:
-        barrier.wait()
-        deliver_due()
-        connection.close()
-
-    threads = [threading.Thread(target=deliver) for _ in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    at_once([deliver_due] * 2)
 
     sent = [call.headers["webhook-id"] for call in receiver.received]
     assert len(sent) == len(set(sent)) == 20

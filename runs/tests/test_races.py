@@ -12,13 +12,14 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models.functions import Now
 
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
 from config.loop import Loop
 from config.tests.locks import wait_until_blocked
+from config.tests.together import at_once, closing
 from runs import events, lifecycle, services
 from runs.executor import Executor
 from runs.models import Run, Worker
@@ -32,21 +33,16 @@ CONFIG = Path(__file__).parent / "langgraph.json"
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def at_once(jobs: list[Callable[[], Any]]) -> list[Any]:
-    """The jobs' answers, or the exceptions that they raised; all start together."""
-    barrier = threading.Barrier(len(jobs))
+def outcomes(jobs: list[Callable[[], Any]]) -> list[Any]:
+    """The jobs' answers, or the exceptions that they raised."""
 
-    def one(job: Callable[[], Any]) -> Any:
-        barrier.wait()
+    def outcome(job: Callable[[], Any]) -> Any:
         try:
             return job()
         except Exception as exc:
             return exc
-        finally:
-            connection.close()
 
-    with ThreadPoolExecutor(len(jobs)) as pool:
-        return list(pool.map(one, jobs))
+    return at_once([partial(outcome, job) for job in jobs])
 
 
 def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
@@ -65,7 +61,7 @@ def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_exactly_one_of_twenty_rejecting_creates_passes(thread: Thread) -> None:
-    found = at_once([creator(thread, multitask_strategy="reject")] * 20)
+    found = outcomes([creator(thread, multitask_strategy="reject")] * 20)
 
     assert [type(one) for one in found].count(Run) == 1
     assert [type(one) for one in found].count(services.ThreadBusy) == 19
@@ -240,7 +236,7 @@ def test_of_many_impatient_runs_one_is_left(thread: Thread, strategy: str) -> No
 def test_a_thread_deleted_beside_creates_stays_deleted(thread: Thread) -> None:
     threads = Thread.objects.filter(pk=thread.id)
 
-    found = at_once(
+    found = outcomes(
         [
             *[creator(thread)] * 6,
             lambda: delete_threads(threads),
@@ -339,18 +335,6 @@ def make_and_stop(make: Callable[[], Run], action: str | None) -> UUID | None:
     run = make()
     stopped = action is not None and services.cancel_run(run, action)
     return run.pk if stopped and action == "rollback" else None
-
-
-def closing(job: Callable[[], Any]) -> Callable[[], Any]:
-    """The job, in a thread that leaves no connection behind."""
-
-    def run() -> Any:
-        try:
-            return job()
-        finally:
-            connection.close()
-
-    return run
 
 
 class Storm:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import threading
-from collections.abc import Callable
+from functools import partial
 from typing import Any, TypedDict
 
 import pytest
@@ -14,32 +13,13 @@ from langgraph.types import Send
 
 from config.json import TooDeep
 from config.loop import Loop
+from config.tests.together import at_once
 from store.backend import PostgresStore
 from store.operations import Row, Statement
 from store.tests.conftest import MakeStore
 
 # The stores have connections of their own; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db
-
-
-def at_once(count: int, work: Callable[[int], Any]) -> list[Any]:
-    """What `work` returned, or raised, for each number; all begin together."""
-    barrier = threading.Barrier(count)
-    results: list[Any] = [None] * count
-
-    def one(number: int) -> None:
-        barrier.wait()
-        try:
-            results[number] = work(number)
-        except Exception as exc:
-            results[number] = exc
-
-    threads = [threading.Thread(target=one, args=[n]) for n in range(count)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    return results
 
 
 class Counting(PostgresStore):
@@ -244,7 +224,8 @@ def test_it_outlasts_connections_that_were_cut(
 
     loop.run(cut())
 
-    assert at_once(8, lambda n: store.get(("a",), "k")) == [store.get(("a",), "k")] * 8
+    get = partial(store.get, ("a",), "k")
+    assert at_once([get] * 8) == [get()] * 8
 
 
 # --- Races --------------------------------------------------------------------------
@@ -254,7 +235,9 @@ def test_fifty_writers_of_one_key_leave_one_of_their_values(
     # A store each: what one store is asked in a turn is one batch.
     stores = [make_store("alice") for _ in range(50)]
 
-    results = at_once(50, lambda n: stores[n].put(("a",), "k", {"n": n}))
+    results = at_once(
+        [partial(store.put, ("a",), "k", {"n": n}) for n, store in enumerate(stores)]
+    )
 
     assert results == [None] * 50
     [item] = stores[0].search(("a",))
@@ -270,7 +253,7 @@ def test_a_put_beside_a_delete_leaves_all_or_nothing(make_store: MakeStore) -> N
         else:
             stores[number].put(("a",), "k", {"n": number})
 
-    assert at_once(40, write) == [None] * 40
+    assert at_once([partial(write, n) for n in range(40)]) == [None] * 40
     assert all(item.value["n"] % 2 == 0 for item in stores[0].search(("a",)))
 
 
@@ -288,4 +271,4 @@ def test_batches_over_the_same_keys_never_wait_for_each_other(
             stores[number].batch([PutOp(("a",), key, value, ttl=5) for key in order])
             stores[number].search(("a",), limit=200)
 
-    assert at_once(8, write) == [None] * 8
+    assert at_once([partial(write, n) for n in range(8)]) == [None] * 8

@@ -10,13 +10,13 @@ from django.db import connection
 from langgraph.store.base import PutOp
 
 from config.loop import Loop
+from config.tests.together import at_once
 from store import index, vectors
 from store.models import StoreItem
 from store.tests import embedding
 from store.tests.clients import Client
 from store.tests.conftest import MakeStore
 from store.tests.indexing import EMBEDDING, Configure, asked, put_facts, reindexed
-from store.tests.test_concurrency import at_once
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -192,11 +192,5 @@ def test_long_vectors_are_kept_at_half_precision(dims: int, kind: str) -> None:
 def test_servers_that_start_together_make_one_table(configure_index: Configure) -> None:
     configure_index("embed_async", fields=["other"])
 
-    def start(number: int) -> None:
-        try:
-            vectors.prepare_index()
-        finally:
-            connection.close()
-
-    assert at_once(4, start) == [None] * 4
+    assert at_once([vectors.prepare_index] * 4) == [None] * 4
     assert len(vectors.tables()) == 2

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from functools import partial
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from django.db import connection
 from langgraph.store.base import PutOp
 
 from config.langgraph_json import langgraph_json
+from config.tests.together import at_once
 from store import index, vectors
 from store.models import StoreItem
 from store.reindex import drop_tables, reindex
 from store.tests.clients import Client
 from store.tests.conftest import MakeStore
 from store.tests.indexing import FACTS, Configure, put_facts, reindexed
-from store.tests.test_concurrency import at_once
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -136,13 +137,10 @@ def test_reindexing_never_waits_in_a_ring_with_writers(
             return None
         current = index.index_config()
         assert current
-        try:
-            for _ in range(4):
-                reindex(current, tell=lambda done, total: None)
-        finally:
-            connection.close()
+        for _ in range(4):
+            reindex(current, tell=lambda done, total: None)
 
-    assert at_once(4, work) == [None] * 4
+    assert at_once([partial(work, n) for n in range(4)]) == [None] * 4
 
 
 async def to_thread(call: Callable[[], Any]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -7,13 +8,13 @@ from django.db import connection
 from langgraph.store.base import PutOp
 
 from config.tests.plans import indexes_in, plan_of
+from config.tests.together import at_once
 from store import index, vectors
 from store.models import StoreItem
 from store.tests import embedding
 from store.tests.clients import Client
 from store.tests.conftest import MakeStore
 from store.tests.indexing import FACTS, Configure, put_facts
-from store.tests.test_concurrency import at_once
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -225,7 +226,7 @@ def test_writers_of_one_key_leave_one_value_and_its_vectors(
         value = {"parts": parts}
         make_store("alice").put(("a",), "k", value, index=["parts[*]"])
 
-    assert at_once(24, write) == [None] * 24
+    assert at_once([partial(write, n) for n in range(24)]) == [None] * 24
 
     [item] = alice.search("a")
     [word] = set(item["value"]["parts"])

@@ -4,6 +4,7 @@ import json
 import logging
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,12 @@ from config.langgraph_json import langgraph_json
 from config.loop import Loop
 from config.metrics import as_prometheus
 from config.tests.plans import indexes_in, plan_of
+from config.tests.together import at_once
 from store.models import StoreItem
 from store.sweep import sweep_items
 from store.tasks import sweep
 from store.tests.clients import Client
 from store.tests.conftest import MakeStore
-from store.tests.test_concurrency import at_once
 from store.ttl import ttl_config
 
 # Graphs have connections of their own, and see what is committed.
@@ -250,16 +251,13 @@ def test_sweeps_beside_reads_and_writes(make_store: MakeStore, loop: Loop) -> No
 
     def work(number: int) -> Any:
         if number % 4 == 0:
-            try:
-                return sweep_items(batch=7)
-            finally:
-                connection.close()
+            return sweep_items(batch=7)
         if number % 4 == 1:
             return store.batch([PutOp(("a",), key, {"n": 1}) for key in keys[50:]])
         found = store.search(("a",), limit=100)
         return store.batch([GetOp(("a",), item.key) for item in found])
 
-    results = at_once(16, work)
+    results = at_once([partial(work, n) for n in range(16)])
 
     assert [result for result in results if isinstance(result, Exception)] == []
     # What was written anew is there, what was not is gone.

@@ -1,9 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from threading import Barrier, Event, Semaphore
+from functools import partial
+from threading import Event, Semaphore
 from typing import Any
 
 import pytest
@@ -14,6 +14,7 @@ from access.policy import EVERYTHING
 from assistants.factories import Factory
 from assistants.graphs import registry
 from config.ids import uuid7
+from config.tests.together import at_once
 from threads.models import Thread
 from threads.services import ThreadExists, create_thread, delete_threads, update_thread
 from threads.state import get_state, state_update, update_state
@@ -24,28 +25,14 @@ MANY = 30
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def at_once(function: Callable[[int], Any]) -> list[Any]:
-    together = Barrier(MANY)
-
-    def call(number: int) -> Any:
-        together.wait()
-        try:
-            return function(number)
-        finally:
-            connection.close()
-
-    with ThreadPoolExecutor(MANY) as threads:
-        return list(threads.map(call, range(MANY)))
-
-
 def test_parallel_updates_lose_no_key() -> None:
     thread = Thread.objects.create()
 
-    at_once(
-        lambda number: update_thread(
-            Thread.objects.filter(pk=thread.pk), metadata={f"key{number}": 1}, ttl=None
-        )
-    )
+    def update(number: int) -> None:
+        this = Thread.objects.filter(pk=thread.pk)
+        update_thread(this, metadata={f"key{number}": 1}, ttl=None)
+
+    at_once([partial(update, number) for number in range(MANY)])
 
     thread.refresh_from_db()
     assert thread.metadata == {f"key{number}": 1 for number in range(MANY)}
@@ -72,7 +59,7 @@ def test_parallel_creates_of_one_id_make_one_thread(
             return None
         return is_new
 
-    answers = at_once(create)
+    answers = at_once([partial(create, number) for number in range(MANY)])
 
     assert answers.count(True) == 1
     assert MANY - answers.count(None) == answered
@@ -82,7 +69,10 @@ def test_parallel_creates_of_one_id_make_one_thread(
 def test_parallel_deletes_delete_once() -> None:
     thread = Thread.objects.create()
 
-    deleted = at_once(lambda _: delete_threads(Thread.objects.filter(pk=thread.pk)))
+    def delete() -> int:
+        return delete_threads(Thread.objects.filter(pk=thread.pk))
+
+    deleted = at_once([delete] * MANY)
 
     assert sum(deleted) == 1
 

@@ -5,7 +5,6 @@ import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from threading import Barrier
 from typing import Any
 
 import pytest
@@ -16,6 +15,7 @@ from django.db.models.functions import Now
 from access.tests.people import Client
 from config.langgraph_json import langgraph_json
 from config.metrics import as_prometheus
+from config.tests.together import at_once
 from threads.models import Thread
 from threads.services import prune_state
 from threads.sweeping import sweep
@@ -300,19 +300,10 @@ def test_a_sweep_waits_for_nobody() -> None:
 def test_sweeps_at_once_count_each_thread_once() -> None:
     for _ in range(40):
         expire(Thread.objects.create())
-    together = Barrier(4)
 
-    def sweep_too(_: int) -> int:
-        together.wait()
-        try:
-            return sweep()["expired"]
-        finally:
-            connection.close()
+    swept = at_once([lambda: sweep()["expired"]] * 4)
 
-    with ThreadPoolExecutor(4) as threads:
-        swept = sum(threads.map(sweep_too, range(4)))
-
-    assert swept == 40
+    assert sum(swept) == 40
     assert not Thread.objects.exists()
     assert b'spool_swept_threads_total{kind="expired"} 40.0' in as_prometheus()
 

@@ -1,0 +1,38 @@
+"""For tests of many at once: threads that start together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+from django.db import connections
+
+
+def at_once(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
+    """What the jobs answered, each in a thread of its own; all start together."""
+    barrier = threading.Barrier(len(jobs))
+
+    def one(job: Callable[[], Any]) -> Any:
+        barrier.wait(30)
+        return closing(job)()
+
+    pool = ThreadPoolExecutor(len(jobs))
+    running = [pool.submit(one, job) for job in jobs]
+    # Not for ever: a job may wait for what the test itself holds.
+    wait(running, timeout=60)
+    pool.shutdown(wait=False)
+    return [job.result(timeout=0) for job in running]
+
+
+def closing(job: Callable[[], Any]) -> Callable[[], Any]:
+    """The job, in a thread that leaves no connection behind."""
+
+    def run() -> Any:
+        try:
+            return job()
+        finally:
+            connections.close_all()
+
+    return run
