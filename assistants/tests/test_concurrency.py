@@ -1,17 +1,15 @@
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import transaction
 
 from access.policy import EVERYTHING
 from assistants.models import Assistant, AssistantVersion
 from assistants.services import create_assistant, delete_assistant, update_assistant
-from config.tests.locks import wait_until_blocked
-from config.tests.together import at_once, closing
+from config.tests.locks import answer_behind
+from config.tests.together import at_once
 
 MANY = 30
 
@@ -45,14 +43,10 @@ def test_an_assistant_goes_with_the_version_that_is_just_being_made() -> None:
     assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
     every = Assistant.objects.visible_to(EVERYTHING)
 
-    with ThreadPoolExecutor(1) as threads:
-        with transaction.atomic():
-            update_assistant(every, assistant.id, {"metadata": {}})
-            deleted = threads.submit(
-                closing(lambda: delete_assistant(every, assistant.id))
-            )
-            wait_until_blocked()
-        deleted.result(timeout=30)
+    answer_behind(
+        lambda: update_assistant(every, assistant.id, {"metadata": {}}),
+        lambda: delete_assistant(every, assistant.id),
+    )
 
     assert not Assistant.objects.filter(pk=assistant.pk).exists()
     assert not AssistantVersion.objects.filter(assistant_id=assistant.pk).exists()

@@ -3,8 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
+
+from config.tests.together import closing
+
+
+def answer_behind(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
+    """What `second` answers, which has to wait for the transaction of `first`."""
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            first()
+            waiting = pool.submit(closing(second))
+            wait_until_blocked()
+        return waiting.result(timeout=30)
 
 
 def wait_until_blocked() -> None:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from typing import Any
 
 import pytest
-from django.db import connections, transaction
+from django.db import transaction
 
 from access.policy import authorize
-from config.tests.locks import wait_until_blocked
+from config.tests.locks import answer_behind
 from config.tests.together import at_once
 from crons import firing, services
 from crons.models import Cron, CronFiring
@@ -107,40 +106,24 @@ def test_a_call_about_a_cron_that_is_firing_waits_for_the_tick(
 ) -> None:
     cron = make_cron()
     make_due(cron)
-    answers: list[Any] = []
+    path = f"/runs/crons/{cron.id}{path}"
 
-    def call() -> None:
-        answers.append(alice_client.call(method, f"/runs/crons/{cron.id}{path}"))
-        connections.close_all()
+    response = answer_behind(firing.fire_due, lambda: alice_client.call(method, path))
 
-    with transaction.atomic():
-        firing.fire_due()
-        calling = threading.Thread(target=call)
-        calling.start()
-        wait_until_blocked()
-    calling.join(30)
-
-    assert answers[0].status_code in (200, 204)
+    assert response.status_code in (200, 204)
 
 
 def test_run_now_of_a_cron_that_is_being_deleted_is_missing(
     alice_client: Any, make_cron: MakeCron
 ) -> None:
     cron = make_cron()
-    answers: list[Any] = []
 
-    def call() -> None:
-        answers.append(alice_client.call("post", f"/runs/crons/{cron.id}/run"))
-        connections.close_all()
+    response = answer_behind(
+        Cron.objects.get(pk=cron.pk).delete,
+        lambda: alice_client.call("post", f"/runs/crons/{cron.id}/run"),
+    )
 
-    with transaction.atomic():
-        Cron.objects.get(pk=cron.pk).delete()
-        calling = threading.Thread(target=call)
-        calling.start()
-        wait_until_blocked()
-    calling.join(30)
-
-    assert answers[0].status_code == 404
+    assert response.status_code == 404
     assert not Run.objects.exists()
 
 
@@ -164,7 +147,6 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     """Also where somebody else changes the cron after the policy has answered."""
     cron = make_cron(input="cheap")
     path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
-    answers: list[Any] = []
     asked: list[Any] = []
 
     def note(request: Any, event: str, value: dict[str, Any]) -> Any:
@@ -172,20 +154,15 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
             asked.append((value["kwargs"]["input"], dict(value["metadata"])))
         return authorize(request, event, value)
 
-    def call() -> None:
-        answers.append(alice_client.call(method, path, body))
-        connections.close_all()
-
     monkeypatch.setattr("crons.views.authorize", note)
-    with transaction.atomic():
-        stamp = first.get("metadata", {})
-        services.update_cron(cron=cron, changes=first, stamp=stamp)
-        calling = threading.Thread(target=call)
-        calling.start()
-        wait_until_blocked()
-    calling.join(30)
+    stamp = first.get("metadata", {})
 
-    assert answers[0].status_code == 200
+    response = answer_behind(
+        lambda: services.update_cron(cron=cron, changes=first, stamp=stamp),
+        lambda: alice_client.call(method, path, body),
+    )
+
+    assert response.status_code == 200
     cron.refresh_from_db()
     told = {"input": cron.payload["input"], "metadata": cron.metadata}
     # Asked once about what was there, and again about what is done.
@@ -227,20 +204,13 @@ def test_what_no_policy_looks_at_may_change_in_between(
 ) -> None:
     cron = make_cron(input="cheap")
     path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
-    answers: list[Any] = []
 
-    def call() -> None:
-        answers.append(alice_client.call(method, path, body))
-        connections.close_all()
+    response = answer_behind(
+        lambda: services.update_cron(cron=cron, changes=first, stamp={}),
+        lambda: alice_client.call(method, path, body),
+    )
 
-    with transaction.atomic():
-        services.update_cron(cron=cron, changes=first, stamp={})
-        calling = threading.Thread(target=call)
-        calling.start()
-        wait_until_blocked()
-    calling.join(30)
-
-    assert answers[0].status_code == 200
+    assert response.status_code == 200
 
 
 def test_a_change_during_a_tick_is_not_lost(

@@ -18,7 +18,7 @@ from django.db.models.functions import Now
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
 from config.loop import Loop
-from config.tests.locks import wait_until_blocked
+from config.tests.locks import answer_behind, wait_until_blocked
 from config.tests.together import at_once, closing
 from runs import events, lifecycle, services
 from runs.executor import Executor
@@ -256,13 +256,9 @@ def test_a_thread_that_a_sweep_deletes_is_made_anew(
 ) -> None:
     Thread.objects.update(expires_at=Now(), metadata={"old": True})
     create = creator(thread, if_not_exists="create", multitask_strategy=strategy)
+    this = Thread.objects.filter(pk=thread.pk)
 
-    with ThreadPoolExecutor(1) as pool:
-        with transaction.atomic():
-            delete_threads(Thread.objects.filter(pk=thread.pk))
-            run = pool.submit(closing(create))
-            wait_until_blocked()
-        made = run.result(timeout=30)
+    made = answer_behind(lambda: delete_threads(this), create)
 
     assert made.thread_id == thread.pk
     assert "old" not in Thread.objects.get().metadata
