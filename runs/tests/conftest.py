@@ -12,6 +12,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from access.policy import EVERYTHING
+from access.tests.people import Client
 from assistants.graphs import registry
 from assistants.services import register_system_assistants
 from config.langgraph_json import langgraph_json
@@ -21,6 +22,8 @@ from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.services import create_run
 from threads.models import Thread
+
+ECHO = {"assistant_id": "echo"}
 
 GRAPH = """
 from langgraph.graph import StateGraph
@@ -65,7 +68,18 @@ def client() -> APIClient:
 
 @pytest.fixture
 def thread(db: None) -> Thread:
-    return Thread.objects.create()
+    return Thread.objects.create(metadata={"owner": "alice"})
+
+
+@pytest.fixture
+def path(thread: Thread) -> str:
+    return f"/threads/{thread.id}/runs"
+
+
+@pytest.fixture
+def run(alice_client: Client, path: str) -> Run:
+    """A pending run of `thread`, asked for by alice."""
+    return Run.objects.get(pk=alice_client.call("post", path, ECHO).json()["run_id"])
 
 
 @pytest.fixture

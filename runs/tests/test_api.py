@@ -13,30 +13,10 @@ from assistants.services import system_assistant_id
 from runs import events, lifecycle, streams
 from runs.lifecycle import Outcome
 from runs.models import Run
+from runs.tests.conftest import ECHO
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db
-
-ECHO = {"assistant_id": "echo"}
-
-
-@pytest.fixture
-def thread(db: None) -> Thread:
-    return Thread.objects.create(metadata={"owner": "alice"})
-
-
-@pytest.fixture
-def path(thread: Thread) -> str:
-    return f"/threads/{thread.id}/runs"
-
-
-@pytest.fixture
-def run(alice_client: Client, path: str) -> Run:
-    return Run.objects.get(pk=alice_client.call("post", path, ECHO).json()["run_id"])
-
-
-def ended(run: Run, status: str, **outcome: Any) -> None:
-    assert lifecycle.end_here(run, Outcome(status, **outcome))
 
 
 # --- Create -----------------------------------------------------------------------
@@ -295,105 +275,6 @@ def test_a_run_is_deleted(
     assert thread.status == "idle"
 
 
-# --- Cancel -----------------------------------------------------------------------
-@pytest.mark.parametrize(("action", "rows"), [("interrupt", 1), ("rollback", 0)])
-def test_a_pending_run_is_cancelled_at_once(
-    alice_client: Client, run: Run, path: str, thread: Thread, action: str, rows: int
-) -> None:
-    response = alice_client.call("post", f"{path}/{run.id}/cancel?action={action}")
-
-    thread.refresh_from_db()
-    assert (response.status_code, response.content) == (202, b"")
-    assert Run.objects.filter(status="interrupted").count() == rows
-    assert Run.objects.count() == rows
-    assert thread.status == "idle"
-
-
-def test_a_running_run_is_stopped_by_its_worker(
-    alice_client: Client, run: Run, path: str
-) -> None:
-    Run.objects.update(status="running")
-
-    response = alice_client.call("post", f"{path}/{run.id}/cancel")
-
-    run.refresh_from_db()
-    assert response.status_code == 202
-    assert (run.status, run.cancel_action) == ("running", "interrupt")
-
-
-def test_what_can_not_be_cancelled(
-    alice_client: Client, bob_client: Client, run: Run, path: str
-) -> None:
-    theirs = bob_client.call("post", f"{path}/{run.id}/cancel")
-    unknown = alice_client.call("post", f"{path}/{uuid4()}/cancel")
-    odd = alice_client.call("post", f"{path}/{run.id}/cancel?action=explode")
-    ended(run, "success")
-    over = alice_client.call("post", f"{path}/{run.id}/cancel")
-
-    assert (theirs.status_code, unknown.status_code) == (404, 404)
-    assert odd.status_code == 422
-    assert over.status_code == 404
-    assert over.json()["detail"].startswith("No matching runs to cancel.")
-    run.refresh_from_db()
-    assert run.status == "success"
-
-
-def test_many_runs_are_cancelled_by_id(
-    alice_client: Client, path: str, thread: Thread
-) -> None:
-    made = [alice_client.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
-    body = {"thread_id": str(thread.id), "run_ids": made[:2]}
-
-    response = alice_client.call("post", "/runs/cancel", body)
-
-    assert response.status_code == 204
-    left = Run.objects.pending().get()
-    assert str(left.id) == made[2]
-
-
-@pytest.mark.parametrize("status", ["pending", "all"])
-def test_many_runs_are_cancelled_by_status(
-    alice_client: Client, bob_client: Client, path: str, status: str
-) -> None:
-    for _ in range(3):
-        alice_client.call("post", path, ECHO)
-    bobs = bob_client.call("post", "/runs", ECHO).json()["run_id"]
-
-    response = alice_client.call("post", "/runs/cancel", {"status": status})
-
-    assert response.status_code == 204
-    assert str(Run.objects.pending().get().id) == bobs
-
-
-def test_a_bulk_cancel_that_finds_nothing(
-    alice_client: Client, bob_client: Client, run: Run, thread: Thread
-) -> None:
-    body = {"thread_id": str(thread.id), "run_ids": [str(run.id)]}
-
-    nothing = alice_client.call("post", "/runs/cancel", {"status": "running"})
-    theirs = bob_client.call("post", "/runs/cancel", body)
-
-    assert (nothing.status_code, theirs.status_code) == (404, 404)
-    run.refresh_from_db()
-    assert run.status == "pending"
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        {},
-        {"status": "success"},
-        {"thread_id": str(uuid4())},
-        {"run_ids": [str(uuid4())]},
-        {"run_ids": ["junk"], "thread_id": str(uuid4())},
-        {"run_ids": [5], "thread_id": str(uuid4())},
-        {"status": "all", "run_ids": [str(uuid4())], "thread_id": str(uuid4())},
-    ],
-)
-def test_a_bulk_cancel_names_runs_or_a_status(alice_client: Client, body: Any) -> None:
-    assert alice_client.call("post", "/runs/cancel", body).status_code == 422
-
-
 # --- Join -------------------------------------------------------------------------
 def test_join_and_stream_hide_other_owners_runs(
     alice_client: Client, bob_client: Client, run: Run, path: str
@@ -424,7 +305,7 @@ def test_a_last_event_id_that_is_none_gives_nothing(
 def test_an_empty_last_event_id_is_none(
     alice_client: Client, run: Run, path: str
 ) -> None:
-    ended(run, "success")
+    assert lifecycle.end_here(run, Outcome("success"))
 
     response = alice_client.get(f"{path}/{run.id}/stream", HTTP_LAST_EVENT_ID="")
 

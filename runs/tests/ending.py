@@ -1,0 +1,22 @@
+"""Runs as their worker ends them, with a webhook to tell of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db.models.functions import Now
+
+from runs import lifecycle
+from runs.lifecycle import Outcome
+from runs.models import Run, WebhookDelivery
+
+VALUES = {"answer": 42, "nul": "a\x00b"}
+
+
+def ended(run: Run, status: str = "success", error: Any = None) -> WebhookDelivery:
+    """The run after its worker has ended it, and what is to be sent of that."""
+    Run.objects.filter(pk=run.pk).update(status="running", started_at=Now())
+    run.refresh_from_db()
+    state = {"values": VALUES, "interrupts": {}, "status": "idle"}
+    assert lifecycle.end_here(run, Outcome(status, error, state))
+    return WebhookDelivery.objects.get(run_id=run.id)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+from typing import Any
+from uuid import uuid4
+
+import pytest
+
+from access.tests.people import Client
+from runs import lifecycle
+from runs.lifecycle import Outcome
+from runs.models import Run
+from runs.tests.conftest import ECHO
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(("action", "rows"), [("interrupt", 1), ("rollback", 0)])
+def test_a_pending_run_is_cancelled_at_once(
+    alice_client: Client, run: Run, path: str, thread: Thread, action: str, rows: int
+) -> None:
+    response = alice_client.call("post", f"{path}/{run.id}/cancel?action={action}")
+
+    thread.refresh_from_db()
+    assert (response.status_code, response.content) == (202, b"")
+    assert Run.objects.filter(status="interrupted").count() == rows
+    assert Run.objects.count() == rows
+    assert thread.status == "idle"
+
+
+def test_a_running_run_is_stopped_by_its_worker(
+    alice_client: Client, run: Run, path: str
+) -> None:
+    Run.objects.update(status="running")
+
+    response = alice_client.call("post", f"{path}/{run.id}/cancel")
+
+    run.refresh_from_db()
+    assert response.status_code == 202
+    assert (run.status, run.cancel_action) == ("running", "interrupt")
+
+
+def test_what_can_not_be_cancelled(
+    alice_client: Client, bob_client: Client, run: Run, path: str
+) -> None:
+    theirs = bob_client.call("post", f"{path}/{run.id}/cancel")
+    unknown = alice_client.call("post", f"{path}/{uuid4()}/cancel")
+    odd = alice_client.call("post", f"{path}/{run.id}/cancel?action=explode")
+    assert lifecycle.end_here(run, Outcome("success"))
+    over = alice_client.call("post", f"{path}/{run.id}/cancel")
+
+    assert (theirs.status_code, unknown.status_code) == (404, 404)
+    assert odd.status_code == 422
+    assert over.status_code == 404
+    assert over.json()["detail"].startswith("No matching runs to cancel.")
+    run.refresh_from_db()
+    assert run.status == "success"
+
+
+def test_many_runs_are_cancelled_by_id(
+    alice_client: Client, path: str, thread: Thread
+) -> None:
+    made = [alice_client.call("post", path, ECHO).json()["run_id"] for _ in range(3)]
+    body = {"thread_id": str(thread.id), "run_ids": made[:2]}
+
+    response = alice_client.call("post", "/runs/cancel", body)
+
+    assert response.status_code == 204
+    left = Run.objects.pending().get()
+    assert str(left.id) == made[2]
+
+
+@pytest.mark.parametrize("status", ["pending", "all"])
+def test_many_runs_are_cancelled_by_status(
+    alice_client: Client, bob_client: Client, path: str, status: str
+) -> None:
+    for _ in range(3):
+        alice_client.call("post", path, ECHO)
+    bobs = bob_client.call("post", "/runs", ECHO).json()["run_id"]
+
+    response = alice_client.call("post", "/runs/cancel", {"status": status})
+
+    assert response.status_code == 204
+    assert str(Run.objects.pending().get().id) == bobs
+
+
+def test_a_bulk_cancel_that_finds_nothing(
+    alice_client: Client, bob_client: Client, run: Run, thread: Thread
+) -> None:
+    body = {"thread_id": str(thread.id), "run_ids": [str(run.id)]}
+
+    nothing = alice_client.call("post", "/runs/cancel", {"status": "running"})
+    theirs = bob_client.call("post", "/runs/cancel", body)
+
+    assert (nothing.status_code, theirs.status_code) == (404, 404)
+    run.refresh_from_db()
+    assert run.status == "pending"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"status": "success"},
+        {"thread_id": str(uuid4())},
+        {"run_ids": [str(uuid4())]},
+        {"run_ids": ["junk"], "thread_id": str(uuid4())},
+        {"run_ids": [5], "thread_id": str(uuid4())},
+        {"status": "all", "run_ids": [str(uuid4())], "thread_id": str(uuid4())},
+    ],
+)
+def test_a_bulk_cancel_names_runs_or_a_status(alice_client: Client, body: Any) -> None:
+    assert alice_client.call("post", "/runs/cancel", body).status_code == 422
