@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -12,41 +11,29 @@ import pytest
 from django.conf import LazySettings
 
 from access.handlers import handlers
-from assistants.graphs import registry
 from assistants.models import Assistant
 from assistants.services import register_system_assistants
+from assistants.tests.served import forget_graphs, serving, write_echo
 from config.asgi import Application
 from config.cors import rules
-from config.langgraph_json import langgraph_json
 from config.mounting import mounted
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
 
 
 def forget_config() -> None:
-    langgraph_json.cache_clear()
+    forget_graphs()
     rules.cache_clear()
-    registry.cache_clear()
     handlers.cache_clear()
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _examples() -> Iterator[None]:
     """A server with the example graphs."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", EXAMPLES)
-        forget_config()
+    with serving(EXAMPLES, forget_config):
         yield
-    forget_config()
 
 
-GRAPH = """
-from langgraph.graph import StateGraph
-
-echo = StateGraph(dict)
-echo.add_node("echo", lambda state: state)
-echo.set_entry_point("echo")
-"""
 AUTH = """
 from typing import Any
 from langgraph_sdk import Auth
@@ -62,13 +49,10 @@ def serve(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Serve]:
     """Serve one graph, `echo`, with these handlers (the text of a module) and sections."""
 
     def serve(auth: str = "", /, **sections: Any) -> None:
-        (tmp_path / "echo.py").write_text(GRAPH)
-        config: dict[str, Any] = {"graphs": {"echo": "./echo.py:echo"}, **sections}
         if auth:
             (tmp_path / "auth.py").write_text(AUTH + dedent(auth))
-            config["auth"] = {"path": "./auth.py:auth", **config.get("auth", {})}
-        path = tmp_path / "langgraph.json"
-        path.write_text(json.dumps(config))
+            sections["auth"] = {"path": "./auth.py:auth", **sections.get("auth", {})}
+        path = write_echo(tmp_path, **sections)
         monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
         forget_config()
 

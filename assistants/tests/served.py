@@ -1,9 +1,12 @@
-"""A server with the graphs of the tests: fixtures for the apps that lean on it."""
+"""A server with the graphs of the tests, or with one of them: for the apps' fixtures."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,20 +18,46 @@ from config.loop import close_shared_loop
 GRAPHS = Path(__file__).parents[2] / "tests" / "graphs" / "langgraph.json"
 
 
+ECHO = """
+from langgraph.graph import StateGraph
+
+echo = StateGraph(dict)
+echo.add_node("echo", lambda state: state)
+echo.set_entry_point("echo")
+"""
+
+
 def forget_graphs() -> None:
     langgraph_json.cache_clear()
     registry.cache_clear()
 
 
+@contextmanager
+def serving(config: Path, forget: Callable[[], None] = forget_graphs) -> Iterator[None]:
+    """A server of this langgraph.json, which knows nothing of another."""
+    try:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
+            forget()
+            yield
+    finally:
+        forget()
+
+
+def write_echo(folder: Path, **sections: Any) -> Path:
+    """A langgraph.json of one graph, `echo`."""
+    (folder / "echo.py").write_text(ECHO)
+    path = folder / "langgraph.json"
+    path.write_text(json.dumps({"graphs": {"echo": "./echo.py:echo"}, **sections}))
+    return path
+
+
 @pytest.fixture(scope="module", autouse=True)
 def graphs() -> Iterator[Path]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", GRAPHS)
-        forget_graphs()
+    with serving(GRAPHS):
         yield GRAPHS
         # Its connections must be gone before the test's database goes.
         close_shared_loop()
-    forget_graphs()
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -9,9 +8,8 @@ from typing import Any
 import pytest
 
 from access.tests.people import Client
-from assistants.graphs import registry
-from assistants.services import register_system_assistants
-from config.langgraph_json import langgraph_json
+from assistants.tests.served import _system_assistants as _system_assistants
+from assistants.tests.served import serving, write_echo
 from crons.models import Cron
 from crons.services import database_now
 from threads.models import Thread
@@ -19,39 +17,13 @@ from threads.models import Thread
 MakeCron = Callable[..., Cron]
 MakeDue = Callable[..., None]
 
-GRAPH = """
-from langgraph.graph import StateGraph
-
-echo = StateGraph(dict)
-echo.add_node("echo", lambda state: state)
-echo.set_entry_point("echo")
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with one graph, `echo`."""
-    folder = tmp_path_factory.mktemp("graphs")
-    (folder / "crons_echo.py").write_text(GRAPH)
-    path = folder / "langgraph.json"
-    path.write_text(json.dumps({"graphs": {"echo": "./crons_echo.py:echo"}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
-        forget_graphs()
+    path = write_echo(tmp_path_factory.mktemp("graphs"))
+    with serving(path):
         yield path
-    forget_graphs()
-
-
-def forget_graphs() -> None:
-    langgraph_json.cache_clear()
-    registry.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _system_assistants(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("django_db"):
-        request.getfixturevalue("db")
-        register_system_assistants()
 
 
 @pytest.fixture

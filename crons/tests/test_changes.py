@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
+from assistants.tests.served import forget_graphs
 from crons import services
 from crons.models import Cron
 from crons.schedule import next_slot
 from crons.services import database_now
-from crons.tests.conftest import MakeCron, forget_graphs
+from crons.tests.conftest import MakeCron
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db

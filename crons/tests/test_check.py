@@ -8,7 +8,7 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from crons.tests.conftest import forget_graphs
+from assistants.tests.served import serving
 
 pytestmark = pytest.mark.django_db
 
@@ -19,16 +19,10 @@ def test_a_whole_server_passes(capsys: pytest.CaptureFixture[str]) -> None:
     assert "no issues" in capsys.readouterr().out
 
 
-def test_a_graph_that_cannot_be_loaded_is_named(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_graph_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     config = tmp_path / "langgraph.json"
     config.write_text('{"graphs": {"lost": "./no.py:graph"}}')
-    with monkeypatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
-        forget_graphs()
 
-        with pytest.raises(SystemCheckError, match=r"assistants.E001\) graph 'lost'"):
-            call_command("check")
-
-    forget_graphs()
+    named = pytest.raises(SystemCheckError, match=r"assistants.E001\) graph 'lost'")
+    with serving(config), named:
+        call_command("check")

@@ -13,9 +13,8 @@ from rest_framework.test import APIClient
 
 from access.policy import EVERYTHING
 from access.tests.people import Client
-from assistants.graphs import registry
-from assistants.services import register_system_assistants
-from config.langgraph_json import langgraph_json
+from assistants.tests.served import _system_assistants as _system_assistants
+from assistants.tests.served import forget_graphs, serving, write_echo
 from config.loop import Loop
 from runs import webhooks
 from runs.models import Run, Worker
@@ -25,40 +24,18 @@ from threads.models import Thread
 
 ECHO = {"assistant_id": "echo"}
 
-GRAPH = """
-from langgraph.graph import StateGraph
-
-echo = StateGraph(dict)
-echo.add_node("echo", lambda state: state)
-echo.set_entry_point("echo")
-"""
-
 
 @pytest.fixture(scope="module", autouse=True)
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A server with one graph, `echo`."""
-    folder = tmp_path_factory.mktemp("graphs")
-    (folder / "runs_echo.py").write_text(GRAPH)
-    path = folder / "langgraph.json"
-    path.write_text(json.dumps({"graphs": {"echo": "./runs_echo.py:echo"}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", path)
-        forget_config()
+    path = write_echo(tmp_path_factory.mktemp("graphs"))
+    with serving(path, forget_config):
         yield path
-    forget_config()
 
 
 def forget_config() -> None:
-    langgraph_json.cache_clear()
-    registry.cache_clear()
+    forget_graphs()
     webhooks.policy.cache_clear()
-
-
-@pytest.fixture(autouse=True)
-def _system_assistants(request: pytest.FixtureRequest) -> None:
-    if request.node.get_closest_marker("django_db"):
-        request.getfixturevalue("db")
-        register_system_assistants()
 
 
 @pytest.fixture

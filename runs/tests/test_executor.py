@@ -18,6 +18,7 @@ from assistants.graphs import registry
 from assistants.models import Assistant
 from assistants.schemas import drawable_graph
 from assistants.services import register_system_assistants
+from assistants.tests.served import serving
 from config.errors import Unprocessable
 from config.ids import uuid7
 from config.loop import Loop, Pool, shared_loop
@@ -43,11 +44,8 @@ CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 @pytest.fixture(scope="module", autouse=True)
 def _graphs(graphs: Path) -> Iterator[None]:
     """The graphs of `agents.py`, instead of the one that the other tests have."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", CONFIG)
-        forget_config()
+    with serving(CONFIG, forget_config):
         yield
-    forget_config()
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -17,6 +17,7 @@ from django.db.models.functions import Now
 
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
+from assistants.tests.served import serving
 from config.loop import Loop
 from config.tests.locks import answer_behind, wait_until_blocked
 from config.tests.together import at_once, closing
@@ -357,13 +358,12 @@ class Storm:
 
 
 @pytest.fixture
-def storm(loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("django.conf.settings.LANGGRAPH_CONFIG", CONFIG)
-    forget_config()
-    register_system_assistants()
-    storm = Storm(loop, worker)
-    monkeypatch.setattr("runs.events.signal_stop", storm.stop)
-    yield storm
-    loop.run(storm.executor.redis.aclose())
-    monkeypatch.undo()
-    forget_config()
+def storm(
+    loop: Loop, worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Storm]:
+    with serving(CONFIG, forget_config):
+        register_system_assistants()
+        storm = Storm(loop, worker)
+        monkeypatch.setattr("runs.events.signal_stop", storm.stop)
+        yield storm
+        loop.run(storm.executor.redis.aclose())
