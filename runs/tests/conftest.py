@@ -20,6 +20,7 @@ from runs import webhooks
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.services import create_run
+from runs.tests.executing import CONFIG, Here
 from threads.models import Thread
 
 ECHO = {"assistant_id": "echo"}
@@ -73,6 +74,31 @@ def make_run(thread: Thread) -> Callable[..., Run]:
         )
 
     return make
+
+
+@pytest.fixture(scope="module")
+def agents(graphs: Path) -> Iterator[None]:
+    """A server with the graphs of `agents.py` instead."""
+    with serving(CONFIG, forget_config):
+        yield
+
+
+@pytest.fixture
+def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
+    """A pending run of one of those graphs, which notes in a file what it begins."""
+
+    def make(graph: str = "steps", **body: Any) -> Run:
+        given = {"input": {"folder": str(tmp_path)}, **body}
+        return make_run(assistant_id=graph, **given)
+
+    return make
+
+
+@pytest.fixture
+def here(db: None) -> Iterator[Here]:
+    here = Here()
+    yield here
+    here.close()
 
 
 @pytest.fixture

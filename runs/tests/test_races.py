@@ -26,10 +26,9 @@ from runs.executor import Executor
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.tests.conftest import forget_config
+from runs.tests.executing import CONFIG
 from threads.models import Thread
 from threads.services import delete_threads
-
-CONFIG = Path(__file__).parent / "langgraph.json"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

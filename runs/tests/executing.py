@@ -1,0 +1,77 @@
+"""Runs of the graphs of `agents.py`, executed in this process."""
+
+from __future__ import annotations
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from config.loop import Loop
+from runs import events
+from runs.events import decode, parse_id, stream_key
+from runs.executor import Executor
+from runs.lifecycle import Ended
+from runs.models import Run, Worker
+from tests.live import wait_until
+
+CONFIG = Path(__file__).parent / "langgraph.json"
+CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
+wait_for = partial(wait_until, seconds=20)
+
+
+class Here:
+    """A worker in this process: `start` executes a run beside the test."""
+
+    def __init__(self) -> None:
+        self.loop = Loop(name="test", pool_size=10)
+        self.row = Worker.objects.create(hostname="here", pid=1, capacity=10)
+        self.executor = self.loop.run(self._new_executor())
+        self._threads = ThreadPoolExecutor()
+
+    async def _new_executor(self) -> Executor:
+        redis = events.new_async_redis()
+        return Executor(self.loop.pool, redis, lambda: self.row.id)
+
+    def execute(self, run: Run) -> Ended | None:
+        return self.loop.run(self.executor.execute(run.id))
+
+    def start(self, run: Run) -> Future[Ended | None]:
+        return self._threads.submit(self.execute, run)
+
+    def stop(self, run: Run, reason: str) -> None:
+        self.executor.executions[run.id].stop(reason)
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self.loop.run(self.executor.redis.aclose())
+        self.loop.close()
+
+
+def begun(folder: Path) -> list[str]:
+    file = folder / "begun"
+    return file.read_text().split() if file.exists() else []
+
+
+def published(thread_id: Any) -> list[tuple[str, bytes]]:
+    """The name and data of each event that viewers of the thread could read."""
+    entries: Any = events.redis_client().xrange(stream_key(thread_id))
+    found = []
+    for entry_id, fields in entries:
+        first = parse_id(entry_id.decode())
+        found += [(one.name, one.data) for one in decode(first, fields[b"e"])]
+    return found
+
+
+def checkpoint_rows(thread_id: Any) -> int:
+    with connection.cursor() as cursor:
+        count = 0
+        for table in CHECKPOINT_TABLES:
+            cursor.execute(
+                f"SELECT count(*) FROM {table} WHERE thread_id = %s",  # noqa: S608
+                [str(thread_id)],
+            )
+            count += cursor.fetchone()[0]
+        return count
