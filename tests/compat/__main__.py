@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from importlib import import_module
 
 import django
 
@@ -15,5 +14,4 @@ os.environ.setdefault("REDIS_URL", "redis://127.0.0.1/0")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 django.setup()
-import_module("tests.compat.test_run_fields")
 PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

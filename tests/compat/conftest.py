@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import inspect
 import subprocess
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
 
+import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
 
+from tests.compat.runs import Runs
 from tests.compat.test_javascript import FOLDER
 from tests.live import Server
 
@@ -32,6 +34,29 @@ def javascript_client() -> None:
         check=False,
     )
     assert npm.returncode == 0, npm.stderr
+
+
+@pytest.fixture
+async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
+    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.fixture
+def sync_http(server: Server) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=server.url, timeout=30) as http:
+        yield http
+
+
+@pytest.fixture
+def runs(sync_http: httpx.Client) -> Runs:
+    """Of a new thread."""
+    return Runs(sync_http, sync_http.post("/threads", json={}).json()["thread_id"])
+
+
+@pytest.fixture
+def stateless(sync_http: httpx.Client) -> Runs:
+    return Runs(sync_http, None)
 
 
 class Awaited:

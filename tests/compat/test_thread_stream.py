@@ -22,12 +22,6 @@ pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture
-async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
-        yield http
-
-
-@pytest.fixture
 async def thread_id(http: httpx.AsyncClient) -> str:
     created = await http.post("/threads", json={})
     return str(created.json()["thread_id"])

@@ -27,26 +27,22 @@ def server() -> Iterator[Server]:
 
 
 @pytest.fixture
-def http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as http:
-        yield http
-
-
-@pytest.fixture
-def thread(http: httpx.Client) -> str:
+def thread(sync_http: httpx.Client) -> str:
     """The path of a new thread."""
-    return f"/threads/{http.post('/threads', json={}).json()['thread_id']}"
+    return f"/threads/{sync_http.post('/threads', json={}).json()['thread_id']}"
 
 
-def test_a_recorded_timeout_comes_out_the_same(http: httpx.Client, thread: str) -> None:
+def test_a_recorded_timeout_comes_out_the_same(
+    sync_http: httpx.Client, thread: str
+) -> None:
     recording = recorded("other_recordings/timeout_stream")
 
-    response = http.post(f"{thread}/runs/stream", json=recording["body"])
+    response = sync_http.post(f"{thread}/runs/stream", json=recording["body"])
 
     events = parse(response.text)
     assert normalised(without_end(events)) == recording["events"]
     assert events[-1].name == "end"
-    [run] = http.get(f"{thread}/runs").json()
+    [run] = sync_http.get(f"{thread}/runs").json()
     assert run["status"] == "timeout"
 
 
