@@ -3,28 +3,7 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
-import { Client } from "@langchain/langgraph-sdk";
-
-const client = new Client({
-  apiUrl: process.env.SPOOL_URL,
-  // A request that fails fails the test: no second tries.
-  callerOptions: { maxRetries: 0 },
-});
-const HI = { messages: [{ role: "user", content: "hi" }] };
-
-async function newThread() {
-  return (await client.threads.create()).thread_id;
-}
-
-async function collect(stream) {
-  const parts = [];
-  for await (const part of stream) parts.push(part);
-  return parts;
-}
-
-function isStatus(status) {
-  return (error) => error.status === status;
-}
+import { client, collect, HI, isStatus, newThread } from "./client.js";
 
 test("a thread is created, read, changed and deleted", async () => {
   const created = await client.threads.create({ metadata: { a: 1 } });

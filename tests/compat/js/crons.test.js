@@ -3,12 +3,8 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
-import { Client } from "@langchain/langgraph-sdk";
+import { client, isStatus, mark } from "./client.js";
 
-const client = new Client({
-  apiUrl: process.env.SPOOL_URL,
-  callerOptions: { maxRetries: 0 },
-});
 const NEW_YEAR = "0 0 1 1 *";
 const ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0";
 const OPTIONS = {
@@ -27,14 +23,6 @@ const OPTIONS = {
   streamResumable: true,
   endTime: "2126-01-01T00:00:00Z",
 };
-
-function mark() {
-  return { mark: randomUUID() };
-}
-
-function isStatus(status) {
-  return (error) => error.status === status;
-}
 
 test("a stateless cron is created", async () => {
   const metadata = mark();

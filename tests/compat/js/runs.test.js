@@ -2,24 +2,9 @@
 import assert from "node:assert/strict";
 import { test } from "node:test";
 
-import { Client } from "@langchain/langgraph-sdk";
+import { client, collect, HI, newThread } from "./client.js";
 
-const client = new Client({
-  apiUrl: process.env.SPOOL_URL,
-  callerOptions: { maxRetries: 0 },
-});
-const HI = { messages: [{ role: "user", content: "hi" }] };
 const STEPS = ["step1", "step2", "step3", "step4", "step5"];
-
-async function newThread() {
-  return (await client.threads.create()).thread_id;
-}
-
-async function collect(stream) {
-  const parts = [];
-  for await (const part of stream) parts.push(part);
-  return parts;
-}
 
 test("a thread is watched over several runs", async () => {
   const threadId = await newThread();

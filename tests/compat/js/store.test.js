@@ -3,20 +3,11 @@ import assert from "node:assert/strict";
 import { randomUUID } from "node:crypto";
 import { test } from "node:test";
 
-import { Client } from "@langchain/langgraph-sdk";
-
-const client = new Client({
-  apiUrl: process.env.SPOOL_URL,
-  callerOptions: { maxRetries: 0 },
-});
+import { client, isStatus } from "./client.js";
 
 // A namespace that no other test uses.
 function newRoot() {
   return `compat ${randomUUID()}`;
-}
-
-function isStatus(status) {
-  return (error) => error.status === status;
 }
 
 function keysOf({ items }) {

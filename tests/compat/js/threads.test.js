@@ -6,20 +6,7 @@ import { randomUUID } from "node:crypto";
 import { readFileSync } from "node:fs";
 import { test } from "node:test";
 
-import { Client } from "@langchain/langgraph-sdk";
-
-const client = new Client({
-  apiUrl: process.env.SPOOL_URL,
-  callerOptions: { maxRetries: 0 },
-});
-
-function mark() {
-  return { mark: randomUUID() };
-}
-
-function isStatus(status) {
-  return (error) => error.status === status;
-}
+import { client, isStatus, mark } from "./client.js";
 
 async function waiting(metadata = mark()) {
   const { thread_id: id } = await client.threads.create({ metadata });
