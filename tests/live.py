@@ -169,12 +169,14 @@ def new_key(server: Server, *arguments: str) -> str:
     ).stdout.removesuffix("\n")
 
 
-def wait_until(condition: Callable[[], object], seconds: float) -> None:
+def wait_until(
+    condition: Callable[[], object], seconds: float, pause: float = 0.05
+) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:
             raise TimeoutError(f"it did not happen within {seconds} s")
-        time.sleep(0.05)
+        time.sleep(pause)
 
 
 def _words(process: psutil.Process) -> list[str]:

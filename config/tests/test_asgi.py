@@ -5,18 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import logging
-import socket
-import threading
-import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import contextmanager
 from typing import Any
 from unittest.mock import patch
 
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from django.conf import LazySettings
 from django.core.asgi import get_asgi_application
 from django.db import connections
@@ -27,6 +22,8 @@ from config.asgi import Application
 from config.database_threads import database_threads
 from config.loop import conninfo
 from config.tests import urls
+from config.tests.serving import Server, serving
+from tests.live import wait_until
 
 FROM_OTHER_CONNECTIONS = (
     "FROM pg_stat_activity WHERE datname = current_database()"
@@ -36,52 +33,6 @@ FROM_OTHER_CONNECTIONS = (
 PLAIN_DJANGO_WARNS = pytest.mark.filterwarnings(
     "ignore:StreamingHttpResponse must consume synchronous iterators"
 )
-
-
-class Server:
-    """uvicorn on a free port of this machine, in a thread of this process."""
-
-    def __init__(self, application: Any, lifespan: str) -> None:
-        self.socket = socket.create_server(("127.0.0.1", 0))
-        self.address = self.socket.getsockname()
-        self.url = "http://{}:{}".format(*self.address)
-        config = uvicorn.Config(
-            application,
-            log_config=None,
-            access_log=False,
-            lifespan=lifespan,  # type: ignore[arg-type]
-            timeout_graceful_shutdown=1,
-        )
-        self._uvicorn = uvicorn.Server(config)
-        self._thread = threading.Thread(
-            target=self._uvicorn.run, kwargs={"sockets": [self.socket]}
-        )
-
-    def start(self) -> None:
-        self._thread.start()
-        wait_until(lambda: self._uvicorn.started)
-
-    def stop(self) -> None:
-        self._uvicorn.should_exit = True
-        self._thread.join()
-        self.socket.close()
-
-
-def wait_until(condition: Any, seconds: float = 10) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, "it did not happen in time"
-        time.sleep(0.01)
-
-
-@contextmanager
-def serving(application: Any, lifespan: str) -> Iterator[Server]:
-    server = Server(application, lifespan)
-    server.start()
-    try:
-        yield server
-    finally:
-        server.stop()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -98,7 +49,7 @@ def _routes(
 
 @pytest.fixture(scope="module")
 def spool(_routes: None) -> Iterator[Server]:
-    with serving(Application(), "on") as server:
+    with serving(Application(), lifespan="on") as server:
         yield server
 
 
@@ -110,7 +61,7 @@ def plain_django(_routes: None) -> Iterator[Server]:
     options = default["OPTIONS"] | {"pool": {"min_size": 1, "max_size": 8}}
     with (
         patch.dict(default, CONN_MAX_AGE=0, OPTIONS=options),
-        serving(get_asgi_application(), "off") as server,
+        serving(get_asgi_application(), lifespan="off") as server,
     ):
         try:
             yield server
@@ -387,16 +338,16 @@ async def test_connections_killed_while_idle_fail_no_request(spool: Server) -> N
 
 
 async def test_stopping_gives_the_connections_back() -> None:
-    with serving(Application(), "on") as server:
+    with serving(Application(), lifespan="on") as server:
         async with new_client(server) as client:
             await asyncio.gather(*[client.get("/t/pid") for _ in range(20)])
             serving_with = database_connections()
 
-    wait_until(lambda: database_connections() < serving_with)
+    wait_until(lambda: database_connections() < serving_with, 10)
 
 
 async def test_stopping_cuts_streams_instead_of_ending_them() -> None:
-    with serving(Application(), "on") as server:
+    with serving(Application(), lifespan="on") as server:
         async with (
             new_client(server) as client,
             client.stream("GET", "/t/stream?then=wait") as response,

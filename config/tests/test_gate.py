@@ -1,18 +1,17 @@
 from __future__ import annotations
 
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
 from django.conf import LazySettings
 
 from config.gate import HEADERS_MAX_BYTES, Gate
 from config.http_protocol import HEAD_MAX_BYTES, BoundedHead
+from config.tests.serving import serving
 
 OUTSIDE = ("192.0.2.7", 8123)
 
@@ -93,15 +92,8 @@ async def test_headers_have_an_end(headers: Any) -> None:
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
     """uvicorn with our protocol, in a thread."""
-    listening = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(app, http=BoundedHead, log_config=None, lifespan="off")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
-    thread.start()
-    yield listening.getsockname()
-    server.should_exit = True
-    thread.join()
-    listening.close()
+    with serving(app, http=BoundedHead, lifespan="off") as server:
+        yield server.address
 
 
 def bytes_taken(connection: socket.socket, chunk: bytes, at_most: int) -> int:

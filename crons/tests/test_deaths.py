@@ -6,8 +6,7 @@ import os
 import signal
 import sys
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from subprocess import PIPE, Popen
 from types import FrameType
@@ -23,6 +22,7 @@ from crons.models import Cron, CronFiring
 from crons.services import database_now
 from crons.tests.conftest import MakeCron, MakeDue
 from runs.models import Run
+from tests.live import wait_until
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -77,7 +77,7 @@ def test_a_tick_that_dies_at_any_line_fires_at_most_once(
         tick.start()
         tick.join(30)
         # Until Postgres has noticed, the rows are the dead one's.
-        wait_until(partial(is_gone, tick.backend))
+        wait_until(partial(is_gone, tick.backend), 30, pause=0.01)
         assert_fired_at_most_once(cron)
         if tick.survived:
             break
@@ -138,7 +138,7 @@ def test_a_process_that_is_killed_fires_at_most_once(
         CronFiring.objects.all().delete()
         make_due(cron)
         ended = killed_before(lines, ticks)
-        wait_until(nobody_else_is_in_a_transaction)
+        wait_until(nobody_else_is_in_a_transaction, 30, pause=0.01)
         assert_fired_at_most_once(cron)
         lines += 7
 
@@ -191,10 +191,3 @@ def is_gone(backend: int) -> bool:
     with connection.cursor() as cursor:
         cursor.execute("SELECT FROM pg_stat_activity WHERE pid = %s", [backend])
         return cursor.fetchone() is None
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

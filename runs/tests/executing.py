@@ -19,7 +19,7 @@ from tests.live import wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
-wait_for = partial(wait_until, seconds=20)
+wait_for = partial(wait_until, seconds=20, pause=0.01)
 
 
 class Here:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable
 from typing import Any
 
 import psycopg
@@ -15,16 +13,10 @@ from config.loop import Loop, conninfo
 from runs import lifecycle, recovery, tasks
 from runs import worker as worker_module
 from runs.models import Run, Worker
+from tests.live import wait_until
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def waiting_for_locks() -> int:
@@ -133,6 +125,6 @@ def create_at_once(make_run: Any, thread: Any, count: int) -> None:
         creating = [threading.Thread(target=create) for _ in range(count)]
         for one in creating:
             one.start()
-        wait_until(lambda: waiting_for_locks() == count)
+        wait_until(lambda: waiting_for_locks() == count, 20)
     for one in creating:
         one.join()
