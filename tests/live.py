@@ -16,7 +16,8 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
@@ -125,6 +126,17 @@ class Server:
                 return bool(ok.status == 200)
         except (urllib.error.URLError, OSError):
             return False
+
+
+@contextmanager
+def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
+    """A server from its start to its end."""
+    server = Server(config, workers, **environment)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
 
 
 class Worker:

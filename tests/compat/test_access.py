@@ -21,7 +21,7 @@ from langgraph_sdk.errors import (
     PermissionDeniedError,
 )
 
-from tests.live import ROOT, Server, new_key
+from tests.live import ROOT, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -43,19 +43,15 @@ async def assert_missing(attempt: Awaitable[Any]) -> None:
 @pytest.fixture(scope="module")
 def with_keys() -> Iterator[Server]:
     """The examples, for holders of API keys."""
-    server = Server(ROOT / "langgraph.json", SPOOL_AUTH="api_key")
-    server.start()
-    yield server
-    server.stop()
+    with serving(ROOT / "langgraph.json", SPOOL_AUTH="api_key") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def with_handlers() -> Iterator[Server]:
     """`auth.path` in langgraph.json."""
-    server = Server(CUSTOM)
-    server.start()
-    yield server
-    server.stop()
+    with serving(CUSTOM) as server:
+        yield server
 
 
 @pytest.fixture(params=["keys", "handlers"])

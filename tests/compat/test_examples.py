@@ -14,7 +14,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.errors import ConflictError
 
 from tests.compat.test_javascript import FOLDER, NO_NODE
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -26,10 +26,8 @@ ANSWER = "You said: Hello! I am a fake model"
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Server]:
     """What `make serve` serves."""
-    server = Server(ROOT / "langgraph.json")
-    server.start()
-    yield server
-    server.stop()
+    with serving(ROOT / "langgraph.json") as server:
+        yield server
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from langgraph_sdk import get_sync_client
 
 from tests.compat.wire import normalised, parse, recorded, without_end
 from tests.conftest import CONFIG
-from tests.live import Server
+from tests.live import Server, serving
 
 TOO_LONG = {"error": "TimeoutError", "message": ""}
 
@@ -20,10 +20,8 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    server = Server(CONFIG, BG_JOB_TIMEOUT_SECS="2")
-    server.start()
-    yield server
-    server.stop()
+    with serving(CONFIG, BG_JOB_TIMEOUT_SECS="2") as server:
+        yield server
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 
 from tests.company import ENVIRONMENT, Company
 from tests.conftest import CONFIG
-from tests.live import Server
+from tests.live import Server, serving
 
 GRAPH = """
 from langgraph.graph import START, StateGraph
@@ -34,10 +34,8 @@ def config(tmp_path: Path) -> Path:
 @pytest.fixture(scope="module")
 def staffless() -> Iterator[Server]:
     """A server without workers."""
-    server = Server(CONFIG, workers=0, **ENVIRONMENT)
-    server.start()
-    yield server
-    server.stop()
+    with serving(CONFIG, workers=0, **ENVIRONMENT) as server:
+        yield server
 
 
 @pytest.fixture

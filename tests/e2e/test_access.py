@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live import ROOT, Server, new_key
+from tests.live import ROOT, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -39,22 +39,19 @@ def test_moved_routes_and_none_about_the_server(tmp_path: Path) -> None:
     http = {"mount_prefix": "/agents", "disable_meta": True}
     graphs = {"echo": f"{os.path.relpath(AGENTS, tmp_path)}:echo"}
     config.write_text(json.dumps({"graphs": graphs, "http": http}))
-    server = Server(config, SPOOL_AUTH="api_key")
 
-    server.start()
-
-    assert httpx.get(f"{server.url}/agents/info").status_code == 404
-    assert httpx.post(f"{server.url}/agents/threads", json={}).status_code == 401
-    assert httpx.post(f"{server.url}/threads", json={}).status_code == 404
-    server.stop()
+    with serving(config, SPOOL_AUTH="api_key") as server:
+        assert httpx.get(f"{server.url}/agents/info").status_code == 404
+        assert httpx.post(f"{server.url}/agents/threads", json={}).status_code == 401
+        assert httpx.post(f"{server.url}/threads", json={}).status_code == 404
 
 
 @pytest.fixture
 def with_keys() -> Iterator[Server]:
-    server = Server(ROOT / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true")
-    server.start()
-    yield server
-    server.stop()
+    with serving(
+        ROOT / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true"
+    ) as server:
+        yield server
 
 
 def test_logs_are_lines_of_json_that_tell_no_secret(with_keys: Server) -> None:

@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, serving
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
@@ -30,10 +30,8 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Server]:
-    server = Server(ROOT / "langgraph.json")
-    server.start()
-    yield server
-    server.stop()
+    with serving(ROOT / "langgraph.json") as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ from langgraph_sdk import get_client
 from tests import company
 from tests.compat.wire import Event, parse
 from tests.conftest import CONFIG
-from tests.live import Server, wait_until
+from tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -27,10 +27,8 @@ RECOVERY_SECS = 15
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Server]:
     """Not the server that the other tests share: these take parts of it away."""
-    server = Server(CONFIG)
-    server.start()
-    yield server
-    server.stop()
+    with serving(CONFIG) as server:
+        yield server
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from tests.conftest import CONFIG
-from tests.live import ROOT, Server
+from tests.live import ROOT, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -28,10 +28,8 @@ EVERY_SECOND = "* * * * * *"
 @pytest.fixture(scope="module")
 def ticking() -> Iterator[Server]:
     """Not the server that the other tests share: parts of it are stopped."""
-    server = Server(CONFIG)
-    server.start()
-    yield server
-    server.stop()
+    with serving(CONFIG) as server:
+        yield server
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 from embedded.supervisor import ROOT
 from tests.conftest import CONFIG
 from tests.e2e.starting import given_servers, refused, started
-from tests.live import Server, wait_until
+from tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -36,19 +36,15 @@ async def app(scope, receive, send):
 @pytest.fixture
 def fresh(config: Path) -> Iterator[Server]:
     """A server of the test's own, just started for the first time."""
-    server = Server(config)
-    server.start()
-    yield server
-    server.stop()
+    with serving(config) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")
 def hurt() -> Iterator[Server]:
     """The server that loses one process after the other."""
-    server = Server(CONFIG)
-    server.start()
-    yield server
-    server.stop()
+    with serving(CONFIG) as server:
+        yield server
 
 
 def test_the_first_start_tells_everything_once(fresh: Server) -> None:

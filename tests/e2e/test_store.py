@@ -15,7 +15,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from store.tests import embedding
-from tests.live import ROOT, Server, wait_until
+from tests.live import ROOT, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -35,10 +35,8 @@ def write(folder: Path, **store: Any) -> Path:
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(write(tmp_path, index=INDEX, ttl=TTL))
-    server.start()
-    yield server
-    server.stop()
+    with serving(write(tmp_path, index=INDEX, ttl=TTL)) as server:
+        yield server
 
 
 def test_graphs_and_clients_find_by_meaning(server: Server, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from tests.conftest import CONFIG
-from tests.live import Server, wait_until
+from tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -25,12 +25,10 @@ SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM runs)
 @pytest.fixture
 def server() -> Iterator[Server]:
     checkpointer = json.dumps({"ttl": TTL})
-    server = Server(
+    with serving(
         CONFIG, LANGGRAPH_CHECKPOINTER=checkpointer, RESUMABLE_STREAM_TTL_SECONDS="1"
-    )
-    server.start()
-    yield server
-    server.stop()
+    ) as server:
+        yield server
 
 
 def test_nothing_is_left_of_old_threads(server: Server) -> None:
