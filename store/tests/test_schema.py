@@ -5,42 +5,23 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import schemathesis
-from django.core.wsgi import get_wsgi_application
-from hypothesis import HealthCheck, settings
 from schemathesis.checks import not_a_server_error
-from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
 
+from config.tests.described import schema, tried
 from store.models import StoreItem
 
-# A wrong method is a 405 everywhere; that is nothing to repeat for each path.
-CONFIG: dict[str, Any] = {"phases": {"coverage": {"unexpected-methods": []}}}
-
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
-
-schema = schemathesis.openapi.from_wsgi(
-    "/openapi.json",
-    get_wsgi_application(),
-    config=SchemathesisConfig.from_dict(CONFIG),
-)
-often = settings(
-    max_examples=40,
-    deadline=None,
-    database=None,
-    derandomize=True,
-    suppress_health_check=list(HealthCheck),
-)
 
 # Requests may close the connection, and with it the transaction of a test.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @schema.include(path_regex=r"^/store/").parametrize()
-@often
+@tried(times=40)
 def test_what_is_documented_is_what_happens(case: Any) -> None:
     StoreItem.objects.get_or_create(path="a.b", key="k", defaults={"value": {"n": 1}})
 
