@@ -84,3 +84,8 @@ async def client(server: Server, request: pytest.FixtureRequest) -> AsyncIterato
             return
         async with get_client(url=server.url) as client:
             yield client
+
+
+@pytest.fixture
+async def thread_id(client: Any) -> str:
+    return str((await client.threads.create())["thread_id"])

@@ -24,11 +24,6 @@ NEW_YEAR = "0 0 1 1 *"
 
 
 @pytest.fixture
-async def thread_id(client: Any) -> str:
-    return str((await client.threads.create())["thread_id"])
-
-
-@pytest.fixture
 def mark() -> dict[str, str]:
     """Metadata that no other test's crons have."""
     return {"mark": uuid.uuid4().hex}

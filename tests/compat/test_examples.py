@@ -36,11 +36,6 @@ async def client(examples: Server) -> AsyncIterator[Any]:
         yield client
 
 
-@pytest.fixture
-async def thread_id(client: Any) -> str:
-    return str((await client.threads.create())["thread_id"])
-
-
 def snippet(language: str, server: Server) -> str:
     """The README's first block in a language, for this server."""
     found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)

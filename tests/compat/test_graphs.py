@@ -12,11 +12,6 @@ pytestmark = pytest.mark.e2e
 BOOM = {"error": "ValueError", "message": "boom happened"}
 
 
-@pytest.fixture
-async def thread_id(client: Any) -> str:
-    return str((await client.threads.create())["thread_id"])
-
-
 async def streamed(client: Any, *args: Any, **kwargs: Any) -> list[tuple[str, Any]]:
     """The events of a run, but for those that every run has."""
     stream = client.runs.stream(*args, **kwargs)

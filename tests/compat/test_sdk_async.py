@@ -31,11 +31,6 @@ async def client(server: Server) -> AsyncIterator[Any]:
         yield client
 
 
-@pytest.fixture
-async def thread_id(client: Any) -> str:
-    return str((await client.threads.create())["thread_id"])
-
-
 async def names(stream: AsyncIterator[Any]) -> list[str]:
     return [part.event async for part in stream]
 
