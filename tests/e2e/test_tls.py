@@ -1,0 +1,135 @@
+"""Redis over TLS, as managed ones are reached, with a certificate of one's own."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from pathlib import Path
+from queue import Queue
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+)
+from langgraph_sdk import get_sync_client
+
+from embedded import processes
+from embedded.home import Home
+from embedded.valkey import Valkey
+from tests.conftest import CONFIG
+from tests.e2e.starting import refused
+from tests.live import serving
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A file with a key, and the certificate of it for `localhost`."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    builder = x509.CertificateBuilder(
+        issuer_name=name,
+        subject_name=name,
+        public_key=key.public_key(),
+        serial_number=x509.random_serial_number(),
+        not_valid_before=now - timedelta(hours=1),
+        not_valid_after=now + timedelta(hours=1),
+    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
+    file = tmp_path / "certificate.pem"
+    file.write_bytes(
+        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        + builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
+    )
+    return file
+
+
+@pytest.fixture
+def redis_url(certificate: Path, tmp_path: Path) -> Iterator[str]:
+    """A Valkey behind something that ends TLS."""
+    home = Home(tmp_path / "valkey-home")
+    server = Valkey(home.path, durable=False)
+    with home.log(server.name) as log:
+        process = server.start(log)
+    try:
+        server.wait_ready(process)
+        with ending_tls(certificate, server.socket) as port:
+            yield f"rediss://localhost:{port}/0"
+    finally:
+        processes.stop(process, server.stop_signal, 10)
+
+
+@contextmanager
+def ending_tls(certificate: Path, target: Path) -> Iterator[int]:
+    """The port of `localhost` from which a Unix socket gets what comes over TLS."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificate)
+    ports: Queue[int] = Queue()
+    loop, enough = asyncio.new_event_loop(), asyncio.Event()
+
+    async def serve() -> None:
+        server = await asyncio.start_server(
+            partial(_pass_on, target), "127.0.0.1", 0, ssl=context
+        )
+        ports.put(server.sockets[0].getsockname()[1])
+        await enough.wait()
+        server.close()
+
+    # It cancels what is left of the connections in the end.
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        thread = threading.Thread(target=runner.run, args=[serve()])
+        thread.start()
+        try:
+            yield ports.get(timeout=10)
+        finally:
+            loop.call_soon_threadsafe(enough.set)
+            thread.join()
+
+
+async def _pass_on(
+    target: Path, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    there, back = await asyncio.open_unix_connection(str(target))
+    try:
+        await asyncio.gather(_copy(reader, back), _copy(there, writer))
+    finally:
+        writer.transport.abort()
+        back.transport.abort()
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with suppress(OSError):  # One of the two has gone.
+        while piece := await reader.read(2**16):
+            writer.write(piece)
+            await writer.drain()
+    writer.close()
+
+
+def test_redis_is_reached_over_tls(redis_url: str, certificate: Path) -> None:
+    url = f"{redis_url}?ssl_ca_certs={certificate}"
+
+    with (
+        serving(CONFIG, REDIS_URL=url) as server,
+        get_sync_client(url=server.url) as client,
+    ):
+        parts = list(client.runs.stream(None, "chat", input={}))
+
+    assert [part.event for part in parts] == ["metadata", "values", "end"]
+
+
+def test_a_redis_that_nobody_vouches_for_is_refused_in_one_line(
+    redis_url: str, tmp_path: Path
+) -> None:
+    [line] = refused(CONFIG, tmp_path, REDIS_URL=redis_url)
+
+    assert line.startswith("spool: cannot reach Redis (REDIS_URL): ")
+    assert "CERTIFICATE_VERIFY_FAILED" in line
