@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Min, Sum
@@ -10,6 +10,8 @@ from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
 from django.utils.timesince import timesince
 
 from runs.models import Run, WebhookDelivery, Worker
@@ -22,7 +24,9 @@ FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """For `runs/dashboard.html`; each figure leads to the rows behind it."""
-    recent = Run.objects.filter(created_at__gt=Now() - timedelta(days=1))
+    webhooks = reverse("admin:runs_webhookdelivery_changelist")
+    a_day_ago = timezone.now() - timedelta(days=1)
+    recent = Run.objects.filter(created_at__gte=a_day_ago)
     failed = recent.filter(status__in=FAILED)
     context["figures"] = [
         *_now(),
@@ -30,13 +34,13 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             "title": "Failed within a day",
             "value": _count(failed),
             "note": f"of {_count(recent)} runs",
-            "href": f"{_runs()}?status__exact=error",
+            "href": f"{_runs()}?{urlencode(_failed_since(a_day_ago))}",
         },
         {
             "title": "Webhooks on their way",
             "value": _count(WebhookDelivery.objects.exclude(next_attempt_at=None)),
             "note": "delivered at least once, for a day",
-            "href": reverse("admin:runs_webhookdelivery_changelist"),
+            "href": f"{webhooks}?next_attempt_at__isnull=False",
         },
     ]
     context["failures"] = [
@@ -73,6 +77,11 @@ def _now() -> list[dict[str, Any]]:
 
 def _runs() -> str:
     return reverse("admin:runs_run_changelist")
+
+
+def _failed_since(moment: datetime) -> dict[str, str]:
+    """The query of the list that shows them."""
+    return {"status__in": ",".join(FAILED), "created_at__gte": moment.isoformat()}
 
 
 def _count(rows: Any) -> str:
