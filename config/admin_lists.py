@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 
-from config.json import dumps, from_jsonb
+from config.json import dumps, from_jsonb, loads
 
 # Who looks at more rows than these searches.
 MOST_ROWS = 10_000
@@ -49,8 +49,8 @@ def metadata_filter(term: str) -> Q | None:
     """`{"a": 1}`, or `a=1`, as a filter on metadata. None: it is neither."""
     key, separator, value = term.partition("=")
     try:
-        wanted = json.loads(term) if term.startswith("{") else {key: json.loads(value)}
-    except ValueError:
+        wanted = loads(term) if term.startswith("{") else {key: loads(value)}
+    except (ValueError, RecursionError):
         wanted = {key: value}
     if term.startswith("{") or (separator and key):
         return Q(metadata__contains=wanted) if isinstance(wanted, dict) else None
