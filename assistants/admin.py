@@ -9,13 +9,13 @@ from uuid import UUID
 from django.contrib import admin
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
+from django.utils.html import format_html
 from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from assistants.graphs import registry
 from assistants.models import Assistant, AssistantVersion
-from config.admin_lists import BigTableAdmin, as_text, metadata_filter
+from config.admin_lists import BigTableAdmin, document, link_to_rows, metadata_filter
 
 
 class VersionInline(TabularInline):  # type: ignore[misc]
@@ -39,17 +39,9 @@ class VersionInline(TabularInline):  # type: ignore[misc]
 
     has_change_permission = has_delete_permission = has_add_permission
 
-    @display(description="config")
-    def config_text(self, version: AssistantVersion) -> SafeString:
-        return as_text(version.config)
-
-    @display(description="context")
-    def context_text(self, version: AssistantVersion) -> SafeString:
-        return as_text(version.context)
-
-    @display(description="metadata")
-    def metadata_text(self, version: AssistantVersion) -> SafeString:
-        return as_text(version.metadata)
+    config_text = document("config")
+    context_text = document("context")
+    metadata_text = document("metadata")
 
 
 @admin.register(Assistant)
@@ -80,6 +72,7 @@ class AssistantAdmin(BigTableAdmin):
         "owner",
         "version",
         "is_system",
+        "its_users",
         "config_text",
         "context_text",
         "metadata_text",
@@ -107,14 +100,12 @@ class AssistantAdmin(BigTableAdmin):
         is_served = assistant.graph_id in registry().graph_ids
         return "served" if is_served else "not served"
 
-    @display(description="config")
-    def config_text(self, assistant: Assistant) -> SafeString:
-        return as_text(assistant.config)
+    @display(description="used by")
+    def its_users(self, assistant: Assistant) -> str:
+        runs = link_to_rows("runs_run", "runs", q=assistant.pk)
+        threads = link_to_rows("threads_thread", "threads", q=assistant.pk)
+        return format_html("{}, {}", runs, threads)
 
-    @display(description="context")
-    def context_text(self, assistant: Assistant) -> SafeString:
-        return as_text(assistant.context)
-
-    @display(description="metadata")
-    def metadata_text(self, assistant: Assistant) -> SafeString:
-        return as_text(assistant.metadata)
+    config_text = document("config")
+    context_text = document("context")
+    metadata_text = document("metadata")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -10,9 +11,12 @@ from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
+from django.urls import reverse
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
+from unfold.decorators import display
 
 from config.json import dumps, from_jsonb, loads
 
@@ -63,3 +67,27 @@ def as_text(value: Any) -> SafeString:
     if len(text) > MOST_CHARACTERS:
         text = f"{text[:MOST_CHARACTERS]}\n… {len(text)} characters in all"
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
+
+
+def document(field: str) -> Callable[[Any, Any], SafeString]:
+    """A page's entry for a JSON field, which Django would write out on one line."""
+
+    @display(description=field)
+    def shown(model_admin: Any, row: Any) -> SafeString:
+        return as_text(getattr(row, field))
+
+    return shown
+
+
+def link(page: str, key: Any) -> str:
+    """To the page of a row, as `runs_run`, that somebody may have deleted since."""
+    if key is None:
+        return "-"
+    path = reverse(f"admin:{page}_change", args=[key])
+    return format_html('<a class="text-link" href="{}">{}</a>', path, key)
+
+
+def link_to_rows(page: str, text: str, **query: Any) -> str:
+    """To those rows of a list that a search or a filter finds."""
+    path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
+    return format_html('<a class="text-link" href="{}">{}</a>', path, text)

@@ -15,13 +15,11 @@ from django.contrib import admin, messages
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.urls import reverse
-from django.utils.html import format_html
 from rest_framework.exceptions import APIException
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
-from config.admin_lists import CappedPaginator
+from config.admin_lists import CappedPaginator, document, link
 from crons import beat_admin as beat_admin
 from crons import firing, services
 from crons.models import Cron, CronFiring
@@ -92,10 +90,7 @@ class FiringInline(TabularInline):  # type: ignore[misc]
         return "-" if record.lateness is None else f"{record.lateness:.1f}"
 
     def run(self, record: CronFiring) -> str:
-        if record.run_id is None:
-            return "-"
-        path = reverse("admin:runs_run_change", args=[record.run_id])
-        return format_html('<a href="{}">{}</a>', path, record.run_id)
+        return link("runs_run", record.run_id)
 
     @display(label=COLOURS)
     def result(self, record: CronFiring) -> str:
@@ -138,14 +133,16 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         "missed",
         "owner",
         "user_id",
-        "assistant_id",
-        "thread_id",
+        "its_assistant",
+        "its_thread",
         "on_run_completed",
-        "payload",
-        "metadata",
+        "payload_text",
+        "metadata_text",
         "created_at",
         "updated_at",
     )
+    payload_text = document("payload")
+    metadata_text = document("metadata")
     inlines = (FiringInline,)
     actions = actions_submit_line = ("pause", "resume", "run_now")
 
@@ -187,6 +184,14 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     @display(description="last fired at", ordering=F("last_fired_at"))
     def last_fired_at(self, cron: Any) -> Any:
         return cron.last_fired_at
+
+    @display(description="assistant")
+    def its_assistant(self, cron: Cron) -> str:
+        return link("assistants_assistant", cron.assistant_id)
+
+    @display(description="thread")
+    def its_thread(self, cron: Cron) -> str:
+        return link("threads_thread", cron.thread_id)
 
     def in_words(self, cron: Cron) -> str:
         try:

@@ -16,13 +16,11 @@ from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
 from django.http import HttpRequest
-from django.urls import reverse
 from django.utils import timezone
-from django.utils.html import format_html
 from unfold.decorators import display
 
 from assistants.graphs import registry
-from config.admin_lists import BigTableAdmin
+from config.admin_lists import BigTableAdmin, document, link, link_to_rows
 from runs import deliveries, services, tasks
 from runs.models import Run, WebhookDelivery, Worker
 
@@ -135,8 +133,8 @@ class RunAdmin(ReadOnlyAdmin):
         "failure",
         "cancel_action",
         "graph_id",
-        "assistant_id",
-        "thread_id",
+        "its_assistant",
+        "its_thread",
         "owner",
         "multitask_strategy",
         "is_temporary",
@@ -149,10 +147,13 @@ class RunAdmin(ReadOnlyAdmin):
         "ended_at",
         "waited",
         "took",
-        "kwargs",
-        "metadata",
-        "user",
+        "kwargs_text",
+        "metadata_text",
+        "user_text",
     )
+    kwargs_text = document("kwargs")
+    metadata_text = document("metadata")
+    user_text = document("user")
     actions = ("cancel", "roll_back", "requeue")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
@@ -168,6 +169,15 @@ class RunAdmin(ReadOnlyAdmin):
         if not run.error:
             return ""
         return f"{run.error.get('error')}: {run.error.get('message')}"[:500]
+
+    @display(description="assistant")
+    def its_assistant(self, run: Run) -> str:
+        return link("assistants_assistant", run.assistant_id)
+
+    @display(description="thread")
+    def its_thread(self, run: Run) -> str:
+        is_gone = run.is_temporary and not run.is_active
+        return str(run.thread_id) if is_gone else link("threads_thread", run.thread_id)
 
     @display(description="waited")
     def waited(self, run: Run) -> str:
@@ -275,8 +285,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     @display(description="runs")
     def its_runs(self, worker: Worker) -> str:
-        url = reverse("admin:runs_run_changelist")
-        return format_html('<a href="{}?worker={}">runs</a>', url, worker.pk)
+        return link_to_rows("runs_run", "runs", worker=worker.pk)
 
 
 # --- Webhooks ---------------------------------------------------------------------
@@ -317,7 +326,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
     ordering = ("-created_at", "-id")
     fields = readonly_fields = (
         "id",
-        "run_id",
+        "its_run",
         "thread_id",
         "state",
         "receiver",
@@ -327,8 +336,9 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         "next_attempt_at",
         "delivered_at",
         "created_at",
-        "payload",
+        "payload_text",
     )
+    payload_text = document("payload")
     actions = ("resend",)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
@@ -342,6 +352,10 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         if delivery.next_attempt_at is None:
             return "given up"
         return "trying again" if delivery.attempts else "waiting"
+
+    @display(description="run")
+    def its_run(self, delivery: WebhookDelivery) -> str:
+        return link("runs_run", delivery.run_id)
 
     @display(description="URL")
     def receiver(self, delivery: WebhookDelivery) -> str:

@@ -16,7 +16,13 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from access.policy import EVERYTHING
-from config.admin_lists import BigTableAdmin, as_text, metadata_filter
+from config.admin_lists import (
+    BigTableAdmin,
+    document,
+    link,
+    link_to_rows,
+    metadata_filter,
+)
 from threads.checkpoint_rows import newest_checkpoints, storage
 from threads.models import Thread
 from threads.services import delete_threads
@@ -53,6 +59,7 @@ class ThreadAdmin(BigTableAdmin):
         "id",
         "coloured_status",
         "owner",
+        "its_runs",
         "metadata_text",
         "values_text",
         "interrupts_text",
@@ -102,25 +109,15 @@ class ThreadAdmin(BigTableAdmin):
         return str(thread.metadata.get("graph_id", "-"))
 
     # --- One thread -------------------------------------------------------------------
-    @display(description="metadata")
-    def metadata_text(self, thread: Thread) -> SafeString:
-        return as_text(thread.metadata)
+    metadata_text = document("metadata")
+    values_text = document("values")
+    interrupts_text = document("interrupts")
+    error_text = document("error")
+    config_text = document("config")
 
-    @display(description="values")
-    def values_text(self, thread: Thread) -> SafeString:
-        return as_text(thread.values)
-
-    @display(description="interrupts")
-    def interrupts_text(self, thread: Thread) -> SafeString:
-        return as_text(thread.interrupts)
-
-    @display(description="error")
-    def error_text(self, thread: Thread) -> SafeString:
-        return as_text(thread.error)
-
-    @display(description="config")
-    def config_text(self, thread: Thread) -> SafeString:
-        return as_text(thread.config)
+    @display(description="runs")
+    def its_runs(self, thread: Thread) -> str:
+        return link_to_rows("runs_run", "its runs", q=thread.pk)
 
     @display(description="state takes")
     def stored(self, thread: Thread) -> str:
@@ -133,7 +130,10 @@ class ThreadAdmin(BigTableAdmin):
         rows = format_html_join(
             "",
             "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            newest_checkpoints(thread.pk, SHOWN_CHECKPOINTS),
+            (
+                (*told, link("runs_run", run_id))
+                for *told, run_id in newest_checkpoints(thread.pk, SHOWN_CHECKPOINTS)
+            ),
         )
         return format_html(
             '<table class="text-xs"><tr><th>namespace</th><th>checkpoint</th>'

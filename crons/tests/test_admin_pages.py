@@ -1,0 +1,47 @@
+"""What the admin's page of a cron shows, and where it leads."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from config import admin_lists
+from crons.models import Cron
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db
+
+
+def page(client: Client, cron: Cron) -> str:
+    response = client.get(reverse("admin:crons_cron_change", args=[cron.pk]))
+    assert response.status_code == 200
+    return response.content.decode()
+
+
+def test_it_leads_to_its_thread_and_its_assistant(
+    admin_client: Client, make_cron: Callable[..., Cron], thread: Thread
+) -> None:
+    cron = make_cron(thread)
+
+    text = page(admin_client, cron)
+
+    assert reverse("admin:threads_thread_change", args=[thread.pk]) in text
+    assert (
+        reverse("admin:assistants_assistant_change", args=[cron.assistant_id]) in text
+    )
+
+
+def test_what_its_runs_are_given_is_readable_and_cut_where_it_is_long(
+    admin_client: Client,
+    make_cron: Callable[..., Cron],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(admin_lists, "MOST_CHARACTERS", 2000)
+    readable = make_cron(input={"ask": "東京"})
+    long = make_cron(input="x" * 5000)
+
+    assert "東京" in page(admin_client, readable)
+    assert "x" * 2000 not in page(admin_client, long)
