@@ -192,6 +192,9 @@ class Executor:
         )
         try:
             async with opened as graph:
+                if saver:  # What the graph was made with (`with_config`).
+                    own = (graph.config or {}).get("metadata") or {}
+                    saver.metadata = {**own, **saver.metadata}
                 drive = _Drive(graph, held, config, writer, saver)
                 return await self._supervise(drive)
         except CheckpointsUnavailable as exc:
@@ -306,10 +309,11 @@ class _Drive:
         """The thread's new state, from the stream where that has told all of it."""
         told = self.translator.values
         streamed = isinstance(self.graph, CompiledStateGraph) and told is not None
-        if self.held.is_temporary or (
-            complete and streamed and not self.translator.interrupted
-        ):
-            return {"values": told, "interrupts": {}, "status": Thread.Status.IDLE}
+        known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
+        if self.held.is_temporary:
+            return known | {"values": self.translator.result}
+        if complete and streamed and not self.translator.interrupted:
+            return known | {"values": told}
         return cached_columns(await read_state(self.graph, self._newest()))
 
     def _newest(self) -> RunnableConfig:

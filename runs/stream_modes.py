@@ -40,6 +40,8 @@ class Translator:
     def __init__(self, wire_modes: Sequence[str]) -> None:
         self.values: Any = None
         self.interrupted = False
+        # What it stopped to ask, in the order in which it did.
+        self.interrupts: list[Any] = []
         self._wanted = set(wire_modes)
         # Streamed messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
@@ -62,6 +64,18 @@ class Translator:
             self.values = payload
         if isinstance(payload, dict) and "__interrupt__" in payload:
             self.interrupted = self.interrupted or mode in ("values", "updates")
+            if mode == "updates":
+                self.interrupts += payload["__interrupt__"]
+
+    @property
+    def result(self) -> Any:
+        """The last values, with all that the run stopped to ask.
+
+        Branches ask one by one, and the values of one that goes on tell of none.
+        """
+        if not self.interrupts or not isinstance(self.values, (dict, type(None))):
+            return self.values
+        return {**(self.values or {}), "__interrupt__": self.interrupts}
 
     def _whole_messages(
         self, message: BaseMessage, metadata: dict[str, Any]
