@@ -10,7 +10,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import FieldTextFilter
-from unfold.widgets import UnfoldAdminTextareaWidget
+from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from access import keys
 from access.callers import BadIdentity, checked_identity
@@ -28,6 +28,10 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = ApiKey
         fields = ("owner", "name", "scopes", "expires_at")
+        widgets = {
+            "owner": UnfoldAdminTextInputWidget,
+            "name": UnfoldAdminTextInputWidget,
+        }
 
     def clean_owner(self) -> str:
         try:

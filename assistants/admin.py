@@ -95,7 +95,7 @@ class AssistantAdmin(BigTableAdmin):
         found = queryset.filter(exactly)
         return found if found.exists() else queryset.filter(name__icontains=term), False
 
-    @display(description="", label={"served": "success", "not served": "danger"})
+    @display(description="state", label={"served": "success", "not served": "danger"})
     def graph(self, assistant: Assistant) -> str:
         is_served = assistant.graph_id in registry().graph_ids
         return "served" if is_served else "not served"

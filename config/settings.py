@@ -361,7 +361,8 @@ UNFOLD = {
     "SIDEBAR": {"navigation": MENU},
     "DASHBOARD_CALLBACK": "runs.dashboard.add_figures",
 }
-DATETIME_FORMAT = "Y-m-d H:i:s"
+# Django's own formats of a language would go before a setting.
+FORMAT_MODULE_PATH = "config.formats"
 
 LOG_LEVEL = env_str("LOG_LEVEL", default="INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:

@@ -79,6 +79,7 @@ def _ids(text: str | None) -> list[UUID]:
 
 
 admin.site.index_template = "runs/dashboard.html"
+admin.site.index_title = "Overview"
 
 
 # --- Runs -------------------------------------------------------------------------
