@@ -181,6 +181,7 @@ def _check(parsed: dict[str, Any]) -> None:
     for key, kind in (("dependencies", list), ("env", (dict, str))):
         if key in parsed and not isinstance(parsed[key], kind):
             stop(f"{path}: {key} is of the wrong type")
+    _check_env(parsed.get("env", {}))
     if not all(isinstance(name, str) for name in parsed.get("dependencies", [])):
         stop(f"{path}: dependencies must be strings")
     for key in SECTION_VARIABLES:
@@ -197,11 +198,23 @@ def _check_graph(where: str, given: Any) -> None:
         stop(f"{where}.description must be a string")
 
 
+def _check_env(env: dict[str, Any] | str) -> None:
+    """Refuse what no environment has room for, and what is no text."""
+    for name, value in env.items() if isinstance(env, dict) else ():
+        path = settings.LANGGRAPH_CONFIG
+        if not name or "=" in name or "\0" in name:
+            stop(f"{path}: env: {name!r} can't be the name of a variable")
+        if not isinstance(value, (str, int, float)) or "\0" in str(value):
+            stop(f"{path}: env.{name} must be text without NUL, a number or a boolean")
+
+
 def _apply_environment(env: dict[str, Any] | str) -> None:
     """Set what the environment does not say already: it is nearer to the operator."""
     variables = env if isinstance(env, dict) else _dotenv(env)
     for name, value in variables.items():
-        os.environ.setdefault(name, str(value))
+        # As JSON has it: a boolean is no `True`.
+        text = value if isinstance(value, str) else json.dumps(value)
+        os.environ.setdefault(name, text)
 
 
 def _dotenv(name: str) -> dict[str, str]:
