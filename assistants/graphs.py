@@ -25,6 +25,7 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import AccessContext
 
+from assistants import factories
 from assistants.factories import EXECUTION, Factory, Wish
 from config.env import stop
 from config.errors import Unprocessable
@@ -178,7 +179,10 @@ def _where(exc: BaseException) -> str:
     return "".join(f"{frame.filename}:{frame.lineno}: " for frame in shown)
 
 
-_LOADING = {__file__, inspect.getsourcefile(load_object), importlib.__file__}
+_LOADING = {
+    *(__file__, factories.__file__, importlib.__file__),
+    inspect.getsourcefile(load_object),
+}
 
 
 def _is_factory(found: Any) -> bool:
