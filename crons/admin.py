@@ -19,6 +19,7 @@ from rest_framework.exceptions import APIException
 from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
+from assistants.models import Assistant
 from config.admin_lists import CappedPaginator, document, link
 from crons import beat_admin as beat_admin
 from crons import firing, services
@@ -103,7 +104,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         "schedule",
         "timezone",
         "owner",
-        "assistant_id",
+        "assistant",
         "thread_id",
         "state",
         "next_run_date",
@@ -151,9 +152,11 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
 
     # --- Reading ----------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
+        assistants = Assistant.objects.filter(pk=OuterRef("assistant_id"))
         newest = CronFiring.objects.filter(cron=OuterRef("pk")).newest_first()
         crons: QuerySet[Cron] = super().get_queryset(request)
         return crons.annotate(
+            assistant_name=Subquery(assistants.values("name")[:1]),
             last_status=Subquery(newest.values("status")[:1]),
             last_fired_at=Subquery(newest.values("fired_at")[:1]),
         )
@@ -180,6 +183,10 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     @display(label=COLOURS)
     def last_result(self, cron: Any) -> str:
         return cron.last_status or "-"
+
+    def assistant(self, cron: Any) -> str:
+        """Its name is its graph's, unless somebody made it."""
+        return cron.assistant_name or str(cron.assistant_id)
 
     @display(description="last fired at", ordering=F("last_fired_at"))
     def last_fired_at(self, cron: Any) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from uuid import uuid4
 
 import pytest
 from django.test import Client
@@ -45,3 +46,17 @@ def test_what_its_runs_are_given_is_readable_and_cut_where_it_is_long(
 
     assert "東京" in page(admin_client, readable)
     assert "x" * 2000 not in page(admin_client, long)
+
+
+def test_the_list_names_assistants(
+    admin_client: Client, make_cron: Callable[..., Cron]
+) -> None:
+    known, gone = make_cron(), make_cron()
+    lost = uuid4()
+    Cron.objects.filter(pk=gone.pk).update(assistant_id=lost)
+
+    text = admin_client.get(reverse("admin:crons_cron_changelist")).content.decode()
+
+    assert str(known.assistant_id) not in text
+    assert ">echo<" in text.replace("\n", "").replace(" ", "")
+    assert str(lost) in text
