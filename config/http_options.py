@@ -66,6 +66,15 @@ def _patterns(config: Any, key: str) -> list[str]:
     return [one.lower() for one in given]
 
 
+def check_switches() -> None:
+    """Stop at one that is neither on nor off: it would be taken for off."""
+    for name, value in section("http").items():
+        if name.startswith(("disable_", "enable_")) and not isinstance(
+            value, bool | None
+        ):
+            stop(f"langgraph.json: http.{name} must be true or false, not {value!r}")
+
+
 def is_disabled(path: str) -> bool:
     options = section("http")
     if not any(key.startswith("disable_") for key in options):

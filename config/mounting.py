@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from io import BytesIO
 from typing import Any
@@ -21,7 +22,7 @@ from config import cors, request_ids
 from config.database_threads import database_threads
 from config.env import stop
 from config.gate import App, Gate, Message, Receive, Scope, Send, answer
-from config.http_options import configurable_headers
+from config.http_options import check_switches, configurable_headers
 from config.ids import uuid7
 from config.langgraph_json import load_object, section
 
@@ -31,6 +32,8 @@ OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
 DECLINED = (404, 405)
 # What `Location` and `Content-Location` of a run begin with.
 RUN_PATHS = ("/threads/", "/runs/")
+# What would have to be escaped in a URL, or names no place below the root.
+_NOT_IN_A_PATH = re.compile(r"[^\w.~/-]|//|(^|/)\.\.?(/|$)", re.ASCII)
 HEARD = {b"origin": "HTTP_ORIGIN", b"x-request-id": "HTTP_X_REQUEST_ID"}
 
 
@@ -54,6 +57,8 @@ def mount_prefix() -> str:
     if not isinstance(given, str):
         stop("langgraph.json: http.mount_prefix must be a string")
     path = given.strip("/")
+    if _NOT_IN_A_PATH.search(path):
+        stop(f"http.mount_prefix (MOUNT_PREFIX) must be a path, not {given!r}")
     return f"/{path}" if path else ""
 
 
@@ -71,6 +76,7 @@ def check_routes(**kwargs: Any) -> list[CheckMessage]:
 def read_options() -> None:
     """Stop at what is wrong in `http`, before a request finds it."""
     mount_prefix()
+    check_switches()
     cors.rules()
     configurable_headers({})
 
