@@ -20,6 +20,8 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 STDOUT, STDERR = 1, 2
 CLONE_NEWUSER = 0x10000000
+# What tells us to end; a forked child has to have its own answers to these.
+OUR_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PreExec = Callable[[], None]
 
@@ -159,8 +161,9 @@ def fork(
 
     def run() -> None:
         os.setsid()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in OUR_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OUR_SIGNALS)
         _die_with(parent, death_signal)
         # Of stdin `multiprocessing` has taken care.
         for stream in (STDOUT, STDERR):
@@ -168,7 +171,12 @@ def fork(
         program()
 
     child = multiprocessing.get_context("fork").Process(target=run)
-    child.start()
+    # Or one that comes at once would find our own handlers in the child.
+    signal.pthread_sigmask(signal.SIG_BLOCK, OUR_SIGNALS)
+    try:
+        child.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, OUR_SIGNALS)
     return Forked(child)
 
 
