@@ -127,7 +127,9 @@ class Postgres:
         )
         if initdb.wait() != 0:
             shutil.rmtree(draft, ignore_errors=True)
-            raise CannotStart(f"initdb failed, see {log.name}; or set DATABASE_URL")
+            raise CannotStart(
+                f"initdb failed{complaint(log.name)}; see {log.name}, or set DATABASE_URL"
+            )
         shutil.rmtree(self.data, ignore_errors=True)
         draft.rename(self.data)
 
@@ -140,6 +142,13 @@ class Postgres:
             return
         if str(self.data) not in processes.command_line(pid):
             file.unlink(missing_ok=True)
+
+
+def complaint(log: str) -> str:
+    """What Postgres ended with, as its log tells: a disk that is full, most often."""
+    text = Path(log).read_text(encoding="utf-8", errors="replace")
+    _, found, rest = text.rpartition("FATAL:  ")
+    return f": {rest.partition(chr(10))[0]}" if found else ""
 
 
 def check_reach(*places: Path) -> None:

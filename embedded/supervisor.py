@@ -14,7 +14,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
@@ -96,7 +97,7 @@ class Supervisor:
 
     def serve(self) -> int:
         """Run until told to stop. Answers with the exit status."""
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in processes.OUR_SIGNALS:
             is_ignored = signal.getsignal(number) == signal.SIG_IGN
             # As `nohup` has it. (What a shell starts with `&` ignores SIGINT as well.)
             if not (is_ignored and number == signal.SIGHUP):
@@ -160,7 +161,8 @@ class Supervisor:
         self.children.append(child)
         process = child.run()
         self._remember()
-        server.wait_ready(process)
+        with self._log_named(server.name):
+            server.wait_ready(process)
         return server.url
 
     def _prepare(self) -> None:
@@ -241,10 +243,17 @@ class Supervisor:
     def _wait_ready(self) -> None:
         web = next(child for child in self.children if child.name == "web")
         if web.process:
-            try:
+            with self._log_named("web"):
                 wait_until(self._serves, web.process, "web", READY_WITHIN)
-            except CannotStart as exc:
-                raise CannotStart(f"{exc}; see {self.home.logs / 'web.log'}") from None
+
+    @contextmanager
+    def _log_named(self, name: str) -> Iterator[None]:
+        """Say where to read on, of a child that did not start."""
+        try:
+            yield
+        except CannotStart as exc:
+            log = self.home.logs / f"{name}.log"
+            raise CannotStart(f"{exc}; see {log}") from None
 
     def _serves(self) -> bool:
         """Whether the API answers and a worker has said that it is there."""
@@ -321,7 +330,11 @@ class Supervisor:
             self._remember()
 
     def _remember(self) -> None:
-        self.home.remember(child.mark for child in self.children if child.mark)
+        try:
+            self.home.remember(child.mark for child in self.children if child.mark)
+        except OSError as exc:
+            # Only the start after a crash reads it: no reason to end what runs.
+            print(f"cannot note what runs: {exc}", file=sys.stderr, flush=True)
 
     # --- Stopping -------------------------------------------------------------------
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
