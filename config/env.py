@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import os
@@ -81,6 +82,17 @@ def env_secret(name: str, *, default: str = "") -> str:
         except OSError as exc:
             stop(f"{name}_FILE: cannot read {path}: {exc.strerror}")
     return env_str(name, default=default)
+
+
+def check_webhook_secret(secret: str) -> None:
+    """Stop at one whose base64 is none: its key would be empty, and anybody's."""
+    encoded = secret.removeprefix("whsec_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    if encoded != secret and not key:
+        stop("WEBHOOK_SECRET must be whsec_ and base64, or plain text")
 
 
 def running_url(home: Path, name: str) -> str:

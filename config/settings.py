@@ -15,6 +15,7 @@ from psycopg.conninfo import conninfo_to_dict
 from config.admin_menu import MENU
 from config.env import (
     check_jwt,
+    check_webhook_secret,
     env_bool,
     env_float,
     env_int,
@@ -84,7 +85,9 @@ def _conninfo(url: str) -> dict[str, Any]:
     try:
         return conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://"))
     except psycopg.ProgrammingError as exc:
-        stop(f"DATABASE_URL is not a Postgres URL: {str(exc).strip()}")
+        # What quotes all of it quotes its password.
+        reason = "" if url in str(exc) else f": {exc}"
+        stop(f"DATABASE_URL is not a Postgres URL{reason}")
 
 
 # A host that vanishes says nothing. TCP left alone waits for a quarter of an hour, and
@@ -201,6 +204,7 @@ STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
 # --- Webhooks -------------------------------------------------------------------
 # Signs what is sent; see `runs.deliveries.signature_headers`.
 WEBHOOK_SECRET = env_secret("WEBHOOK_SECRET")
+check_webhook_secret(WEBHOOK_SECRET)
 WEBHOOK_TIMEOUT_SECS = env_float("WEBHOOK_TIMEOUT_SECS", default=10, least=0.1)
 # Private networks, as `10.0.0.0/8`, whose addresses clients may have called.
 WEBHOOK_ALLOWED_NETWORKS = env_list("WEBHOOK_ALLOWED_NETWORKS", default=[])
