@@ -43,6 +43,8 @@ HONOURED = {*SECTION_VARIABLES, "dependencies", "env", "$schema"}
 HONOURED_IN = {
     "auth": {"path", "cache", "openapi", "disable_studio_auth"},
     "checkpointer": {"ttl"},
+    "store": {"index", "ttl"},
+    "webhooks": {"env_prefix", "headers", "url"},
     "http": {
         *("app", "cors", "configurable_headers", "enable_custom_route_auth"),
         *("mount_prefix", "disable_assistants", "disable_threads", "disable_runs"),

@@ -1,0 +1,39 @@
+"""Keys of langgraph.json that have no effect are named, also within a section."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from config.langgraph_json import langgraph_json, warn_of_ignored_keys
+
+
+@pytest.fixture(autouse=True)
+def _read_again() -> Iterator[None]:
+    langgraph_json.cache_clear()
+    yield
+    langgraph_json.cache_clear()
+
+
+@pytest.mark.parametrize(
+    ("variable", "given", "named"),
+    [
+        ("LANGGRAPH_STORE", {"path": "./s.py:store", "ttl": {}}, "store.path"),
+        ("LANGGRAPH_WEBHOOKS", {"urls": {}, "url": {}}, "webhooks.urls"),
+        ("LANGGRAPH_CHECKPOINTER", {"backend": "mongo"}, "checkpointer.backend"),
+    ],
+)
+def test_what_has_no_effect_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    variable: str,
+    given: dict[str, object],
+    named: str,
+) -> None:
+    monkeypatch.setenv(variable, json.dumps(given))
+
+    warn_of_ignored_keys()
+
+    assert [record.args[1] for record in caplog.records if record.args] == [named]
