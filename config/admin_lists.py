@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from functools import cached_property
 from typing import Any
 
@@ -69,14 +68,13 @@ def as_text(value: Any) -> SafeString:
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 
-def document(field: str) -> Callable[[Any, Any], SafeString]:
+def document(field: str) -> Any:
     """A page's entry for a JSON field, which Django would write out on one line."""
 
-    @display(description=field)
     def shown(model_admin: Any, row: Any) -> SafeString:
         return as_text(getattr(row, field))
 
-    return shown
+    return display(description=field)(shown)
 
 
 def link(page: str, key: Any) -> str:

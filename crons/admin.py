@@ -12,6 +12,7 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin, messages
+from django.contrib.admin import ShowFacets
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
@@ -115,6 +116,8 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     )
     list_filter = (TroubleFilter, "enabled", "on_run_completed")
     paginator = CappedPaginator
+    list_per_page = 50
+    show_facets = ShowFacets.NEVER
     list_disable_select_all = True
     show_full_result_count = False
     search_fields = ("owner",)

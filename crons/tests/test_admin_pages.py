@@ -60,3 +60,9 @@ def test_the_list_names_assistants(
     assert str(known.assistant_id) not in text
     assert ">echo<" in text.replace("\n", "").replace(" ", "")
     assert str(lost) in text
+
+
+def test_the_list_offers_no_counts_of_all_crons(admin_client: Client) -> None:
+    text = admin_client.get(reverse("admin:crons_cron_changelist")).content.decode()
+
+    assert "_facets" not in text

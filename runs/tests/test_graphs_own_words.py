@@ -112,7 +112,7 @@ def test_a_graphs_own_metadata_is_in_its_checkpoints(
     thread.refresh_from_db()
     history = get_history(thread, limit=10)
 
-    told = [(state.metadata or {}) for state in history]
+    told: list[Any] = [state.metadata for state in history]
     assert {(one["team"], one["kind"]) for one in told} == {("blue", "client's")}
     found = get_history(thread, limit=10, metadata={"team": "blue"})
     assert len(found) == len(history)
