@@ -1,0 +1,32 @@
+"""What docs/compatibility.md says is not served: a 404, and never an error of ours."""
+
+from __future__ import annotations
+
+from uuid import uuid4
+
+import pytest
+from django.test import Client
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("post", "/threads/{id}/commands"),
+        ("post", "/threads/{id}/stream/events"),
+        ("post", "/mcp"),
+        ("get", "/mcp/"),
+        ("post", "/a2a/{id}"),
+        ("get", "/a2a/{id}/.well-known/agent-card.json"),
+        ("get", "/.well-known/agent-card.json"),
+        ("post", "/ui/{id}"),
+    ],
+)
+def test_it_is_not_there(client: Client, method: str, path: str) -> None:
+    asked = path.format(id=uuid4())
+
+    answer = getattr(client, method)(asked, {}, content_type="application/json")
+
+    assert answer.status_code == 404
+    assert answer.json() == {"detail": "Not Found"}
