@@ -44,6 +44,8 @@ MAX_PORT = 65535
 # The addresses of IPv4 as networks without IPv4 write them.
 NAT64 = ip_network("64:ff9b::/96")
 _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
+# What HTTP takes for the name of a header.
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 _URL_KEYS = {
     "require_https",
     "allowed_domains",
@@ -211,7 +213,11 @@ def _unwrapped(address: Address) -> Address:
 def _headers(given: dict[str, Any]) -> dict[str, str]:
     prefix = given.get("env_prefix", "LG_WEBHOOK_")
     headers = given.get("headers") or {}
+    _expect(isinstance(prefix, str), "env_prefix must be a string")
     _expect(isinstance(headers, dict), "headers must be an object")
+    for name, value in headers.items():
+        _expect(isinstance(value, str), f"headers.{name} must be a string")
+        _expect(bool(_NAME.fullmatch(name)), f"{name!r} can't be a header's name")
 
     def value_of(match: re.Match[str]) -> str:
         name = match[1]
@@ -219,7 +225,12 @@ def _headers(given: dict[str, Any]) -> dict[str, str]:
         _expect(name in os.environ, f"{name} is not set")
         return os.environ[name]
 
-    return {name: _VARIABLE.sub(value_of, str(headers[name])) for name in headers}
+    made = {name: _VARIABLE.sub(value_of, headers[name]) for name in headers}
+    for name, value in made.items():
+        # A variable that was read from a file often ends with its line.
+        fits = value.isascii() and value.isprintable()
+        _expect(fits, f"headers.{name} has a character that none may have")
+    return made
 
 
 def _url_options(given: dict[str, Any]) -> dict[str, Any]:
@@ -237,12 +248,19 @@ def _url_options(given: dict[str, Any]) -> dict[str, Any]:
     _expect(isinstance(longest, int), "url.max_url_length must be a number")
     return {
         # Who writes a policy means a strict one.
-        "require_https": bool(url.get("require_https", True)),
+        "require_https": _switch(url, "require_https"),
         "allowed_domains": tuple(domain.lower() for domain in domains),
         "allowed_ports": tuple(ports),
         "max_url_length": min(longest, MAX_URL_LENGTH),
-        "disable_loopback": bool(url.get("disable_loopback", True)),
+        "disable_loopback": _switch(url, "disable_loopback"),
     }
+
+
+def _switch(url: dict[str, Any], name: str) -> bool:
+    """On unless it is turned off."""
+    given = url.get(name)
+    _expect(isinstance(given, bool | None), f"url.{name} must be true or false")
+    return given is not False
 
 
 def _all(items: Any, kind: type) -> bool:
