@@ -201,14 +201,23 @@ UPDATE runs SET worker_id = NULL
 WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 """
 
-# The runs of workers that are gone go on elsewhere, until they have taken too many.
+# The runs of workers that are gone go on elsewhere, until they have taken too many. Those
+# that somebody holds wait for the next tick. Of one that went on just now Postgres would
+# look again at its row, but not for its new worker: its attempt tells.
 TAKE_BACK = """
+WITH lost AS MATERIALIZED (
+    SELECT id, attempt FROM runs
+    WHERE status = 'running' AND losses + 1 < %(max_attempts)s AND NOT EXISTS (
+        SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
+    )
+), held AS (
+    SELECT runs.id FROM runs JOIN lost USING (id, attempt)
+    WHERE runs.status = 'running' FOR NO KEY UPDATE OF runs SKIP LOCKED
+)
 UPDATE runs SET status = 'pending', worker_id = NULL, losses = losses + 1,
     updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
-WHERE status = 'running' AND losses + 1 < %(max_attempts)s AND NOT EXISTS (
-    SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
-)
-RETURNING id
+FROM held WHERE runs.id = held.id
+RETURNING runs.id
 """
 
 # Pending runs whose turn it is and that nobody came for: their message was lost, they

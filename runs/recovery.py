@@ -7,6 +7,7 @@ from datetime import timedelta
 from uuid import UUID
 
 from django.conf import settings
+from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, OuterRef, Sum
 from django.db.models.functions import Now
 
@@ -48,16 +49,27 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     # Not those of a worker that expired just now: they have attempts left.
     too_many = settings.BG_JOB_MAX_ATTEMPTS - 1
     lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
-    for run in lost:
-        error = {
-            "error": "WorkerLost",
-            "message": f"The run was lost with its worker {run.losses + 1} times.",
-        }
-        ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
-        if ended:
-            publish_end(run.thread_id, run.id, Run.Status.ERROR, error)
-            ends.append(ended)
-    return ends
+    return ends + [ended for run in lost if (ended := _give_up(run))]
+
+
+def _give_up(run: Run) -> Ended | None:
+    """End a run that was lost too often. None: it has ended, or the next tick will."""
+    error = {
+        "error": "WorkerLost",
+        "message": f"The run was lost with its worker {run.losses + 1} times.",
+    }
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SET LOCAL lock_timeout = '250ms'")
+            ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
+    except DatabaseError:
+        # Its thread is held, say: that must not hold up the others.
+        logger.warning("run %s is lost, and can't be ended now", run.id, exc_info=True)
+        return None
+    if ended:
+        publish_end(run.thread_id, run.id, Run.Status.ERROR, error)
+    return ended
 
 
 def sweep_workers() -> int:

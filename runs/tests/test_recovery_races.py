@@ -1,0 +1,99 @@
+"""Lost runs are found whatever others are doing to runs at that moment."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.db.models.functions import Now
+
+from runs import recovery
+from runs.lifecycle import Ended
+from runs.models import Run, Worker
+from threads.models import Thread
+from threads.services import delete_threads
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def lose(worker: Worker) -> Callable[..., Run]:
+    """Makes a run, on a thread of its own, of a worker that is gone."""
+    gone = Worker.objects.create(hostname="gone", pid=2, capacity=1, expired_at=Now())
+
+    def lose(**fields: Any) -> Run:
+        return Run.objects.create(
+            thread=Thread.objects.create(status="busy"),
+            assistant_id=gone.id,
+            graph_id="echo",
+            status="running",
+            attempt=1,
+            worker=gone,
+            **fields,
+        )
+
+    return lose
+
+
+@pytest.fixture
+def tick() -> Iterator[Callable[[], list[Ended]]]:
+    """Recovers what is lost, in another transaction than the test's."""
+
+    def recover() -> list[Ended]:
+        try:
+            return recovery.recover_lost_runs()
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        yield lambda: pool.submit(recover).result(timeout=20)
+
+
+def test_recovery_waits_for_nobody_who_deletes_threads(
+    lose: Callable[..., Run], tick: Callable[[], list[Ended]]
+) -> None:
+    going, lost = lose(), lose()
+
+    with transaction.atomic():
+        delete_threads(Thread.objects.filter(pk=going.thread_id))
+        found = tick()
+
+    assert [one.next_run_id for one in found] == [lost.id]
+    assert not Run.objects.filter(pk=going.pk).exists()
+
+
+def test_a_run_that_goes_on_meanwhile_is_not_taken_from_its_new_worker(
+    lose: Callable[..., Run], tick: Callable[[], list[Ended]], worker: Worker
+) -> None:
+    run = lose()
+
+    with ThreadPoolExecutor(1) as pool:
+        with transaction.atomic():
+            Run.objects.filter(pk=run.pk).update(attempt=2, losses=1, worker=worker)
+            recovering = pool.submit(tick)
+            # Until it is through, or waits for us.
+            wait((recovering,), timeout=1)
+        found = recovering.result()
+
+    run.refresh_from_db()
+    assert found == []
+    assert (run.status, run.attempt, run.worker) == ("running", 2, worker)
+
+
+def test_a_thread_that_is_held_holds_up_no_other_lost_run(
+    lose: Callable[..., Run], tick: Callable[[], list[Ended]]
+) -> None:
+    held, given_up, lost = lose(losses=2), lose(losses=2), lose()
+
+    with transaction.atomic():
+        Thread.objects.select_for_update().get(pk=held.thread_id)
+        found = tick()
+
+    assert {one.next_run_id or one.thread_id for one in found} == {
+        given_up.thread_id,
+        lost.id,
+    }
+    assert [one.thread_id for one in tick()] == [held.thread_id]
