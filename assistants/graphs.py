@@ -59,6 +59,26 @@ class NotAGraph(TypeError):
     """What langgraph.json names, or what its factory made, is no graph."""
 
 
+class Resources(AsyncExitStack):
+    """What a factory has opened for one graph, and may close in its own time, or not."""
+
+    def __init__(self, graph_id: str) -> None:
+        super().__init__()
+        self._graph_id = graph_id
+
+    async def __aexit__(self, *raised: Any) -> bool | None:
+        patience = asyncio.timeout(PATIENCE_SECS)
+        try:
+            async with patience:
+                return await super().__aexit__(*raised)
+        except TimeoutError:
+            if not patience.expired():
+                raise
+            # What the graph was there for has been done.
+            logger.error("graph %s: what it holds can't be closed", self._graph_id)
+            return None
+
+
 class Registry:
     """All graphs that are served, by id."""
 
@@ -105,7 +125,7 @@ class Registry:
         if graph_id not in self.graph_ids:  # Of any type: clients write metadata.
             raise GraphNotFound(graph_id)
         source = self._sources[graph_id]
-        async with AsyncExitStack() as stack:
+        async with Resources(graph_id) as stack:
             graph = source
             if isinstance(graph, Factory):
                 wish = Wish(config, access, store, context)

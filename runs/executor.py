@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
+import math
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -29,14 +30,15 @@ from config import logs, request_ids
 from config.loop import Pool
 from runs import lifecycle
 from runs.events import METADATA, EventWriter, last_events
-from runs.inputs import graph_config, graph_input
+from runs.inputs import graph_config, graph_input, kept_with_checkpoints
+from runs.insistence import insist
 from runs.lifecycle import Claim, Ended, Outcome
+from runs.making import Making, NotMade, is_cancelled
 from runs.models import Run
 from runs.stream_modes import Translator, stream_graph
 from store.backend import PostgresStore
 from store.statements import Permit
 from threads.checkpoints import (
-    CONNECTION_FAULTS,
     CheckpointsUnavailable,
     Fence,
     LostRun,
@@ -50,15 +52,12 @@ from threads.state import cached_columns
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
-
 HAND_BACK = "hand back"
+TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
 
 # How often, and for how many seconds each time, a node is asked to stop.
 CANCEL_ATTEMPTS = 3
 CANCEL_PATIENCE = 5.0
-# Pause, in seconds, before a move is tried again that Postgres could not take.
-INSIST_DELAY = 1.0
 
 
 @dataclass
@@ -119,6 +118,7 @@ class Executor:
     holding: list[UUID] = field(default_factory=list)
     # Of those, what was asked of the ones whose graph does not run yet.
     _asked: dict[UUID, str] = field(default_factory=dict)
+    _making: Making = field(default_factory=Making)
 
     def stop(self, run_id: UUID, reason: str) -> None:
         """Stop a run if it is here, from any thread."""
@@ -126,6 +126,11 @@ class Executor:
             execution.stop(reason)
         elif run_id in self.holding:
             self._asked[run_id] = reason
+            self._making.hurry(run_id, _making_patience(reason))
+
+    def stop_all(self, reason: str) -> None:
+        for run_id in list(self.holding):
+            self.stop(run_id, reason)
 
     async def execute(self, run_id: UUID) -> Ended | None:
         """Execute a run to its end. None: it was not ours, or is not any more."""
@@ -148,19 +153,19 @@ class Executor:
             # First, since viewers expect nothing more of a run that is over.
             await writer.settle()
             if outcome is None:
-                await _insist(lambda: lifecycle.hand_back(self.pool, held))
+                await insist(lambda: lifecycle.hand_back(self.pool, held))
                 return Ended(held.thread_id, next_run_id=held.id)
-            ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
+            ended = await insist(partial(lifecycle.end, self.pool, held, outcome))
             if ended is None and outcome.status:
                 outcome = await self._undone(held)
-                ended = await _insist(partial(lifecycle.end, self.pool, held, outcome))
+                ended = await insist(partial(lifecycle.end, self.pool, held, outcome))
             if ended:
                 status = outcome.status or Run.Status.INTERRUPTED
                 await writer.close(*last_events(status, outcome.error))
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
-        if await _insist(lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)):
+        if await insist(lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)):
             # What this run told between the thread's deletion and now.
             await writer.forget()
         return None
@@ -171,7 +176,7 @@ class Executor:
         Its thread still shows what was there before it. Raises `LostRun`.
         """
         fence = Fence(held.id, held.attempt)
-        await _insist(lambda: undo_run(self.pool, held.thread_id, fence))
+        await insist(lambda: undo_run(self.pool, held.thread_id, fence))
         return Outcome(None, settles=False)
 
     async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
@@ -180,7 +185,7 @@ class Executor:
         fence = Fence(held.id, held.attempt)
         saver = None
         if not held.is_temporary:
-            saver = RunSaver(self.pool, fence, _kept_with_checkpoints(config))
+            saver = RunSaver(self.pool, fence, kept_with_checkpoints(config))
         permit = Permit(lifecycle.NOT_OVERTAKEN, fence.params)
         store = PostgresStore(self.pool, held.owner, permit)
         opened = registry().open(
@@ -191,7 +196,12 @@ class Executor:
             store=store,
         )
         try:
-            async with opened as graph:
+            async with AsyncExitStack() as stack:
+                graph = await self._making.wait(
+                    held.id,
+                    stack.enter_async_context(opened),
+                    patience=_making_patience(self._asked_of(held)),
+                )
                 if saver:  # What the graph was made with (`with_config`).
                     own = (graph.config or {}).get("metadata") or {}
                     saver.metadata = {**own, **saver.metadata}
@@ -202,16 +212,35 @@ class Executor:
             return None
         except LostRun:
             raise
-        except (Exception, SystemExit) as exc:
+        except NotMade:
+            return await self._unmade(held)
+        except (Exception, SystemExit, asyncio.CancelledError) as exc:
+            if is_cancelled():  # Not by the graph's own code.
+                raise
             # A graph that can't be made: its factory is user code too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
             return Outcome(Run.Status.ERROR, error=described(exc))
+
+    def _asked_of(self, held: Claim) -> str | None:
+        # The latter in an earlier attempt.
+        return self._asked.get(held.id) or held.cancel_action
+
+    async def _unmade(self, held: Claim) -> Outcome | None:
+        """How a run ends whose graph was not made in time."""
+        asked = self._asked_of(held)
+        if asked == HAND_BACK:
+            return None
+        if asked == Run.CancelAction.ROLLBACK:
+            return await self._undone(held)
+        if asked:
+            return Outcome(Run.Status.INTERRUPTED, settles=False)
+        return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG)
 
     async def _supervise(self, drive: _Drive) -> Outcome | None:
         held = drive.held
         resumes = held.attempt > 1 and not held.is_temporary
         if resumes:
-            resumes = await _insist(
+            resumes = await insist(
                 lambda: has_checkpoint_of(self.pool, held.thread_id, held.id)
             )
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
@@ -230,13 +259,12 @@ class Executor:
             return None
         if execution.stopped == Run.CancelAction.ROLLBACK:
             fence = Fence(held.id, held.attempt)
-            await _insist(lambda: undo_run(self.pool, held.thread_id, fence))
+            await insist(lambda: undo_run(self.pool, held.thread_id, fence))
             return Outcome(None, state=await drive.state())
         if execution.stopped == Run.CancelAction.INTERRUPT:
             return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
         if not is_in_time:
-            error = {"error": "TimeoutError", "message": ""}
-            return Outcome(Run.Status.TIMEOUT, error, await drive.state())
+            return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG, await drive.state())
         return await drive.finished(task)
 
 
@@ -324,6 +352,15 @@ class _Drive:
         return {**self.config, "configurable": configurable}
 
 
+def _making_patience(asked: str | None) -> float:
+    """How many seconds a run's graph may be made, with what was asked of the run."""
+    if asked is None:
+        limit: float = settings.BG_JOB_TIMEOUT_SECS
+        return limit or math.inf
+    # Its state can be read by its graph alone, if there is one.
+    return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
+
+
 def _begin_log(held: Claim) -> None:
     configurable = held.kwargs["config"].get("configurable") or {}
     logs.begin(
@@ -334,15 +371,6 @@ def _begin_log(held: Claim) -> None:
     )
 
 
-def _kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
-    """What history can be filtered by. What else is configurable may be secret."""
-    names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
-    configurable = config["configurable"]
-    kept = {name: configurable[name] for name in names if name in configurable}
-    # Clients may have a `user_id` of their own in their metadata.
-    return kept | config["metadata"]
-
-
 def described(exc: BaseException) -> dict[str, str]:
     """An exception as the wire tells of it, without the keys that some quote."""
     return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}
@@ -351,16 +379,6 @@ def described(exc: BaseException) -> dict[str, str]:
 def _any_of(nodes: Sequence[str], breakpoints: Sequence[str]) -> bool:
     chosen = set(nodes) - {START}
     return bool(chosen if breakpoints == "*" else chosen & set(breakpoints))
-
-
-async def _insist(move: Callable[[], Awaitable[T]]) -> T:
-    """A move that must be made, however long Postgres stays away."""
-    while True:
-        try:
-            return await move()
-        except CONNECTION_FAULTS as exc:
-            logger.warning("Postgres is away, trying again: %s", exc)
-            await asyncio.sleep(INSIST_DELAY)
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

@@ -10,6 +10,7 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import LangChainTracer
 from langsmith.utils import tracing_is_enabled
 
+from config import request_ids
 from runs.lifecycle import Claim
 from runs.models import Run
 from threads.commands import command_of
@@ -94,6 +95,15 @@ def _configurable(held: Claim | Run) -> dict[str, Any]:
     if held.kwargs.get("strict_resume"):
         configurable[STRICT_RESUME] = True
     return configurable
+
+
+def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
+    """What history can be filtered by. What else is configurable may be secret."""
+    names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
+    configurable = config["configurable"]
+    kept = {name: configurable[name] for name in names if name in configurable}
+    # Clients may have a `user_id` of their own in their metadata.
+    return kept | config["metadata"]
 
 
 def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 from config.ids import uuid7
 from config.loop import Loop, conninfo
 from runs import events, lifecycle
-from runs.executor import HAND_BACK, Execution, Executor
+from runs.executor import HAND_BACK, Executor
 from runs.lifecycle import Ended
 from runs.watchdog import Watchdog
 
@@ -123,10 +123,10 @@ class Worker:
         deadline = time.monotonic() + grace
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
-        # Again and again: a run whose graph is still being made can't be stopped yet.
+        # Again and again: a run that is just being claimed can't be stopped yet.
         while self._is_busy() and time.monotonic() < deadline + HAND_BACK_PATIENCE:
-            for execution in self._executions():
-                execution.stop(HAND_BACK)
+            for executor in self._executors:
+                executor.stop_all(HAND_BACK)
             time.sleep(0.05)
 
     def leave(self) -> None:
@@ -179,13 +179,6 @@ class Worker:
     async def _new_executor(self, loop: Loop) -> Executor:
         return Executor(loop.pool, events.new_async_redis(), lambda: self.id)
 
-    def _executions(self) -> list[Execution]:
-        return [
-            execution
-            for executor in self._executors
-            for execution in list(executor.executions.values())
-        ]
-
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:
         while not self._has_left.is_set():
@@ -236,8 +229,8 @@ class Worker:
 
     def _start_anew(self, conn: psycopg.Connection) -> None:
         logger.error("worker %s was taken for dead; starting anew", self.id)
-        for execution in self._executions():
-            execution.stop(HAND_BACK)
+        for executor in self._executors:
+            executor.stop_all(HAND_BACK)
         self.id = uuid7()
         self._registered.clear()
         self._register(conn)
