@@ -23,10 +23,12 @@ from langgraph.constants import START
 from langgraph.errors import UnknownInterruptError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
+from psycopg import DatabaseError
 from redis.asyncio import Redis
 
 from assistants.graphs import registry
 from config import logs, request_ids
+from config.json import TooDeep
 from config.loop import Pool
 from runs import lifecycle
 from runs.events import METADATA, EventWriter, last_events
@@ -155,10 +157,9 @@ class Executor:
             if outcome is None:
                 await insist(lambda: lifecycle.hand_back(self.pool, held))
                 return Ended(held.thread_id, next_run_id=held.id)
-            ended = await insist(partial(lifecycle.end, self.pool, held, outcome))
+            outcome, ended = await self._end(held, outcome)
             if ended is None and outcome.status:
-                outcome = await self._undone(held)
-                ended = await insist(partial(lifecycle.end, self.pool, held, outcome))
+                outcome, ended = await self._end(held, await self._undone(held))
             if ended:
                 status = outcome.status or Run.Status.INTERRUPTED
                 await writer.close(*last_events(status, outcome.error))
@@ -169,6 +170,16 @@ class Executor:
             # What this run told between the thread's deletion and now.
             await writer.forget()
         return None
+
+    async def _end(self, held: Claim, outcome: Outcome) -> tuple[Outcome, Ended | None]:
+        """End a run in this way, or as an error where this can't be written."""
+        end = partial(lifecycle.end, self.pool, held)
+        try:
+            return outcome, await insist(partial(end, outcome))
+        except (DatabaseError, TooDeep) as exc:
+            logger.exception("run %s: its state can't be kept", held.id)
+            failed = Outcome(Run.Status.ERROR, described(exc))
+            return failed, await insist(partial(end, failed))
 
     async def _undone(self, held: Claim) -> Outcome:
         """Take back a run of which somebody wanted that while it came to its end.
@@ -222,7 +233,6 @@ class Executor:
             return Outcome(Run.Status.ERROR, error=described(exc))
 
     def _asked_of(self, held: Claim) -> str | None:
-        # The latter in an earlier attempt.
         return self._asked.get(held.id) or held.cancel_action
 
     async def _unmade(self, held: Claim) -> Outcome | None:
@@ -355,8 +365,7 @@ class _Drive:
 def _making_patience(asked: str | None) -> float:
     """How many seconds a run's graph may be made, with what was asked of the run."""
     if asked is None:
-        limit: float = settings.BG_JOB_TIMEOUT_SECS
-        return limit or math.inf
+        return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # Its state can be read by its graph alone, if there is one.
     return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
 

@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from threads.checkpoints import CONNECTION_FAULTS
+from threads.checkpoints import CONNECTION_FAULTS, NO_ROOM
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +22,8 @@ async def insist(move: Callable[[], Awaitable[T]]) -> T:
     while True:
         try:
             return await move()
+        except NO_ROOM:
+            raise
         except CONNECTION_FAULTS as exc:
             logger.warning("Postgres is away, trying again: %s", exc)
             await asyncio.sleep(INSIST_DELAY)

@@ -24,7 +24,7 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from psycopg import AsyncConnection, InterfaceError, OperationalError
+from psycopg import AsyncConnection, InterfaceError, OperationalError, errors
 from psycopg.rows import DictRow
 from psycopg_pool import PoolTimeout
 
@@ -36,6 +36,8 @@ Conn = Pool | AsyncConnection[DictRow]
 
 # What a broken connection raises, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
+# Of the same class, but no better at the next try: what is written is too much.
+NO_ROOM = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 # How long a save outlasts a Postgres that is restarting, in seconds.
 RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
@@ -216,12 +218,16 @@ class RunSaver(AsyncPostgresSaver):
         for delay in RETRY_DELAYS:
             try:
                 return await attempt()
+            except NO_ROOM:
+                raise
             except CONNECTION_FAULTS:
                 await asyncio.sleep(delay)
                 # Those that wait in the pool have died with it: not a try for each.
                 await self.pool.check()
         try:
             return await attempt()
+        except NO_ROOM:
+            raise
         except CONNECTION_FAULTS as exc:
             raise CheckpointsUnavailable(str(exc)) from exc
 
