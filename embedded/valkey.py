@@ -44,7 +44,8 @@ class Valkey:
             *("--unixsocketperm", "700", "--dir", str(self.data), "--save", ""),
             *("--appendonly", "yes" if self._durable else "no"),
             *("--appendfsync", "everysec"),
-            *("--maxmemory", "256mb", "--maxmemory-policy", "noeviction"),
+            # Events of runs end some time, and go first; messages have to find room.
+            *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-ttl"),
         ]
         return processes.spawn(command, output=log, death_signal=self.stop_signal)
 
