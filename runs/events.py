@@ -41,14 +41,20 @@ LINGER = 0.008
 SETTLE_PATIENCE = 1.0
 
 # KEYS: stream. ARGV: channel, number of events, longest stream, its life in ms, events,
-# and whether the stream may now live shorter than it would have.
-# One call stores and publishes, and takes ids from one clock whoever the worker is.
+# whether the stream may now live shorter than it would have, and the run's attempt.
+# One call stores and publishes, and takes ids from one clock whoever the worker is. It
+# does nothing for an attempt that another one has overtaken: a worker that is cut off
+# from Postgres alone goes on telling what its run did there.
 _APPEND = """
 local now = redis.call('TIME')
 local ms = now[1] * 1000 + math.floor(now[2] / 1000)
 local seq = 0
 local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
 if last then
+    local run, overtaken = string.sub(ARGV[5], 1, 36), tonumber(last[2][6] or 0)
+    if overtaken > tonumber(ARGV[7]) and string.sub(last[2][4], 1, 36) == run then
+        return false
+    end
     local last_ms, last_seq = string.match(last[1], '(%d+)-(%d+)')
     if tonumber(last_ms) >= ms then
         ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
@@ -56,7 +62,8 @@ if last then
 end
 local first = string.format('%.0f-%.0f', ms, seq)
 local id = string.format('%.0f-%.0f', ms, seq + ARGV[2] - 1)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], id, 'n', ARGV[2], 'e', ARGV[5])
+redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], id,
+    'n', ARGV[2], 'e', ARGV[5], 'a', ARGV[7])
 if ARGV[6] == '1' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
@@ -64,6 +71,9 @@ redis.call('PUBLISH', ARGV[1], first .. '\\n' .. ARGV[5])
 return first
 """
 
+
+# In the place of an attempt: nothing more is told of a run that is over.
+OVER = 2**31
 
 # Redis counts both halves of an id in 64 bits.
 _LAST_ID = 2**64 - 1
@@ -196,6 +206,7 @@ def _arguments(
     *,
     ended: bool,
     shortens: bool = True,
+    attempt: int = 1,
 ) -> tuple[list[str], list[Any]]:
     life: float = settings.RESUMABLE_STREAM_TTL_SECONDS
     if not ended:
@@ -207,6 +218,7 @@ def _arguments(
         int(life * 1000),
         encode(run_id, events),
         int(shortens),
+        OVER if ended else attempt,
     ]
 
 
@@ -237,12 +249,18 @@ class EventWriter:
     """
 
     def __init__(
-        self, client: redis.asyncio.Redis, *, thread_id: UUID, run_id: UUID
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        thread_id: UUID,
+        run_id: UUID,
+        attempt: int = 1,
     ) -> None:
         self._client = client
         self._append = client.register_script(_APPEND)
         self._thread_id = thread_id
         self._run_id = run_id
+        self._attempt = attempt
         self._waiting: list[tuple[str, bytes]] = []
         self._flushing: asyncio.Task[None] | None = None
         self._settling: asyncio.Task[None] | None = None
@@ -299,9 +317,16 @@ class EventWriter:
             events, self._waiting = self._waiting, []
             if not events:
                 return
-            keys, argv = _arguments(self._thread_id, self._run_id, events, ended=ended)
+            keys, argv = _arguments(
+                self._thread_id,
+                self._run_id,
+                events,
+                ended=ended,
+                attempt=self._attempt,
+            )
             try:
-                await self._append(keys=keys, args=argv)
+                if await self._append(keys=keys, args=argv) is None:
+                    self._is_closed = True  # Overtaken.
             except (RedisError, OSError) as exc:
                 lost = len(events)
                 logger.warning(

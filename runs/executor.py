@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,7 +19,6 @@ from uuid import UUID
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
-from langgraph.constants import START
 from langgraph.errors import UnknownInterruptError
 from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
@@ -31,6 +30,7 @@ from config import logs, request_ids
 from config.json import TooDeep
 from config.loop import Pool
 from runs import lifecycle
+from runs.breakpoints import is_at_breakpoint
 from runs.events import METADATA, EventWriter, last_events
 from runs.inputs import graph_config, graph_input, kept_with_checkpoints
 from runs.insistence import insist
@@ -148,7 +148,12 @@ class Executor:
             self._asked.pop(run_id, None)
 
     async def _execute(self, held: Claim) -> Ended | None:
-        writer = EventWriter(self.redis, thread_id=held.thread_id, run_id=held.id)
+        writer = EventWriter(
+            self.redis,
+            thread_id=held.thread_id,
+            run_id=held.id,
+            attempt=held.attempt,
+        )
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
             outcome = await self._outcome(held, writer)
@@ -296,7 +301,7 @@ class _Drive:
         kwargs, config = self.held.kwargs, self.config
         if resumes:
             config = self._newest()
-            if await self._is_at_breakpoint(config):
+            if await is_at_breakpoint(self.graph, config, kwargs):
                 return
         options: dict[str, Any] = {}
         if not self.held.is_temporary:
@@ -314,17 +319,6 @@ class _Drive:
             **options,
         ):
             self.writer.emit(name, data)
-
-    async def _is_at_breakpoint(self, config: RunnableConfig) -> bool:
-        """Whether an earlier attempt got as far as it may: resumed, it would go on."""
-        kwargs, graph = self.held.kwargs, self.graph
-        state = await read_state(graph, config)
-        if not state.parent_config or (state.metadata or {}).get("source") != "loop":
-            return False
-        done = await read_state(graph, state.parent_config)
-        before = kwargs["interrupt_before"] or graph.interrupt_before_nodes
-        after = kwargs["interrupt_after"] or graph.interrupt_after_nodes
-        return _any_of(state.next, before) or _any_of(done.next, after)
 
     def close(self) -> None:
         """Let the graph save nothing more, should it still be at work."""
@@ -383,11 +377,6 @@ def _begin_log(held: Claim) -> None:
 def described(exc: BaseException) -> dict[str, str]:
     """An exception as the wire tells of it, without the keys that some quote."""
     return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}
-
-
-def _any_of(nodes: Sequence[str], breakpoints: Sequence[str]) -> bool:
-    chosen = set(nodes) - {START}
-    return bool(chosen if breakpoints == "*" else chosen & set(breakpoints))
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:

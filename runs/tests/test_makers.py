@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from django.conf import LazySettings
 
-from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
 from config.loop import Loop
-from runs import events, services
-from runs.executor import HAND_BACK, Executor
-from runs.lifecycle import Ended
+from runs.executor import HAND_BACK
 from runs.models import Run, Worker
-from runs.serializers import RunRequest
-from runs.tests.conftest import forget_config
-from runs.tests.test_executor import wait_for
+from runs.tests.oddities import Executing, served
+from tests.live import wait_until
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -27,48 +21,16 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture(scope="module", autouse=True)
 def _makers(graphs: Path) -> Iterator[None]:
-    config = graphs.with_name("makers.json")
-    file = Path(__file__).with_name("makers.py")
-    names = ("never", "gives_up", "stays")
-    config.write_text(json.dumps({"graphs": {n: f"{file}:{n}" for n in names}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
-        forget_config()
+    with served(graphs.parent, "makers.py", "never", "gives_up", "stays"):
         yield
-    forget_config()
 
 
 @pytest.fixture
-def executor(loop: Loop, worker: Worker) -> Iterator[Executor]:
-    async def new() -> Executor:
-        return Executor(loop.pool, events.new_async_redis(), lambda: worker.id)
-
+def here(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
     register_system_assistants()
-    executor = loop.run(new())
-    yield executor
-    loop.run(executor.redis.aclose())
-
-
-@pytest.fixture
-def start(
-    executor: Executor, loop: Loop, thread: Thread, tmp_path: Path
-) -> Iterator[Callable[..., tuple[Run, Future[Ended | None]]]]:
-    """Makes a run, and executes it beside the test."""
-
-    def start(graph: str) -> tuple[Run, Future[Ended | None]]:
-        config = {"configurable": {"folder": str(tmp_path)}}
-        body = {"assistant_id": graph, "input": {}, "config": config}
-        request = RunRequest(data=body)
-        request.is_valid(raise_exception=True)
-        asked = dict(request.validated_data)
-        run = services.create_run(scope=EVERYTHING, thread_id=thread.id, request=asked)
-        return run, pool.submit(lambda: loop.run(executor.execute(run.id)))
-
-    with ThreadPoolExecutor() as pool:
-        yield start
-
-
-Start = Callable[..., tuple[Run, Future[Ended | None]]]
+    here = Executing(loop, worker, tmp_path)
+    yield here
+    here.close()
 
 
 @pytest.mark.parametrize(
@@ -79,17 +41,15 @@ def test_a_run_is_stopped_while_its_graph_is_made(
     reason: str,
     status: str,
     resting: str,
-    executor: Executor,
-    start: Start,
+    here: Executing,
     thread: Thread,
-    tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
-    run, done = start("never")
-    wait_for((tmp_path / "begun").exists)
+    run, done = here.start("never", thread)
+    wait_until(here.begun.exists, 20)
 
-    executor.stop(run.id, reason)
+    here.executor.stop(run.id, reason)
     done.result(timeout=20)
 
     run.refresh_from_db()
@@ -98,17 +58,13 @@ def test_a_run_is_stopped_while_its_graph_is_made(
 
 
 def test_a_run_is_rolled_back_while_its_graph_is_made(
-    executor: Executor,
-    start: Start,
-    thread: Thread,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    here: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
-    run, done = start("never")
-    wait_for((tmp_path / "begun").exists)
+    run, done = here.start("never", thread)
+    wait_until(here.begun.exists, 20)
 
-    executor.stop(run.id, "rollback")
+    here.executor.stop(run.id, "rollback")
     done.result(timeout=20)
 
     thread.refresh_from_db()
@@ -117,36 +73,28 @@ def test_a_run_is_rolled_back_while_its_graph_is_made(
 
 
 def test_a_graph_that_is_never_made_takes_too_long(
-    start: Start, settings: LazySettings
+    here: Executing, thread: Thread, settings: LazySettings
 ) -> None:
     settings.BG_JOB_TIMEOUT_SECS = 0.2
 
-    run, done = start("never")
-    done.result(timeout=20)
+    run = here.execute("never", thread)
 
-    run.refresh_from_db()
-    assert (run.status, run.error) == (
-        "timeout",
-        {"error": "TimeoutError", "message": ""},
-    )
+    assert run.status == "timeout"
+    assert run.error == {"error": "TimeoutError", "message": ""}
 
 
-def test_a_factory_that_is_cancelled_from_within_fails_its_run(start: Start) -> None:
-    run, done = start("gives_up")
-    done.result(timeout=20)
+def test_a_factory_that_is_cancelled_from_within_fails_its_run(
+    here: Executing, thread: Thread
+) -> None:
+    run = here.execute("gives_up", thread)
 
-    run.refresh_from_db()
     assert run.status == "error"
     assert run.error == {"error": "CancelledError", "message": "the client's own"}
 
 
 def test_a_factory_that_never_says_goodbye_keeps_no_run_from_its_end(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    here: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("assistants.graphs.PATIENCE_SECS", 0.1)
 
-    run, done = start("stays")
-    done.result(timeout=20)
-
-    run.refresh_from_db()
-    assert run.status == "success"
+    assert here.execute("stays", thread).status == "success"

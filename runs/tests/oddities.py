@@ -1,0 +1,86 @@
+"""Runs of graphs with a file of their own, executed in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pytest
+
+from access.policy import EVERYTHING
+from config.loop import Loop
+from runs import events, services
+from runs.events import Event, decode, parse_id, stream_key
+from runs.executor import Executor
+from runs.lifecycle import Ended
+from runs.models import Run, Worker
+from runs.serializers import RunRequest
+from runs.tests.conftest import forget_config
+from threads.models import Thread
+
+
+@contextmanager
+def served(folder: Path, file: str, *names: str) -> Iterator[None]:
+    """A server with graphs of a file beside this one, and no others."""
+    source = Path(__file__).with_name(file)
+    config = folder / f"{source.stem}.json"
+    config.write_text(json.dumps({"graphs": {n: f"{source}:{n}" for n in names}}))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
+        forget_config()
+        yield
+    forget_config()
+
+
+class Executing:
+    """A worker whose graphs note in a folder what they begin."""
+
+    def __init__(self, loop: Loop, worker: Worker, folder: Path) -> None:
+        self.begun = folder / "begun"
+        self._loop = loop
+        self._threads = ThreadPoolExecutor()
+        self.executor = loop.run(self._new_executor(worker))
+
+    async def _new_executor(self, worker: Worker) -> Executor:
+        redis = events.new_async_redis()
+        return Executor(self._loop.pool, redis, lambda: worker.id)
+
+    def start(
+        self, graph: str, thread: Thread | None
+    ) -> tuple[Run, Future[Ended | None]]:
+        """A new run, which is executed beside the test."""
+        config = {"configurable": {"folder": str(self.begun.parent)}}
+        request = RunRequest(
+            data={"assistant_id": graph, "input": {"text": ""}, "config": config}
+        )
+        request.is_valid(raise_exception=True)
+        run = services.create_run(
+            scope=EVERYTHING,
+            thread_id=thread.id if thread else None,
+            request=dict(request.validated_data),
+        )
+        executing = self.executor.execute(run.id)
+        return run, self._threads.submit(self._loop.run, executing)
+
+    def execute(self, graph: str, thread: Thread | None) -> Run:
+        """A run that was executed, as it is then."""
+        run, done = self.start(graph, thread)
+        done.result(timeout=20)
+        run.refresh_from_db()
+        return run
+
+    def close(self) -> None:
+        self._threads.shutdown()
+        self._loop.run(self.executor.redis.aclose())
+
+
+def told(thread_id: UUID) -> Iterator[Event]:
+    """What viewers of a thread could read."""
+    entries: Any = events.redis_client().xrange(stream_key(thread_id))
+    for entry_id, fields in entries:
+        yield from decode(parse_id(entry_id.decode()), fields[b"e"])
