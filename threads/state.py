@@ -6,6 +6,7 @@ are called from synchronous views and wait for it.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
@@ -21,7 +22,13 @@ from langgraph_sdk.runtime import AccessContext
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
-from assistants.graphs import Graph, GraphNotFound, GraphNotMade, registry
+from assistants.graphs import (
+    PATIENCE_SECS,
+    Graph,
+    GraphNotFound,
+    GraphNotMade,
+    registry,
+)
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
@@ -332,9 +339,23 @@ async def _update(
         if asked and await saver(conn).aget_tuple(config) is None:
             # LangGraph would begin from nothing, and the thread's state were gone.
             raise NotFound(f"Checkpoint {asked} not found")
-        updated = await graph.abulk_update_state(config, steps)
+        updated = await _in_time(graph.abulk_update_state(config, steps))
         newest = _config(config["configurable"]["thread_id"], None)
         return updated, await read_state(graph, newest)
+
+
+async def _in_time(update: Coroutine[Any, Any, T]) -> T:
+    """The graph decides what is next, and may ask somebody who does not answer."""
+    limit = asyncio.timeout(PATIENCE_SECS)
+    try:
+        async with limit:
+            return await update
+    except TimeoutError:
+        if not limit.expired():
+            raise
+        raise BadRequest(
+            f"The graph did not take the update within {PATIENCE_SECS:g} seconds"
+        ) from None
 
 
 def state_update(

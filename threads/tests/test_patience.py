@@ -1,0 +1,62 @@
+"""A graph that takes for ever over an update holds nothing for as long."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from assistants.graphs import registry
+from config.errors import BadRequest
+from config.langgraph_json import langgraph_json
+from config.loop import shared_loop
+from threads.models import Thread
+from threads.state import state_update, update_state
+from threads.tests.running import checkpoint_rows
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+GRAPH = """
+import asyncio
+from langgraph.graph import START, StateGraph
+
+async def choose(state):
+    await asyncio.Event().wait()
+
+hangs = StateGraph(dict)
+hangs.add_node("one", lambda state: state)
+hangs.add_edge(START, "one")
+hangs.add_conditional_edges("one", choose)
+"""
+
+
+@pytest.fixture
+def thread(
+    graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Thread]:
+    """One of a graph that asks somebody who does not answer where to go."""
+    (tmp_path / "hanging.py").write_text(GRAPH)
+    config = tmp_path / "langgraph.json"
+    config.write_text(json.dumps({"graphs": {"hangs": "./hanging.py:hangs"}}))
+    with monkeypatch.context() as patch:
+        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
+        langgraph_json.cache_clear()
+        registry.cache_clear()
+        yield Thread.objects.create(metadata={"owner": "alice", "graph_id": "hangs"})
+    langgraph_json.cache_clear()
+    registry.cache_clear()
+
+
+def test_an_update_that_hangs_is_taken_back(
+    thread: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("threads.state.PATIENCE_SECS", 0.3)
+
+    with pytest.raises(BadRequest, match=r"within 0\.3 seconds"):
+        update_state(thread, [[state_update({"a": 1}, as_node="one")]])
+
+    assert set(checkpoint_rows(thread).values()) == {0}
+    # Nor is its connection gone.
+    assert shared_loop().pool.get_stats()["pool_available"] > 0
