@@ -200,11 +200,9 @@ def delete_run(run: Run) -> None:
         fresh = Run.objects.filter(pk=run.pk).first()
         if fresh is None:
             return
-        ended = lifecycle.end_here(fresh, NEVER_WAS)
-        if ended is None:
-            # A worker has claimed it in between. It can't end while we hold its thread.
+        while (ended := lifecycle.end_here(fresh, NEVER_WAS)) is None:
+            # Claimed in between, or handed back. It can't end while we hold its thread.
             fresh.refresh_from_db()
-            ended = lifecycle.end_here(fresh, NEVER_WAS)
         if fresh.is_active:
             _undo(fresh)
             transaction.on_commit(

@@ -1,0 +1,51 @@
+"""A run is deleted while workers take it and give it back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+
+import pytest
+
+from config.loop import Loop
+from runs import lifecycle, services
+from runs.lifecycle import Claim, Ended, Outcome
+from runs.models import Run, Worker
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def test_a_run_that_goes_to_and_fro_is_deleted_all_the_same(
+    make_run: Callable[..., Run],
+    thread: Thread,
+    loop: Loop,
+    worker: Worker,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    run = make_run()
+    claims: list[Future[Claim | None]] = []
+
+    def to_and_fro() -> None:
+        """A worker claims it, and the next time hands it back."""
+        if claims and (held := claims[0].result()):
+            loop.run(lifecycle.hand_back(loop.pool, held))
+            return
+        claim = lifecycle.claim(loop.pool, run.id, worker.id)
+        claims.append(pool.submit(loop.run, claim))
+        # Until it has it, or waits for us.
+        wait(claims, timeout=1)
+
+    end_here = lifecycle.end_here
+
+    def end_meanwhile(run: Run, outcome: Outcome) -> Ended | None:
+        to_and_fro()
+        return end_here(run, outcome)
+
+    monkeypatch.setattr("runs.lifecycle.end_here", end_meanwhile)
+    with ThreadPoolExecutor(1) as pool:
+        services.delete_run(run)
+
+    assert not Run.objects.exists()
+    thread.refresh_from_db()
+    assert thread.status == "idle"
