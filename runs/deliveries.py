@@ -16,7 +16,7 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -82,13 +82,16 @@ def any_due() -> bool:
     return WebhookDelivery.objects.filter(next_attempt_at__lte=Now()).exists()
 
 
-def deliver_due() -> int:
-    """Send everything that is due; how many were. 0 too if others here are at it."""
+def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Send everything that is due; how many were. 0 too if others here are at it.
+
+    It ends with a batch after which it may not go on: a backlog has no end.
+    """
     if not SENDERS.acquire(blocking=False):
         return 0
     try:
         total = 0
-        while taken := _take():
+        while may_go_on() and (taken := _take()):
             for answer in asyncio.run(_send_all(taken)):
                 _note(answer)
             total += len(taken)

@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 MAX_HOPS = 5
 # How many races for a waiting run a thread loses before it leaves them to the others.
 MAX_MISSES = 5
+# Ticks at once in one process. Where Postgres makes them wait, those that come meanwhile
+# must leave threads to the runs.
+TICKS = threading.Semaphore(3)
 # How long a process that is done waits for its threads to end, in seconds.
 EXIT_PATIENCE = 4.0
 
@@ -71,18 +74,24 @@ def _execute_from(me: worker.Worker, run_id: UUID) -> None:
 @shared_task
 def tick() -> None:
     """Every second: recover lost runs, and wake those whose message was lost."""
-    can_tell = worker.current().contact.is_lasting
-    for ended in recovery.recover_lost_runs(can_tell=can_tell):
-        announce(ended)
-    for run_id in recovery.runs_to_wake():
-        dispatch(run_id)
-    if deliveries.any_due():
-        send(deliver_webhooks)
+    if not TICKS.acquire(blocking=False):
+        return
+    try:
+        can_tell = worker.current().contact.is_lasting
+        for ended in recovery.recover_lost_runs(can_tell=can_tell):
+            announce(ended)
+        for run_id in recovery.runs_to_wake():
+            dispatch(run_id)
+        if deliveries.any_due():
+            send(deliver_webhooks)
+    finally:
+        TICKS.release()
 
 
 @shared_task
 def deliver_webhooks() -> None:
-    deliveries.deliver_due()
+    me = worker.current()
+    deliveries.deliver_due(may_go_on=lambda: not me.is_stopping)
 
 
 @shared_task

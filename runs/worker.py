@@ -99,6 +99,8 @@ class Worker:
         self.others_have_room = False
         self.contact = Contact()
         self._slots = threading.Semaphore(self.capacity)
+        # The threads that have one: they may be just about to claim a run.
+        self._at_work: set[int] = set()
         self._stopping = threading.Event()
         self._has_left = threading.Event()
         self._local = threading.local()
@@ -137,9 +139,13 @@ class Worker:
 
     # --- Runs -----------------------------------------------------------------------
     def take_slot(self) -> bool:
-        return not self._stopping.is_set() and self._slots.acquire(blocking=False)
+        if self._stopping.is_set() or not self._slots.acquire(blocking=False):
+            return False
+        self._at_work.add(threading.get_ident())
+        return True
 
     def free_slot(self) -> None:
+        self._at_work.discard(threading.get_ident())
         self._slots.release()
 
     @property
@@ -236,7 +242,7 @@ class Worker:
         self._register(conn)
 
     def _is_busy(self) -> bool:
-        return any(executor.holding for executor in self._executors)
+        return bool(self._at_work) or any(e.holding for e in self._executors)
 
     def _holds(self, run_id: UUID) -> bool:
         return any(run_id in executor.holding for executor in self._executors)

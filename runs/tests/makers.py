@@ -13,7 +13,7 @@ from langgraph.graph import START, StateGraph
 
 
 def _graph() -> Any:
-    graph: StateGraph[Any] = StateGraph(dict)  # type: ignore[type-var]
+    graph: StateGraph[Any] = StateGraph(dict)
     graph.add_node("one", lambda state: state)
     graph.add_edge(START, "one")
     return graph.compile()
