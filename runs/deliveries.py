@@ -44,6 +44,9 @@ logger = logging.getLogger(__name__)
 
 # Taken together, sent side by side.
 BATCH = 50
+# Of a batch, as Postgres keeps them: a payload may be large, and fifty of them more than
+# a process can hold. One is always taken.
+MOST_BYTES = 2**23
 # Batches at once in one process, so that they leave threads to the tick.
 SENDERS = threading.Semaphore(2)
 # Pauses between attempts, in seconds: a day in all.
@@ -55,12 +58,16 @@ MAX_ERROR_LENGTH = 500
 TIMES = ("created_at", "updated_at", "run_started_at", "run_ended_at")
 
 TAKE = """
+WITH due AS (
+    SELECT id, next_attempt_at, pg_column_size(payload) AS bytes
+    FROM webhook_deliveries WHERE next_attempt_at <= clock_timestamp()
+    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), counted AS (
+    SELECT id, sum(bytes) OVER (ORDER BY next_attempt_at, id) - bytes AS before FROM due
+)
 UPDATE webhook_deliveries SET attempts = attempts + 1,
     next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE id IN (
-    SELECT id FROM webhook_deliveries WHERE next_attempt_at <= clock_timestamp()
-    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
-)
+WHERE id IN (SELECT id FROM counted WHERE before < %(most_bytes)s)
 RETURNING *
 """
 
@@ -117,7 +124,7 @@ def sweep_deliveries() -> int:
 def _take() -> list[WebhookDelivery]:
     # Twice as long as the attempt may take: nobody else takes what is being sent.
     lease = 2 * settings.WEBHOOK_TIMEOUT_SECS + 5
-    params = {"lease": lease, "limit": BATCH}
+    params = {"lease": lease, "limit": BATCH, "most_bytes": MOST_BYTES}
     return list(WebhookDelivery.objects.raw(TAKE, params))
 
 
