@@ -39,6 +39,7 @@ from threads.models import Thread
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+Entry = tuple[bytes, dict[bytes, bytes]]
 
 # Pause before the connection to Redis is tried again, in seconds.
 RECONNECT_DELAY = 0.5
@@ -50,8 +51,9 @@ LAST_WORDS = 1.0
 MOST_WAITING = 2**20
 # How often a viewer of a run that is over asks a Redis that does not answer.
 MOST_FAILURES = 3
-# How many batches are read back at once.
+# How many batches are read back at once, at most and at first: a few may be large.
 PAGE = 200
+FIRST = 8
 
 
 class Viewer:
@@ -194,19 +196,31 @@ class Fanout:
 
         None: Redis can't be asked now.
         """
-        key, least = stream_key(thread_id), f"({after[0]}-{after[1]}"
         try:
-            found = await _undisturbed(self.redis.xrange(key, min=least, count=PAGE))
+            entries, has_more = await self._page(stream_key(thread_id), after)
         except (RedisError, OSError):
             return None
-        entries = cast("list[tuple[bytes, dict[bytes, bytes]]]", found)
         events: list[Event] = []
         for entry_id, fields in entries:
             ms, last = parse_id(entry_id.decode())
             count = int(fields[b"n"])
             events += decode((ms, last - count + 1), fields[b"e"])
-        later = [event for event in events if event.id > after]
-        return later, len(entries) == PAGE
+        return [event for event in events if event.id > after], has_more
+
+    async def _page(self, key: str, after: tuple[int, int]) -> tuple[list[Entry], bool]:
+        """The next entries, until they are many or large; whether there may be more."""
+        entries: list[Entry] = []
+        least, count, size = f"({after[0]}-{after[1]}", min(FIRST, PAGE), 0
+        while True:
+            found = await _undisturbed(self.redis.xrange(key, min=least, count=count))
+            some = cast("list[Entry]", found)
+            entries += some
+            size += sum(len(fields[b"e"]) for _, fields in some)
+            if len(some) < count:
+                return entries, False
+            if len(entries) >= PAGE or size >= MOST_WAITING:
+                return entries, True
+            least, count = f"({some[-1][0].decode()}", 2 * count
 
     async def _listen(self) -> None:
         while True:
