@@ -155,14 +155,16 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 return
             if over and not viewer.misses_some:
                 missed_end = stream.after is not None or not joined_late
-                yield await database_threads.query(_final, stream, missed_end)
+                # Not a new id: who comes back with it is not told everything again.
+                at = last or NEVER
+                yield await database_threads.query(_final, stream, missed_end, at)
                 return
             if clock() >= beat:
                 beat += settings.STREAM_HEARTBEAT_SECS
                 yield []
 
 
-def _final(stream: RunStream, missed_end: bool) -> list[Event]:
+def _final(stream: RunStream, missed_end: bool, at: tuple[int, int]) -> list[Event]:
     """The end of a run as Postgres knows it, where Redis has lost the run's own."""
     run = Run.objects.select_related("thread").filter(pk=stream.run_id).first()
     last: list[tuple[str, bytes]] = []
@@ -171,7 +173,7 @@ def _final(stream: RunStream, missed_end: bool) -> list[Event]:
     elif run and missed_end and "values" in run.kwargs["stream_mode"]:
         last.append(("values", dumps(result(run.id))))
     last.append((events.END, dumps(run.status if run else Run.Status.INTERRUPTED)))
-    made = [Event(str(stream.run_id), NEVER, name, data) for name, data in last]
+    made = [Event(str(stream.run_id), at, name, data) for name, data in last]
     return [event for event in made if stream.wants(event)]
 
 
