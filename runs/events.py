@@ -245,7 +245,7 @@ class EventWriter:
     """Writes one run's events, in order, without ever holding up the graph.
 
     What Redis refuses is dropped after a warning: viewers then get the final values
-    from Postgres.
+    with the end, or from Postgres.
     """
 
     def __init__(
@@ -266,6 +266,7 @@ class EventWriter:
         self._settling: asyncio.Task[None] | None = None
         self._in_order = asyncio.Lock()
         self._is_closed = False
+        self._has_lost = False
 
     def emit(self, name: str, data: Any) -> None:
         if self._is_closed:
@@ -274,10 +275,18 @@ class EventWriter:
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
 
-    async def close(self, *events: tuple[str, Any]) -> None:
-        """Write `events`, the run's last; viewers go home."""
+    async def close(
+        self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
+    ) -> None:
+        """Write `events`, the run's last; viewers go home.
+
+        Before them `if_lost`, where something was dropped that may have said it.
+        """
         await self._stop()
-        self._waiting += [(name, dumps(data)) for name, data in events]
+        if self._settling:
+            await asyncio.wait([self._settling])
+        last = [*(if_lost if self._has_lost else ()), *events]
+        self._waiting += [(name, dumps(data)) for name, data in last]
         await self._write(ended=True)
 
     async def settle(self) -> None:
@@ -328,7 +337,7 @@ class EventWriter:
                 if await self._append(keys=keys, args=argv) is None:
                     self._is_closed = True  # Overtaken.
             except (RedisError, OSError) as exc:
-                lost = len(events)
+                lost, self._has_lost = len(events), True
                 logger.warning(
                     "run %s: %d events were not written: %s", self._run_id, lost, exc
                 )

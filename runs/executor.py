@@ -37,7 +37,12 @@ from runs.insistence import insist
 from runs.lifecycle import Claim, Ended, Outcome
 from runs.making import Making, NotMade, is_cancelled
 from runs.models import Run
-from runs.stream_modes import Translator, stream_graph
+from runs.stream_modes import (
+    Translator,
+    WireEvent,
+    stream_graph,
+    with_interrupts,
+)
 from store.backend import PostgresStore
 from store.statements import Permit
 from threads.checkpoints import (
@@ -167,7 +172,8 @@ class Executor:
                 outcome, ended = await self._end(held, await self._undone(held))
             if ended:
                 status = outcome.status or Run.Status.INTERRUPTED
-                await writer.close(*last_events(status, outcome.error))
+                last = last_events(status, outcome.error)
+                await writer.close(*last, if_lost=_final_values(held, outcome))
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
@@ -362,6 +368,14 @@ def _making_patience(asked: str | None) -> float:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # Its state can be read by its graph alone, if there is one.
     return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
+
+
+def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
+    """The event that viewers of the run's values need most."""
+    if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
+        return []
+    state = outcome.state
+    return [("values", with_interrupts(state["values"], state["interrupts"]))]
 
 
 def _begin_log(held: Claim) -> None:

@@ -5,7 +5,7 @@ The rules were read off the official server; see the wire contract, section 6.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
 
 from langchain_core.messages import (
@@ -120,6 +120,14 @@ async def stream_graph(
                 yield event
         else:
             yield EVENTS, told
+
+
+def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
+    """A thread's values as they are told, with what its tasks ask for."""
+    asked = [one for task in (interrupts or {}).values() for one in task]
+    if asked and isinstance(values, (dict, type(None))):
+        return {**(values or {}), "__interrupt__": asked}
+    return values
 
 
 def _parts(chunk: Any, subgraphs: bool) -> tuple[Sequence[str], str, Any]:

@@ -21,6 +21,7 @@ from runs import events
 from runs.events import Event
 from runs.fanout import Viewer, fanout
 from runs.models import Run
+from runs.stream_modes import with_interrupts
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
@@ -110,13 +111,7 @@ def result(run_id: UUID) -> Any:
         return {}
     if run.status == Run.Status.ERROR:
         return {"__error__": run.error}
-    values = run.thread.values
-    interrupts = [
-        one for task in (run.thread.interrupts or {}).values() for one in task
-    ]
-    if interrupts and isinstance(values, (dict, type(None))):
-        return {**(values or {}), "__interrupt__": interrupts}
-    return values
+    return with_interrupts(run.thread.values, run.thread.interrupts)
 
 
 async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:

@@ -1,0 +1,55 @@
+"""What Redis did not take, viewers are told at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from redis.commands.core import AsyncScript
+from redis.exceptions import OutOfMemoryError
+
+from assistants.services import register_system_assistants
+from config.loop import Loop
+from runs.models import Worker
+from runs.tests.oddities import Executing, told
+from threads.models import Thread
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture
+def here(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
+    register_system_assistants()
+    here = Executing(loop, worker, tmp_path)
+    yield here
+    here.close()
+
+
+@pytest.mark.parametrize(
+    ("is_full", "names"),
+    [(False, ["metadata", "values", "values", "end"]), (True, ["values", "end"])],
+)
+def test_the_final_values_come_with_the_end_where_events_were_lost(
+    here: Executing,
+    thread: Thread,
+    monkeypatch: pytest.MonkeyPatch,
+    is_full: bool,
+    names: list[str],
+) -> None:
+    """Redis has no room until the run is over."""
+    append = AsyncScript.__call__
+
+    async def refuse(script: AsyncScript, keys: Any, args: Any) -> Any:
+        if is_full and b"\nend\n" not in args[4]:
+            raise OutOfMemoryError("command not allowed")
+        return await append(script, keys, args)
+
+    monkeypatch.setattr(AsyncScript, "__call__", refuse)
+
+    run = here.execute("echo", thread)
+
+    events = list(told(run.thread_id))
+    assert [event.name for event in events] == names
+    assert events[-2].data == b'{"text":""}'
