@@ -32,6 +32,7 @@ from config.loop import Pool
 from runs import lifecycle
 from runs.breakpoints import is_at_breakpoint
 from runs.events import METADATA, EventWriter, last_events
+from runs.execution import CANCEL_PATIENCE, HAND_BACK, Execution
 from runs.inputs import graph_config, graph_input, kept_with_checkpoints
 from runs.insistence import insist
 from runs.lifecycle import Claim, Ended, Outcome
@@ -44,7 +45,6 @@ from runs.stream_modes import (
     with_interrupts,
 )
 from store.backend import PostgresStore
-from store.statements import Permit
 from threads.checkpoints import (
     CheckpointsUnavailable,
     Fence,
@@ -59,58 +59,7 @@ from threads.state import cached_columns
 
 logger = logging.getLogger(__name__)
 
-HAND_BACK = "hand back"
 TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
-
-# How often, and for how many seconds each time, a node is asked to stop.
-CANCEL_ATTEMPTS = 3
-CANCEL_PATIENCE = 5.0
-
-
-@dataclass
-class Execution:
-    """A run that this process executes now, and how to make it stop."""
-
-    held: Claim
-    task: asyncio.Task[Any]
-    loop: asyncio.AbstractEventLoop
-    # Why it was stopped: a `Run.CancelAction`, `HAND_BACK`, or None: it was not.
-    stopped: str | None = None
-    # Done once it has stopped, or will not although it was told to.
-    stopping: asyncio.Future[None] = field(init=False)
-    _cancelling: asyncio.Task[None] | None = None
-
-    def __post_init__(self) -> None:
-        self.stopping = self.loop.create_future()
-
-    def stop(self, reason: str) -> None:
-        """Stop it, from any thread. A wish to roll back outdoes one to interrupt."""
-        self.loop.call_soon_threadsafe(self._stop, reason)
-
-    def _stop(self, reason: str) -> None:
-        first = self.stopped is None
-        if first or reason == Run.CancelAction.ROLLBACK:
-            self.stopped = reason
-        if first:
-            self._cancelling = asyncio.ensure_future(self._cancel())
-
-    async def _cancel(self) -> None:
-        await _cancel(self.task)
-        self.stopping.set_result(None)
-
-    async def comes_to_an_end(self) -> bool:
-        """Wait until it is done, or has been stopped. False: it took too long."""
-        ends: list[asyncio.Future[Any]] = [self.task, self.stopping]
-        first = asyncio.FIRST_COMPLETED
-        timeout = settings.BG_JOB_TIMEOUT_SECS or None
-        await asyncio.wait(ends, timeout=timeout, return_when=first)
-        if self.task.done():
-            return True
-        if self.stopped is None:
-            await _cancel(self.task)
-            return False
-        await asyncio.wait(ends, return_when=first)
-        return True
 
 
 @dataclass
@@ -208,8 +157,7 @@ class Executor:
         saver = None
         if not held.is_temporary:
             saver = RunSaver(self.pool, fence, kept_with_checkpoints(config))
-        permit = Permit(lifecycle.NOT_OVERTAKEN, fence.params)
-        store = PostgresStore(self.pool, held.owner, permit)
+        store = PostgresStore(self.pool, held.owner, fence.permit)
         opened = registry().open(
             held.graph_id,
             config,
@@ -224,9 +172,6 @@ class Executor:
                     stack.enter_async_context(opened),
                     patience=_making_patience(self._asked_of(held)),
                 )
-                if saver:  # What the graph was made with (`with_config`).
-                    own = (graph.config or {}).get("metadata") or {}
-                    saver.metadata = {**own, **saver.metadata}
                 drive = _Drive(graph, held, config, writer, saver)
                 return await self._supervise(drive)
         except CheckpointsUnavailable as exc:
@@ -301,6 +246,9 @@ class _Drive:
 
     def __post_init__(self) -> None:
         self.translator = Translator(self.held.kwargs["stream_mode"])
+        if self.saver:  # What the graph was made with (`with_config`).
+            own = (self.graph.config or {}).get("metadata") or {}
+            self.saver.metadata = {**own, **self.saver.metadata}
 
     async def run(self, resumes: bool) -> None:
         """Stream the graph to its end. `resumes`: go on from our last checkpoint."""
@@ -391,20 +339,3 @@ def _begin_log(held: Claim) -> None:
 def described(exc: BaseException) -> dict[str, str]:
     """An exception as the wire tells of it, without the keys that some quote."""
     return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}
-
-
-async def _cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel, and again where a node has swallowed it; then leave it to the fence."""
-    for _ in range(CANCEL_ATTEMPTS):
-        task.cancel()
-        done, _ = await asyncio.wait([task], timeout=CANCEL_PATIENCE)
-        if done:
-            return
-    logger.error("%s does not stop; its writes are refused", task.get_name())
-    task.add_done_callback(_ignore)
-
-
-def _ignore(task: asyncio.Task[Any]) -> None:
-    """How a graph ended whose run was over before it: nobody wants to know."""
-    if not task.cancelled():
-        task.exception()

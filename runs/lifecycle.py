@@ -74,32 +74,30 @@ WITH thread AS (
 SELECT run.* FROM run
 """
 
-CLAIM = """
+# Of `runs`: nothing is ahead of it on its thread.
+_FIRST = """NOT EXISTS (
+    SELECT FROM runs ahead
+    WHERE ahead.thread_id = runs.thread_id
+        AND (ahead.status = 'running' OR ahead.status = 'pending'
+            AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
+)"""
+
+CLAIM = f"""
 UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
     started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
 WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
     AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
-    AND NOT EXISTS (
-        SELECT FROM runs ahead
-        WHERE ahead.thread_id = runs.thread_id
-            AND (ahead.status = 'running' OR ahead.status = 'pending'
-                AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
-    )
+    AND {_FIRST}
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
     owner, "user", attempt, cancel_action
 """
 
 # The next run that any worker may take, longest waiting first.
-NEXT = """
+NEXT = f"""
 SELECT id FROM runs
 WHERE status = 'pending' AND dispatched_at IS NOT NULL
     AND created_at <= clock_timestamp()
-    AND NOT EXISTS (
-        SELECT FROM runs ahead
-        WHERE ahead.thread_id = runs.thread_id
-            AND (ahead.status = 'running' OR ahead.status = 'pending'
-                AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
-    )
+    AND {_FIRST}
 ORDER BY dispatched_at LIMIT 1
 """
 
@@ -189,12 +187,6 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 RETURNING id
 """
 
-# What an attempt writes elsewhere counts until the next one has begun, also after the
-# run: a graph may have left something to do in the background.
-NOT_OVERTAKEN = """
-NOT EXISTS (SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s)
-"""
-
 # A run that its worker knows nothing of is as good as lost with it.
 LET_GO = """
 UPDATE runs SET worker_id = NULL
@@ -222,19 +214,14 @@ RETURNING runs.id
 
 # Pending runs whose turn it is and that nobody came for: their message was lost, they
 # waited for their time (`after_seconds`), or a race left them behind.
-WAKE = """
+WAKE = f"""
 UPDATE runs SET dispatched_at = clock_timestamp()
 WHERE id IN (
-    SELECT id FROM runs late
+    SELECT id FROM runs
     WHERE status = 'pending' AND created_at <= clock_timestamp()
         AND (dispatched_at IS NULL
             OR dispatched_at < clock_timestamp() - make_interval(secs => %(patience)s))
-        AND NOT EXISTS (
-            SELECT FROM runs ahead
-            WHERE ahead.thread_id = late.thread_id
-                AND (ahead.status = 'running' OR ahead.status = 'pending'
-                    AND (ahead.created_at, ahead.id) < (late.created_at, late.id))
-        )
+        AND {_FIRST}
     ORDER BY created_at LIMIT %(limit)s
     FOR UPDATE SKIP LOCKED
 )

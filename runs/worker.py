@@ -22,7 +22,8 @@ from redis.exceptions import RedisError
 from config.ids import uuid7
 from config.loop import Loop, conninfo
 from runs import events, lifecycle
-from runs.executor import HAND_BACK, Executor
+from runs.execution import HAND_BACK
+from runs.executor import Executor
 from runs.lifecycle import Ended
 from runs.watchdog import Watchdog
 

@@ -30,6 +30,7 @@ from psycopg_pool import PoolTimeout
 
 from config.json import jsonb
 from config.loop import Pool
+from store.statements import Permit
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
@@ -107,6 +108,15 @@ class Fence:
     @property
     def params(self) -> dict[str, Any]:
         return {"run_id": self.run_id, "attempt": self.attempt}
+
+    @property
+    def permit(self) -> Permit:
+        """For what the attempt writes elsewhere: until the next one has begun.
+
+        That is also after the run: a graph may leave something to be done later.
+        """
+        overtaken = "SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s"
+        return Permit(f"NOT EXISTS ({overtaken})", self.params)
 
 
 def saver(conn: Conn) -> AsyncPostgresSaver:

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection
 
 from config.loop import Pool, shared_loop
-from runs.executor import HAND_BACK
+from runs.execution import HAND_BACK
 from runs.models import Run
 from runs.tests.executing import (
     Here,

@@ -10,7 +10,7 @@ from django.conf import LazySettings
 
 from assistants.services import register_system_assistants
 from config.loop import Loop
-from runs.executor import HAND_BACK
+from runs.execution import HAND_BACK
 from runs.models import Run, Worker
 from runs.tests.oddities import Executing, served
 from tests.live import wait_until

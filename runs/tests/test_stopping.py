@@ -11,7 +11,7 @@ import pytest
 
 from assistants.graphs import registry
 from runs import events, services
-from runs.executor import HAND_BACK
+from runs.execution import HAND_BACK
 from runs.models import Run
 from runs.tests.executing import (
     Here,
@@ -126,7 +126,7 @@ def test_a_node_that_does_not_stop_holds_nobody_up(
     reason: str,
     statuses: list[str],
 ) -> None:
-    monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("runs.execution.CANCEL_PATIENCE", 0.05)
     settings.BG_JOB_TIMEOUT_SECS = 0.3 if reason == "too long" else 60
     run = make("deaf", durability="sync")
     done = here.start(run)
