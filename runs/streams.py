@@ -16,6 +16,7 @@ from uuid import UUID
 from django.conf import settings
 
 from config.database_threads import database_threads
+from config.http_protocol import server_is_stopping
 from config.json import dumps
 from runs import events
 from runs.events import Event
@@ -115,7 +116,10 @@ def result(run_id: UUID) -> Any:
 
 
 async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
-    """`_follow`, and `on_disconnect` where the client leaves before the end."""
+    """`_follow`, and `on_disconnect` where the client leaves before the end.
+
+    Who is sent away since the server stops has not left: it will come back.
+    """
     ended = False
     try:
         async with aclosing(_follow(stream)) as batches:
@@ -123,7 +127,7 @@ async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 yield batch
         ended = True
     finally:
-        if not ended and stream.on_disconnect:
+        if not ended and stream.on_disconnect and not server_is_stopping():
             await asyncio.shield(database_threads.query(stream.on_disconnect))
 
 

@@ -47,6 +47,31 @@ async def until(condition: Any, seconds: float) -> None:
     await asyncio.to_thread(wait_until, condition, seconds)
 
 
+async def test_a_web_process_that_is_told_to_stop_takes_no_run_with_it(
+    client: Any, crashing: Server, tmp_path: Path
+) -> None:
+    """Its clients have not left: they come back to the next one."""
+    file = tmp_path / "steps"
+    thread = await client.threads.create()
+    body = {
+        "assistant_id": "steps",
+        "input": {"file": str(file), "delay": 0.7},
+        "on_disconnect": "cancel",
+    }
+    path = f"{crashing.url}/threads/{thread['thread_id']}/runs/stream"
+    async with httpx.AsyncClient() as http, http.stream("POST", path, json=body) as cut:
+        await until(lambda: "2" in begun(file), 20)
+
+        crashing.web().terminate()
+        with pytest.raises(httpx.RemoteProtocolError):
+            [part async for part in cut.aiter_bytes()]
+    await asyncio.to_thread(crashing.wait_until_ready)
+
+    [run] = await client.runs.list(thread["thread_id"])
+    values = await client.runs.join(thread["thread_id"], run["run_id"])
+    assert values["log"] == [f"step{number}" for number in range(1, 6)]
+
+
 async def test_a_killed_workers_run_goes_on_where_it_was(
     client: Any, crashing: Server, tmp_path: Path
 ) -> None:
