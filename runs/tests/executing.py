@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from config.loop import Loop
 from runs import events
@@ -63,6 +63,16 @@ def published(thread_id: Any) -> list[tuple[str, bytes]]:
         first = parse_id(entry_id.decode())
         found += [(one.name, one.data) for one in decode(first, fields[b"e"])]
     return found
+
+
+def overtake(run: Run) -> None:
+    """What the tick and another worker do while a run's worker hangs.
+
+    What that was saving just now has been saved by then, or never will be.
+    """
+    with transaction.atomic():
+        Run.objects.select_for_update().get(pk=run.pk)
+        Run.objects.filter(pk=run.pk).update(attempt=2)
 
 
 def checkpoint_rows(thread_id: Any) -> int:

@@ -17,6 +17,7 @@ from runs.tests.executing import (
     Here,
     begun,
     checkpoint_rows,
+    overtake,
     published,
     wait_for,
 )
@@ -146,10 +147,9 @@ def test_an_attempt_that_was_taken_over_writes_nothing_more(
     run = make(durability="sync")
     done = here.start(run)
     wait_for(lambda: begun(tmp_path) == ["one", "two"])
-    saved = checkpoint_rows(thread.id)
 
-    # As the tick and another worker do it while this one hangs.
-    Run.objects.filter(pk=run.pk).update(attempt=2)
+    overtake(run)
+    saved = checkpoint_rows(thread.id)
     (tmp_path / "go").touch()
 
     assert done.result() is None

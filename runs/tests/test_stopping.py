@@ -17,6 +17,7 @@ from runs.tests.executing import (
     Here,
     begun,
     checkpoint_rows,
+    overtake,
     published,
     wait_for,
 )
@@ -176,9 +177,9 @@ def test_who_has_lost_a_run_takes_nothing_of_it_back(
     run = make(durability="sync")
     done = here.start(run)
     wait_for(lambda: begun(tmp_path) == ["one", "two"])
-    before = checkpoint_rows(thread.id)
 
-    Run.objects.update(attempt=2)  # Another worker goes on with it.
+    overtake(run)
+    before = checkpoint_rows(thread.id)
     here.stop(run, "rollback")
 
     assert done.result() is None
