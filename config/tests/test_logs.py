@@ -17,6 +17,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
 
 @pytest.fixture(autouse=True)
 def _context() -> Iterator[None]:
+    logs.begin()  # Tests that went before have made requests in this context.
     yield
     logs.begin()
 
