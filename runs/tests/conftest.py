@@ -13,14 +13,16 @@ from rest_framework.test import APIClient
 
 from access.policy import EVERYTHING
 from access.tests.people import Client
+from assistants.services import register_system_assistants
 from assistants.tests.served import _system_assistants as _system_assistants
-from assistants.tests.served import forget_graphs, serving, write_echo
+from assistants.tests.served import serving, write_echo
+from config.bodies import valid
 from config.loop import Loop
-from runs import webhooks
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
 from runs.services import create_run
-from runs.tests.executing import CONFIG, Here
+from runs.tests.executing import CONFIG, Here, forget_config
+from runs.tests.oddities import Executing
 from threads.models import Thread
 
 ECHO = {"assistant_id": "echo"}
@@ -32,11 +34,6 @@ def graphs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = write_echo(tmp_path_factory.mktemp("graphs"))
     with serving(path, forget_config):
         yield path
-
-
-def forget_config() -> None:
-    forget_graphs()
-    webhooks.policy.cache_clear()
 
 
 @pytest.fixture
@@ -65,12 +62,10 @@ def make_run(thread: Thread) -> Callable[..., Run]:
     """A pending run of `thread`, made as the API makes it."""
 
     def make(**body: Any) -> Run:
-        request = RunRequest(data={"assistant_id": "echo", **body})
-        request.is_valid(raise_exception=True)
         return create_run(
             scope=EVERYTHING,
             thread_id=body.get("thread_id", thread.id),
-            request=dict(request.validated_data),
+            request=valid(RunRequest, {"assistant_id": "echo", **body}),
         )
 
     return make
@@ -92,6 +87,15 @@ def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
         return make_run(assistant_id=graph, **given)
 
     return make
+
+
+@pytest.fixture
+def oddly(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
+    """A worker for the graphs of a test module's own."""
+    register_system_assistants()
+    executing = Executing(loop, worker, tmp_path)
+    yield executing
+    executing.close()
 
 
 @pytest.fixture

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 from django.db import connection, transaction
 
+from assistants.tests.served import forget_graphs
 from config.loop import Loop
-from runs import events
-from runs.events import decode, parse_id, stream_key
+from runs import events, webhooks
+from runs.events import Event, decode, parse_id, stream_key
 from runs.executor import Executor
 from runs.lifecycle import Ended
 from runs.models import Run, Worker
@@ -20,6 +23,11 @@ from tests.live import wait_until
 CONFIG = Path(__file__).parent / "langgraph.json"
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 wait_for = partial(wait_until, seconds=20, pause=0.01)
+
+
+def forget_config() -> None:
+    forget_graphs()
+    webhooks.policy.cache_clear()
 
 
 class Here:
@@ -55,14 +63,16 @@ def begun(folder: Path) -> list[str]:
     return file.read_text().split() if file.exists() else []
 
 
-def published(thread_id: Any) -> list[tuple[str, bytes]]:
-    """The name and data of each event that viewers of the thread could read."""
+def told(thread_id: UUID) -> Iterator[Event]:
+    """What viewers of a thread could read."""
     entries: Any = events.redis_client().xrange(stream_key(thread_id))
-    found = []
     for entry_id, fields in entries:
-        first = parse_id(entry_id.decode())
-        found += [(one.name, one.data) for one in decode(first, fields[b"e"])]
-    return found
+        yield from decode(parse_id(entry_id.decode()), fields[b"e"])
+
+
+def published(thread_id: UUID) -> list[tuple[str, bytes]]:
+    """The name and data of each of them."""
+    return [(event.name, event.data) for event in told(thread_id)]
 
 
 def overtake(run: Run) -> None:

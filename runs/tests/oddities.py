@@ -7,20 +7,17 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
-from uuid import UUID
-
-import pytest
 
 from access.policy import EVERYTHING
+from assistants.tests.served import serving
+from config.bodies import valid
 from config.loop import Loop
 from runs import events, services
-from runs.events import Event, decode, parse_id, stream_key
 from runs.executor import Executor
 from runs.lifecycle import Ended
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
-from runs.tests.conftest import forget_config
+from runs.tests.executing import forget_config
 from threads.models import Thread
 
 
@@ -30,11 +27,8 @@ def served(folder: Path, file: str, *names: str) -> Iterator[None]:
     source = Path(__file__).with_name(file)
     config = folder / f"{source.stem}.json"
     config.write_text(json.dumps({"graphs": {n: f"{source}:{n}" for n in names}}))
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
-        forget_config()
+    with serving(config, forget_config):
         yield
-    forget_config()
 
 
 class Executing:
@@ -55,14 +49,11 @@ class Executing:
     ) -> tuple[Run, Future[Ended | None]]:
         """A new run, which is executed beside the test."""
         config = {"configurable": {"folder": str(self.begun.parent)}}
-        request = RunRequest(
-            data={"assistant_id": graph, "input": {"text": ""}, "config": config}
-        )
-        request.is_valid(raise_exception=True)
+        body = {"assistant_id": graph, "input": {"text": ""}, "config": config}
         run = services.create_run(
             scope=EVERYTHING,
             thread_id=thread.id if thread else None,
-            request=dict(request.validated_data),
+            request=valid(RunRequest, body),
         )
         executing = self.executor.execute(run.id)
         return run, self._threads.submit(self._loop.run, executing)
@@ -77,10 +68,3 @@ class Executing:
     def close(self) -> None:
         self._threads.shutdown()
         self._loop.run(self.executor.redis.aclose())
-
-
-def told(thread_id: UUID) -> Iterator[Event]:
-    """What viewers of a thread could read."""
-    entries: Any = events.redis_client().xrange(stream_key(thread_id))
-    for entry_id, fields in entries:
-        yield from decode(parse_id(entry_id.decode()), fields[b"e"])

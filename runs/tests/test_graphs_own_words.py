@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from assistants.services import register_system_assistants
+from assistants.tests.served import serving
 from config.loop import Loop
 from runs import events, streams
 from runs.executor import Executor
 from runs.models import Run, Worker
-from runs.tests.conftest import forget_config
+from runs.tests.executing import forget_config
 from threads.models import Thread
 from threads.state import get_history
 
@@ -58,13 +59,10 @@ def _graphs(graphs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     folder = tmp_path_factory.mktemp("own_words")
     (folder / "own_words.py").write_text(GRAPHS)
     named = {name: f"./own_words.py:{name}" for name in ("beside", "marked")}
-    (folder / "langgraph.json").write_text(json.dumps({"graphs": named}))
-    with pytest.MonkeyPatch.context() as patch:
-        config = folder / "langgraph.json"
-        patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
-        forget_config()
+    config = folder / "langgraph.json"
+    config.write_text(json.dumps({"graphs": named}))
+    with serving(config, forget_config):
         yield
-    forget_config()
 
 
 @pytest.fixture(autouse=True)

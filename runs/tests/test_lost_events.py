@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
 from redis.commands.core import AsyncScript
 from redis.exceptions import OutOfMemoryError
 
-from assistants.services import register_system_assistants
-from config.loop import Loop
-from runs.models import Worker
-from runs.tests.oddities import Executing, told
+from runs.tests.executing import told
+from runs.tests.oddities import Executing
 from threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def here(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
-    register_system_assistants()
-    here = Executing(loop, worker, tmp_path)
-    yield here
-    here.close()
 
 
 @pytest.mark.parametrize(
@@ -32,7 +20,7 @@ def here(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
     [(False, ["metadata", "values", "values", "end"]), (True, ["values", "end"])],
 )
 def test_the_final_values_come_with_the_end_where_events_were_lost(
-    here: Executing,
+    oddly: Executing,
     thread: Thread,
     monkeypatch: pytest.MonkeyPatch,
     is_full: bool,
@@ -48,7 +36,7 @@ def test_the_final_values_come_with_the_end_where_events_were_lost(
 
     monkeypatch.setattr(AsyncScript, "__call__", refuse)
 
-    run = here.execute("echo", thread)
+    run = oddly.execute("echo", thread)
 
     events = list(told(run.thread_id))
     assert [event.name for event in events] == names

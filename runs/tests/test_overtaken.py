@@ -11,7 +11,7 @@ from config.ids import uuid7
 from config.loop import Loop
 from runs import events
 from runs.events import EventWriter
-from runs.tests.oddities import told as told_of
+from runs.tests.executing import told as told_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -18,6 +18,7 @@ from django.db.models.functions import Now
 from access.policy import EVERYTHING
 from assistants.services import register_system_assistants
 from assistants.tests.served import serving
+from config.bodies import valid
 from config.loop import Loop
 from config.tests.locks import answer_behind, wait_until_blocked
 from config.tests.together import at_once, closing
@@ -25,8 +26,7 @@ from runs import events, lifecycle, services
 from runs.executor import Executor
 from runs.models import Run, Worker
 from runs.serializers import RunRequest
-from runs.tests.conftest import forget_config
-from runs.tests.executing import CONFIG
+from runs.tests.executing import CONFIG, forget_config
 from threads.models import Thread
 from threads.services import delete_threads
 
@@ -46,11 +46,9 @@ def outcomes(jobs: list[Callable[[], Any]]) -> list[Any]:
 
 
 def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
-    request = RunRequest(data={"assistant_id": "echo", **body})
-    request.is_valid(raise_exception=True)
-    valid = dict(request.validated_data)
+    request = valid(RunRequest, {"assistant_id": "echo", **body})
     return lambda: services.create_run(
-        scope=EVERYTHING, thread_id=thread.id, request=dict(valid)
+        scope=EVERYTHING, thread_id=thread.id, request=dict(request)
     )
 
 
