@@ -7,7 +7,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
-from threads.checkpoints import CONNECTION_FAULTS, NO_ROOM
+from config.postgres_faults import CONNECTION_FAULTS, NO_ROOM
 
 logger = logging.getLogger(__name__)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from typing import Any, TypeVar
 
 from langgraph.store.base import BaseStore, Op, Result
-from psycopg import AsyncConnection, InterfaceError, OperationalError
-from psycopg_pool import PoolTimeout
+from psycopg import AsyncConnection
 
 from config.loop import Pool
+from config.postgres_faults import CONNECTION_FAULTS, patiently
 from store.index import Embed, embed_texts, index_config
 from store.operations import Row, Statement, Step, Steps, Together, batch, check
 from store.statements import ANY_TIME, Permit
@@ -18,11 +18,6 @@ from store.ttl import ttl_config
 
 T = TypeVar("T")
 Asked = tuple[list[Op], asyncio.Future[list[Result]]]
-
-# What a broken connection raises, as opposed to a statement that Postgres refuses.
-CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
-# How long an operation outlasts a Postgres that is restarting, in seconds.
-RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
 
 
 class PostgresStore(BaseStore):
@@ -112,14 +107,7 @@ class PostgresStore(BaseStore):
             return await embed_texts(index, step) if index else []
         statements = step.statements if isinstance(step, Together) else (step,)
         # Each may be repeated: it says what shall be, not what to change.
-        for delay in RETRY_DELAYS:
-            try:
-                return await self._rows(statements)
-            except CONNECTION_FAULTS:
-                await asyncio.sleep(delay)
-                # If one connection died, the others in the pool may have, too.
-                await self._pool.check()
-        return await self._rows(statements)
+        return await patiently(self._pool, lambda: self._rows(statements))
 
     async def _rows(self, statements: tuple[Statement, ...]) -> list[Row]:
         async with self._pool.connection() as conn:

@@ -7,7 +7,6 @@ the run is still running, in the attempt that saves.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from math import isfinite
@@ -24,24 +23,16 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from psycopg import AsyncConnection, InterfaceError, OperationalError, errors
+from psycopg import AsyncConnection
 from psycopg.rows import DictRow
-from psycopg_pool import PoolTimeout
 
 from config.json import jsonb
 from config.loop import Pool
+from config.postgres_faults import CONNECTION_FAULTS, NO_ROOM, patiently
 from store.statements import Permit
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
-
-# What a broken connection raises, as opposed to a statement that Postgres refuses.
-CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
-# Of the same class, but no better at the next try: what is written is too much.
-NO_ROOM = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
-
-# How long a save outlasts a Postgres that is restarting, in seconds.
-RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
 
 # KEY SHARE holds off a DELETE of the run, so that whoever deletes a thread finds the
 # rows that were saved before and none is saved after.
@@ -224,18 +215,8 @@ class RunSaver(AsyncPostgresSaver):
             return (await conn.execute(statement, params)).rowcount
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
-        """Try again while Postgres restarts: saves and reads change nothing twice."""
-        for delay in RETRY_DELAYS:
-            try:
-                return await attempt()
-            except NO_ROOM:
-                raise
-            except CONNECTION_FAULTS:
-                await asyncio.sleep(delay)
-                # Those that wait in the pool have died with it: not a try for each.
-                await self.pool.check()
         try:
-            return await attempt()
+            return await patiently(self.pool, attempt)
         except NO_ROOM:
             raise
         except CONNECTION_FAULTS as exc:

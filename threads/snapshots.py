@@ -18,7 +18,8 @@ from langgraph.types import StateSnapshot
 from psycopg import DatabaseError
 
 from assistants.graphs import Graph
-from threads.checkpoints import CONNECTION_FAULTS, CheckpointsUnavailable, LostRun
+from config.postgres_faults import CONNECTION_FAULTS
+from threads.checkpoints import CheckpointsUnavailable, LostRun
 
 logger = logging.getLogger(__name__)
 

@@ -32,8 +32,9 @@ from assistants.graphs import (
 from config.errors import BadRequest, Conflict, NotFound, Unprocessable
 from config.json import clean_text
 from config.loop import shared_loop
+from config.postgres_faults import CONNECTION_FAULTS
 from store.backend import PostgresStore
-from threads.checkpoints import CONNECTION_FAULTS, saver
+from threads.checkpoints import saver
 from threads.commands import command_of
 from threads.models import Thread
 from threads.snapshots import read_history, read_state

@@ -16,7 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from threads.checkpoints import CONNECTION_FAULTS
+from config.postgres_faults import CONNECTION_FAULTS
 from threads.models import Thread, ThreadQuerySet
 from threads.services import BATCH, delete_threads, prune_state
 from threads.ttl import ttl_config
