@@ -4,50 +4,56 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 
+# What the wheel holds, as links: the checkers follow files, not `spool.__path__`.
+LAYOUT := $(CURDIR)/$(VENV)/layout
+
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
 .PHONY: serve test lint format bench bench-scale lock
 
 serve: $(VENV)/.runtime
-	@$(BIN)/python -m embedded $(ARGS)
+	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3)
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 3)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(LINT_ENV) $(BIN)/mypy .
-	$(BIN)/lint-imports --no-logo
-	$(LINT_ENV) $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT)/spool
+	@ln -s $(CURDIR)/spool/* $(patsubst %/__init__.py,$(CURDIR)/%,$(filter-out spool/%,$(wildcard */__init__.py))) $(CURDIR)/conftest.py $(LAYOUT)/spool
+	cd $(LAYOUT) && $(LINT_ENV) MYPYPATH=$(LAYOUT) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p spool
+	cd $(LAYOUT) && PYTHONPATH=$(LAYOUT) $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml --no-cache
+	$(LINT_ENV) LANGGRAPH_CONFIG=examples/langgraph.json $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
 bench: $(VENV)/.dev
-	$(BIN)/python -m bench $(ARGS)
+	$(BIN)/python -m spool.bench $(ARGS)
 
 # An hour on two cores. What is missed is in the report, and stops nothing.
 bench-scale: $(VENV)/.dev
-	-$(BIN)/python -m bench.runs_scale
-	-$(BIN)/python -m bench.crons_scale
-	-$(BIN)/python -m bench.threads_scale
-	-$(BIN)/python -m bench.threads_scale --open
-	-$(BIN)/python -m bench.store_scale
+	-$(BIN)/python -m spool.bench.runs_scale
+	-$(BIN)/python -m spool.bench.crons_scale
+	-$(BIN)/python -m spool.bench.threads_scale
+	-$(BIN)/python -m spool.bench.threads_scale --open
+	-$(BIN)/python -m spool.bench.store_scale
 
 lock: $(VENV)/.dev
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
 
-$(VENV)/.runtime: requirements.txt
+$(VENV)/.runtime: requirements.txt setup.py
 	@echo "Installing what Spool runs on into $(VENV) (this happens once)"
 	@test -x $(BIN)/python || \
 		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
 		{ echo "Spool needs Python 3.11 to 3.13: name one, as in make PYTHON=python3.12"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) -r requirements.txt
+	@$(PIP) --no-deps --editable .
 	@touch $@
 
 $(VENV)/.dev: requirements-dev.txt $(VENV)/.runtime

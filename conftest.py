@@ -9,11 +9,15 @@ from django.conf import LazySettings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-from access import keys
-from access.tests.people import Client, Person
-from config import documentation, redis_patience
-from config.database_threads import database_threads
-from config.loop import close_shared_loop
+from spool import hooks
+from spool.access import keys
+from spool.access.tests.people import Client, Person
+from spool.database import redis
+from spool.database.loop import close_shared_loop
+from spool.web import openapi
+from spool.web.thread_pool import database_threads
+
+hooks.fill()
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
@@ -43,8 +47,8 @@ def django_db_setup(django_db_setup: None) -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def _nobody_is_remembered() -> None:
     keys.remembered.forget()
-    documentation.schema.cache_clear()
-    redis_patience.forget()
+    openapi.schema.cache_clear()
+    redis.forget()
 
 
 @pytest.fixture

@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class AccessConfig(AppConfig):
-    name = "access"
+    name = "spool.access"
     default_auto_field = "django.db.models.BigAutoField"

@@ -10,7 +10,7 @@ from urllib.parse import SplitResult, urlsplit
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from config.json import loads
+from spool.database.json import loads
 
 PARAMETERS = (
     "request",

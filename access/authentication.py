@@ -13,10 +13,10 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
-from access import keys, tokens
-from access.callers import Caller
-from access.handlers import handlers
-from access.sources import is_open
+from spool.access import keys, tokens
+from spool.access.callers import Caller
+from spool.access.handlers import handlers
+from spool.config.access_mode import is_open
 
 
 class Unauthenticated(NotAuthenticated):

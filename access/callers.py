@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from access.owner import MAX_OWNER_LENGTH
+from spool.access.owner import MAX_OWNER_LENGTH
 
 
 class BadIdentity(ValueError):

@@ -17,7 +17,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from access.owner import MAX_OWNER_LENGTH
+from spool.access.owner import MAX_OWNER_LENGTH
 
 MOST_BRANCHES = 100
 DEEPEST = 5

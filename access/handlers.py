@@ -21,15 +21,15 @@ from langgraph_sdk import Auth
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 
-from access.auth_request import PARAMETERS, AuthRequest, argument
-from access.callers import BadIdentity, Caller, checked_identity
-from access.filters import BadFilter, pinned, rows_matching
-from access.remembered import Remembered
-from access.scope import STAMPED, Forbidden, Scope
-from access.users import User, user_dict
-from config.env import stop
-from config.langgraph_json import load_object, section
-from config.loop import shared_loop
+from spool.access.auth_request import PARAMETERS, AuthRequest, argument
+from spool.access.callers import BadIdentity, Caller, checked_identity
+from spool.access.filters import BadFilter, pinned, rows_matching
+from spool.access.remembered import Remembered
+from spool.access.scope import STAMPED, Forbidden, Scope
+from spool.access.users import User, user_dict
+from spool.config.env import stop
+from spool.config.langgraph_json import load_object, section
+from spool.database.loop import shared_loop
 
 # A handler that asks somebody who does not answer must not hold a thread for ever.
 PATIENCE_SECS = 30.0

@@ -15,10 +15,10 @@ from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from access.callers import Caller, checked_identity, new_caller
-from access.models import ApiKey
-from access.remembered import Remembered
-from access.scopes import check
+from spool.access.callers import Caller, checked_identity, new_caller
+from spool.access.models import ApiKey
+from spool.access.remembered import Remembered
+from spool.access.scopes import check
 
 START = "spool_"
 SHOWN = len(START) + 6

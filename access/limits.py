@@ -20,10 +20,10 @@ from django.http.response import HttpResponseBase
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
-from access.authentication import caller_of
-from access.sources import is_open
-from config import errors
-from config.redis_patience import patience
+from spool.access.authentication import caller_of
+from spool.config.access_mode import is_open
+from spool.database.redis import patience
+from spool.web import errors
 
 logger = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from config.fields import JSONField
-from config.ids import uuid7
+from spool.database.fields import JSONField
+from spool.database.ids import uuid7
 
 
 class ApiKeyQuerySet(models.QuerySet["ApiKey"]):

@@ -6,8 +6,8 @@ from typing import Any
 
 from django.conf import settings
 
-from access.sources import has_handlers, is_open
-from config.langgraph_json import section
+from spool.config.access_mode import has_handlers, is_open
+from spool.config.langgraph_json import section
 
 BUILT_IN = {
     "api_key": {"ApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}},

@@ -13,12 +13,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from access import scopes
-from access.authentication import caller_of
-from access.callers import Caller
-from access.handlers import handlers
-from access.scope import EVERYTHING, STAMPED, Forbidden, Scope
-from config import logs
+from spool.access import scopes
+from spool.access.authentication import caller_of
+from spool.access.callers import Caller
+from spool.access.handlers import handlers
+from spool.access.scope import EVERYTHING, STAMPED, Forbidden, Scope
+from spool.telemetry import logs
 
 __all__ = ["EVERYTHING", "Forbidden", "Scope", "authorize"]
 

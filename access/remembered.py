@@ -6,7 +6,7 @@ import threading
 import time
 from dataclasses import dataclass
 
-from access.callers import Caller
+from spool.access.callers import Caller
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ipaddress
 import logging
-from collections.abc import Sequence
-from functools import lru_cache
 from typing import Any
 
 from django.conf import settings
 from django.core.checks import CheckMessage, Error
 
-from access.handlers import handlers
-from access.sources import is_open
-from config.env import stop
+from spool.access.handlers import handlers
+from spool.config.access_mode import is_loopback, is_open
+from spool.config.env import stop
 
 logger = logging.getLogger(__name__)
 
@@ -42,31 +39,3 @@ def find_mistakes(**kwargs: Any) -> list[CheckMessage]:
     if is_open() and not settings.ALLOW_OPEN and not is_loopback(settings.HOST):
         return [Error(OPEN_TO_ALL.format(host=settings.HOST), id="access.E001")]
     return []
-
-
-def is_exposed(server: Sequence[Any] | None) -> bool:
-    """Whether a request came in where others get in, and nobody has to log in.
-
-    `server` is the connection's own end. A program that serves Spool
-    (`uvicorn --host`) may listen where `HOST` says nothing of.
-    """
-    if settings.ALLOW_OPEN or not server or not is_open():
-        return False
-    # The path of a socket is no address: who may open it is the file system's.
-    address = _address(str(server[0]))
-    return address is not None and not address.is_loopback
-
-
-def is_loopback(host: str) -> bool:
-    address = _address(host.strip("[]"))
-    return host == "localhost" or (address is not None and address.is_loopback)
-
-
-@lru_cache(maxsize=64)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        address = ipaddress.ip_address(text)
-    except ValueError:
-        return None
-    # What listens to both kinds of address writes those of IPv4 as IPv6.
-    return getattr(address, "ipv4_mapped", None) or address

@@ -19,7 +19,7 @@ import httpx
 import jwt
 from django.conf import settings
 
-from access.callers import BadIdentity, Caller, new_caller
+from spool.access.callers import BadIdentity, Caller, new_caller
 
 logger = logging.getLogger(__name__)
 

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
+from io import BytesIO
 from typing import Any, ClassVar
 
+from django.core.handlers.asgi import ASGIRequest
 from django.http import HttpRequest, JsonResponse
 from rest_framework.exceptions import APIException
 from rest_framework.viewsets import ViewSet
 
-from access.authentication import authenticate
-from access.policy import Scope, authorize
-from config import errors
+from spool.access.authentication import authenticate
+from spool.access.policy import Scope, authorize
+from spool.access.users import User
+from spool.web import errors
 
 
 class ScopedViewSet(ViewSet):
@@ -25,6 +29,13 @@ class ScopedViewSet(ViewSet):
     def scope(self, value: dict[str, Any] | None = None) -> Scope:
         """Ask the policy; see `access.policy.authorize` for `value`."""
         return authorize(self.request, self.events[self.action], value)
+
+
+def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:
+    """The user that an ASGI request or handshake comes from; see `web.hooks`."""
+    # A WebSocket begins as a GET, whose scope does not say so.
+    caller = authenticate(ASGIRequest({"method": "GET", **scope}, BytesIO()))
+    return User(caller.user) if caller else None
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:

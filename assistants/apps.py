@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class AssistantsConfig(AppConfig):
-    name = "assistants"
+    name = "spool.assistants"
     default_auto_field = "django.db.models.BigAutoField"

@@ -25,7 +25,7 @@ from langgraph_sdk import runtime
 from langgraph_sdk.runtime import AccessContext, ServerRuntime
 from pydantic import BaseModel
 
-from access.users import User
+from spool.access.users import User
 
 EXECUTION: AccessContext = "threads.create_run"
 

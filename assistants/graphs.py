@@ -25,11 +25,11 @@ from langgraph.pregel import Pregel
 from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import AccessContext
 
-from assistants import factories
-from assistants.factories import EXECUTION, Factory, Wish
-from config.env import stop
-from config.errors import Unprocessable
-from config.langgraph_json import langgraph_json, load_object
+from spool.assistants import factories
+from spool.assistants.factories import EXECUTION, Factory, Wish
+from spool.config.env import stop
+from spool.config.langgraph_json import langgraph_json, load_object
+from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)
 

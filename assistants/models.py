@@ -9,9 +9,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from access.owner import owner_column
-from access.policy import Scope
-from config.fields import JSONField
+from spool.access.owner import owner_column
+from spool.access.policy import Scope
+from spool.database.fields import JSONField
 
 
 class AssistantQuerySet(models.QuerySet["Assistant"]):

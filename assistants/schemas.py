@@ -12,12 +12,12 @@ from langgraph.graph.state import CompiledStateGraph
 from pydantic import TypeAdapter, create_model
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
-from access.policy import Scope
-from assistants.graphs import Graph, registry
-from assistants.models import Assistant
-from config.errors import Unprocessable
-from config.loop import shared_loop
-from store.backend import PostgresStore
+from spool.access.policy import Scope
+from spool.assistants.graphs import Graph, registry
+from spool.assistants.models import Assistant
+from spool.database.loop import shared_loop
+from spool.store.backend import PostgresStore
+from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from rest_framework import serializers
 
-from assistants.models import Assistant, AssistantVersion, Configured
-from config.bodies import Body
-from config.rest_fields import Object, StringOrList, UUIDText
+from spool.assistants.models import Assistant, AssistantVersion, Configured
+from spool.web.bodies import Body
+from spool.web.fields import Object, StringOrList, UUIDText
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 

@@ -7,16 +7,14 @@ import uuid
 from typing import Any
 from uuid import UUID
 
-from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Max
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 
-from access.policy import Scope
-from assistants.graphs import registry
-from assistants.models import Assistant, AssistantQuerySet, AssistantVersion
-from config.errors import BadRequest, Conflict, NotFound, Unprocessable
+from spool.access.policy import Scope
+from spool.assistants.graphs import registry
+from spool.assistants.models import Assistant, AssistantQuerySet, AssistantVersion
+from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 
 logger = logging.getLogger(__name__)
 
@@ -135,12 +133,6 @@ def mirror_context(
     if context:
         return {**config, "configurable": context}, context
     return config, configurable
-
-
-def delete_threads_of(assistant_id: UUID, scope: Scope) -> None:
-    """Delete the threads in `scope` that were last run by this assistant."""
-    # Threads lean on assistants, so what deletes them is named in the settings.
-    import_string(settings.DELETE_THREADS_OF_ASSISTANT)(assistant_id, scope)
 
 
 class AssistantExists(Conflict):

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from assistants.views import AssistantViewSet
+from spool.assistants.views import AssistantViewSet
 
 one = "assistants/<str:assistant_id>"
 view = AssistantViewSet.as_view

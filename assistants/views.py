@@ -9,11 +9,11 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import Scope, authorize
-from access.views import ScopedViewSet
-from assistants import schemas, services
-from assistants.models import Assistant, AssistantQuerySet
-from assistants.serializers import (
+from spool.access.policy import Scope, authorize
+from spool.access.views import ScopedViewSet
+from spool.assistants import hooks, schemas, services
+from spool.assistants.models import Assistant, AssistantQuerySet
+from spool.assistants.serializers import (
     AssistantBody,
     AssistantCreate,
     AssistantFilter,
@@ -24,11 +24,10 @@ from assistants.serializers import (
     assistant_json,
     version_json,
 )
-from config.bodies import valid_body
-from config.errors import NotFound
-from config.ids import path_uuid
-from config.pagination import page_of, searched
-from config.rest_fields import is_true
+from spool.web.bodies import path_uuid, valid_body
+from spool.web.errors import NotFound
+from spool.web.fields import is_true
+from spool.web.pagination import page_of, searched
 
 ERRORS = {
     404: OpenApiResponse(description="No such assistant or graph"),
@@ -122,7 +121,7 @@ class AssistantViewSet(ScopedViewSet):
             raise NotFound(f"Assistant with ID {found} not found")
         if is_true(request.query_params.get("delete_threads")):
             threads = authorize(request, "threads.delete", {"thread_id": None})
-            services.delete_threads_of(found, threads)
+            hooks.delete_threads_of(found, threads)
         services.delete_assistant(ours, found)
         return Response(status=204)
 

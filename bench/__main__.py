@@ -7,10 +7,10 @@ import asyncio
 import sys
 from pathlib import Path
 
-from bench import report
-from bench.client import Client
-from bench.measure import Benchmark, Row
-from tests.live import Server
+from spool.bench import report
+from spool.bench.client import Client
+from spool.bench.measure import Benchmark, Row
+from spool.tests.live import Server
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "What an operation costs"

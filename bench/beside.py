@@ -8,7 +8,7 @@ from types import ModuleType
 
 import django
 
-from tests.live import Server
+from spool.tests.live import Server
 
 NAMES = ("DATABASE_URL", "REDIS_URL", "SPOOL_HOME", "LANGGRAPH_CONFIG")
 
@@ -17,6 +17,6 @@ def load(server: Server, module: str) -> ModuleType:
     """A module that needs Django's settings, once they are the server's."""
     environment = server.environment()
     os.environ |= {name: environment[name] for name in NAMES}
-    os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+    os.environ["DJANGO_SETTINGS_MODULE"] = "spool.config.settings"
     django.setup()
     return importlib.import_module(module)

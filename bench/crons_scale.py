@@ -17,10 +17,10 @@ from typing import Any
 
 import psycopg
 
-from bench import beside, report
-from bench.client import INPUT, Client
-from bench.measure import Row
-from tests.live import Server, wait_until
+from spool.bench import beside, report
+from spool.bench.client import INPUT, Client
+from spool.bench.measure import Row
+from spool.tests.live import Server, wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "Many crons"
@@ -165,7 +165,7 @@ def p(values: list[float]) -> dict[str, float]:
 
 def tick_of(server: Server) -> Callable[[], None]:
     """The tick, in this process."""
-    tick: Callable[[], None] = beside.load(server, "crons.tasks").tick
+    tick: Callable[[], None] = beside.load(server, "spool.crons.tasks").tick
     return tick
 
 

@@ -12,8 +12,8 @@ from functools import partial
 
 import psutil
 
-from bench.client import ENDED, Client
-from tests.live import Server
+from spool.bench.client import ENDED, Client
+from spool.tests.live import Server
 
 CLIENTS = 16
 STREAMS = 20

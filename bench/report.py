@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 
-from bench.measure import Row
+from spool.bench.measure import Row
 
 RESULTS = Path(__file__).parent / "results.md"
 TITLE = "# Benchmark\n\nEach section is one run of the program that it names, on a server of its own as\n`make serve` starts it.\n"

@@ -17,10 +17,10 @@ import aiohttp
 import psycopg
 import redis
 
-from bench import report
-from bench.client import INPUT, Client
-from bench.measure import Meter, Row
-from tests.live import Server, Worker, wait_until
+from spool.bench import report
+from spool.bench.client import INPUT, Client
+from spool.bench.measure import Meter, Row
+from spool.tests.live import Server, Worker, wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "Many viewers, many streams, many runs"

@@ -20,12 +20,12 @@ from langgraph.store.base import (
     SearchOp,
 )
 
-from bench.measure import Row, percentiles
-from bench.vectors import vector
-from config.langgraph_json import langgraph_json
-from store.index import Index, index_config
-from store.services import perform
-from store.vectors import SEARCH_SETTINGS, as_text, nearest, prepare_index
+from spool.bench.measure import Row, percentiles
+from spool.bench.vectors import vector
+from spool.config.langgraph_json import langgraph_json
+from spool.store.index import Index, index_config
+from spool.store.services import perform
+from spool.store.vectors import SEARCH_SETTINGS, as_text, nearest, prepare_index
 
 INDEX = {"dims": 384, "embed": "./vectors.py:embed", "fields": ["text"]}
 TIMES = 300

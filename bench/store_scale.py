@@ -5,10 +5,10 @@ from __future__ import annotations
 import argparse
 import sys
 
-from bench import beside, report
-from bench.__main__ import CONFIG
-from bench.measure import Row
-from tests.live import Server
+from spool.bench import beside, report
+from spool.bench.__main__ import CONFIG
+from spool.bench.measure import Row
+from spool.tests.live import Server
 
 HEADING = "A million store items"
 ABOUT = """\\
@@ -29,7 +29,7 @@ def main() -> int:
     server = Server(CONFIG)
     server.start()
     try:
-        measure = beside.load(server, "bench.store_measure").measure
+        measure = beside.load(server, "spool.bench.store_measure").measure
         rows: list[Row] = measure(server.url, given.items, given.owners, given.vectors)
     finally:
         server.stop()

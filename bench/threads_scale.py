@@ -18,9 +18,9 @@ from typing import Any
 import aiohttp
 import psycopg
 
-from bench import report
-from bench.measure import Row
-from tests.live import ROOT, Server
+from spool.bench import report
+from spool.bench.measure import Row
+from spool.tests.live import ROOT, Server
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "A million threads of 1,000 owners"

@@ -1,3 +1,1 @@
-from config.celery import app as celery_app
-
-__all__ = ["celery_app"]
+"""The Django project: settings, URLs, the Celery application and the ASGI application."""

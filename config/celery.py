@@ -1,15 +1,21 @@
-"""The Celery application: `celery -A config worker` and `celery -A config beat`."""
+"""The Celery application. `spool worker` and `spool beat` start its programs.
+
+`celery -A spool.config inspect` and `control` find it by themselves.
+"""
 
 import os
+import sys
 from typing import Any
 
 from celery import Celery
 from celery.app.amqp import AMQP
-from celery.signals import beat_init, celeryd_init, setup_logging
-from django.utils.module_loading import import_string
+from celery.signals import celeryd_init, setup_logging
 from kombu import Connection
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+from spool.config.env import stop
+from spool.config.hook import Hook
+
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "spool.config.settings")
 # `prepare` has checked. Celery would ignore what checks say, but load every route first.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
@@ -29,7 +35,10 @@ class Broker(AMQP):
     Connection = EagerConnection
 
 
+# Celery's Django fixup would put the working directory before all libraries.
+_import_path = list(sys.path)
 app = Celery("spool", amqp=Broker)
+sys.path[:] = _import_path
 app.config_from_object("django.conf:settings", namespace="CELERY")
 # Celery's Django fixup would reconnect to Postgres for each task. It reads this name.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
@@ -42,10 +51,7 @@ def _leave_logging_alone(**_: Any) -> None:
 
 @celeryd_init.connect
 def _load_tasks(**_: Any) -> None:
+    if not Hook.are_filled:
+        stop("this starts no worker: use `spool worker`")
     # In workers alone: beat sends names, and stays small without graphs.
     app.autodiscover_tasks(force=True)
-
-
-@beat_init.connect
-def _prepare_schedule(**_: Any) -> None:
-    import_string("crons.periodic.ensure_periodic_tasks")()

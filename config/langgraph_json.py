@@ -24,7 +24,8 @@ from typing import Any
 from django.conf import settings
 from dotenv import dotenv_values
 
-from config.env import stop
+from spool.config.env import stop
+from spool.config.import_path import add_users_folder, keep_users_names_free
 
 logger = logging.getLogger(__name__)
 
@@ -80,10 +81,9 @@ def langgraph_json() -> dict[str, Any]:
             parsed[section] = _parse(text, variable)
     _check(parsed)
     _apply_environment(parsed.get("env", {}))
+    keep_users_names_free()
     for place in _import_places(parsed.get("dependencies", [])):
-        if str(place) not in sys.path:
-            # Last: a `calendar.py` of an agent's must not become everybody's.
-            sys.path.append(str(place))
+        add_users_folder(place)
     return parsed
 
 

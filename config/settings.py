@@ -12,8 +12,7 @@ import psycopg
 from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
-from config.admin_menu import MENU
-from config.env import (
+from spool.config.env import (
     check_jwt,
     check_webhook_secret,
     env_bool,
@@ -25,8 +24,8 @@ from config.env import (
     running_url,
     stop,
 )
+from spool.config.menu import MENU
 
-BASE_DIR = Path(__file__).resolve().parent.parent
 VERSION = "0.1.0"
 try:
     LANGGRAPH_VERSION = version("langgraph")
@@ -34,10 +33,8 @@ except PackageNotFoundError:
     stop("langgraph is not installed: run `make` or `pip install -r requirements.txt`")
 
 # What is served, and where our own state lives.
-SPOOL_HOME = Path(env_str("SPOOL_HOME", default=str(BASE_DIR / ".spool"))).resolve()
-LANGGRAPH_CONFIG = Path(
-    env_str("LANGGRAPH_CONFIG", default=str(BASE_DIR / "langgraph.json"))
-).resolve()
+SPOOL_HOME = Path(env_str("SPOOL_HOME", default=".spool")).resolve()
+LANGGRAPH_CONFIG = Path(env_str("LANGGRAPH_CONFIG", default="langgraph.json")).resolve()
 HOST = env_str("HOST", default="127.0.0.1")
 # All routes below this path; `http.mount_prefix` in langgraph.json goes before it.
 MOUNT_PREFIX = env_str("MOUNT_PREFIX")
@@ -121,7 +118,7 @@ _options = {
 }
 DATABASES = {
     "default": {
-        "ENGINE": "config.postgres",
+        "ENGINE": "spool.database.postgres",
         "NAME": DATABASE_CONNINFO.get("dbname") or DATABASE_CONNINFO.get("user"),
         "USER": DATABASE_CONNINFO.get("user", ""),
         "PASSWORD": DATABASE_CONNINFO.get("password", ""),
@@ -175,7 +172,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "crons.scheduler.PatientScheduler"
+CELERY_BEAT_SCHEDULER = "spool.beat_scheduler.PatientScheduler"
 # How long beat may sleep before it looks at the schedule again, in seconds.
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 
@@ -202,7 +199,7 @@ STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
 STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
 
 # --- Webhooks -------------------------------------------------------------------
-# Signs what is sent; see `runs.deliveries.signature_headers`.
+# Signs what is sent; see `webhooks.deliveries.signature_headers`.
 WEBHOOK_SECRET = env_secret("WEBHOOK_SECRET")
 check_webhook_secret(WEBHOOK_SECRET)
 WEBHOOK_TIMEOUT_SECS = env_float("WEBHOOK_TIMEOUT_SECS", default=10, least=0.1)
@@ -217,16 +214,10 @@ WEBHOOK_DELIVERIES_TTL_DAYS = env_float(
 # How long the record of a cron's firings is kept.
 CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)
 
-# --- Between apps -----------------------------------------------------------------
-# What a lower app has a higher one do: imports point one way.
-DELETE_THREADS_OF_ASSISTANT = "threads.services.delete_threads_of_assistant"
-DELETE_RUNS_OF_THREADS = "runs.services.delete_runs_of"
-CONFIG_OF_NEWEST_RUN = "runs.inputs.config_of_newest_run"
-
 # --- Django ---------------------------------------------------------------------
 DEBUG = False
 REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)
-DATA_UPLOAD_MAX_MEMORY_SIZE = None  # `config.asgi` has bounded the body already.
+DATA_UPLOAD_MAX_MEMORY_SIZE = None  # `web.handler` has bounded the body already.
 
 
 def _secret_key() -> str:
@@ -251,8 +242,8 @@ SECRET_KEY = _secret_key()
 CORS_ALLOW_ORIGINS = env_list("CORS_ALLOW_ORIGINS", default=["*"])
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default=["*"])
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[])
-ROOT_URLCONF = "config.urls"
-ASGI_APPLICATION = "config.asgi.application"
+ROOT_URLCONF = "spool.config.urls"
+ASGI_APPLICATION = "spool.config.asgi.application"
 USE_TZ = True
 TIME_ZONE = "UTC"
 USE_I18N = False
@@ -275,30 +266,33 @@ INSTALLED_APPS = [
     "drf_spectacular",
     "drf_spectacular_sidecar",
     "django_celery_beat",
-    "access",
-    "assistants",
-    "threads",
-    "runs",
-    "store",
-    "crons",
+    "spool",
+    "spool.access",
+    "spool.assistants",
+    "spool.threads",
+    "spool.webhooks",
+    "spool.runs",
+    "spool.store",
+    "spool.crons",
+    "spool.console",
 ]
 MIDDLEWARE = [
-    "config.request_ids.NameRequests",
-    "config.caching.PrivateAnswers",
-    "access.limits.TellLimits",
-    "config.metrics.CountRequests",
-    "config.cors.CORSMiddleware",
-    "config.middleware.BoundBodies",
-    "config.http_options.DisabledRoutes",
+    "spool.web.request_ids.NameRequests",
+    "spool.web.caching.PrivateAnswers",
+    "spool.access.limits.TellLimits",
+    "spool.telemetry.metrics.CountRequests",
+    "spool.web.cors.CORSMiddleware",
+    "spool.web.middleware.BoundBodies",
+    "spool.web.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "access.limits.LimitLogins",
-    "config.middleware.SessionMiddleware",
+    "spool.access.limits.LimitLogins",
+    "spool.web.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
-    "config.middleware.CsrfViewMiddleware",
-    "config.middleware.AuthenticationMiddleware",
-    "config.middleware.MessageMiddleware",
-    "config.middleware.XFrameOptionsMiddleware",
+    "spool.web.middleware.CsrfViewMiddleware",
+    "spool.web.middleware.AuthenticationMiddleware",
+    "spool.web.middleware.MessageMiddleware",
+    "spool.web.middleware.XFrameOptionsMiddleware",
 ]
 # The packages' own files are served as they lie: no collectstatic step to forget.
 WHITENOISE_USE_FINDERS = True
@@ -317,15 +311,15 @@ TEMPLATES = [
     }
 ]
 REST_FRAMEWORK = {
-    "DEFAULT_RENDERER_CLASSES": ["config.rest.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["config.rest.JSONParser"],
-    "DEFAULT_AUTHENTICATION_CLASSES": ["access.authentication.Authentication"],
+    "DEFAULT_RENDERER_CLASSES": ["spool.web.rest.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["spool.web.rest.JSONParser"],
+    "DEFAULT_AUTHENTICATION_CLASSES": ["spool.access.authentication.Authentication"],
     "DEFAULT_PERMISSION_CLASSES": [],
-    "DEFAULT_THROTTLE_CLASSES": ["access.limits.RateLimit"],
+    "DEFAULT_THROTTLE_CLASSES": ["spool.access.limits.RateLimit"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "EXCEPTION_HANDLER": "config.errors.exception_handler",
+    "EXCEPTION_HANDLER": "spool.web.errors.exception_handler",
     "UNAUTHENTICATED_USER": None,
-    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "config.rest.JSONNegotiation",
+    "DEFAULT_CONTENT_NEGOTIATION_CLASS": "spool.web.rest.JSONNegotiation",
 }
 SPECTACULAR_SETTINGS = {
     "TITLE": "Spool",
@@ -333,16 +327,16 @@ SPECTACULAR_SETTINGS = {
     "VERSION": VERSION,
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_AUTHENTICATION": [],
-    "DEFAULT_GENERATOR_CLASS": "config.documentation.Generator",
+    "DEFAULT_GENERATOR_CLASS": "spool.web.openapi.Generator",
     # `name_security` says who has to log in.
     "AUTHENTICATION_WHITELIST": [],
     "ENUM_NAME_OVERRIDES": {
-        "RunStatus": "runs.models.Run.Status",
-        "ThreadStatus": "threads.models.Thread.Status",
+        "RunStatus": "spool.runs.models.Run.Status",
+        "ThreadStatus": "spool.threads.models.Thread.Status",
     },
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "access.openapi.name_security",
+        "spool.access.openapi.name_security",
     ],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
@@ -363,10 +357,10 @@ UNFOLD = {
     ],
     "SITE_HEADER": "Spool",
     "SIDEBAR": {"navigation": MENU},
-    "DASHBOARD_CALLBACK": "runs.dashboard.add_figures",
+    "DASHBOARD_CALLBACK": "spool.console.dashboard.add_figures",
 }
 # Django's own formats of a language would go before a setting.
-FORMAT_MODULE_PATH = "config.formats"
+FORMAT_MODULE_PATH = "spool.config.formats"
 
 LOG_LEVEL = env_str("LOG_LEVEL", default="INFO").upper()
 if LOG_LEVEL not in {"DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"}:
@@ -376,9 +370,9 @@ LOGGING = {
     "disable_existing_loggers": False,
     "formatters": {
         "line": {
-            "()": "config.logs.JSON"
+            "()": "spool.telemetry.logs.JSON"
             if env_bool("LOG_JSON", default=False)
-            else "config.logs.Text"
+            else "spool.telemetry.logs.Text"
         }
     },
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},

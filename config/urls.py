@@ -3,23 +3,26 @@ from django.urls import include, path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
-from config.rest import JSONRenderer
+from spool import hooks
+from spool.web.rest import JSONRenderer
 
-handler400 = "config.errors.bad_request"
-handler403 = "config.errors.forbidden"
-handler404 = "access.views.not_found"
-handler500 = "config.errors.server_error"
+hooks.fill()
+
+handler400 = "spool.web.errors.bad_request"
+handler403 = "spool.web.errors.forbidden"
+handler404 = "spool.access.views.not_found"
+handler500 = "spool.web.errors.server_error"
 
 admin.autodiscover()
 
 urlpatterns = [
-    path("", include("config.system")),
-    path("", include("assistants.urls")),
+    path("", include("spool.web.system")),
+    path("", include("spool.assistants.urls")),
     # Crons before runs: `/runs/crons/…` must not be read as a run's id.
-    path("", include("crons.urls")),
-    path("", include("runs.urls")),
-    path("", include("threads.urls")),
-    path("", include("store.urls")),
+    path("", include("spool.crons.urls")),
+    path("", include("spool.runs.urls")),
+    path("", include("spool.threads.urls")),
+    path("", include("spool.store.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path(

@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class CronsConfig(AppConfig):
-    name = "crons"
+    name = "spool.crons"
     default_auto_field = "django.db.models.BigAutoField"

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.db.models import Q
 
-from access.policy import Scope
+from spool.access.policy import Scope
 
 
 @dataclass(frozen=True)

@@ -24,12 +24,11 @@ from django.db.models.functions import Now
 from psycopg.errors import LockNotAvailable
 from rest_framework.exceptions import APIException
 
-from assistants.models import Assistant
-from config.errors import NotFound
-from crons.creator import Creator
-from crons.models import Cron, CronFiring
-from crons.schedule import BadSchedule, BadTimezone
-from crons.services import (
+from spool.assistants.models import Assistant
+from spool.crons.creator import Creator
+from spool.crons.models import Cron, CronFiring
+from spool.crons.schedule import BadSchedule, BadTimezone
+from spool.crons.services import (
     check_makes_the_same,
     check_sees,
     database_now,
@@ -38,8 +37,9 @@ from crons.services import (
     make_run,
     next_run,
 )
-from runs.models import Run
-from threads.models import Thread
+from spool.runs.models import Run
+from spool.threads.models import Thread
+from spool.web.errors import NotFound
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,11 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from access.owner import owner_column
-from access.policy import Scope
-from config.fields import JSONField
-from config.ids import uuid7
-from runs.models import Run
+from spool.access.owner import owner_column
+from spool.access.policy import Scope
+from spool.database.fields import JSONField
+from spool.database.ids import uuid7
+from spool.runs.models import Run
 
 
 class CronQuerySet(models.QuerySet["Cron"]):

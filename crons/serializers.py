@@ -7,11 +7,11 @@ from typing import Any
 
 from rest_framework import serializers
 
-from config.rest_fields import Object, UUIDText
-from crons.models import Cron, CronFiring
-from crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
-from runs.models import Run
-from runs.serializers import RunRequest
+from spool.crons.models import Cron, CronFiring
+from spool.crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
+from spool.runs.models import Run
+from spool.runs.serializers import RunRequest
+from spool.web.fields import Object, UUIDText
 
 
 def cron_json(cron: Cron) -> dict[str, Any]:

@@ -8,16 +8,16 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from config.bodies import valid
-from config.errors import Conflict, NotFound, Unprocessable
-from crons.creator import Creator
-from crons.models import Cron
-from crons.schedule import next_slot
-from crons.serializers import CronRequest
-from runs import webhooks
-from runs.models import Run
-from runs.serializers import RunRequest
-from runs.services import create_run
+from spool.crons.creator import Creator
+from spool.crons.models import Cron
+from spool.crons.schedule import next_slot
+from spool.crons.serializers import CronRequest
+from spool.runs.models import Run
+from spool.runs.serializers import RunRequest
+from spool.runs.services import create_run
+from spool.web.bodies import valid
+from spool.web.errors import Conflict, NotFound, Unprocessable
+from spool.webhooks import addresses
 
 # The one change that only ever makes fewer runs.
 STOPS = {"enabled": False}
@@ -261,8 +261,8 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
     the creator can't see, a webhook that may not be called, a contradiction.
     """
     if url := cron.payload.get("webhook"):
-        webhooks.check(url)
-        webhooks.check_hosts([url])
+        addresses.check(url)
+        addresses.check_hosts([url])
     creator = Creator.from_json(cron.creator)
     cron.assistant_id = _rehearse_as(creator, cron, assistant_id=name_or_id)
 

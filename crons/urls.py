@@ -1,6 +1,6 @@
 from django.urls import path
 
-from crons.views import CronViewSet
+from spool.crons.views import CronViewSet
 
 urlpatterns = [
     path("runs/crons", CronViewSet.as_view({"post": "create"})),

@@ -14,18 +14,14 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import authorize
-from access.views import ScopedViewSet
-from assistants.services import assistant_id_of
-from config.bodies import valid
-from config.errors import BadRequest, NotFound, Unprocessable
-from config.ids import path_uuid, uuid7
-from config.pagination import searched
-from crons import firing, services
-from crons.creator import Creator
-from crons.models import Cron, CronQuerySet
-from crons.schedule import describe, slots
-from crons.serializers import (
+from spool.access.policy import authorize
+from spool.access.views import ScopedViewSet
+from spool.assistants.services import assistant_id_of
+from spool.crons import firing, services
+from spool.crons.creator import Creator
+from spool.crons.models import Cron, CronQuerySet
+from spool.crons.schedule import describe, slots
+from spool.crons.serializers import (
     CronBody,
     CronFilter,
     CronPatch,
@@ -39,8 +35,12 @@ from crons.serializers import (
     firing_json,
     slot_text,
 )
-from runs.models import Run
-from runs.serializers import RunBody, create_run_value, run_json
+from spool.database.ids import uuid7
+from spool.runs.models import Run
+from spool.runs.serializers import RunBody, create_run_value, run_json
+from spool.web.bodies import path_uuid, valid
+from spool.web.errors import BadRequest, NotFound, Unprocessable
+from spool.web.pagination import searched
 
 T = TypeVar("T")
 

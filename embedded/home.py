@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import IO
 
-from embedded.processes import CannotStart, Mark, end_leftover
+from spool.embedded.processes import CannotStart, Mark, end_leftover
 
 
 class Home:

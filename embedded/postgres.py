@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import IO
 from urllib.parse import quote
 
-from embedded import processes
-from embedded.processes import CannotStart, Process
+from spool.embedded import processes
+from spool.embedded.processes import CannotStart, Process
 
 # An idle server of a small machine: 5 processes and 13 MB instead of 9 and 21.
 OPTIONS = {

@@ -151,11 +151,16 @@ Process = subprocess.Popen[bytes] | Forked
 
 
 def fork(
-    program: Callable[[], object], *, output: IO[bytes], death_signal: int
+    program: Callable[[], object],
+    *,
+    output: IO[bytes],
+    errors: IO[bytes] | None = None,
+    death_signal: int,
 ) -> Forked:
     """Like `spawn`, with a function in place of a command.
 
-    The child has all modules that we have, and shares the memory that they take.
+    The child has all modules that we have, and shares the memory that they take. Its
+    stderr goes to `errors` where that is given, else to `output` as well.
     """
     parent = os.getpid()
 
@@ -166,8 +171,8 @@ def fork(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, OUR_SIGNALS)
         _die_with(parent, death_signal)
         # Of stdin `multiprocessing` has taken care.
-        for stream in (STDOUT, STDERR):
-            os.dup2(output.fileno(), stream)
+        os.dup2(output.fileno(), STDOUT)
+        os.dup2((errors or output).fileno(), STDERR)
         program()
 
     child = multiprocessing.get_context("fork").Process(target=run)

@@ -7,24 +7,22 @@ from __future__ import annotations
 
 import atexit
 import gc
-import os
 import runpy
 import shlex
 import sys
 import warnings
+from collections.abc import Callable
 from functools import partial
-from importlib import import_module
-from pathlib import Path
 from typing import IO
 
 from setproctitle import setproctitle
 
-from embedded import processes
+from spool.embedded import processes
 
 
-def load() -> None:
-    """Import what the programs share. Settings are read from the environment here."""
-    import_module("config.preload")
+def load(preload: Callable[[], object]) -> None:
+    """Import what the programs share, by calling `preload`."""
+    preload()
     gc.collect()
     # A collection in a child would write to every page that they share.
     gc.freeze()
@@ -34,18 +32,19 @@ def start(
     module: str,
     arguments: list[str],
     *,
-    root: Path,
     output: IO[bytes],
+    errors: IO[bytes] | None = None,
     death_signal: int,
 ) -> processes.Forked:
-    """What `python -m module arguments` would be, started in `root`."""
-    program = partial(_run, module, arguments, root)
-    return processes.fork(program, output=output, death_signal=death_signal)
+    """What `python -m module arguments` would be."""
+    program = partial(_run, module, arguments)
+    return processes.fork(
+        program, output=output, errors=errors, death_signal=death_signal
+    )
 
 
-def _run(module: str, arguments: list[str], root: Path) -> None:
+def _run(module: str, arguments: list[str]) -> None:
     setproctitle(shlex.join([sys.executable, "-m", module, *arguments]))
-    os.chdir(root)
     sys.argv = [module, *arguments]
     warnings.simplefilter("ignore")
     try:

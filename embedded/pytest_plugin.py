@@ -1,20 +1,32 @@
 """A real Postgres and a real Valkey for the tests, unless the environment names some.
 
 Loaded with `-p`, so that both run before pytest-django reads the settings.
+
+pytest names a module for the folders with an `__init__.py` around it, which would be
+`runs.tests.…` here. Our modules have one name each, `spool.runs.tests.…`.
 """
 
 from __future__ import annotations
 
 import os
 import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
+from _pytest import pathlib
 
-from embedded import processes
-from embedded.home import Home
-from embedded.postgres import Postgres
-from embedded.supervisor import DATABASE_VARIABLES, REDIS_VARIABLES, ROOT, given
-from embedded.valkey import Valkey
+from spool.embedded import processes
+from spool.embedded.home import Home
+from spool.embedded.postgres import Postgres
+from spool.embedded.supervisor import DATABASE_VARIABLES, REDIS_VARIABLES, given
+from spool.embedded.valkey import Valkey
+
+ROOT = Path(__file__).resolve().parent.parent
+# The repository's own files that belong to no package.
+WITHOUT_PACKAGE = {ROOT / "conftest.py", ROOT / "manage.py", ROOT / "setup.py"}
 
 _running: list[tuple[Postgres | Valkey, subprocess.Popen[bytes]]] = []
 
@@ -23,6 +35,7 @@ _running: list[tuple[Postgres | Valkey, subprocess.Popen[bytes]]] = []
 def pytest_load_initial_conftests() -> None:
     database, broker = given(DATABASE_VARIABLES), given(REDIS_VARIABLES)
     os.environ.setdefault("SPOOL_HOME", str(ROOT / ".spool" / "test"))
+    os.environ.setdefault("LANGGRAPH_CONFIG", str(ROOT / "examples" / "langgraph.json"))
     if database and broker:
         return
     home = Home(ROOT / ".spool" / "test")
@@ -45,3 +58,50 @@ def pytest_unconfigure() -> None:
     while _running:
         server, process = _running.pop()
         processes.stop(process, server.stop_signal, 10)
+
+
+def _with_our_name(
+    resolve: Callable[..., tuple[Path, str]],
+) -> Callable[..., tuple[Path, str]]:
+    def resolve_with_our_name(path: Path, **kwargs: Any) -> tuple[Path, str]:
+        folder, name = resolve(path, **kwargs)
+        if folder == ROOT and not name.startswith("spool."):
+            name = f"spool.{name}"
+        return folder, name
+
+    return resolve_with_our_name
+
+
+pathlib.resolve_pkg_root_and_module_name = _with_our_name(
+    pathlib.resolve_pkg_root_and_module_name
+)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if wrong := sorted(_wrongly_named()):
+        session.exitstatus = pytest.ExitCode.INTERNAL_ERROR
+        raise pytest.UsageError(
+            "modules of ours were loaded under another name than spool.…: "
+            + ", ".join(wrong)
+        )
+
+
+def _wrongly_named() -> set[str]:
+    """Names of loaded modules whose file is ours, and whose name is not."""
+    wrong = set()
+    for name, module in list(sys.modules.items()):
+        file = getattr(module, "__file__", None)
+        if not file or name.startswith("spool.") or name == "spool":
+            continue
+        path = Path(file)
+        is_ours = path.is_relative_to(ROOT) and path not in WITHOUT_PACKAGE
+        if is_ours and path.relative_to(ROOT).parts[0] in OUR_FOLDERS:
+            wrong.add(name)
+    return wrong
+
+
+OUR_FOLDERS = {
+    folder.name
+    for folder in ROOT.iterdir()
+    if (folder / "__init__.py").exists() and folder.name != "examples"
+}

@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -19,17 +18,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from pathlib import Path
+from tempfile import TemporaryFile
 from types import FrameType
+from typing import IO
 from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
-from embedded import processes, programs
-from embedded.home import Home
-from embedded.postgres import Postgres, wait_until
-from embedded.processes import CannotStart, Mark, Process
-from embedded.valkey import Valkey
+from spool.embedded import processes, programs
+from spool.embedded.home import Home
+from spool.embedded.postgres import Postgres, wait_until
+from spool.embedded.processes import CannotStart, Mark, Process
+from spool.embedded.valkey import Valkey
 
-ROOT = Path(__file__).resolve().parent.parent
 DATABASE_VARIABLES = (
     "DATABASE_URL",
     "DATABASE_URI",
@@ -60,6 +60,19 @@ class Options:
     home: Path
 
 
+@dataclass(frozen=True)
+class Programs:
+    """What the supervisor starts, each as `python -m module arguments` would be."""
+
+    module: str
+    prepare: list[str]
+    web: list[str]
+    worker: list[str]
+    beat: list[str]
+    # Imports what they share, once settings may be read.
+    preload: Callable[[], object]
+
+
 @dataclass
 class Child:
     """A program that is started again when it ends."""
@@ -88,8 +101,9 @@ class Child:
 
 
 class Supervisor:
-    def __init__(self, options: Options) -> None:
+    def __init__(self, options: Options, parts: Programs) -> None:
         self.options = options
+        self.parts = parts
         self.home = Home(options.home)
         self.children: list[Child] = []
         self._stopping = False
@@ -107,7 +121,7 @@ class Supervisor:
             self.home.clear_leftovers()
             self._start_servers()
             self._prepare()
-            programs.load()
+            programs.load(self.parts.preload)
             self._start_programs()
             self._wait_ready()
             self._announce()
@@ -167,18 +181,20 @@ class Supervisor:
 
     def _prepare(self) -> None:
         """Migrate, check, register, and keep the admin's password if one was made."""
-        process = processes.spawn(
-            [sys.executable, "manage.py", "prepare"],
-            output=subprocess.PIPE,
-            errors=subprocess.PIPE,
-            # It must not migrate without us.
-            death_signal=signal.SIGKILL,
-            cwd=ROOT,
-        )
-        try:
-            out, err = (text.decode(errors="replace") for text in process.communicate())
-        finally:  # Told to stop in the middle.
-            process.kill()
+        with TemporaryFile() as said, TemporaryFile() as complained:
+            process = programs.start(
+                self.parts.module,
+                self.parts.prepare,
+                output=said,
+                errors=complained,
+                # It must not migrate without us.
+                death_signal=signal.SIGKILL,
+            )
+            try:
+                process.wait()
+            finally:  # Told to stop in the middle.
+                process.kill()
+            out, err = _text(said), _text(complained)
         out, _, rest = out.partition(PASSWORD_PREFIX)
         self._password = rest.partition("\n")[0]
         with self.home.log("prepare") as log:  # Which is no place for passwords.
@@ -191,45 +207,20 @@ class Supervisor:
                 print(line, file=sys.stderr, flush=True)
 
     def _start_programs(self) -> None:
-        options = self.options
-        self._start_program(
-            "web",
-            "uvicorn",
-            [
-                "config.asgi:application",
-                *("--host", options.host, "--port", str(options.port)),
-                *("--timeout-graceful-shutdown", "2", "--log-level", "warning"),
-                *("--no-access-log", "--no-server-header"),
-                *("--http", "config.http_protocol:BoundedHead"),
-            ],
-            WEB_PATIENCE,
-        )
-        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
-        for number in range(options.workers):
+        parts = self.parts
+        self._start_program("web", parts.web, WEB_PATIENCE)
+        for number in range(self.options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
-            self._start_program(
-                name,
-                "celery",
-                [
-                    *("-A", "config", "-q", "worker", "-P", "threads", *quiet),
-                    *("-n", f"{name}@%h"),
-                ],
-                int(os.environ[GRACE]) + GRACE_SECS,
-            )
-        schedule = ["--pidfile=", "-l", "warning"]
-        self._start_program(
-            "beat", "celery", ["-A", "config", "-q", "beat", *schedule], WEB_PATIENCE
-        )
+            arguments = [*parts.worker, "--name", name]
+            self._start_program(name, arguments, int(os.environ[GRACE]) + GRACE_SECS)
+        self._start_program("beat", parts.beat, WEB_PATIENCE)
 
-    def _start_program(
-        self, name: str, module: str, arguments: list[str], patience: float
-    ) -> None:
+    def _start_program(self, name: str, arguments: list[str], patience: float) -> None:
         def start() -> Process:
             with self.home.log(name) as log:
                 return programs.start(
-                    module,
+                    self.parts.module,
                     arguments,
-                    root=ROOT,
                     output=log,
                     # A worker would finish its runs first, its database gone by then.
                     death_signal=signal.SIGKILL,
@@ -363,6 +354,11 @@ REASON_PREFIX = "spool: "
 
 class Stopped(Exception):
     """Somebody asked us to end."""
+
+
+def _text(file: IO[bytes]) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
 
 
 def reason(errors: str) -> str:

@@ -8,9 +8,9 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from embedded import processes
-from embedded.postgres import package, socket_directory, wait_until
-from embedded.processes import CannotStart, Process
+from spool.embedded import processes
+from spool.embedded.postgres import package, socket_directory, wait_until
+from spool.embedded.processes import CannotStart, Process
 
 READY_WITHIN = 30.0
 

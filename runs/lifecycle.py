@@ -25,11 +25,11 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 from psycopg import errors
 
-from config.json import jsonb
-from config.loop import Pool
-from runs.models import Run
-from threads.models import Thread
-from threads.ttl import ttl_params
+from spool.database.json import jsonb
+from spool.database.loop import Pool
+from spool.runs.models import Run
+from spool.threads.models import Thread
+from spool.threads.ttl import ttl_params
 
 LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 

@@ -9,10 +9,10 @@ from django.db import models
 from django.db.models import F, Q
 from django.db.models.functions import Now
 
-from access.policy import Scope
-from config.fields import JSONField
-from config.ids import uuid7
-from threads.models import Thread
+from spool.access.policy import Scope
+from spool.database.fields import JSONField
+from spool.database.ids import uuid7
+from spool.threads.models import Thread
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):

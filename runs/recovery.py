@@ -11,10 +11,10 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, OuterRef, Sum
 from django.db.models.functions import Now
 
-from runs import lifecycle
-from runs.events import publish_end
-from runs.lifecycle import Ended, Outcome
-from runs.models import Run, Worker
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Ended, Outcome
+from spool.runs.models import Run, Worker
+from spool.runs.streaming.events import publish_end
 
 logger = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from uuid import UUID
 from rest_framework import serializers
 from rest_framework.fields import empty
 
-from assistants.serializers import ConfigField
-from config.errors import BadRequest
-from config.rest_fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
-from runs.models import Run
+from spool.assistants.serializers import ConfigField
+from spool.runs.models import Run
+from spool.web.errors import BadRequest
+from spool.web.fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
 
 STREAM_MODES = (
     "values",

@@ -13,23 +13,25 @@ from django.conf import settings
 from django.db import connection, transaction
 from rest_framework.exceptions import APIException
 
-from access.policy import Scope
-from assistants.models import Assistant
-from assistants.services import mirror_context, resolve_assistant
-from config import request_ids
-from config.errors import BadRequest, Conflict, NotFound, Unprocessable
-from config.ids import uuid7
-from config.json import jsonb
-from runs import events, lifecycle, tasks, webhooks
-from runs.lifecycle import Outcome
-from runs.models import Run, RunQuerySet
-from threads.checkpoint_rows import (
+from spool.access.policy import Scope
+from spool.assistants.models import Assistant
+from spool.assistants.services import mirror_context, resolve_assistant
+from spool.database.ids import uuid7
+from spool.database.json import jsonb
+from spool.runs import lifecycle, tasks
+from spool.runs.lifecycle import Outcome
+from spool.runs.models import Run, RunQuerySet
+from spool.runs.streaming import events
+from spool.threads.checkpoint_rows import (
     has_checkpoint,
     needs_all_its_checkpoints,
     undo_run,
 )
-from threads.models import Thread
-from threads.state import show_newest_state
+from spool.threads.models import Thread
+from spool.threads.state import show_newest_state
+from spool.web import request_ids
+from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
+from spool.webhooks import addresses
 
 logger = logging.getLogger(__name__)
 
@@ -70,7 +72,7 @@ def create_run(
     the caller may see of those, where it is not the same.
     """
     if request["webhook"]:
-        webhooks.check(request["webhook"])
+        addresses.check(request["webhook"])
     assistant = resolve_assistant(assistants or scope, request["assistant_id"])
     if thread_id is None and (request["command"] or {}).get("resume") is not None:
         raise BadRequest("You must provide a thread_id when resuming.")

@@ -20,11 +20,13 @@ from celery.signals import (
 from django.conf import settings
 from kombu.exceptions import KombuError
 
-from assistants.graphs import registry
-from config import task_connections
-from config.redis_patience import RedisHangs, patience
-from runs import deliveries, recovery, worker
-from runs.lifecycle import Ended
+from spool.assistants.graphs import registry
+from spool.database import task_connections
+from spool.database.redis import RedisHangs, patience
+from spool.runs import recovery
+from spool.runs.lifecycle import Ended
+from spool.runs.worker import worker
+from spool.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +41,7 @@ TICKS = threading.Semaphore(3)
 EXIT_PATIENCE = 4.0
 
 
-@shared_task
+@shared_task(name="runs.tasks.execute_run")
 def execute_run(*, run_id: str, hops: int = 0) -> None:
     """Execute a run, and then whatever else waits, for as long as something does."""
     me = worker.current()
@@ -71,7 +73,7 @@ def _execute_from(me: worker.Worker, run_id: UUID) -> None:
             wanted = me.next_claimable()
 
 
-@shared_task
+@shared_task(name="runs.tasks.tick")
 def tick() -> None:
     """Every second: recover lost runs, and wake those whose message was lost."""
     if not TICKS.acquire(blocking=False):
@@ -88,13 +90,13 @@ def tick() -> None:
         TICKS.release()
 
 
-@shared_task
+@shared_task(name="runs.tasks.deliver_webhooks")
 def deliver_webhooks() -> None:
     me = worker.current()
     deliveries.deliver_due(may_go_on=lambda: not me.is_stopping)
 
 
-@shared_task
+@shared_task(name="runs.tasks.sweep")
 def sweep() -> None:
     deliveries.sweep_deliveries()
     recovery.sweep_workers()

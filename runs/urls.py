@@ -1,6 +1,6 @@
 from django.urls import path
 
-from runs.views import RunViewSet, ThreadStreamViewSet
+from spool.runs.views import RunViewSet, ThreadStreamViewSet
 
 of_thread = "threads/<str:thread_id>/runs"
 one = f"{of_thread}/<str:run_id>"

@@ -1,4 +1,4 @@
-"""Runs over HTTP. What streams is iterated on the event loop, see `runs.streams`."""
+"""Runs over HTTP. What streams is iterated on the event loop, see `runs.streaming.run_stream`."""
 
 from __future__ import annotations
 
@@ -12,17 +12,13 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import Scope, authorize
-from access.views import ScopedViewSet
-from assistants.services import assistant_id_of
-from config.bodies import valid
-from config.errors import NotFound, Unprocessable
-from config.http_options import configurable_headers
-from config.ids import path_uuid, uuid7
-from runs import services, streams, thread_streams, webhooks
-from runs.events import newest_id, parse_id
-from runs.models import Run
-from runs.serializers import (
+from spool.access.policy import Scope, authorize
+from spool.access.views import ScopedViewSet
+from spool.assistants.services import assistant_id_of
+from spool.database.ids import uuid7
+from spool.runs import services
+from spool.runs.models import Run
+from spool.runs.serializers import (
     BulkCancel,
     RunBody,
     RunListQuery,
@@ -32,9 +28,15 @@ from runs.serializers import (
     create_run_value,
     run_json,
 )
-from runs.streams import NEVER, RunStream
-from runs.thread_streams import ThreadStream
-from threads.models import Thread
+from spool.runs.streaming import run_stream, thread_stream
+from spool.runs.streaming.events import newest_id, parse_id
+from spool.runs.streaming.run_stream import NEVER, RunStream
+from spool.runs.streaming.thread_stream import ThreadStream
+from spool.threads.models import Thread
+from spool.web.bodies import path_uuid, valid
+from spool.web.errors import NotFound, Unprocessable
+from spool.web.http_options import configurable_headers
+from spool.webhooks import addresses
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
@@ -77,7 +79,7 @@ class RunViewSet(ScopedViewSet):
         after = _before_new_run(thread_id)
         run, asked = self._create(request.data, thread_id)
         stream = _new_stream(run, asked, after)
-        return _sse(streams.sse(stream), _path(run, stateless=thread_id is None))
+        return _sse(run_stream.sse(stream), _path(run, stateless=thread_id is None))
 
     @extend_schema(request=RunRequest, responses={200: Any, **ERRORS})
     def wait(
@@ -85,7 +87,7 @@ class RunViewSet(ScopedViewSet):
     ) -> StreamingHttpResponse:
         after = _before_new_run(thread_id)
         run, asked = self._create(request.data, thread_id)
-        return _json_later(streams.wait(_new_stream(run, asked, after)), run)
+        return _json_later(run_stream.wait(_new_stream(run, asked, after)), run)
 
     @extend_schema(
         request=RunRequest(many=True), responses={200: RunBody(many=True), **ERRORS}
@@ -162,13 +164,13 @@ class RunViewSet(ScopedViewSet):
         query = valid(StreamQuery, request.query_params)
         run = self._joinable(thread_id, run_id)
         if run is None:
-            return _json_later(streams.unknown_json())
+            return _json_later(run_stream.unknown_json())
         stream = RunStream(
             run.thread_id,
             run.id,
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
         )
-        return _json_later(streams.wait(stream), run, query["again"])
+        return _json_later(run_stream.wait(stream), run, query["again"])
 
     @extend_schema(parameters=[StreamQuery], responses={200: SSE, **ERRORS})
     def join_stream(
@@ -177,11 +179,11 @@ class RunViewSet(ScopedViewSet):
         query = valid(StreamQuery, request.query_params)
         run = self._joinable(thread_id, run_id)
         if run is None:
-            return _sse(streams.unknown_sse(), None)
+            return _sse(run_stream.unknown_sse(), None)
         try:
             after = _after(request.headers.get("Last-Event-ID"))
         except ValueError:
-            return _sse(streams.nothing(), _path(run))
+            return _sse(run_stream.nothing(), _path(run))
         stream = RunStream(
             run.thread_id,
             run.id,
@@ -191,7 +193,7 @@ class RunViewSet(ScopedViewSet):
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
         )
         path = _path(run, stateless=thread_id is None)
-        return _sse(streams.sse(stream), path, query["again"])
+        return _sse(run_stream.sse(stream), path, query["again"])
 
     # --- Stopping runs --------------------------------------------------------------
     @extend_schema(
@@ -216,7 +218,7 @@ class RunViewSet(ScopedViewSet):
             )
         if request.query_params.get("wait") not in ("1", "true", "True"):
             return Response(status=202)
-        return _json_later(streams.stopped(RunStream(run.thread_id, run.id)), run)
+        return _json_later(run_stream.stopped(RunStream(run.thread_id, run.id)), run)
 
     @extend_schema(request=BulkCancel, responses={204: None, **ERRORS})
     def cancel_many(self, request: Request) -> Response:
@@ -280,9 +282,9 @@ class ThreadStreamViewSet(ScopedViewSet):
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
         scope = self.scope({"thread_id": found})
         if not Thread.objects.visible_to(scope).filter(pk=found).exists():
-            return _sse(thread_streams.unknown(found), None)
+            return _sse(thread_stream.unknown(found), None)
         stream = ThreadStream(found, after, modes)
-        response = _sse(thread_streams.sse(stream), None)
+        response = _sse(thread_stream.sse(stream), None)
         response["Location"] = f"/threads/{found}/stream{query['again']}"
         return response
 
@@ -291,9 +293,9 @@ def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
     """Before anything is locked, since name servers take their time."""
     urls = [body["webhook"] for body in bodies if body["webhook"]]
     for url in urls:
-        webhooks.check(url)
+        addresses.check(url)
     if urls:
-        webhooks.check_hosts(urls)
+        addresses.check_hosts(urls)
 
 
 def _action(request: Request) -> str:

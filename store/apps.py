@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class StoreConfig(AppConfig):
-    name = "store"
+    name = "spool.store"
     default_auto_field = "django.db.models.BigAutoField"

@@ -9,12 +9,12 @@ from typing import Any, TypeVar
 from langgraph.store.base import BaseStore, Op, Result
 from psycopg import AsyncConnection
 
-from config.loop import Pool
-from config.postgres_faults import CONNECTION_FAULTS, patiently
-from store.index import Embed, embed_texts, index_config
-from store.operations import Row, Statement, Step, Steps, Together, batch, check
-from store.statements import ANY_TIME, Permit
-from store.ttl import ttl_config
+from spool.database.loop import Pool
+from spool.database.retries import CONNECTION_FAULTS, patiently
+from spool.store.index import Embed, embed_texts, index_config
+from spool.store.operations import Row, Statement, Step, Steps, Together, batch, check
+from spool.store.statements import ANY_TIME, Permit
+from spool.store.ttl import ttl_config
 
 T = TypeVar("T")
 Asked = tuple[list[Op], asyncio.Future[list[Result]]]

@@ -18,9 +18,9 @@ from langgraph.store.base import (
     get_text_at_path,
 )
 
-from config.env import stop
-from config.json import from_jsonb, jsonb_bytes
-from config.langgraph_json import load_object, section
+from spool.config.env import stop
+from spool.config.langgraph_json import load_object, section
+from spool.database.json import from_jsonb, jsonb_bytes
 
 # What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
 MAX_VECTOR_DIMS = 2000

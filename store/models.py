@@ -7,8 +7,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from access.policy import Scope
-from config.fields import JSONField
+from spool.access.policy import Scope
+from spool.database.fields import JSONField
 
 
 class StoreItemQuerySet(models.QuerySet["StoreItem"]):

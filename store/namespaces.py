@@ -7,7 +7,7 @@ from typing import Any
 
 from langgraph.store.base import InvalidNamespaceError
 
-from config.json import clean_text
+from spool.database.json import clean_text
 
 # Owner, namespace and key are one entry of an index, and Postgres allows 2704 bytes.
 MAX_PLACE_BYTES = 2600

@@ -23,13 +23,13 @@ from langgraph.store.base import (
     SearchOp,
 )
 
-from config.json import clean_text, from_jsonb, jsonb_bytes
-from store import statements
-from store.index import Embed, Index, Vector, index_config
-from store.namespaces import check_labels, check_place, check_writable, path_of
-from store.statements import ANY_TIME, Permit
-from store.ttl import is_ttl
-from store.vectors import SEARCH_SETTINGS, nearest, put_with_vectors, vector_rows
+from spool.database.json import clean_text, from_jsonb, jsonb_bytes
+from spool.store import statements
+from spool.store.index import Embed, Index, Vector, index_config
+from spool.store.namespaces import check_labels, check_place, check_writable, path_of
+from spool.store.statements import ANY_TIME, Permit
+from spool.store.ttl import is_ttl
+from spool.store.vectors import SEARCH_SETTINGS, nearest, put_with_vectors, vector_rows
 
 T = TypeVar("T")
 Row = dict[str, Any]

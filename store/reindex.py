@@ -11,11 +11,11 @@ from typing import Any
 
 from django.db import connection
 
-from config.json import from_jsonb
-from config.loop import shared_loop
-from store.index import Embed, Index, embed_texts
-from store.models import StoreItem
-from store.vectors import rebuild, tables, vector_rows
+from spool.database.json import from_jsonb
+from spool.database.loop import shared_loop
+from spool.store.index import Embed, Index, embed_texts
+from spool.store.models import StoreItem
+from spool.store.vectors import rebuild, tables, vector_rows
 
 BATCH = 200
 

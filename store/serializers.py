@@ -8,8 +8,8 @@ from drf_spectacular.utils import extend_schema_field
 from langgraph.store.base import Item, SearchItem
 from rest_framework import serializers
 
-from config.rest_fields import Object
-from store.ttl import is_ttl
+from spool.store.ttl import is_ttl
+from spool.web.fields import Object
 
 MAX_LIMIT = 1000
 MAX_NAMESPACES = 10_000

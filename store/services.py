@@ -9,9 +9,9 @@ from django.db import connection, transaction
 from langgraph.store.base import Op
 from rest_framework.exceptions import APIException
 
-from config.loop import shared_loop
-from store.index import Embed, Vector, embed_texts, index_config
-from store.operations import Row, Statement, Step, Steps, Together, batch, check
+from spool.database.loop import shared_loop
+from spool.store.index import Embed, Vector, embed_texts, index_config
+from spool.store.operations import Row, Statement, Step, Steps, Together, batch, check
 
 T = TypeVar("T")
 

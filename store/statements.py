@@ -13,8 +13,8 @@ from typing import Any
 
 from langgraph.store.base import MatchCondition
 
-from config.json import clean_text, jsonb
-from store.namespaces import path_of
+from spool.database.json import clean_text, jsonb
+from spool.store.namespaces import path_of
 
 COLUMNS = "path, key, value::text AS value, created_at, updated_at, ttl_minutes"
 ALIVE = "(expires_at IS NULL OR expires_at > now())"

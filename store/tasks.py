@@ -2,9 +2,9 @@ from __future__ import annotations
 
 from celery import shared_task
 
-from store.sweep import sweep_items
+from spool.store.sweep import sweep_items
 
 
-@shared_task
+@shared_task(name="store.tasks.sweep")
 def sweep() -> None:
     sweep_items()

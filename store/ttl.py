@@ -8,8 +8,8 @@ from typing import Any, NoReturn
 from django.conf import settings
 from langgraph.store.base import TTLConfig
 
-from config.env import stop
-from config.langgraph_json import section
+from spool.config.env import stop
+from spool.config.langgraph_json import section
 
 MAX_TTL_MINUTES = 100 * 365 * 24 * 60
 

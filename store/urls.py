@@ -1,6 +1,6 @@
 from django.urls import path
 
-from store.views import StoreViewSet
+from spool.store.views import StoreViewSet
 
 items = StoreViewSet.as_view(
     {"put": "put_item", "get": "get_item", "delete": "delete_item"}

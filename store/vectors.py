@@ -15,10 +15,10 @@ import orjson
 from django.conf import settings
 from django.db import ProgrammingError, connection, transaction
 
-from config.env import stop
-from store.index import Index, Vector, embeddings, index_config
-from store.models import StoreItem
-from store.statements import ALIVE, COLUMNS, Permit, below, matching, put
+from spool.config.env import stop
+from spool.store.index import Index, Vector, embeddings, index_config
+from spool.store.models import StoreItem
+from spool.store.statements import ALIVE, COLUMNS, Permit, below, matching, put
 
 logger = logging.getLogger(__name__)
 

@@ -15,11 +15,9 @@ from langgraph.store.base import (
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.views import ScopedViewSet
-from config.bodies import valid
-from config.env import FALSE, TRUE
-from config.errors import BadRequest, Unprocessable
-from store.namespaces import (
+from spool.access.views import ScopedViewSet
+from spool.config.env import FALSE, TRUE
+from spool.store.namespaces import (
     BadLabel,
     EmptyNamespace,
     PlaceTooLong,
@@ -27,7 +25,7 @@ from store.namespaces import (
     check_labels,
     check_writable,
 )
-from store.serializers import (
+from spool.store.serializers import (
     ITEM_OR_NULL,
     DeleteItem,
     FoundItemsBody,
@@ -39,9 +37,11 @@ from store.serializers import (
     found_json,
     item_json,
 )
-from store.services import perform
-from store.statements import TooManyConditions, UnsupportedOperator
-from store.ttl import ttl_config
+from spool.store.services import perform
+from spool.store.statements import TooManyConditions, UnsupportedOperator
+from spool.store.ttl import ttl_config
+from spool.web.bodies import valid
+from spool.web.errors import BadRequest, Unprocessable
 
 ERRORS = {
     400: OpenApiResponse(description="An empty or reserved namespace, or no key"),

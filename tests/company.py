@@ -15,7 +15,7 @@ import httpx
 import psutil
 import psycopg
 
-from tests.live import Server, Worker, wait_until
+from spool.tests.live import Server, Worker, wait_until
 
 LEASE_SECS = 2.0
 GRACE_SECS = 3

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import Server
+from spool.tests.live import Server
 
 CONFIG = Path(__file__).parent / "graphs" / "langgraph.json"
 

@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 
-from embedded import processes
+from spool.embedded import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECS = 90
@@ -31,7 +31,7 @@ OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 
 
 class Server:
-    """`python -m embedded` with a fresh home, on a free port."""
+    """`spool serve` with a fresh home, on a free port."""
 
     def __init__(self, config: Path, workers: int = 1, **environment: str) -> None:
         # Short, for the sake of the Unix sockets' paths in it.
@@ -45,7 +45,7 @@ class Server:
         self._given = inherited | environment | home
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "embedded", "--config", str(self.config)]
+        command = [sys.executable, "-m", "spool", "serve", "--config", str(self.config)]
         with (self.home / "output").open("wb") as output:
             self._process = processes.spawn(
                 [*command, "--port", str(self.port), "--workers", str(self._workers)],
@@ -99,13 +99,13 @@ class Server:
         return found[0]
 
     def web(self) -> psutil.Process:
-        return self.process("config.asgi:application")
+        return self.process("spool", "web")
 
     def worker(self) -> psutil.Process:
-        return self.process("config", "worker")
+        return self.process("[celeryd:")
 
     def beat(self) -> psutil.Process:
-        return self.process("config", "beat")
+        return self.process("[celery", "beat]")
 
     def environment(self) -> dict[str, str]:
         """For a process beside the server's own: what they were given."""
@@ -144,11 +144,9 @@ class Worker:
 
     def __init__(self, server: Server, name: str, **environment: str) -> None:
         self.log = server.home / "logs" / f"{name}.log"
-        celery = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
-        quiet = ["--without-gossip", "--without-mingle", "--without-heartbeat"]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*celery, "worker", *quiet, "-n", f"{name}@%h"],
+                [sys.executable, "-W", "ignore", "-m", "spool", "worker", "-n", name],
                 cwd=ROOT,
                 env=server.environment() | environment,
                 stdout=log,

@@ -2,5 +2,5 @@ from django.apps import AppConfig
 
 
 class ThreadsConfig(AppConfig):
-    name = "threads"
+    name = "spool.threads"
     default_auto_field = "django.db.models.BigAutoField"

@@ -12,8 +12,8 @@ from uuid import UUID
 from django.db import connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from config.loop import Pool
-from threads.checkpoints import NEWEST_RUN, UNDO, saver
+from spool.database.loop import Pool
+from spool.threads.checkpoints import NEWEST_RUN, UNDO, saver
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
 

@@ -26,10 +26,10 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import AsyncConnection
 from psycopg.rows import DictRow
 
-from config.json import jsonb
-from config.loop import Pool
-from config.postgres_faults import CONNECTION_FAULTS, NO_ROOM, patiently
-from store.statements import Permit
+from spool.database.json import jsonb
+from spool.database.loop import Pool
+from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, patiently
+from spool.store.statements import Permit
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]

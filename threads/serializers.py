@@ -8,11 +8,11 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from config.bodies import Body
-from config.json import clean_text
-from config.rest_fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
-from threads.models import Thread
-from threads.ttl import MAX_MINUTES
+from spool.database.json import clean_text
+from spool.threads.models import Thread
+from spool.threads.ttl import MAX_MINUTES
+from spool.web.bodies import Body
+from spool.web.fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
 
 # What a search may select, and the column that it is.
 COLUMNS = {

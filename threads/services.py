@@ -7,25 +7,24 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 
-from access.policy import Scope
-from config.errors import Conflict, Unprocessable
-from config.fields import Merge
-from config.json import jsonb
-from config.loop import shared_loop
-from threads.checkpoint_rows import (
+from spool.access.policy import Scope
+from spool.database.fields import Merge
+from spool.database.json import jsonb
+from spool.database.loop import shared_loop
+from spool.threads import hooks
+from spool.threads.checkpoint_rows import (
     copy_checkpoints,
     delete_checkpoints,
     keep_latest,
     with_differences,
 )
-from threads.models import Thread, ThreadQuerySet
-from threads.state import cached_columns, get_state
-from threads.ttl import ttl_params
+from spool.threads.models import Thread, ThreadQuerySet
+from spool.threads.state import cached_columns, get_state
+from spool.threads.ttl import ttl_params
+from spool.web.errors import Conflict, Unprocessable
 
 # Threads that are deleted in one transaction.
 BATCH = 100
@@ -105,12 +104,10 @@ def delete_threads(threads: ThreadQuerySet, *, skip_locked: bool = False) -> int
     A run in flight loses its row first, and with it the right to save anything: its
     last save is waited for, and then goes with the others.
     """
-    # Runs lean on threads, so what ends them is named in the settings.
-    delete_runs_of = import_string(settings.DELETE_RUNS_OF_THREADS)
     # In one order, so that two who delete the same threads don't wait for each other.
     locked = threads.select_for_update(skip_locked=skip_locked).order_by("pk")
     ids = list(locked.values_list("pk", flat=True))
-    delete_runs_of(ids)
+    hooks.delete_runs_of(ids)
     delete_checkpoints(ids)
     # Django would read all of their state first, to look for what hangs on them.
     with connection.cursor() as cursor:

@@ -17,9 +17,9 @@ from langgraph.checkpoint.base import BaseCheckpointSaver, CheckpointTuple
 from langgraph.types import StateSnapshot
 from psycopg import DatabaseError
 
-from assistants.graphs import Graph
-from config.postgres_faults import CONNECTION_FAULTS
-from threads.checkpoints import CheckpointsUnavailable, LostRun
+from spool.assistants.graphs import Graph
+from spool.database.retries import CONNECTION_FAULTS
+from spool.threads.checkpoints import CheckpointsUnavailable, LostRun
 
 logger = logging.getLogger(__name__)
 

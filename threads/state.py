@@ -12,32 +12,31 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from uuid import UUID
 
-from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
-from django.utils.module_loading import import_string
 from langchain_core.runnables import RunnableConfig
 from langgraph.types import StateSnapshot, StateUpdate
 from langgraph_sdk.runtime import AccessContext
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
-from assistants.graphs import (
+from spool.assistants.graphs import (
     PATIENCE_SECS,
     Graph,
     GraphNotFound,
     GraphNotMade,
     registry,
 )
-from config.errors import BadRequest, Conflict, NotFound, Unprocessable
-from config.json import clean_text
-from config.loop import shared_loop
-from config.postgres_faults import CONNECTION_FAULTS
-from store.backend import PostgresStore
-from threads.checkpoints import saver
-from threads.commands import command_of
-from threads.models import Thread
-from threads.snapshots import read_history, read_state
+from spool.database.json import clean_text
+from spool.database.loop import shared_loop
+from spool.database.retries import CONNECTION_FAULTS
+from spool.store.backend import PostgresStore
+from spool.threads import hooks
+from spool.threads.checkpoints import saver
+from spool.threads.commands import command_of
+from spool.threads.models import Thread
+from spool.threads.snapshots import read_history, read_state
+from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 
 T = TypeVar("T")
 
@@ -228,9 +227,7 @@ def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
     """The config for a factory to make again the graph that the thread's state is of."""
     if graph_id not in registry().graph_ids or not registry().takes_config(graph_id):
         return {}
-    # Runs lean on threads, so what knows of them is named in the settings.
-    config_of_newest_run = import_string(settings.CONFIG_OF_NEWEST_RUN)
-    config: RunnableConfig | None = config_of_newest_run(thread.id, graph_id)
+    config = hooks.config_of_newest_run(thread.id, graph_id)
     if config is not None:
         return config
     made_for: Any = {**thread.config}

@@ -9,18 +9,18 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.views import ScopedViewSet
-from config.bodies import valid, valid_body
-from config.errors import BadRequest
-from threads import state
-from threads.serializers import (
+from spool.access.views import ScopedViewSet
+from spool.threads import state
+from spool.threads.serializers import (
     CheckpointStateBody,
     HistoryBody,
     HistoryQuery,
     StateQuery,
     StateUpdateBody,
 )
-from threads.views import ERRORS, visible_thread
+from spool.threads.views import ERRORS, visible_thread
+from spool.web.bodies import valid, valid_body
+from spool.web.errors import BadRequest
 
 
 class ThreadStateViewSet(ScopedViewSet):

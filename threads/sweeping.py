@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from config.postgres_faults import CONNECTION_FAULTS
-from threads.models import Thread, ThreadQuerySet
-from threads.services import BATCH, delete_threads, prune_state
-from threads.ttl import ttl_config
+from spool.database.retries import CONNECTION_FAULTS
+from spool.threads.models import Thread, ThreadQuerySet
+from spool.threads.services import BATCH, delete_threads, prune_state
+from spool.threads.ttl import ttl_config
 
 logger = logging.getLogger(__name__)
 

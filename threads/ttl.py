@@ -13,9 +13,9 @@ from typing import Any
 
 from django.conf import settings
 
-from config.env import stop
-from config.langgraph_json import section
-from threads.models import Thread
+from spool.config.env import stop
+from spool.config.langgraph_json import section
+from spool.threads.models import Thread
 
 # A century: later than that, Postgres runs out of dates.
 MAX_MINUTES = 100 * 365 * 24 * 60

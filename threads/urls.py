@@ -1,7 +1,7 @@
 from django.urls import path
 
-from threads.state_views import ThreadStateViewSet
-from threads.views import ThreadViewSet
+from spool.threads.state_views import ThreadStateViewSet
+from spool.threads.views import ThreadViewSet
 
 one = "threads/<str:thread_id>"
 thread = ThreadViewSet.as_view(

@@ -14,15 +14,12 @@ from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from access.policy import Scope, authorize
-from access.views import ScopedViewSet
-from config.bodies import valid_body
-from config.errors import BadRequest, Conflict, NotFound
-from config.ids import path_uuid, uuid7
-from config.pagination import page_of, searched
-from threads import checkpoint_rows, services, state
-from threads.models import Thread, ThreadQuerySet
-from threads.serializers import (
+from spool.access.policy import Scope, authorize
+from spool.access.views import ScopedViewSet
+from spool.database.ids import uuid7
+from spool.threads import checkpoint_rows, services, state
+from spool.threads.models import Thread, ThreadQuerySet
+from spool.threads.serializers import (
     COLUMNS,
     Prune,
     ThreadBody,
@@ -36,6 +33,9 @@ from threads.serializers import (
     thread_json,
     ttl_json,
 )
+from spool.web.bodies import path_uuid, valid_body
+from spool.web.errors import BadRequest, Conflict, NotFound
+from spool.web.pagination import page_of, searched
 
 ERRORS = {
     404: OpenApiResponse(description="No such thread"),

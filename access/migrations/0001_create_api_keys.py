@@ -3,7 +3,7 @@
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-import config.ids
+import spool.database.ids
 
 
 class Migration(migrations.Migration):
@@ -18,7 +18,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=config.ids.uuid7,
+                        default=spool.database.ids.uuid7,
                         editable=False,
                         primary_key=True,
                         serialize=False,

@@ -10,15 +10,15 @@ import httpx
 import pytest
 from django.conf import LazySettings
 
-from access.handlers import handlers
-from assistants.models import Assistant
-from assistants.services import register_system_assistants
-from assistants.tests.served import forget_graphs, serving, write_echo
-from config.asgi import Application
-from config.cors import rules
-from config.mounting import mounted
+from spool.access.handlers import handlers
+from spool.assistants.models import Assistant
+from spool.assistants.services import register_system_assistants
+from spool.assistants.tests.served import forget_graphs, serving, write_echo
+from spool.web.cors import rules
+from spool.web.handler import Application
+from spool.web.mounting import mounted
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "langgraph.json"
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "langgraph.json"
 
 
 def forget_config() -> None:

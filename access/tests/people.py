@@ -7,8 +7,8 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from access.keys import create_key
-from runs.fanout import close_fanout
+from spool.access.keys import create_key
+from spool.runs.streaming.fanout import close_fanout
 
 # How long a stream of the tests may take to its end, in seconds.
 STREAM_SECS = 20

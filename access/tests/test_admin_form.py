@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 from django.test import Client
 
-from access.keys import create_key
+from spool.access.keys import create_key
 
 pytestmark = pytest.mark.django_db
 

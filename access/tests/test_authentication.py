@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from access.tests.bearers import OWNERS, call
-from access.tests.conftest import Serve
-from assistants.services import register_system_assistants
-from runs.models import Run
+from spool.access.tests.bearers import OWNERS, call
+from spool.access.tests.conftest import Serve
+from spool.assistants.services import register_system_assistants
+from spool.runs.models import Run
 
 pytestmark = pytest.mark.django_db
 

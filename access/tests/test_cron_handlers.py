@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from access.tests.bearers import BY_NAME, OWNERS, call
-from access.tests.conftest import Serve
-from assistants.services import register_system_assistants
-from crons.models import Cron
-from runs.models import Run
+from spool.access.tests.bearers import BY_NAME, OWNERS, call
+from spool.access.tests.conftest import Serve
+from spool.assistants.services import register_system_assistants
+from spool.crons.models import Cron
+from spool.runs.models import Run
 
 pytestmark = pytest.mark.django_db
 

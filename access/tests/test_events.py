@@ -10,12 +10,12 @@ from uuid import UUID
 
 import pytest
 
-from access.handlers import handlers
-from access.tests.bearers import BY_NAME, call
-from access.tests.conftest import Serve
-from assistants.services import register_system_assistants, system_assistant_id
-from runs.models import Run
-from threads.models import Thread
+from spool.access.handlers import handlers
+from spool.access.tests.bearers import BY_NAME, call
+from spool.access.tests.conftest import Serve
+from spool.assistants.services import register_system_assistants, system_assistant_id
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

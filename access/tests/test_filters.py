@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from access.filters import BadFilter, pinned, rows_matching
-from access.scope import Scope
-from crons.creator import Creator
-from threads.models import Thread
+from spool.access.filters import BadFilter, pinned, rows_matching
+from spool.access.scope import Scope
+from spool.crons.creator import Creator
+from spool.threads.models import Thread
 
 ROWS: dict[str, dict[str, Any]] = {
     "a": {"owner": "alice", "team": "red", "members": ["alice", "bob"], "level": 1},

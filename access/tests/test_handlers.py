@@ -7,16 +7,16 @@ from uuid import UUID
 
 import pytest
 
-from access.tests.bearers import BY_NAME, OWNERS, call
-from access.tests.conftest import Serve
-from assistants.models import Assistant
-from assistants.services import register_system_assistants
-from crons.firing import run_now
-from crons.models import Cron
-from runs.inputs import graph_config
-from runs.lifecycle import Claim
-from runs.models import Run
-from threads.models import Thread
+from spool.access.tests.bearers import BY_NAME, OWNERS, call
+from spool.access.tests.conftest import Serve
+from spool.assistants.models import Assistant
+from spool.assistants.services import register_system_assistants
+from spool.crons.firing import run_now
+from spool.crons.models import Cron
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+from spool.runs.worker.inputs import graph_config
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

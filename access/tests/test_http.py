@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 
-from access.tests.conftest import Open, Serve
-from assistants.services import register_system_assistants
-from config.langgraph_json import warn_of_ignored_keys
-from runs.inputs import graph_config
-from runs.lifecycle import Claim
-from runs.models import Run
+from spool.access.tests.conftest import Open, Serve
+from spool.assistants.services import register_system_assistants
+from spool.config.langgraph_json import warn_of_ignored_keys
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+from spool.runs.worker.inputs import graph_config
 
 pytestmark = pytest.mark.django_db
 

@@ -15,17 +15,17 @@ import pytest
 from django.db import connection
 from django.http import StreamingHttpResponse
 
-from access.scopes import ACTIONS
-from access.tests.conftest import EXAMPLES, Serve
-from access.tests.people import Client, Person, streamed
-from access.tests.routes import PUBLIC, Route, routes
-from access.views import ScopedViewSet
-from assistants.models import Assistant
-from assistants.services import register_system_assistants
-from crons.models import Cron
-from runs.models import Run
-from store.models import StoreItem
-from threads.models import Thread
+from spool.access.scopes import ACTIONS
+from spool.access.tests.conftest import EXAMPLES, Serve
+from spool.access.tests.people import Client, Person, streamed
+from spool.access.tests.routes import PUBLIC, Route, routes
+from spool.access.views import ScopedViewSet
+from spool.assistants.models import Assistant
+from spool.assistants.services import register_system_assistants
+from spool.crons.models import Cron
+from spool.runs.models import Run
+from spool.store.models import StoreItem
+from spool.threads.models import Thread
 
 SECRET = "only alice knows 4711"
 
@@ -238,7 +238,7 @@ async def own(ctx, value):
 
 @pytest.fixture
 def _handlers(serve: Serve) -> None:
-    memory = f"{EXAMPLES.parent / 'examples' / 'memory.py'}:graph"
+    memory = f"{EXAMPLES.parent / 'memory.py'}:graph"
     serve(HANDLERS, graphs={"memory": memory})
 
 

@@ -12,9 +12,9 @@ from django.test import Client as Browser
 from django.utils import timezone
 from pytest_django import DjangoAssertNumQueries
 
-from access import keys
-from access.models import ApiKey
-from access.tests.people import Client, Person
+from spool.access import keys
+from spool.access.models import ApiKey
+from spool.access.tests.people import Client, Person
 
 pytestmark = pytest.mark.django_db
 

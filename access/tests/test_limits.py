@@ -5,12 +5,12 @@ from django.conf import LazySettings
 from django.contrib.auth.models import User
 from django.test import Client as Browser
 
-from access import limits
-from access.keys import create_key
-from access.tests.people import Client, Person
-from assistants.models import Assistant
-from config.tests.together import at_once
-from runs.models import Run
+from spool.access import limits
+from spool.access.keys import create_key
+from spool.access.tests.people import Client, Person
+from spool.assistants.models import Assistant
+from spool.database.tests.together import at_once
+from spool.runs.models import Run
 
 pytestmark = pytest.mark.django_db
 

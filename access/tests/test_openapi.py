@@ -3,8 +3,8 @@ from __future__ import annotations
 from django.conf import LazySettings
 from django.test import Client as Browser
 
-from access.tests.bearers import BY_NAME
-from access.tests.conftest import Serve
+from spool.access.tests.bearers import BY_NAME
+from spool.access.tests.conftest import Serve
 
 
 def test_an_open_server_names_no_way_to_log_in(client: Browser) -> None:

@@ -10,13 +10,13 @@ import httpx
 import psycopg
 import pytest
 
-from access import keys
-from access.tests.conftest import Open, Serve
-from access.tests.people import Person
-from config.asgi import Application
-from config.database_threads import database_threads
-from config.loop import conninfo
-from config.mounting import mounted
+from spool.access import keys
+from spool.access.tests.conftest import Open, Serve
+from spool.access.tests.people import Person
+from spool.database.loop import conninfo
+from spool.web.handler import Application
+from spool.web.mounting import mounted
+from spool.web.thread_pool import database_threads
 
 pytestmark = pytest.mark.django_db
 

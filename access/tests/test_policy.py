@@ -12,10 +12,10 @@ from django.test import RequestFactory
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
-from access.policy import EVERYTHING, authorize
-from access.tests.people import Client, Person
-from assistants.models import Assistant
-from threads.models import Thread
+from spool.access.policy import EVERYTHING, authorize
+from spool.access.tests.people import Client, Person
+from spool.assistants.models import Assistant
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -8,14 +8,14 @@ from typing import Any
 import httpx
 import pytest
 
-from access.tests.people import Client, Person
-from assistants.models import Assistant
-from assistants.services import register_system_assistants
-from config.asgi import Handler
-from runs.inputs import graph_config
-from runs.lifecycle import Claim
-from runs.models import Run
-from threads.models import Thread
+from spool.access.tests.people import Client, Person
+from spool.assistants.models import Assistant
+from spool.assistants.services import register_system_assistants
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+from spool.runs.worker.inputs import graph_config
+from spool.threads.models import Thread
+from spool.web.handler import Handler
 
 pytestmark = pytest.mark.django_db
 

@@ -8,9 +8,10 @@ from django.conf import LazySettings
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 
-from access.start import check_access, is_loopback
-from access.tests.bearers import OWNERS
-from access.tests.conftest import Serve
+from spool.access.start import check_access
+from spool.access.tests.bearers import OWNERS
+from spool.access.tests.conftest import Serve
+from spool.config.access_mode import is_loopback
 
 pytestmark = pytest.mark.django_db
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from access.tests.bearers import BY_NAME, OWNERS, call
-from access.tests.conftest import Serve
-from store.models import StoreItem
+from spool.access.tests.bearers import BY_NAME, OWNERS, call
+from spool.access.tests.conftest import Serve
+from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
 

@@ -17,10 +17,10 @@ from django.conf import LazySettings
 from django.test import Client as Browser
 from jwt.algorithms import ECAlgorithm, RSAAlgorithm
 
-from access import tokens
-from access.tests.people import Person
-from config.env import check_jwt
-from threads.models import Thread
+from spool.access import tokens
+from spool.access.tests.people import Person
+from spool.config.env import check_jwt
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from access.tests.people import Client
+from spool.access.tests.people import Client
 
 ECHO = UUID("046b5dc7-2108-582c-9c6c-31d556d138f0")
 

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from assistants.graphs import registry
-from assistants.services import register_system_assistants
-from config.langgraph_json import langgraph_json
-from config.loop import close_shared_loop
+from spool.assistants.graphs import registry
+from spool.assistants.services import register_system_assistants
+from spool.config.langgraph_json import langgraph_json
+from spool.database.loop import close_shared_loop
 
 GRAPHS = Path(__file__).parents[2] / "tests" / "graphs" / "langgraph.json"
 

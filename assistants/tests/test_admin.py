@@ -8,9 +8,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from access.policy import EVERYTHING
-from assistants.models import Assistant
-from assistants.services import create_assistant, update_assistant
+from spool.access.policy import EVERYTHING
+from spool.assistants.models import Assistant
+from spool.assistants.services import create_assistant, update_assistant
 
 pytestmark = pytest.mark.django_db
 

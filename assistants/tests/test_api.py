@@ -5,10 +5,10 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from access.tests.people import Client
-from assistants.models import Assistant, AssistantVersion
-from assistants.services import register_system_assistants
-from assistants.tests.making import ECHO, make
+from spool.access.tests.people import Client
+from spool.assistants.models import Assistant, AssistantVersion
+from spool.assistants.services import register_system_assistants
+from spool.assistants.tests.making import ECHO, make
 
 pytestmark = pytest.mark.django_db
 

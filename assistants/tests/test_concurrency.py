@@ -5,11 +5,15 @@ from typing import Any
 
 import pytest
 
-from access.policy import EVERYTHING
-from assistants.models import Assistant, AssistantVersion
-from assistants.services import create_assistant, delete_assistant, update_assistant
-from config.tests.locks import answer_behind
-from config.tests.together import at_once
+from spool.access.policy import EVERYTHING
+from spool.assistants.models import Assistant, AssistantVersion
+from spool.assistants.services import (
+    create_assistant,
+    delete_assistant,
+    update_assistant,
+)
+from spool.database.tests.locks import answer_behind
+from spool.database.tests.together import at_once
 
 MANY = 30
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from assistants.graphs import registry
-from config.langgraph_json import langgraph_json
+from spool.assistants.graphs import registry
+from spool.config.langgraph_json import langgraph_json
 
 
 @pytest.fixture

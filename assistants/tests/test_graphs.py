@@ -12,8 +12,8 @@ import pytest
 from django.conf import LazySettings
 from langgraph.checkpoint.memory import InMemorySaver
 
-from assistants.graphs import GraphNotFound, NotAGraph, Registry
-from config.langgraph_json import load_object
+from spool.assistants.graphs import GraphNotFound, NotAGraph, Registry
+from spool.config.langgraph_json import load_object
 
 SOURCE = """
 from contextlib import asynccontextmanager, contextmanager

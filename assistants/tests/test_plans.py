@@ -8,10 +8,10 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from access.policy import EVERYTHING
-from access.tests.people import Client
-from assistants.models import Assistant
-from config.tests.plans import kinds_in, plan_of
+from spool.access.policy import EVERYTHING
+from spool.access.tests.people import Client
+from spool.assistants.models import Assistant
+from spool.database.tests.plans import kinds_in, plan_of
 
 SEED = """
 INSERT INTO assistants (id, graph_id, version, name, config, context, metadata,

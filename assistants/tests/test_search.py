@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from access.tests.people import Client
-from assistants.tests.making import make
+from spool.access.tests.people import Client
+from spool.assistants.tests.making import make
 
 pytestmark = pytest.mark.django_db
 

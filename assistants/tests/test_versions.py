@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from access.tests.people import Client
-from assistants.models import AssistantVersion
-from assistants.tests.making import ECHO, make
+from spool.access.tests.people import Client
+from spool.assistants.models import AssistantVersion
+from spool.assistants.tests.making import ECHO, make
 
 pytestmark = pytest.mark.django_db
 

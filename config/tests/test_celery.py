@@ -11,7 +11,7 @@ import pytest
 from django.conf import settings
 from kombu.exceptions import OperationalError
 
-from config.celery import app
+from spool.config.celery import app
 
 
 def test_a_broker_that_went_away_is_looked_for_every_second() -> None:

@@ -12,7 +12,15 @@ from typing import Any
 
 import pytest
 
-from config.env import env_bool, env_float, env_int, env_list, env_secret, env_str, stop
+from spool.config.env import (
+    env_bool,
+    env_float,
+    env_int,
+    env_list,
+    env_secret,
+    env_str,
+    stop,
+)
 
 NAME = "SPOOL_TEST_VALUE"
 number = partial(env_int, default=5, least=1, most=9)

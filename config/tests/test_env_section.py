@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from config.langgraph_json import langgraph_json
+from spool.config.langgraph_json import langgraph_json
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from config.langgraph_json import langgraph_json, warn_of_ignored_keys
+from spool.config.langgraph_json import langgraph_json, warn_of_ignored_keys
 
 
 @pytest.fixture(autouse=True)

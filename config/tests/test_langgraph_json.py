@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json, load_object
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parent.parent.parent
 
 def complaint(**environment: str) -> str:
     read = subprocess.run(
-        [sys.executable, "-c", "import config.settings"],
+        [sys.executable, "-c", "import spool.config.settings"],
         cwd=ROOT,
         env={**os.environ, **environment},
         capture_output=True,

@@ -8,7 +8,7 @@ import django.db.models.functions.datetime
 import django.db.models.functions.text
 from django.db import migrations, models
 
-import config.ids
+import spool.database.ids
 
 
 class Migration(migrations.Migration):
@@ -23,7 +23,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=config.ids.uuid7,
+                        default=spool.database.ids.uuid7,
                         editable=False,
                         primary_key=True,
                         serialize=False,
@@ -115,7 +115,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=config.ids.uuid7,
+                        default=spool.database.ids.uuid7,
                         editable=False,
                         primary_key=True,
                         serialize=False,

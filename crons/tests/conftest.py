@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from access.tests.people import Client
-from assistants.tests.served import _system_assistants as _system_assistants
-from assistants.tests.served import serving, write_echo
-from crons.models import Cron
-from crons.services import database_now
-from threads.models import Thread
+from spool.access.tests.people import Client
+from spool.assistants.tests.served import _system_assistants as _system_assistants
+from spool.assistants.tests.served import serving, write_echo
+from spool.crons.models import Cron
+from spool.crons.services import database_now
+from spool.threads.models import Thread
 
 MakeCron = Callable[..., Cron]
 MakeDue = Callable[..., None]

@@ -13,9 +13,9 @@ import sys
 from types import FrameType
 from typing import Any
 
-from assistants.graphs import registry
-from config import preload as preload
-from crons import firing
+from spool import preload as preload
+from spool.assistants.graphs import registry
+from spool.crons import firing
 
 OURS = ("crons.", "runs.", "threads.")
 

@@ -9,13 +9,13 @@ from django.test import Client
 from django.urls import reverse
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
-from crons import firing
-from crons.models import Cron, CronFiring
-from crons.periodic import ensure_periodic_tasks
-from crons.services import database_now
-from crons.tests.conftest import MakeCron, MakeDue
-from runs.models import Run
-from threads.models import Thread
+from spool.crons import firing
+from spool.crons.models import Cron, CronFiring
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.periodic import ensure_periodic_tasks
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

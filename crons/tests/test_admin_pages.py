@@ -9,9 +9,9 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from config import admin_lists
-from crons.models import Cron
-from threads.models import Thread
+from spool.console import lists
+from spool.crons.models import Cron
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ def test_what_its_runs_are_given_is_readable_and_cut_where_it_is_long(
     make_cron: Callable[..., Cron],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(admin_lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
     readable = make_cron(input={"ask": "東京"})
     long = make_cron(input="x" * 5000)
 

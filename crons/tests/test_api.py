@@ -7,17 +7,17 @@ from uuid import uuid4
 import pytest
 from django.test import Client as DjangoClient
 
-from access.keys import create_key
-from access.tests.people import Client, Person
-from assistants.models import Assistant
-from assistants.services import system_assistant_id
-from config.ids import uuid7
-from crons.models import Cron, CronFiring
-from crons.schedule import next_slot
-from crons.services import database_now
-from crons.tests.conftest import MakeCron
-from runs.models import Run
-from threads.models import Thread
+from spool.access.keys import create_key
+from spool.access.tests.people import Client, Person
+from spool.assistants.models import Assistant
+from spool.assistants.services import system_assistant_id
+from spool.crons.models import Cron, CronFiring
+from spool.crons.schedule import next_slot
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron
+from spool.database.ids import uuid7
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

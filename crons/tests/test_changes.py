@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
-from assistants.tests.served import forget_graphs
-from crons import services
-from crons.models import Cron
-from crons.schedule import next_slot
-from crons.services import database_now
-from crons.tests.conftest import MakeCron
-from threads.models import Thread
+from spool.assistants.tests.served import forget_graphs
+from spool.crons import services
+from spool.crons.models import Cron
+from spool.crons.schedule import next_slot
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -16,14 +16,14 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
-from config.loop import conninfo
-from crons import firing
-from crons.models import Cron, CronFiring
-from crons.services import database_now
-from crons.tests.conftest import MakeCron, MakeDue
-from runs.models import Run
-from tests.live import wait_until
-from threads.models import Thread
+from spool.crons import firing
+from spool.crons.models import Cron, CronFiring
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.database.loop import conninfo
+from spool.runs.models import Run
+from spool.tests.live import ROOT, wait_until
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -155,12 +155,12 @@ def ticks(settings: LazySettings) -> Iterator[Popen[str]]:
         "LANGGRAPH_CONFIG": str(settings.LANGGRAPH_CONFIG),
     }
     with Popen(
-        [sys.executable, "-W", "ignore", "-m", "crons.tests.dying"],
+        [sys.executable, "-W", "ignore", "-m", "spool.crons.tests.dying"],
         stdin=PIPE,
         stdout=PIPE,
         text=True,
         env={**os.environ, **given},
-        cwd=settings.BASE_DIR,
+        cwd=ROOT,
     ) as process:
         yield process
         process.communicate()

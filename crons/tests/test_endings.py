@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from assistants.models import Assistant
-from crons import firing, services
-from crons.models import Cron, CronFiring
-from crons.services import database_now
-from crons.tests.conftest import MakeCron, MakeDue
-from runs.models import Run
-from threads.models import Thread
+from spool.assistants.models import Assistant
+from spool.crons import firing, services
+from spool.crons.models import Cron, CronFiring
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from config.errors import BadRequest
-from crons import firing, services
-from crons.models import Cron, CronFiring
-from crons.schedule import next_slot
-from crons.services import database_now
-from crons.tests.conftest import MakeCron, MakeDue
-from runs.models import Run
-from threads.models import Thread
+from spool.crons import firing, services
+from spool.crons.models import Cron, CronFiring
+from spool.crons.schedule import next_slot
+from spool.crons.services import database_now
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.runs.models import Run
+from spool.threads.models import Thread
+from spool.web.errors import BadRequest
 
 pytestmark = pytest.mark.django_db
 

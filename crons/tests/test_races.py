@@ -8,15 +8,15 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from access.policy import authorize
-from config.tests.locks import answer_behind
-from config.tests.together import at_once
-from crons import firing, services
-from crons.models import Cron, CronFiring
-from crons.tests.conftest import MakeCron, MakeDue
-from runs import lifecycle
-from runs.models import Run
-from threads.models import Thread
+from spool.access.policy import authorize
+from spool.crons import firing, services
+from spool.crons.models import Cron, CronFiring
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.database.tests.locks import answer_behind
+from spool.database.tests.together import at_once
+from spool.runs import lifecycle
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -154,7 +154,7 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
             asked.append((value["kwargs"]["input"], dict(value["metadata"])))
         return authorize(request, event, value)
 
-    monkeypatch.setattr("crons.views.authorize", note)
+    monkeypatch.setattr("spool.crons.views.authorize", note)
     stamp = first.get("metadata", {})
 
     response = answer_behind(
@@ -183,7 +183,7 @@ def test_a_cron_that_changes_all_the_while_is_left_alone(
             services.update_cron(cron=now, changes=given, stamp={})
         return authorize(request, event, value)
 
-    monkeypatch.setattr("crons.views.authorize", change)
+    monkeypatch.setattr("spool.crons.views.authorize", change)
     changed = alice_client.call("patch", f"/runs/crons/{cron.id}", {"metadata": {}})
     run = alice_client.call("post", f"/runs/crons/{cron.id}/run")
 

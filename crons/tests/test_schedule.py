@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from crons.schedule import (
+from spool.crons.schedule import (
     BadSchedule,
     BadTimezone,
     check_schedule,

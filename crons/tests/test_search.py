@@ -7,9 +7,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from config.tests.plans import indexes_in, kinds_in, plan_of
-from crons.tests.conftest import MakeCron
-from threads.models import Thread
+from spool.crons.tests.conftest import MakeCron
+from spool.database.tests.plans import indexes_in, kinds_in, plan_of
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

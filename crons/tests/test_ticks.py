@@ -10,14 +10,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from config.tests.plans import indexes_in, plan_of
-from crons import firing
-from crons.models import Cron, CronFiring
-from crons.services import database_now
-from crons.tasks import TICKS, sweep, tick
-from crons.tests.conftest import MakeCron, MakeDue
-from runs.models import Run
-from threads.models import Thread
+from spool.crons import firing
+from spool.crons.models import Cron, CronFiring
+from spool.crons.services import database_now
+from spool.crons.tasks import TICKS, sweep, tick
+from spool.crons.tests.conftest import MakeCron, MakeDue
+from spool.database.tests.plans import indexes_in, plan_of
+from spool.runs.models import Run
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from crons.models import Cron
-from crons.services import make_run
-from runs import webhooks
+from spool.crons.models import Cron
+from spool.crons.services import make_run
+from spool.webhooks import addresses
 
 pytestmark = pytest.mark.django_db
 
@@ -18,9 +18,9 @@ URL = "https://hooks.example.com/x"
 
 @pytest.fixture(autouse=True)
 def _policy_of_this_server() -> Iterator[None]:
-    webhooks.policy.cache_clear()
+    addresses.policy.cache_clear()
     yield
-    webhooks.policy.cache_clear()
+    addresses.policy.cache_clear()
 
 
 @pytest.fixture
@@ -33,7 +33,7 @@ def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
                 raise socket.gaierror("unknown")
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 0))]
 
-        monkeypatch.setattr("runs.webhooks.socket.getaddrinfo", answer)
+        monkeypatch.setattr("spool.webhooks.addresses.socket.getaddrinfo", answer)
 
     return resolve_to
 

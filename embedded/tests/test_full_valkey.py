@@ -6,8 +6,8 @@ from pathlib import Path
 
 import redis
 
-from embedded.tests.test_servers import running
-from embedded.valkey import Valkey
+from spool.embedded.tests.test_servers import running
+from spool.embedded.valkey import Valkey
 
 MEGABYTE = 2**20
 

@@ -12,14 +12,14 @@ from pathlib import Path
 
 import pytest
 
-from embedded import processes
-from embedded.home import Home
-from embedded.processes import CannotStart, Mark
-from embedded.supervisor import given
+from spool.embedded import processes
+from spool.embedded.home import Home
+from spool.embedded.processes import CannotStart, Mark
+from spool.embedded.supervisor import given
 
 PARENT = """
 import signal, subprocess, sys
-from embedded import processes
+from spool.embedded import processes
 child = processes.spawn(
     ["sleep", "600"], output=subprocess.DEVNULL, death_signal=signal.SIGTERM
 )

@@ -12,20 +12,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from embedded import processes
-from tests.live import wait_until
+from spool.embedded import processes
+from spool.tests.live import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
 # Starts the module named first, and ends with it.
 PARENT = """
 import signal, sys
 from pathlib import Path
-from embedded import programs
-from embedded.home import Home
+from spool.embedded import programs
+from spool.embedded.home import Home
 module, home, *arguments = sys.argv[1:]
 with Home(Path(home)).log("program") as log:
     child = programs.start(
-        module, arguments, root=Path(home), output=log, death_signal=signal.SIGKILL
+        module, arguments, output=log, death_signal=signal.SIGKILL
     )
 print(child.pid, flush=True)
 sys.exit(child.wait() % 256)
@@ -47,6 +47,7 @@ def started(home: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
+        cwd=home,
         env={**os.environ, "PYTHONPATH": f"{home}:{ROOT}"},
     )
     with parent:

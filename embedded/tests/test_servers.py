@@ -14,10 +14,10 @@ import psycopg
 import pytest
 import redis
 
-from embedded import postgres, processes, valkey
-from embedded.postgres import Postgres, check_reach, socket_directory
-from embedded.processes import CannotStart
-from embedded.valkey import Valkey
+from spool.embedded import postgres, processes, valkey
+from spool.embedded.postgres import Postgres, check_reach, socket_directory
+from spool.embedded.processes import CannotStart
+from spool.embedded.valkey import Valkey
 
 
 @contextmanager

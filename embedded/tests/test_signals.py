@@ -8,7 +8,7 @@ from pathlib import Path
 
 PARENT = """
 import os, signal, sys
-from embedded import processes
+from spool.embedded import processes
 
 signal.signal(signal.SIGTERM, lambda *_: print("the parent's answer", flush=True))
 os.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGTERM))

@@ -11,19 +11,19 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from access.policy import EVERYTHING
-from access.tests.people import Client
-from assistants.services import register_system_assistants
-from assistants.tests.served import _system_assistants as _system_assistants
-from assistants.tests.served import serving, write_echo
-from config.bodies import valid
-from config.loop import Loop
-from runs.models import Run, Worker
-from runs.serializers import RunRequest
-from runs.services import create_run
-from runs.tests.executing import CONFIG, Here, forget_config
-from runs.tests.oddities import Executing
-from threads.models import Thread
+from spool.access.policy import EVERYTHING
+from spool.access.tests.people import Client
+from spool.assistants.services import register_system_assistants
+from spool.assistants.tests.served import _system_assistants as _system_assistants
+from spool.assistants.tests.served import serving, write_echo
+from spool.database.loop import Loop
+from spool.runs.models import Run, Worker
+from spool.runs.serializers import RunRequest
+from spool.runs.services import create_run
+from spool.runs.tests.executing import CONFIG, Here, forget_config
+from spool.runs.tests.oddities import Executing
+from spool.threads.models import Thread
+from spool.web.bodies import valid
 
 ECHO = {"assistant_id": "echo"}
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models.functions import Now
 
-from runs import lifecycle
-from runs.lifecycle import Outcome
-from runs.models import Run, WebhookDelivery
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Outcome
+from spool.runs.models import Run, WebhookDelivery
 
 VALUES = {"answer": 42, "nul": "a\x00b"}
 

@@ -11,14 +11,15 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from assistants.tests.served import forget_graphs
-from config.loop import Loop
-from runs import events, webhooks
-from runs.events import Event, decode, parse_id, stream_key
-from runs.executor import Executor
-from runs.lifecycle import Ended
-from runs.models import Run, Worker
-from tests.live import wait_until
+from spool.assistants.tests.served import forget_graphs
+from spool.database.loop import Loop
+from spool.runs.lifecycle import Ended
+from spool.runs.models import Run, Worker
+from spool.runs.streaming import events
+from spool.runs.streaming.events import Event, decode, parse_id, stream_key
+from spool.runs.worker.executor import Executor
+from spool.tests.live import wait_until
+from spool.webhooks import addresses
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
@@ -27,7 +28,7 @@ wait_for = partial(wait_until, seconds=20, pause=0.01)
 
 def forget_config() -> None:
     forget_graphs()
-    webhooks.policy.cache_clear()
+    addresses.policy.cache_clear()
 
 
 class Here:

@@ -8,17 +8,18 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
-from access.policy import EVERYTHING
-from assistants.tests.served import serving
-from config.bodies import valid
-from config.loop import Loop
-from runs import events, services
-from runs.executor import Executor
-from runs.lifecycle import Ended
-from runs.models import Run, Worker
-from runs.serializers import RunRequest
-from runs.tests.executing import forget_config
-from threads.models import Thread
+from spool.access.policy import EVERYTHING
+from spool.assistants.tests.served import serving
+from spool.database.loop import Loop
+from spool.runs import services
+from spool.runs.lifecycle import Ended
+from spool.runs.models import Run, Worker
+from spool.runs.serializers import RunRequest
+from spool.runs.streaming import events
+from spool.runs.tests.executing import forget_config
+from spool.runs.worker.executor import Executor
+from spool.threads.models import Thread
+from spool.web.bodies import valid
 
 
 @contextmanager

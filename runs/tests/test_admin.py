@@ -12,11 +12,12 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from config import admin_lists
-from runs import admin, lifecycle
-from runs.lifecycle import Outcome
-from runs.models import Run, WebhookDelivery, Worker
-from threads.models import Thread
+from spool.console import lists
+from spool.console import runs as admin
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Outcome
+from spool.runs.models import Run, WebhookDelivery, Worker
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 
@@ -141,7 +142,7 @@ def test_counting_stops_where_it_would_take_long(
 ) -> None:
     for _ in range(3):
         make_run()
-    monkeypatch.setattr(admin_lists, "MOST_ROWS", 2)
+    monkeypatch.setattr(lists, "MOST_ROWS", 2)
 
     response = admin_client.get(RUNS)
 

@@ -10,8 +10,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from config import admin_lists
-from runs.models import Run, WebhookDelivery
+from spool.console import lists
+from spool.runs.models import Run, WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
@@ -40,7 +40,7 @@ def test_what_a_run_was_given_is_readable(
 def test_what_a_run_was_given_is_cut_where_it_is_long(
     admin_client: Client, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
     run = make_run(input="x" * 5000, metadata={"long": "y" * 5000})
 
     text = page(admin_client, "runs_run", run)
@@ -53,7 +53,7 @@ def test_what_a_run_was_given_is_cut_where_it_is_long(
 def test_what_a_webhook_tells_is_cut_where_it_is_long(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
     delivery = WebhookDelivery.objects.create(
         run_id=uuid4(),
         thread_id=uuid4(),

@@ -8,13 +8,14 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from access.tests.people import Client, streamed
-from assistants.services import system_assistant_id
-from runs import events, lifecycle, streams
-from runs.lifecycle import Outcome
-from runs.models import Run
-from runs.tests.conftest import ECHO
-from threads.models import Thread
+from spool.access.tests.people import Client, streamed
+from spool.assistants.services import system_assistant_id
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Outcome
+from spool.runs.models import Run
+from spool.runs.streaming import events, run_stream
+from spool.runs.tests.conftest import ECHO
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 
@@ -333,13 +334,13 @@ def test_a_new_run_reads_back_nothing_of_earlier_ones(
 ) -> None:
     """A busy thread keeps thousands of events, which each viewer would go through."""
     events.publish_end(run.thread_id, run.id, "success")
-    seen: list[streams.RunStream] = []
+    seen: list[run_stream.RunStream] = []
 
-    def see(stream: streams.RunStream) -> Any:
+    def see(stream: run_stream.RunStream) -> Any:
         seen.append(stream)
-        return streams.nothing()
+        return run_stream.nothing()
 
-    monkeypatch.setattr(streams, reads, see)
+    monkeypatch.setattr(run_stream, reads, see)
 
     alice_client.call("post", f"{path}/{kind}", ECHO)
 

@@ -10,10 +10,9 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from config.loop import Pool, shared_loop
-from runs.execution import HAND_BACK
-from runs.models import Run
-from runs.tests.executing import (
+from spool.database.loop import Pool, shared_loop
+from spool.runs.models import Run
+from spool.runs.tests.executing import (
     Here,
     begun,
     checkpoint_rows,
@@ -21,10 +20,11 @@ from runs.tests.executing import (
     published,
     wait_for,
 )
-from store.models import StoreItem
-from threads.checkpoints import LostRun
-from threads.models import Thread
-from threads.state import get_state
+from spool.runs.worker.execution import HAND_BACK
+from spool.store.models import StoreItem
+from spool.threads.checkpoints import LostRun
+from spool.threads.models import Thread
+from spool.threads.state import get_state
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -79,7 +79,7 @@ def test_an_attempt_that_was_done_but_for_its_end_does_nothing_again(
         raise LostRun
 
     with monkeypatch.context() as patch:
-        patch.setattr("runs.lifecycle.end", die)
+        patch.setattr("spool.runs.lifecycle.end", die)
         assert here.execute(run) is None
     Run.objects.update(status="pending")  # As the tick does for a worker that died.
     here.execute(run)

@@ -5,12 +5,12 @@ from uuid import uuid4
 
 import pytest
 
-from access.tests.people import Client
-from runs import lifecycle
-from runs.lifecycle import Outcome
-from runs.models import Run
-from runs.tests.conftest import ECHO
-from threads.models import Thread
+from spool.access.tests.people import Client
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Outcome
+from spool.runs.models import Run
+from spool.runs.tests.conftest import ECHO
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,7 @@ from django.contrib.auth import get_user_model
 from django.test import Client
 from django.urls import reverse
 
-from runs.models import Run, Worker
+from spool.runs.models import Run, Worker
 
 pytestmark = pytest.mark.django_db
 

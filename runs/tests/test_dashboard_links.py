@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from runs.models import Run, WebhookDelivery
+from spool.runs.models import Run, WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 

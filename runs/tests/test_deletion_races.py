@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import pytest
 
-from config.loop import Loop
-from runs import lifecycle, services
-from runs.lifecycle import Claim, Ended, Outcome
-from runs.models import Run, Worker
-from threads.models import Thread
+from spool.database.loop import Loop
+from spool.runs import lifecycle, services
+from spool.runs.lifecycle import Claim, Ended, Outcome
+from spool.runs.models import Run, Worker
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -42,7 +42,7 @@ def test_a_run_that_goes_to_and_fro_is_deleted_all_the_same(
         to_and_fro()
         return end_here(run, outcome)
 
-    monkeypatch.setattr("runs.lifecycle.end_here", end_meanwhile)
+    monkeypatch.setattr("spool.runs.lifecycle.end_here", end_meanwhile)
     with ThreadPoolExecutor(1) as pool:
         services.delete_run(run)
 

@@ -17,13 +17,14 @@ import redis
 from django.conf import settings
 from django.db.models.functions import Now
 
-from config.ids import uuid7
-from config.loop import Loop
-from runs import events, lifecycle, services, streams, thread_streams
-from runs.events import Event, EventWriter
-from runs.fanout import Fanout, Viewer, _active_runs
-from runs.models import Run, Worker
-from runs.thread_streams import ThreadStream
+from spool.database.ids import uuid7
+from spool.database.loop import Loop
+from spool.runs import lifecycle, services
+from spool.runs.models import Run, Worker
+from spool.runs.streaming import events, run_stream, thread_stream
+from spool.runs.streaming.events import Event, EventWriter
+from spool.runs.streaming.fanout import Fanout, Viewer, _active_runs
+from spool.runs.streaming.thread_stream import ThreadStream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -111,7 +112,7 @@ async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]
     clock = asyncio.get_running_loop().time
     async with asyncio.timeout(10):
         while len(found) < count:
-            found += await streams.next_events(viewer, last, clock() + 0.1)
+            found += await run_stream.next_events(viewer, last, clock() + 0.1)
             last = found[-1].id if found else last
     return found
 
@@ -119,18 +120,18 @@ async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]
 async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
-    monkeypatch.setattr("runs.fanout.MOST_WAITING", 300)
-    monkeypatch.setattr("runs.fanout.PAGE", 3)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
+    monkeypatch.setattr("spool.runs.streaming.fanout.MOST_WAITING", 300)
+    monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
     batches = [b'"%d%s"' % (number, b"x" * 100) for number in range(20)]
 
     async with fanout.watch(thread_id, run_id) as viewer:
-        first = await streams.next_events(viewer, streams.NEVER, 0)
+        first = await run_stream.next_events(viewer, run_stream.NEVER, 0)
         append(thread_id, run_id, *batches)
         await asyncio.sleep(0.3)
         waiting = sum(len(batch) for batch in viewer._batches)
-        found = await seen(viewer, streams.NEVER, 20)
+        found = await seen(viewer, run_stream.NEVER, 20)
 
     assert first == []
     assert 0 < waiting < 5
@@ -140,13 +141,13 @@ async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
 async def test_what_is_kept_of_a_run_that_is_over_is_read_to_its_end(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
-    monkeypatch.setattr("runs.fanout.PAGE", 3)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
+    monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
     append(thread_id, run_id, *[b"%d" % number for number in range(10)])
 
-    stream = streams.RunStream(thread_id, run_id)
-    text = b"".join([part async for part in streams.sse(stream)]).decode()
+    stream = run_stream.RunStream(thread_id, run_id)
+    text = b"".join([part async for part in run_stream.sse(stream)]).decode()
 
     told = [line for line in text.split("\r\n") if line.startswith("data: ")]
     assert told == [*[f"data: {number}" for number in range(10)], "data: null"]
@@ -155,19 +156,19 @@ async def test_what_is_kept_of_a_run_that_is_over_is_read_to_its_end(
 async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
-    is_over = streams._is_over
+    is_over = run_stream._is_over
 
     def then_ends(asked: UUID) -> bool:
         append(thread_id, run_id, b"1")
         time.sleep(0.1)
         return is_over(asked)
 
-    monkeypatch.setattr(streams, "_is_over", then_ends)
+    monkeypatch.setattr(run_stream, "_is_over", then_ends)
 
-    stream = streams.RunStream(thread_id, run_id, after=None)
-    text = b"".join([part async for part in streams.sse(stream)]).decode()
+    stream = run_stream.RunStream(thread_id, run_id, after=None)
+    text = b"".join([part async for part in run_stream.sse(stream)]).decode()
 
     assert text.startswith("event: values\r\ndata: 1\r\n")
 
@@ -175,12 +176,12 @@ async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
 async def test_a_viewer_misses_nothing_while_redis_is_connected_again(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
 
     async with fanout.watch(thread_id, run_id) as viewer:
         append(thread_id, run_id, b"1")
-        before = await seen(viewer, streams.NEVER, 1)
+        before = await seen(viewer, run_stream.NEVER, 1)
         connection: Any = fanout._pubsub.connection
         await connection.disconnect()
         append(thread_id, run_id, b"2")
@@ -195,7 +196,7 @@ async def test_a_read_back_that_failed_is_tried_again(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread_id, run_id = uuid7(), uuid7()
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     append(thread_id, run_id, b"1")
     read_back = fanout.read_back
     answers: list[Any] = [None]
@@ -206,8 +207,8 @@ async def test_a_read_back_that_failed_is_tried_again(
     monkeypatch.setattr(fanout, "read_back", away_once)
     async with fanout.watch(thread_id, run_id) as viewer:
         clock = asyncio.get_running_loop().time
-        first = await streams.next_events(viewer, (0, 0), clock() + 0.2)
-        second = await streams.next_events(viewer, (0, 0), clock() + 0.2)
+        first = await run_stream.next_events(viewer, (0, 0), clock() + 0.2)
+        second = await run_stream.next_events(viewer, (0, 0), clock() + 0.2)
 
     assert [event.data for event in first + second] == [b"1"]
 
@@ -244,16 +245,16 @@ async def test_a_redis_that_hangs_is_not_waited_for_one_by_one(settings: Any) ->
 async def test_a_viewer_may_leave_at_any_moment(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch, others: int
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     left: list[int] = []
 
     def view(steps: int) -> asyncio.Task[None]:
-        stream = streams.RunStream(
+        stream = run_stream.RunStream(
             uuid7(), uuid7(), is_new=True, on_disconnect=lambda: left.append(steps)
         )
 
         async def read() -> None:
-            async for _ in streams.sse(stream):
+            async for _ in run_stream.sse(stream):
                 pass
 
         return asyncio.create_task(read())
@@ -300,7 +301,7 @@ async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
     writer._append = late  # type: ignore[assignment]
     writer._waiting.append(("values", b"1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("runs.events.SETTLE_PATIENCE", 0.05)
+        patch.setattr("spool.runs.streaming.events.SETTLE_PATIENCE", 0.05)
         await writer.settle()
     await writer.close((events.END, "success"))
     entries: Any = await client.xrange(events.stream_key(thread.id))
@@ -313,11 +314,11 @@ async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
 async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(streams, "fanout", lambda: fanout)
-    monkeypatch.setattr("runs.thread_streams.fanout", lambda: fanout)
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
+    monkeypatch.setattr("spool.runs.streaming.thread_stream.fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
     append(thread_id, run_id, b"1")
-    seen = thread_streams.sse(ThreadStream(thread_id, streams.NEVER))
+    seen = thread_stream.sse(ThreadStream(thread_id, run_stream.NEVER))
     first = await anext(seen)
     [viewer] = fanout._viewers[events.channel(thread_id)]
 

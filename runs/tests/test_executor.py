@@ -10,20 +10,17 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from access.policy import EVERYTHING
-from config.ids import uuid7
-from config.loop import Pool
-from runs import events, lifecycle
-from runs.executor import described
-from runs.lifecycle import Claim, Ended, Outcome
-from runs.models import Run
-from runs.tests.executing import (
-    Here,
-    checkpoint_rows,
-    published,
-)
-from threads.models import Thread
-from threads.state import get_history, get_state, state_update, update_state
+from spool.access.policy import EVERYTHING
+from spool.database.ids import uuid7
+from spool.database.loop import Pool
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Claim, Ended, Outcome
+from spool.runs.models import Run
+from spool.runs.streaming import events
+from spool.runs.tests.executing import Here, checkpoint_rows, published
+from spool.runs.worker.executor import described
+from spool.threads.models import Thread
+from spool.threads.state import get_history, get_state, state_update, update_state
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -61,7 +58,7 @@ def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         events.redis_client().client_unpause()
         return await end(pool, held, outcome)
 
-    monkeypatch.setattr("runs.lifecycle.end", noting_end)
+    monkeypatch.setattr("spool.runs.lifecycle.end", noting_end)
     return told
 
 
@@ -84,7 +81,7 @@ def test_a_redis_that_hangs_keeps_no_run_from_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "go").touch()
-    monkeypatch.setattr("runs.events.SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.streaming.events.SETTLE_PATIENCE", 0.05)
     run = make()
 
     events.redis_client().client_pause(30_000, all=False)

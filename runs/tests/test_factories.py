@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from access.policy import EVERYTHING
-from assistants.models import Assistant
-from assistants.schemas import drawable_graph
-from config.errors import Unprocessable
-from runs.models import Run
-from runs.tests.executing import (
-    Here,
-)
-from store.models import StoreItem
-from threads.models import Thread
-from threads.state import get_history, get_state, state_update, update_state
+from spool.access.policy import EVERYTHING
+from spool.assistants.models import Assistant
+from spool.assistants.schemas import drawable_graph
+from spool.runs.models import Run
+from spool.runs.tests.executing import Here
+from spool.store.models import StoreItem
+from spool.threads.models import Thread
+from spool.threads.state import get_history, get_state, state_update, update_state
+from spool.web.errors import Unprocessable
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

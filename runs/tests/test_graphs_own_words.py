@@ -9,15 +9,15 @@ from typing import Any
 
 import pytest
 
-from assistants.services import register_system_assistants
-from assistants.tests.served import serving
-from config.loop import Loop
-from runs import events, streams
-from runs.executor import Executor
-from runs.models import Run, Worker
-from runs.tests.executing import forget_config
-from threads.models import Thread
-from threads.state import get_history
+from spool.assistants.services import register_system_assistants
+from spool.assistants.tests.served import serving
+from spool.database.loop import Loop
+from spool.runs.models import Run, Worker
+from spool.runs.streaming import events, run_stream
+from spool.runs.tests.executing import forget_config
+from spool.runs.worker.executor import Executor
+from spool.threads.models import Thread
+from spool.threads.state import get_history
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -95,7 +95,7 @@ def test_a_stateless_run_tells_all_that_its_branches_ask(
 ) -> None:
     run = executed("beside", thread_id=None)
 
-    told = streams.result(run.id)
+    told = run_stream.result(run.id)
 
     assert told["log"] == ["went on"]
     assert {one["value"] for one in told["__interrupt__"]} == {"qa", "qb"}

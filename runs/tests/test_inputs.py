@@ -9,9 +9,9 @@ from langchain_core.tracers import LangChainTracer
 from langsmith import Client
 from langsmith.utils import get_env_var
 
-from runs.inputs import graph_config
-from runs.lifecycle import Claim
-from runs.models import Run
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+from spool.runs.worker.inputs import graph_config
 
 pytestmark = pytest.mark.django_db
 TRACING = {"project_name": "mine", "example_id": str(uuid4())}

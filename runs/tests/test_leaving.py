@@ -8,10 +8,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 import pytest
 from django.db.models.functions import Now
 
-from config.ids import uuid7
-from runs import tasks
-from runs import worker as worker_module
-from runs.models import WebhookDelivery, Worker
+from spool.database.ids import uuid7
+from spool.runs import tasks
+from spool.runs.models import WebhookDelivery, Worker
+from spool.runs.worker import worker as worker_module
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -11,12 +11,12 @@ import pytest
 from django.db import IntegrityError
 from django.db.models.functions import Now
 
-from config.ids import uuid7
-from config.loop import Loop
-from runs import lifecycle, recovery, services, tasks
-from runs.lifecycle import Claim, Outcome
-from runs.models import Run, WebhookDelivery, Worker
-from threads.models import Thread
+from spool.database.ids import uuid7
+from spool.database.loop import Loop
+from spool.runs import lifecycle, recovery, services, tasks
+from spool.runs.lifecycle import Claim, Outcome
+from spool.runs.models import Run, WebhookDelivery, Worker
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -8,9 +8,9 @@ import pytest
 from redis.commands.core import AsyncScript
 from redis.exceptions import OutOfMemoryError
 
-from runs.tests.executing import told
-from runs.tests.oddities import Executing
-from threads.models import Thread
+from spool.runs.tests.executing import told
+from spool.runs.tests.oddities import Executing
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

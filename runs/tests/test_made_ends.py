@@ -7,12 +7,12 @@ from typing import Any
 
 import pytest
 
-from config.loop import Loop
-from runs import events, streams
-from runs.events import EventWriter
-from runs.fanout import close_fanout
-from runs.models import Run
-from runs.streams import NEVER, RunStream
+from spool.database.loop import Loop
+from spool.runs.models import Run
+from spool.runs.streaming import events, run_stream
+from spool.runs.streaming.events import EventWriter
+from spool.runs.streaming.fanout import close_fanout
+from spool.runs.streaming.run_stream import NEVER, RunStream
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -25,7 +25,7 @@ def test_who_comes_back_with_the_id_of_a_made_end_is_told_nothing_twice(
 
     async def view(after: tuple[int, int]) -> list[events.Event]:
         stream = RunStream(run.thread_id, run.id, after=after, with_ids=True)
-        found = [one async for batch in streams._follow(stream) for one in batch]
+        found = [one async for batch in run_stream._follow(stream) for one in batch]
         await close_fanout()
         return found
 

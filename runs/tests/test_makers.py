@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from runs.execution import HAND_BACK
-from runs.models import Run
-from runs.tests.oddities import Executing, served
-from tests.live import wait_until
-from threads.models import Thread
+from spool.runs.models import Run
+from spool.runs.tests.oddities import Executing, served
+from spool.runs.worker.execution import HAND_BACK
+from spool.tests.live import wait_until
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -35,7 +35,7 @@ def test_a_run_is_stopped_while_its_graph_is_made(
     thread: Thread,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_PATIENCE", 0.05)
     run, done = oddly.start("never", thread)
     wait_until(oddly.begun.exists, 20)
 
@@ -50,7 +50,7 @@ def test_a_run_is_stopped_while_its_graph_is_made(
 def test_a_run_is_rolled_back_while_its_graph_is_made(
     oddly: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("runs.executor.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_PATIENCE", 0.05)
     run, done = oddly.start("never", thread)
     wait_until(oddly.begun.exists, 20)
 
@@ -85,6 +85,6 @@ def test_a_factory_that_is_cancelled_from_within_fails_its_run(
 def test_a_factory_that_never_says_goodbye_keeps_no_run_from_its_end(
     oddly: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("assistants.graphs.PATIENCE_SECS", 0.1)
+    monkeypatch.setattr("spool.assistants.graphs.PATIENCE_SECS", 0.1)
 
     assert oddly.execute("stays", thread).status == "success"

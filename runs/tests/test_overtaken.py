@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from config.ids import uuid7
-from config.loop import Loop
-from runs import events
-from runs.events import EventWriter
-from runs.tests.executing import told as told_of
+from spool.database.ids import uuid7
+from spool.database.loop import Loop
+from spool.runs.streaming import events
+from spool.runs.streaming.events import EventWriter
+from spool.runs.tests.executing import told as told_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

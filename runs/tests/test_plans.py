@@ -9,8 +9,8 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
-from config.tests.plans import indexes_in, plan_of
-from threads.models import Thread
+from spool.database.tests.plans import indexes_in, plan_of
+from spool.threads.models import Thread
 
 # Of each kind one in a thousand is what somebody looks for.
 RUNS = """

@@ -15,20 +15,21 @@ import pytest
 from django.db import transaction
 from django.db.models.functions import Now
 
-from access.policy import EVERYTHING
-from assistants.services import register_system_assistants
-from assistants.tests.served import serving
-from config.bodies import valid
-from config.loop import Loop
-from config.tests.locks import answer_behind, wait_until_blocked
-from config.tests.together import at_once, closing
-from runs import events, lifecycle, services
-from runs.executor import Executor
-from runs.models import Run, Worker
-from runs.serializers import RunRequest
-from runs.tests.executing import CONFIG, forget_config
-from threads.models import Thread
-from threads.services import delete_threads
+from spool.access.policy import EVERYTHING
+from spool.assistants.services import register_system_assistants
+from spool.assistants.tests.served import serving
+from spool.database.loop import Loop
+from spool.database.tests.locks import answer_behind, wait_until_blocked
+from spool.database.tests.together import at_once, closing
+from spool.runs import lifecycle, services
+from spool.runs.models import Run, Worker
+from spool.runs.serializers import RunRequest
+from spool.runs.streaming import events
+from spool.runs.tests.executing import CONFIG, forget_config
+from spool.runs.worker.executor import Executor
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
+from spool.web.bodies import valid
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -55,7 +56,7 @@ def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
 @pytest.fixture(autouse=True)
 def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody but the test executes these runs."""
-    monkeypatch.setattr("runs.tasks.send", lambda *args, **kwargs: None)
+    monkeypatch.setattr("spool.runs.tasks.send", lambda *args, **kwargs: None)
 
 
 def test_exactly_one_of_twenty_rejecting_creates_passes(thread: Thread) -> None:
@@ -361,6 +362,6 @@ def storm(
     with serving(CONFIG, forget_config):
         register_system_assistants()
         storm = Storm(loop, worker)
-        monkeypatch.setattr("runs.events.signal_stop", storm.stop)
+        monkeypatch.setattr("spool.runs.streaming.events.signal_stop", storm.stop)
         yield storm
         loop.run(storm.executor.redis.aclose())

@@ -7,11 +7,11 @@ from uuid import UUID
 
 import pytest
 
-from config.ids import uuid7
-from runs import events
-from runs.events import EventWriter
-from runs.fanout import MOST_WAITING, Fanout
-from runs.streams import NEVER
+from spool.database.ids import uuid7
+from spool.runs.streaming import events
+from spool.runs.streaming.events import EventWriter
+from spool.runs.streaming.fanout import MOST_WAITING, Fanout
+from spool.runs.streaming.run_stream import NEVER
 
 
 @pytest.fixture

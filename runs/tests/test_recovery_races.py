@@ -10,11 +10,11 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from runs import recovery
-from runs.lifecycle import Ended
-from runs.models import Run, Worker
-from threads.models import Thread
-from threads.services import delete_threads
+from spool.runs import recovery
+from spool.runs.lifecycle import Ended
+from spool.runs.models import Run, Worker
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from runs.tests.executing import told
-from runs.tests.oddities import Executing, served
-from threads.models import Thread
+from spool.runs.tests.executing import told
+from spool.runs.tests.oddities import Executing, served
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 
-from assistants.graphs import registry
-from runs import events, services
-from runs.execution import HAND_BACK
-from runs.models import Run
-from runs.tests.executing import (
+from spool.assistants.graphs import registry
+from spool.runs import services
+from spool.runs.models import Run
+from spool.runs.streaming import events
+from spool.runs.tests.executing import (
     Here,
     begun,
     checkpoint_rows,
@@ -21,9 +21,10 @@ from runs.tests.executing import (
     published,
     wait_for,
 )
-from threads.models import Thread
-from threads.services import delete_threads
-from threads.state import get_state
+from spool.runs.worker.execution import HAND_BACK
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
+from spool.threads.state import get_state
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
@@ -127,7 +128,7 @@ def test_a_node_that_does_not_stop_holds_nobody_up(
     reason: str,
     statuses: list[str],
 ) -> None:
-    monkeypatch.setattr("runs.execution.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.execution.CANCEL_PATIENCE", 0.05)
     settings.BG_JOB_TIMEOUT_SECS = 0.3 if reason == "too long" else 60
     run = make("deaf", durability="sync")
     done = here.start(run)

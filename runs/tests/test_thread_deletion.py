@@ -8,11 +8,11 @@ from uuid import UUID
 import pytest
 from django.conf import LazySettings
 
-from config.ids import uuid7
-from runs import events
-from runs.models import Run
-from threads.models import Thread
-from threads.services import delete_threads
+from spool.database.ids import uuid7
+from spool.runs.models import Run
+from spool.runs.streaming import events
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -62,7 +62,7 @@ def test_nobody_hears_of_a_deletion_that_fails(
     def fail(ids: Any) -> None:
         raise RuntimeError
 
-    monkeypatch.setattr("threads.services.delete_checkpoints", fail)
+    monkeypatch.setattr("spool.threads.services.delete_checkpoints", fail)
     with pytest.raises(RuntimeError):
         delete_threads(Thread.objects.filter(pk=thread.pk))
 

@@ -5,8 +5,8 @@ from uuid import uuid4
 import pytest
 from rest_framework.test import APIClient
 
-from access.tests.people import Client, streamed
-from threads.models import Thread
+from spool.access.tests.people import Client, streamed
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

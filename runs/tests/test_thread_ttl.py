@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.ttl import TTLConfig
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.ttl import TTLConfig
 
 pytestmark = pytest.mark.django_db
 
@@ -62,7 +62,7 @@ def test_a_run_gives_an_old_thread_the_configured_ttl(
     alice_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = TTLConfig(minutes=7, strategy="keep_latest")
-    monkeypatch.setattr("threads.ttl.ttl_config", lambda: config)
+    monkeypatch.setattr("spool.threads.ttl.ttl_config", lambda: config)
 
     thread = run(alice_client, make())
 

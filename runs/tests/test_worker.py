@@ -9,12 +9,12 @@ import psycopg
 import pytest
 from django.db import connection, connections, transaction
 
-from config.loop import Loop, conninfo
-from runs import lifecycle, recovery, tasks
-from runs import worker as worker_module
-from runs.models import Run, Worker
-from tests.live import wait_until
-from threads.models import Thread
+from spool.database.loop import Loop, conninfo
+from spool.runs import lifecycle, recovery, tasks
+from spool.runs.models import Run, Worker
+from spool.runs.worker import worker as worker_module
+from spool.tests.live import wait_until
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -84,7 +84,7 @@ def test_who_was_out_of_touch_does_not_judge_others(
 ) -> None:
     settings.WORKER_HEARTBEAT_SECS, settings.WORKER_LEASE_SECS = 2, 8
     now = 100.0
-    monkeypatch.setattr("runs.worker.time.monotonic", lambda: now)
+    monkeypatch.setattr("spool.runs.worker.worker.time.monotonic", lambda: now)
     contact = worker_module.Contact()
 
     judged = []

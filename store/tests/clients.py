@@ -8,7 +8,7 @@ from typing import Any
 
 from rest_framework.test import APIClient
 
-from store.backend import PostgresStore
+from spool.store.backend import PostgresStore
 
 
 class Client(APIClient):

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from access.policy import Scope
-from config.langgraph_json import langgraph_json
-from config.loop import Loop
-from store import index, vectors
-from store.backend import PostgresStore
-from store.reindex import drop_tables
-from store.tests import embedding
-from store.tests.clients import Caller, Client
-from store.tests.indexing import EMBEDDING, Configure, asked
+from spool.access.policy import Scope
+from spool.config.langgraph_json import langgraph_json
+from spool.database.loop import Loop
+from spool.store import index, vectors
+from spool.store.backend import PostgresStore
+from spool.store.reindex import drop_tables
+from spool.store.tests import embedding
+from spool.store.tests.clients import Caller, Client
+from spool.store.tests.indexing import EMBEDDING, Configure, asked
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def clients(monkeypatch: pytest.MonkeyPatch, db: None) -> dict[str, Client]:
         made[identity].asked.append((event, dict(value)))
         return Scope(owner=identity, user={"identity": identity})
 
-    monkeypatch.setattr("access.views.authorize", authorize)
+    monkeypatch.setattr("spool.access.views.authorize", authorize)
     return made
 
 

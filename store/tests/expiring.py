@@ -8,7 +8,7 @@ from typing import Any
 from django.db import connection
 from django.db.models import F
 
-from store.models import StoreItem
+from spool.store.models import StoreItem
 
 
 def end_sooner() -> Any:

@@ -6,11 +6,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from config.langgraph_json import load_object
-from store import index
-from store.reindex import reindex
-from store.tests import embedding
-from store.tests.clients import Client
+from spool.config.langgraph_json import load_object
+from spool.store import index
+from spool.store.reindex import reindex
+from spool.store.tests import embedding
+from spool.store.tests.clients import Client
 
 EMBEDDING = Path(embedding.__file__)
 FACTS = {

@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from config.admin_lists import MOST_CHARACTERS, MOST_ROWS
-from store.models import StoreItem
+from spool.console.lists import MOST_CHARACTERS, MOST_ROWS
+from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
 

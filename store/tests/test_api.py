@@ -9,9 +9,9 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from store.models import StoreItem
-from store.namespaces import MAX_PLACE_BYTES
-from store.tests.expiring import end_of_items, end_sooner, expire
+from spool.store.models import StoreItem
+from spool.store.namespaces import MAX_PLACE_BYTES
+from spool.store.tests.expiring import end_of_items, end_sooner, expire
 
 pytestmark = pytest.mark.django_db
 

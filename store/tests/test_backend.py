@@ -21,9 +21,9 @@ from langgraph.store.base import (
     SearchOp,
 )
 
-from store.namespaces import MAX_PLACE_BYTES
-from store.statements import MAX_CONDITIONS
-from store.tests.clients import Caller, Client
+from spool.store.namespaces import MAX_PLACE_BYTES
+from spool.store.statements import MAX_CONDITIONS
+from spool.store.tests.clients import Caller, Client
 
 # The stores have connections of their own; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db

@@ -11,12 +11,12 @@ from langgraph.graph import END, START, StateGraph
 from langgraph.store.base import BaseStore, PutOp
 from langgraph.types import Send
 
-from config.json import TooDeep
-from config.loop import Loop
-from config.tests.together import at_once
-from store.backend import PostgresStore
-from store.operations import Row, Statement
-from store.tests.conftest import MakeStore
+from spool.database.json import TooDeep
+from spool.database.loop import Loop
+from spool.database.tests.together import at_once
+from spool.store.backend import PostgresStore
+from spool.store.operations import Row, Statement
+from spool.store.tests.conftest import MakeStore
 
 # The stores have connections of their own; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db

@@ -9,14 +9,14 @@ import pytest
 from django.db import connection
 from langgraph.store.base import PutOp
 
-from config.loop import Loop
-from config.tests.together import at_once
-from store import index, vectors
-from store.models import StoreItem
-from store.tests import embedding
-from store.tests.clients import Client
-from store.tests.conftest import MakeStore
-from store.tests.indexing import EMBEDDING, Configure, asked, put_facts, reindexed
+from spool.database.loop import Loop
+from spool.database.tests.together import at_once
+from spool.store import index, vectors
+from spool.store.models import StoreItem
+from spool.store.tests import embedding
+from spool.store.tests.clients import Client
+from spool.store.tests.conftest import MakeStore
+from spool.store.tests.indexing import EMBEDDING, Configure, asked, put_facts, reindexed
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -71,9 +71,9 @@ def test_the_model_never_works_inside_a_transaction(
         connection.close()
         return await index.embed_texts(*args)
 
-    monkeypatch.setattr("store.services.embed_texts", looked)
-    monkeypatch.setattr("store.backend.embed_texts", looked)
-    monkeypatch.setattr("store.reindex.embed_texts", looked)
+    monkeypatch.setattr("spool.store.services.embed_texts", looked)
+    monkeypatch.setattr("spool.store.backend.embed_texts", looked)
+    monkeypatch.setattr("spool.store.reindex.embed_texts", looked)
     monkeypatch.setenv("DJANGO_ALLOW_ASYNC_UNSAFE", "true")
 
     put_facts(alice)

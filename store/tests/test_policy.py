@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from access.policy import Scope
-from store.models import StoreItem
+from spool.access.policy import Scope
+from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
 
@@ -24,7 +24,7 @@ def rewrite(monkeypatch: pytest.MonkeyPatch) -> Rewrite:
             value["namespace"] = change(value["namespace"])
             return Scope()
 
-        monkeypatch.setattr("access.views.authorize", authorize)
+        monkeypatch.setattr("spool.access.views.authorize", authorize)
 
     return install
 

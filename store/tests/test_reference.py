@@ -19,8 +19,8 @@ from langgraph.store.base import (
 )
 from langgraph.store.postgres import PostgresStore as Reference
 
-from config.loop import conninfo
-from store.tests.clients import Caller
+from spool.database.loop import conninfo
+from spool.store.tests.clients import Caller
 
 pytestmark = pytest.mark.django_db
 

@@ -13,14 +13,14 @@ from django.core.management import call_command
 from django.db import connection
 from langgraph.store.base import PutOp
 
-from config.langgraph_json import langgraph_json
-from config.tests.together import at_once
-from store import index, vectors
-from store.models import StoreItem
-from store.reindex import drop_tables, reindex
-from store.tests.clients import Client
-from store.tests.conftest import MakeStore
-from store.tests.indexing import FACTS, Configure, put_facts, reindexed
+from spool.config.langgraph_json import langgraph_json
+from spool.database.tests.together import at_once
+from spool.store import index, vectors
+from spool.store.models import StoreItem
+from spool.store.reindex import drop_tables, reindex
+from spool.store.tests.clients import Client
+from spool.store.tests.conftest import MakeStore
+from spool.store.tests.indexing import FACTS, Configure, put_facts, reindexed
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -113,7 +113,7 @@ def test_reindexing_leaves_what_changed_meanwhile(
         await to_thread(lambda: alice.put_item(["facts"], "tea", {"text": "juice"}))
         return made
 
-    monkeypatch.setattr("store.reindex.embed_texts", slow)
+    monkeypatch.setattr("spool.store.reindex.embed_texts", slow)
     reindexed()
 
     assert alice.search(query="juice")[0]["score"] == pytest.approx(1)

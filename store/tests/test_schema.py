@@ -11,8 +11,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from config.tests.described import schema, tried
-from store.models import StoreItem
+from spool.store.models import StoreItem
+from spool.web.tests.described import schema, tried
 
 CHECKS = [not_a_server_error, status_code_conformance, response_schema_conformance]
 

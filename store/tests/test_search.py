@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from store.statements import MAX_CONDITIONS
-from store.tests.expiring import end_of_items, end_sooner
+from spool.store.statements import MAX_CONDITIONS
+from spool.store.tests.expiring import end_of_items, end_sooner
 
 pytestmark = pytest.mark.django_db
 

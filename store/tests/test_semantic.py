@@ -7,14 +7,14 @@ import pytest
 from django.db import connection
 from langgraph.store.base import PutOp
 
-from config.tests.plans import indexes_in, plan_of
-from config.tests.together import at_once
-from store import index, vectors
-from store.models import StoreItem
-from store.tests import embedding
-from store.tests.clients import Client
-from store.tests.conftest import MakeStore
-from store.tests.indexing import FACTS, Configure, put_facts
+from spool.database.tests.plans import indexes_in, plan_of
+from spool.database.tests.together import at_once
+from spool.store import index, vectors
+from spool.store.models import StoreItem
+from spool.store.tests import embedding
+from spool.store.tests.clients import Client
+from spool.store.tests.conftest import MakeStore
+from spool.store.tests.indexing import FACTS, Configure, put_facts
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = [
@@ -57,7 +57,7 @@ def test_graphs_and_clients_find_the_same(
 
 PROVIDER = """
 from langchain_core.embeddings import Embeddings
-from store.tests.embedding import embed
+from spool.store.tests.embedding import embed
 
 class OllamaEmbeddings(Embeddings):
     def __init__(self, model):

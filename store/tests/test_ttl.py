@@ -15,17 +15,17 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from langgraph.store.base import GetOp, PutOp, SearchOp
 
-from config.langgraph_json import langgraph_json
-from config.loop import Loop
-from config.metrics import as_prometheus
-from config.tests.plans import indexes_in, plan_of
-from config.tests.together import at_once
-from store.models import StoreItem
-from store.sweep import sweep_items
-from store.tasks import sweep
-from store.tests.clients import Client
-from store.tests.conftest import MakeStore
-from store.ttl import ttl_config
+from spool.config.langgraph_json import langgraph_json
+from spool.database.loop import Loop
+from spool.database.tests.plans import indexes_in, plan_of
+from spool.database.tests.together import at_once
+from spool.store.models import StoreItem
+from spool.store.sweep import sweep_items
+from spool.store.tasks import sweep
+from spool.store.tests.clients import Client
+from spool.store.tests.conftest import MakeStore
+from spool.store.ttl import ttl_config
+from spool.telemetry.metrics import as_prometheus
 
 # Graphs have connections of their own, and see what is committed.
 pytestmark = pytest.mark.django_db(transaction=True)

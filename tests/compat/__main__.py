@@ -1,4 +1,4 @@
-"""`python -m tests.compat`: write what the tests prove into docs/compatibility.md."""
+"""`python -m spool.tests.compat`: write what the tests prove into docs/compatibility.md."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import os
 
 import django
 
-from tests.compat.fields import PAGE, with_table
+from spool.tests.compat.fields import PAGE, with_table
 
 # Settings are wanted for the imports alone: nothing is connected to.
 os.environ.setdefault("DATABASE_URL", "postgresql://127.0.0.1/none")
 os.environ.setdefault("REDIS_URL", "redis://127.0.0.1/0")
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ.setdefault("DJANGO_SETTINGS_MODULE", "spool.config.settings")
 
 django.setup()
 PAGE.write_text(with_table(PAGE.read_text(encoding="utf-8")), encoding="utf-8")

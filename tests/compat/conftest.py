@@ -13,9 +13,9 @@ import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
 
-from tests.compat.runs import Runs
-from tests.compat.test_javascript import FOLDER
-from tests.live import Server
+from spool.tests.compat.runs import Runs
+from spool.tests.compat.test_javascript import FOLDER
+from spool.tests.live import Server
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,6 @@
 """The table of run fields in docs/compatibility.md, from the tests that prove it.
 
-Each test of a field says what it proves; `python -m tests.compat` writes the
+Each test of a field says what it proves; `python -m spool.tests.compat` writes the
 table of them into the page.
 """
 
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "compatibility.md"
-BEGIN = "<!-- run fields: written by `python -m tests.compat` -->\n"
+BEGIN = "<!-- run fields: written by `python -m spool.tests.compat` -->\n"
 END = "<!-- end of run fields -->\n"
 
 Test = TypeVar("Test", bound=Callable[..., Any])
@@ -39,7 +39,7 @@ def proves(field: str, given: str, effect: str) -> Callable[[Test], Test]:
 
 def claims() -> list[Claim]:
     for name in TESTS:
-        import_module(f"tests.compat.{name}")
+        import_module(f"spool.tests.compat.{name}")
     return sorted(CLAIMS, key=lambda claim: claim.field)
 
 

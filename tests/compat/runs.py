@@ -6,7 +6,7 @@ from typing import Any
 
 import httpx
 
-from tests.compat.wire import Event, parse, without_end
+from spool.tests.compat.wire import Event, parse, without_end
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 

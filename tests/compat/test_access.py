@@ -21,7 +21,7 @@ from langgraph_sdk.errors import (
     PermissionDeniedError,
 )
 
-from tests.live import ROOT, Server, new_key, serving
+from spool.tests.live import ROOT, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -43,7 +43,7 @@ async def assert_missing(attempt: Awaitable[Any]) -> None:
 @pytest.fixture(scope="module")
 def with_keys() -> Iterator[Server]:
     """The examples, for holders of API keys."""
-    with serving(ROOT / "langgraph.json", SPOOL_AUTH="api_key") as server:
+    with serving(ROOT / "examples" / "langgraph.json", SPOOL_AUTH="api_key") as server:
         yield server
 
 

@@ -13,8 +13,8 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import ConflictError
 
-from tests.compat.test_javascript import FOLDER, NO_NODE
-from tests.live import ROOT, Server, serving
+from spool.tests.compat.test_javascript import FOLDER, NO_NODE
+from spool.tests.live import ROOT, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -26,7 +26,7 @@ ANSWER = "You said: Hello! I am a fake model"
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Server]:
     """What `make serve` serves."""
-    with serving(ROOT / "langgraph.json") as server:
+    with serving(ROOT / "examples" / "langgraph.json") as server:
         yield server
 
 

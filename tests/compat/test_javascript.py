@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.live import Server
+from spool.tests.live import Server
 
 FOLDER = Path(__file__).parent / "js"
 

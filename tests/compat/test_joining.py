@@ -9,8 +9,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compat.wire import Event, normalised, parse, recorded, without_end
-from tests.live import Server
+from spool.tests.compat.wire import Event, normalised, parse, recorded, without_end
+from spool.tests.live import Server
 
 SLOW = {
     "assistant_id": "slow",

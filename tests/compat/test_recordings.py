@@ -12,8 +12,8 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.compat.wire import Event, normalised, parse, recorded, without_end
-from tests.live import Server
+from spool.tests.compat.wire import Event, normalised, parse, recorded, without_end
+from spool.tests.live import Server
 
 RECORDINGS = Path(__file__).parent / "recordings"
 

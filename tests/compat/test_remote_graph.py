@@ -9,7 +9,7 @@ import pytest
 from langgraph.pregel.remote import RemoteGraph
 from langgraph_sdk import get_client
 
-from tests.live import Server
+from spool.tests.live import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -11,9 +11,9 @@ from uuid import uuid4
 
 import pytest
 
-from tests.compat.fields import proves
-from tests.compat.runs import HI, Runs, names
-from tests.live import wait_until
+from spool.tests.compat.fields import proves
+from spool.tests.compat.runs import HI, Runs, names
+from spool.tests.live import wait_until
 
 
 # --- What is streamed -------------------------------------------------------------------

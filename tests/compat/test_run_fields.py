@@ -8,9 +8,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from runs.serializers import RunRequest
-from tests.compat.fields import PAGE, claims, proves, with_table
-from tests.compat.runs import HI, Runs
+from spool.runs.serializers import RunRequest
+from spool.tests.compat.fields import PAGE, claims, proves, with_table
+from spool.tests.compat.runs import HI, Runs
 
 
 # --- What is run ------------------------------------------------------------------

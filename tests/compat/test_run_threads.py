@@ -9,9 +9,9 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from tests.compat.fields import proves
-from tests.compat.runs import HI, Runs
-from tests.live import wait_until
+from spool.tests.compat.fields import proves
+from spool.tests.compat.runs import HI, Runs
+from spool.tests.live import wait_until
 
 
 # --- From where, and to where ----------------------------------------------------------

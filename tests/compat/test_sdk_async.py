@@ -17,7 +17,7 @@ from langgraph_sdk.errors import (
     UnprocessableEntityError,
 )
 
-from tests.live import Server
+from spool.tests.live import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -9,7 +9,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 from langgraph_sdk.errors import NotFoundError
 
-from tests.live import Server
+from spool.tests.live import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -16,7 +16,7 @@ from langgraph_sdk._sync.assistants import SyncAssistantsClient
 from langgraph_sdk._sync.threads import SyncThreadsClient
 from langgraph_sdk.errors import NotFoundError
 
-from tests.live import Server
+from spool.tests.live import Server
 
 pytestmark = pytest.mark.e2e
 

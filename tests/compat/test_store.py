@@ -13,7 +13,7 @@ import pytest
 from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.errors import BadRequestError, UnprocessableEntityError
 
-from tests.live import Server
+from spool.tests.live import Server
 
 pytestmark = pytest.mark.e2e
 

@@ -12,8 +12,8 @@ import httpx
 import pytest
 from langgraph_sdk import get_client
 
-from tests.compat.wire import Event, normalised, parse
-from tests.live import Server
+from spool.tests.compat.wire import Event, normalised, parse
+from spool.tests.live import Server
 
 RECORDING = Path(__file__).parent / "thread_recordings" / "slow.json"
 FAST = {"assistant_id": "echo", "input": {"messages": []}}

@@ -9,9 +9,9 @@ import httpx
 import pytest
 from langgraph_sdk import get_sync_client
 
-from tests.compat.wire import normalised, parse, recorded, without_end
-from tests.conftest import CONFIG
-from tests.live import Server, serving
+from spool.tests.compat.wire import normalised, parse, recorded, without_end
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving
 
 TOO_LONG = {"error": "TimeoutError", "message": ""}
 

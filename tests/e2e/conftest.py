@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.company import ENVIRONMENT, Company
-from tests.conftest import CONFIG
-from tests.live import Server, serving
+from spool.tests.company import ENVIRONMENT, Company
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving
 
 GRAPH = """
 from langgraph.graph import START, StateGraph

@@ -1,4 +1,4 @@
-"""`python -m embedded` where it is not known whether it will start."""
+"""`spool serve` where it is not known whether it will start."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from embedded import processes
-from embedded.supervisor import ROOT
-from tests.live import OURS, free_port
+from spool.embedded import processes
+from spool.tests.live import OURS, ROOT, free_port
 
 
 @contextmanager
@@ -28,7 +27,7 @@ def started(
     output = tmp_path / "output"
     with output.open("wb") as file:
         process = processes.spawn(
-            [sys.executable, "-m", "embedded", "--config", str(config)],
+            [sys.executable, "-m", "spool", "serve", "--config", str(config)],
             output=file,
             death_signal=signal.SIGTERM,
             env={**inherited, **given, **environment},
@@ -48,7 +47,7 @@ def refused(
     inherited = {key: v for key, v in os.environ.items() if key not in OURS}
     home = {"SPOOL_HOME": str(tmp_path / "home")}
     start = subprocess.run(
-        [sys.executable, "-m", "embedded", "--config", str(config), *options],
+        [sys.executable, "-m", "spool", "serve", "--config", str(config), *options],
         cwd=ROOT,
         env={**inherited, **home, **environment},
         capture_output=True,

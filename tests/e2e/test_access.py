@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.live import ROOT, Server, new_key, serving
+from spool.tests.live import ROOT, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.starting import refused, started
-from tests.live import Server, wait_until
+from spool.tests.e2e.starting import refused, started
+from spool.tests.live import Server, wait_until
 
 pytestmark = pytest.mark.e2e
 

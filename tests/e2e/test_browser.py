@@ -14,7 +14,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
-from tests.live import ROOT, Server, serving
+from spool.tests.live import ROOT, Server, serving
 
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")

@@ -14,10 +14,10 @@ import pytest
 import redis
 from langgraph_sdk import get_client
 
-from tests import company
-from tests.compat.wire import Event, parse
-from tests.conftest import CONFIG
-from tests.live import Server, serving, wait_until
+from spool.tests import company
+from spool.tests.compat.wire import Event, parse
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 

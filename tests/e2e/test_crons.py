@@ -16,8 +16,8 @@ from typing import Any
 import pytest
 from langgraph_sdk import get_client
 
-from tests.conftest import CONFIG
-from tests.live import ROOT, Server, serving
+from spool.tests.conftest import CONFIG
+from spool.tests.live import ROOT, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -94,7 +94,7 @@ def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
 @contextmanager
 def another(server: Server, log: Path, *arguments: str) -> Iterator[None]:
     """A second beat or worker, beside the one that the server started."""
-    command = [sys.executable, "-W", "ignore", "-m", "celery", "-A", "config"]
+    command = [sys.executable, "-W", "ignore", "-m", "spool"]
     with log.open("wb") as output:
         second = subprocess.Popen(
             [*command, *arguments],
@@ -135,8 +135,8 @@ async def test_two_beats_and_two_workers_fire_each_slot_once(
     client: Any, ticking: Server, tmp_path: Path
 ) -> None:
     with (
-        another(ticking, tmp_path / "beat", "beat", "--pidfile="),
-        another(ticking, tmp_path / "worker", "worker", "-n", "another@%h"),
+        another(ticking, tmp_path / "beat", "beat"),
+        another(ticking, tmp_path / "worker", "worker", "-n", "another"),
     ):
         mark = {"metadata": {"test": "two beats"}, "on_run_completed": "keep"}
         async with watched(client, **mark) as cron:

@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from tests.company import LEASE_SECS, STEPS, Company, has_begun
-from tests.compat.wire import parse
-from tests.live import wait_until
+from spool.tests.company import LEASE_SECS, STEPS, Company, has_begun
+from spool.tests.compat.wire import parse
+from spool.tests.live import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from tests.e2e.starting import given_servers, refused
+from spool.tests.e2e.starting import given_servers, refused
 
 pytestmark = pytest.mark.e2e
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.company import STEPS, Company, begun, has_begun
-from tests.live import wait_until
+from spool.tests.company import STEPS, Company, begun, has_begun
+from spool.tests.live import wait_until
 
 pytestmark = pytest.mark.e2e
 

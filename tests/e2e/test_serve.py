@@ -1,4 +1,4 @@
-"""`python -m embedded` as an operator meets it: starts, stops, and why it does not."""
+"""`spool serve` as an operator meets it: starts, stops, and why it does not."""
 
 from __future__ import annotations
 
@@ -11,10 +11,9 @@ import psutil
 import psycopg
 import pytest
 
-from embedded.supervisor import ROOT
-from tests.conftest import CONFIG
-from tests.e2e.starting import given_servers, refused, started
-from tests.live import Server, serving, wait_until
+from spool.tests.conftest import CONFIG
+from spool.tests.e2e.starting import given_servers, refused, started
+from spool.tests.live import ROOT, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -76,9 +75,9 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(
 @pytest.mark.parametrize(
     "words",
     [
-        {"config.asgi:application"},
-        {"config", "worker"},
-        {"config", "beat"},
+        {"spool", "web"},
+        {"[celeryd:"},
+        {"[celery", "beat]"},
         {"valkey-server"},
         {"postgres", "-D"},
     ],
@@ -158,7 +157,9 @@ def test_a_server_that_is_to_survive_its_terminal_does(
 
 
 def test_a_stop_hands_runs_back_for_the_next_start() -> None:
-    server = Server(ROOT / "langgraph.json", BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="")
+    server = Server(
+        ROOT / "examples" / "langgraph.json", BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS=""
+    )
     server.start()
     asked = {"assistant_id": "slow", "input": {"steps": 300, "delay": 0.2}}
     thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]

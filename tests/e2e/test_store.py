@@ -14,8 +14,8 @@ import psycopg
 import pytest
 from langgraph_sdk import get_sync_client
 
-from store.tests import embedding
-from tests.live import ROOT, Server, serving, wait_until
+from spool.store.tests import embedding
+from spool.tests.live import ROOT, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.company import (
+from spool.tests.company import (
     GRACE_SECS,
     LEASE_SECS,
     STEPS,
@@ -21,8 +21,8 @@ from tests.company import (
     begun,
     has_begun,
 )
-from tests.compat.wire import parse
-from tests.live import wait_until
+from spool.tests.compat.wire import parse
+from spool.tests.live import wait_until
 
 pytestmark = pytest.mark.e2e
 

@@ -9,8 +9,8 @@ import psycopg
 import pytest
 from langgraph_sdk import get_sync_client
 
-from tests.conftest import CONFIG
-from tests.live import Server, serving, wait_until
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 

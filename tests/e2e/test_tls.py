@@ -23,12 +23,12 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from langgraph_sdk import get_sync_client
 
-from embedded import processes
-from embedded.home import Home
-from embedded.valkey import Valkey
-from tests.conftest import CONFIG
-from tests.e2e.starting import refused
-from tests.live import serving
+from spool.embedded import processes
+from spool.embedded.home import Home
+from spool.embedded.valkey import Valkey
+from spool.tests.conftest import CONFIG
+from spool.tests.e2e.starting import refused
+from spool.tests.live import serving
 
 
 @pytest.fixture

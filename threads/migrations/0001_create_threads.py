@@ -7,7 +7,7 @@ import django.db.models.functions.datetime
 import django.db.models.functions.text
 from django.db import migrations, models
 
-import config.ids
+import spool.database.ids
 
 
 class Migration(migrations.Migration):
@@ -22,7 +22,7 @@ class Migration(migrations.Migration):
                 (
                     "id",
                     models.UUIDField(
-                        default=config.ids.uuid7,
+                        default=spool.database.ids.uuid7,
                         editable=False,
                         primary_key=True,
                         serialize=False,

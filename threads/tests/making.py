@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from access.tests.people import Client
+from spool.access.tests.people import Client
 
 
 def make(client: Client, **body: Any) -> dict[str, Any]:

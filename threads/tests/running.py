@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import connection
 
-from assistants.graphs import registry
-from config.loop import shared_loop
-from threads.checkpoints import saver
-from threads.models import Thread
-from threads.state import cached_columns
+from spool.assistants.graphs import registry
+from spool.database.loop import shared_loop
+from spool.threads.checkpoints import saver
+from spool.threads.models import Thread
+from spool.threads.state import cached_columns
 
 
 def run_graph(thread: Thread, value: Any) -> None:

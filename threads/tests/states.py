@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from access.tests.people import Client
-from threads.models import Thread
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
 
 
 def state_of(client: Client, thread: Thread, query: str = "") -> dict[str, Any]:

@@ -8,9 +8,9 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from config import admin_lists
-from threads.models import Thread
-from threads.tests.running import checkpoint_rows, make_thread
+from spool.console import lists
+from spool.threads.models import Thread
+from spool.threads.tests.running import checkpoint_rows, make_thread
 
 pytestmark = pytest.mark.django_db
 
@@ -47,7 +47,7 @@ def test_the_list_finds_threads(admin_client: Client) -> None:
 def test_the_list_never_counts_everything(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_lists, "MOST_ROWS", 60)
+    monkeypatch.setattr(lists, "MOST_ROWS", 60)
     Thread.objects.bulk_create(Thread(values={"big": "x"}) for _ in range(80))
 
     with CaptureQueriesContext(
@@ -94,7 +94,7 @@ def test_a_thread_is_shown_with_its_state(admin_client: Client) -> None:
 def test_what_is_long_is_cut(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(admin_lists, "MOST_CHARACTERS", 100)
+    monkeypatch.setattr(lists, "MOST_CHARACTERS", 100)
     thread = Thread.objects.create(values={"long": "x" * 1000})
 
     text = admin_client.get(page(thread)).content.decode()

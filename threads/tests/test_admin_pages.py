@@ -6,8 +6,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from assistants.models import Assistant
-from threads.models import Thread
+from spool.assistants.models import Assistant
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -6,7 +6,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from threads.models import Thread
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -5,9 +5,9 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.tests.making import make
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.tests.making import make
 
 pytestmark = pytest.mark.django_db
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from threads.commands import command_of
+from spool.threads.commands import command_of
 
 
 @pytest.mark.parametrize("update", [{"a": 1}, [["a", 1]], 0, "", False])

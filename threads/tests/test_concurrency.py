@@ -10,15 +10,20 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
-from access.policy import EVERYTHING
-from assistants.factories import Factory
-from assistants.graphs import registry
-from config.ids import uuid7
-from config.tests.together import at_once
-from threads.models import Thread
-from threads.services import ThreadExists, create_thread, delete_threads, update_thread
-from threads.state import get_state, state_update, update_state
-from threads.tests.running import make_thread
+from spool.access.policy import EVERYTHING
+from spool.assistants.factories import Factory
+from spool.assistants.graphs import registry
+from spool.database.ids import uuid7
+from spool.database.tests.together import at_once
+from spool.threads.models import Thread
+from spool.threads.services import (
+    ThreadExists,
+    create_thread,
+    delete_threads,
+    update_thread,
+)
+from spool.threads.state import get_state, state_update, update_state
+from spool.threads.tests.running import make_thread
 
 MANY = 30
 

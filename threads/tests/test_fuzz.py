@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from access.tests.people import Client
-from config.json import clean
-from threads.models import Thread
-from threads.tests.running import make_thread
+from spool.access.tests.people import Client
+from spool.database.json import clean
+from spool.threads.models import Thread
+from spool.threads.tests.running import make_thread
 
 pytestmark = pytest.mark.django_db
 

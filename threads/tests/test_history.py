@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.tests.running import make_thread, run_graph
-from threads.tests.states import history_of, state_of
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.tests.running import make_thread, run_graph
+from spool.threads.tests.states import history_of, state_of
 
 pytestmark = pytest.mark.django_db
 

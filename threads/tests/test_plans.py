@@ -10,11 +10,11 @@ from django.db.models import Q
 from django.test import Client as AdminClient
 from django.test.utils import CaptureQueriesContext
 
-from access.policy import EVERYTHING, Scope
-from access.tests.people import Client
-from config.tests.plans import indexes_in, kinds_in, plan_of
-from threads.models import Thread
-from threads.serializers import SORTABLE
+from spool.access.policy import EVERYTHING, Scope
+from spool.access.tests.people import Client
+from spool.database.tests.plans import indexes_in, kinds_in, plan_of
+from spool.threads.models import Thread
+from spool.threads.serializers import SORTABLE
 
 # 20 owners with 250 threads each, as they come in from many at once.
 SEED = """

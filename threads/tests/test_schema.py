@@ -9,10 +9,10 @@ import pytest
 from schemathesis.checks import not_a_server_error
 from schemathesis.specs.openapi.checks import status_code_conformance
 
-from assistants.models import Assistant
-from config.tests.described import schema, tried
-from threads.models import Thread
-from threads.tests.running import run_graph
+from spool.assistants.models import Assistant
+from spool.threads.models import Thread
+from spool.threads.tests.running import run_graph
+from spool.web.tests.described import schema, tried
 
 CHECKS = [not_a_server_error, status_code_conformance]
 ONE = UUID(int=1)

@@ -5,8 +5,8 @@ from uuid import uuid4
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.tests.running import checkpoint_rows, make_thread, run_graph
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.tests.running import checkpoint_rows, make_thread, run_graph
 
 # Checkpoints are read through connections of their own: rows must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)

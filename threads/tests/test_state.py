@@ -5,10 +5,10 @@ from uuid import UUID
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.tests.running import make_thread, run_graph
-from threads.tests.states import history_of, state_of, update
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.tests.running import make_thread, run_graph
+from spool.threads.tests.states import history_of, state_of, update
 
 pytestmark = pytest.mark.django_db
 

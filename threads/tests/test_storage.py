@@ -8,11 +8,11 @@ from uuid import UUID, uuid4
 import pytest
 from django.db import connection
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.services import copy_thread
-from threads.state import get_state
-from threads.tests.running import checkpoint_rows, make_thread, run_graph
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.services import copy_thread
+from spool.threads.state import get_state
+from spool.threads.tests.running import checkpoint_rows, make_thread, run_graph
 
 # Checkpoints are read through connections of their own: rows must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)

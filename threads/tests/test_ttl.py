@@ -12,17 +12,17 @@ from django.conf import LazySettings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from access.tests.people import Client
-from config.langgraph_json import langgraph_json
-from config.metrics import as_prometheus
-from config.tests.together import at_once
-from threads.models import Thread
-from threads.services import prune_state
-from threads.sweeping import sweep
-from threads.tasks import sweep as sweep_task
-from threads.tests.making import make
-from threads.tests.running import checkpoint_rows, make_thread
-from threads.ttl import TTLConfig, ttl_config
+from spool.access.tests.people import Client
+from spool.config.langgraph_json import langgraph_json
+from spool.database.tests.together import at_once
+from spool.telemetry.metrics import as_prometheus
+from spool.threads.models import Thread
+from spool.threads.services import prune_state
+from spool.threads.sweeping import sweep
+from spool.threads.tasks import sweep as sweep_task
+from spool.threads.tests.making import make
+from spool.threads.tests.running import checkpoint_rows, make_thread
+from spool.threads.ttl import TTLConfig, ttl_config
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -210,7 +210,7 @@ def test_a_killed_sweep_forgets_no_thread(monkeypatch: pytest.MonkeyPatch) -> No
         expire(thread, ttl_strategy="keep_latest")
 
     with monkeypatch.context() as patch:
-        patch.setattr("threads.sweeping.prune_state", prune_one_and_die())
+        patch.setattr("spool.threads.sweeping.prune_state", prune_one_and_die())
         with pytest.raises(SystemExit):
             sweep()
     sweep()
@@ -263,7 +263,7 @@ def test_a_sweep_takes_as_many_as_it_is_told(configure: Configure) -> None:
 
 
 def test_a_sweep_takes_many_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("threads.sweeping.BATCH", 2)
+    monkeypatch.setattr("spool.threads.sweeping.BATCH", 2)
     for _ in range(5):
         expire(Thread.objects.create())
     for _ in range(3):

@@ -7,12 +7,12 @@ from uuid import UUID
 
 import pytest
 
-from access.tests.people import Client
-from threads.models import Thread
-from threads.services import delete_threads
-from threads.state import update_state
-from threads.tests.running import make_thread
-from threads.tests.states import history_of, state_of, update
+from spool.access.tests.people import Client
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
+from spool.threads.state import update_state
+from spool.threads.tests.running import make_thread
+from spool.threads.tests.states import history_of, state_of, update
 
 pytestmark = pytest.mark.django_db
 
@@ -290,7 +290,7 @@ def test_supersteps_of_a_thread_that_is_deleted_meanwhile(
         update_state(thread, steps)
         delete_threads(Thread.objects.filter(pk=thread.pk))
 
-    monkeypatch.setattr("threads.state.update_state", then_somebody_deletes_it)
+    monkeypatch.setattr("spool.threads.state.update_state", then_somebody_deletes_it)
     step = {"updates": [{"values": {"topic": "t"}, "as_node": "ask"}]}
 
     response = alice_client.call(

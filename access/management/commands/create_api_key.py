@@ -7,9 +7,9 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from access.callers import BadIdentity
-from access.keys import create_key
-from access.scopes import BadScope
+from spool.access.callers import BadIdentity
+from spool.access.keys import create_key
+from spool.access.scopes import BadScope
 
 MOST_DAYS = 36_500
 

@@ -6,8 +6,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db.models import Q
 
-from access.keys import digest_of, revoke
-from access.models import ApiKey
+from spool.access.keys import digest_of, revoke
+from spool.access.models import ApiKey
 
 
 class Command(BaseCommand):

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from store.index import index_config
-from store.reindex import drop_tables, reindex
-from store.vectors import prepare_index
+from spool.store.index import index_config
+from spool.store.reindex import drop_tables, reindex
+from spool.store.vectors import prepare_index
 
 WIDTH = 30
 

@@ -1,0 +1,11 @@
+"""What assistants need of parts above them; filled in `spool/hooks.py`."""
+
+from __future__ import annotations
+
+from uuid import UUID
+
+from spool.access.policy import Scope
+from spool.config.hook import Hook
+
+# Delete the threads in the scope that were last run by this assistant.
+delete_threads_of: Hook[[UUID, Scope], None] = Hook("assistants.delete_threads_of")

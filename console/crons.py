@@ -1,0 +1,279 @@
+"""Crons for operators: what fires when, what came of it, and a hand on the switch.
+
+Their owners define them, over the API. Nothing here is edited, and nothing is saved
+from a form: it would put back what a tick has moved on meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.contrib import admin, messages
+from django.contrib.admin import ShowFacets
+from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models.functions import Now
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from rest_framework.exceptions import APIException
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+
+from spool.assistants.models import Assistant
+from spool.console.lists import CappedPaginator, document, link
+from spool.crons import firing, services
+from spool.crons.models import Cron, CronFiring
+from spool.crons.schedule import BadSchedule, BadTimezone, describe
+from spool.runs.models import Run
+
+BY_OPERATOR = "paused by an operator"
+COLOURS = {
+    "enabled": "success",
+    "paused": "info",
+    "disabled": "danger",
+    Run.Status.PENDING: "info",
+    Run.Status.RUNNING: "info",
+    Run.Status.SUCCESS: "success",
+    Run.Status.ERROR: "danger",
+    Run.Status.TIMEOUT: "danger",
+    Run.Status.INTERRUPTED: "warning",
+}
+
+
+class TroubleFilter(admin.SimpleListFilter):
+    title = "trouble"
+    parameter_name = "trouble"
+    rows = {
+        "disabled": Q(enabled=False) & ~Q(disabled_reason=""),
+        "missed": Q(missed__gt=0),
+        "failed": Q(last_status__in=[Run.Status.ERROR, Run.Status.TIMEOUT]),
+        "overdue": Q(enabled=True, next_run_date__lt=Now()),
+    }
+
+    def lookups(
+        self, request: HttpRequest, model_admin: Any
+    ) -> Iterable[tuple[str, str]]:
+        return [
+            ("disabled", "disabled, for a reason"),
+            ("missed", "missed slots"),
+            ("failed", "last run failed"),
+            ("overdue", "due, but not fired yet"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Cron]) -> Any:
+        return queryset.filter(self.rows.get(self.value() or "", Q()))
+
+
+class FiringInline(TabularInline):  # type: ignore[misc]
+    model = CronFiring
+    ordering = ("-fired_at", "-id")
+    per_page = 20
+    extra = 0
+    fields = readonly_fields = (
+        "slot",
+        "fired_at",
+        "seconds_late",
+        "missed",
+        "result",
+        "error",
+        "run",
+        "thread_id",
+    )
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    has_change_permission = has_delete_permission = has_add_permission
+
+    @display(description="seconds late")
+    def seconds_late(self, record: CronFiring) -> str:
+        return "-" if record.lateness is None else f"{record.lateness:.1f}"
+
+    def run(self, record: CronFiring) -> str:
+        return link("runs_run", record.run_id)
+
+    @display(label=COLOURS)
+    def result(self, record: CronFiring) -> str:
+        return record.status or "unknown"
+
+
+@admin.register(Cron)
+class CronAdmin(ModelAdmin):  # type: ignore[misc]
+    list_display = (
+        "schedule",
+        "timezone",
+        "owner",
+        "assistant",
+        "thread_id",
+        "state",
+        "next_run_date",
+        "last_result",
+        "last_fired_at",
+        "missed",
+        "disabled_reason",
+    )
+    list_filter = (TroubleFilter, "enabled", "on_run_completed")
+    paginator = CappedPaginator
+    list_per_page = 50
+    show_facets = ShowFacets.NEVER
+    list_disable_select_all = True
+    show_full_result_count = False
+    search_fields = ("owner",)
+    search_help_text = (
+        "A schedule, an owner, or the id of a cron, a thread or an assistant"
+    )
+    ordering = ("-created_at", "id")
+    fields = readonly_fields = (
+        "id",
+        "schedule",
+        "in_words",
+        "timezone",
+        "state",
+        "disabled_reason",
+        "next_run_date",
+        "end_time",
+        "missed",
+        "owner",
+        "user_id",
+        "its_assistant",
+        "its_thread",
+        "on_run_completed",
+        "payload_text",
+        "metadata_text",
+        "created_at",
+        "updated_at",
+    )
+    payload_text = document("payload")
+    metadata_text = document("metadata")
+    inlines = (FiringInline,)
+    actions = actions_submit_line = ("pause", "resume", "run_now")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    # --- Reading ----------------------------------------------------------------------
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
+        assistants = Assistant.objects.filter(pk=OuterRef("assistant_id"))
+        newest = CronFiring.objects.filter(cron=OuterRef("pk")).newest_first()
+        crons: QuerySet[Cron] = super().get_queryset(request)
+        return crons.annotate(
+            assistant_name=Subquery(assistants.values("name")[:1]),
+            last_status=Subquery(newest.values("status")[:1]),
+            last_fired_at=Subquery(newest.values("fired_at")[:1]),
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Cron], search_term: str
+    ) -> tuple[QuerySet[Cron], bool]:
+        """Exact, so that a million crons can be searched."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        try:
+            key = UUID(term)
+        except ValueError:
+            return queryset.filter(Q(owner=term) | Q(schedule=term)), False
+        found = Q(id=key) | Q(thread_id=key) | Q(assistant_id=key) | Q(owner=term)
+        return queryset.filter(found), False
+
+    @display(label=COLOURS)
+    def state(self, cron: Cron) -> str:
+        if cron.enabled:
+            return "enabled"
+        return "disabled" if cron.disabled_reason else "paused"
+
+    @display(label=COLOURS)
+    def last_result(self, cron: Any) -> str:
+        return cron.last_status or "-"
+
+    def assistant(self, cron: Any) -> str:
+        """Its name is its graph's, unless somebody made it."""
+        return cron.assistant_name or str(cron.assistant_id)
+
+    @display(description="last fired at", ordering=F("last_fired_at"))
+    def last_fired_at(self, cron: Any) -> Any:
+        return cron.last_fired_at
+
+    @display(description="assistant")
+    def its_assistant(self, cron: Cron) -> str:
+        return link("assistants_assistant", cron.assistant_id)
+
+    @display(description="thread")
+    def its_thread(self, cron: Cron) -> str:
+        return link("threads_thread", cron.thread_id)
+
+    def in_words(self, cron: Cron) -> str:
+        try:
+            return describe(cron.schedule)
+        except BadSchedule as exc:
+            return str(exc)
+
+    # --- Acting -----------------------------------------------------------------------
+    @admin.action(description="Pause", permissions=["change"])
+    def pause(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
+        act = partial(services.pause, reason=BY_OPERATOR)
+        self._each(request, crons, act, "paused")
+
+    @admin.action(description="Resume", permissions=["change"])
+    def resume(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
+        self._each(request, crons, services.resume, "resumed")
+
+    @admin.action(description="Run now", permissions=["change"])
+    def run_now(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
+        self._each(request, crons, firing.run_now, "run now")
+
+    def _each(
+        self,
+        request: HttpRequest,
+        crons: Iterable[Cron],
+        act: Callable[..., object],
+        done: str,
+    ) -> None:
+        count = 0
+        for cron in crons:
+            try:
+                act(cron=cron)
+            except (APIException, BadSchedule, BadTimezone) as exc:
+                self.message_user(request, f"{cron}: {exc}", messages.ERROR)
+            else:
+                self.log_change(request, cron, done)
+                count += 1
+        if count:
+            self.message_user(request, f"{count} crons: {done}.")
+
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        hidden = {"show_save": False, "show_save_and_continue": False}
+        return super().changeform_view(
+            request, object_id, form_url, {**(extra_context or {}), **hidden}
+        )
+
+    def save_model(
+        self, request: HttpRequest, obj: Cron, form: Any, change: bool
+    ) -> None:
+        for action in self.get_actions_submit_line(request, obj.pk):
+            if action.action_name in request.POST:
+                action.method(request, [obj])
+
+    def response_change(self, request: HttpRequest, obj: Cron) -> HttpResponse:
+        return HttpResponseRedirect(request.path)
+
+    # --- Deleting ---------------------------------------------------------------------
+    def get_deleted_objects(
+        self, objs: Iterable[Cron], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        """Without the firings, of which there may be millions."""
+        crons = [str(cron) for cron in objs]
+        return crons, {"crons, with their firings": len(crons)}, set(), []
+
+    def delete_model(self, request: HttpRequest, obj: Cron) -> None:
+        services.delete_cron(obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Cron]) -> None:
+        for cron in queryset:
+            services.delete_cron(cron)

@@ -1,0 +1,94 @@
+"""The admin's first page: what runs, what waits, what failed and why."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Min, Sum
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.template.defaultfilters import pluralize
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.timesince import timesince
+
+from spool.runs.models import Run, WebhookDelivery, Worker
+
+# Rows that are counted at most, and shown of the newest failures.
+MOST_COUNTED = 10_000
+MOST_SHOWN = 8
+FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
+
+
+def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """For `console/dashboard.html`; each figure leads to the rows behind it."""
+    webhooks = reverse("admin:runs_webhookdelivery_changelist")
+    a_day_ago = timezone.now() - timedelta(days=1)
+    recent = Run.objects.filter(created_at__gte=a_day_ago)
+    failed = recent.filter(status__in=FAILED)
+    context["figures"] = [
+        *_now(),
+        {
+            "title": "Failed within a day",
+            "value": _count(failed),
+            "note": f"of {_count(recent)} runs",
+            "href": f"{_runs()}?{urlencode(_failed_since(a_day_ago))}",
+        },
+        {
+            "title": "Webhooks on their way",
+            "value": _count(WebhookDelivery.objects.exclude(next_attempt_at=None)),
+            "note": "delivered at least once, for a day",
+            "href": f"{webhooks}?next_attempt_at__isnull=False",
+        },
+    ]
+    context["failures"] = [
+        {
+            "run": run,
+            "href": reverse("admin:runs_run_change", args=[run.pk]),
+            "why": ": ".join(str(part) for part in (run.error or {}).values() if part),
+        }
+        for run in failed.newest_first().defer("kwargs", "metadata")[:MOST_SHOWN]
+    ]
+    return context
+
+
+def _now() -> list[dict[str, Any]]:
+    workers = Worker.objects.alive()
+    alive = workers.count()
+    capacity = workers.aggregate(total=Sum("capacity"))["total"] or 0
+    running, waiting = Run.objects.running(), Run.objects.pending()
+    return [
+        {
+            "title": "Running",
+            "value": _count(running),
+            "note": f"of {capacity} at once, on {alive} worker{pluralize(alive)}",
+            "href": f"{_runs()}?status__exact=running",
+        },
+        {
+            "title": "Waiting",
+            "value": _count(waiting),
+            "note": _longest_wait(waiting),
+            "href": f"{_runs()}?status__exact=pending",
+        },
+    ]
+
+
+def _runs() -> str:
+    return reverse("admin:runs_run_changelist")
+
+
+def _failed_since(moment: datetime) -> dict[str, str]:
+    """The query of the list that shows them."""
+    return {"status__in": ",".join(FAILED), "created_at__gte": moment.isoformat()}
+
+
+def _count(rows: Any) -> str:
+    count = rows.order_by()[:MOST_COUNTED].count()
+    return f"{count}" if count < MOST_COUNTED else f"{count} or more"
+
+
+def _longest_wait(waiting: Any) -> str:
+    oldest = waiting.filter(created_at__lte=Now()).aggregate(at=Min("created_at"))["at"]
+    return f"the longest for {timesince(oldest, depth=1)}" if oldest else "nobody"

@@ -1,0 +1,91 @@
+"""What the admin's lists of big tables have in common: they never count all rows."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from typing import Any
+
+from django.contrib.admin import ShowFacets
+from django.core.paginator import Paginator
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+from unfold.admin import ModelAdmin
+from unfold.decorators import display
+
+from spool.database.json import dumps, from_jsonb, loads
+
+# Who looks at more rows than these searches.
+MOST_ROWS = 10_000
+# Longer documents are cut: a page of the admin is no place for megabytes.
+MOST_CHARACTERS = 20_000
+
+
+class CappedPaginator(Paginator):  # type: ignore[type-arg]
+    @cached_property
+    def count(self) -> int:
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
+        return rows.order_by().values("pk")[:MOST_ROWS].count()
+
+
+class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows are looked at, searched by what is indexed, and not edited."""
+
+    paginator = CappedPaginator
+    show_full_result_count = False
+    show_facets = ShowFacets.NEVER
+    list_per_page = 50
+    list_disable_select_all = True
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+def metadata_filter(term: str) -> Q | None:
+    """`{"a": 1}`, or `a=1`, as a filter on metadata. None: it is neither."""
+    key, separator, value = term.partition("=")
+    try:
+        wanted = loads(term) if term.startswith("{") else {key: loads(value)}
+    except (ValueError, RecursionError):
+        wanted = {key: value}
+    if term.startswith("{") or (separator and key):
+        return Q(metadata__contains=wanted) if isinstance(wanted, dict) else None
+    return None
+
+
+def as_text(value: Any) -> SafeString:
+    """A JSON document, to be read."""
+    text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
+    if len(text) > MOST_CHARACTERS:
+        text = f"{text[:MOST_CHARACTERS]}\n… {len(text)} characters in all"
+    return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
+
+
+def document(field: str) -> Any:
+    """A page's entry for a JSON field, which Django would write out on one line."""
+
+    def shown(model_admin: Any, row: Any) -> SafeString:
+        return as_text(getattr(row, field))
+
+    return display(description=field)(shown)
+
+
+def link(page: str, key: Any) -> str:
+    """To the page of a row, as `runs_run`, that somebody may have deleted since."""
+    if key is None:
+        return "-"
+    path = reverse(f"admin:{page}_change", args=[key])
+    return format_html('<a class="text-link" href="{}">{}</a>', path, key)
+
+
+def link_to_rows(page: str, text: str, **query: Any) -> str:
+    """To those rows of a list that a search or a filter finds."""
+    path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
+    return format_html('<a class="text-link" href="{}">{}</a>', path, text)

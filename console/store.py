@@ -1,0 +1,87 @@
+"""Store items for operators: to look at, and to delete. Their owners write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import reduce
+from operator import and_
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Q, QuerySet
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils.safestring import SafeString
+from unfold.decorators import display
+
+from spool.console.lists import BigTableAdmin, as_text
+from spool.store.models import StoreItem
+
+
+def _named(term: str) -> Q:
+    below = Q(path__gte=f"{term}.", path__lt=f"{term}/")
+    return Q(owner=term) | Q(key=term) | Q(path=term) | below
+
+
+class ExpiryFilter(admin.SimpleListFilter):
+    title = "expiry"
+    parameter_name = "expiry"
+    rows = {
+        "stays": Q(expires_at=None),
+        "ends": Q(expires_at__gt=Now()),
+        "expired": Q(expires_at__lte=Now()),
+    }
+
+    def lookups(
+        self, request: HttpRequest, model_admin: Any
+    ) -> Iterable[tuple[str, str]]:
+        return [
+            ("stays", "stays"),
+            ("ends", "will expire"),
+            ("expired", "expired, to be swept"),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[StoreItem]) -> Any:
+        return queryset.filter(self.rows.get(self.value() or "", Q()))
+
+
+@admin.register(StoreItem)
+class StoreItemAdmin(BigTableAdmin):
+    list_display = ("key", "path", "owner", "updated_at", "expires_at")
+    list_filter = (ExpiryFilter,)
+    # The order of the index, so that a page of a million items costs a page.
+    ordering = ("owner", "path", "key")
+    search_fields = ("owner",)
+    search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
+    fields = readonly_fields = (
+        "owner",
+        "path",
+        "key",
+        "pretty_value",
+        "created_at",
+        "updated_at",
+        "ttl_minutes",
+        "expires_at",
+    )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
+    ) -> tuple[QuerySet[StoreItem], bool]:
+        """A namespace finds what is below it. Of several words each has to match."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        found, words = _named(term), term.split()
+        if len(words) > 1:
+            found |= reduce(and_, map(_named, words))
+        return queryset.filter(found), False
+
+    def get_deleted_objects(
+        self, objs: Iterable[StoreItem], request: HttpRequest
+    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
+        items = [str(item) for item in objs]
+        denied = set() if self.has_delete_permission(request) else {"store item"}
+        return items, {"store items": len(items)}, denied, []
+
+    @display(description="value")
+    def pretty_value(self, item: StoreItem) -> SafeString:
+        return as_text(item.value)

@@ -1,0 +1,39 @@
+"""Django's `JSONField` for Postgres, written and read by `database.json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+
+from spool.database.json import from_jsonb, jsonb
+
+
+class JSONField(models.JSONField):
+    """`jsonb` that takes what graphs put into state and never fails on its text."""
+
+    def get_db_prep_value(
+        self, value: Any, connection: Any, prepared: bool = False
+    ) -> Any:
+        return jsonb(value)
+
+    def from_db_value(self, value: Any, expression: Any, connection: Any) -> Any:
+        if not isinstance(value, (str, bytes)):
+            return value
+        return from_jsonb(value)
+
+    def deconstruct(self) -> Any:
+        # Migrations need no code of ours: the column is Django's own.
+        name, _, args, kwargs = super().deconstruct()
+        return name, "django.db.models.JSONField", args, kwargs
+
+
+class Merge(models.Func):
+    """`a || b` of two `jsonb` objects: the top-level keys of both, b's where both have."""
+
+    arg_joiner = " || "
+    template = "%(expressions)s"
+    output_field = JSONField()
+
+    def __init__(self, column: str, changes: dict[str, Any]) -> None:
+        super().__init__(models.F(column), models.Value(changes, JSONField()))

@@ -1,0 +1,15 @@
+"""Ids that sort by the time at which they were made."""
+
+from __future__ import annotations
+
+import os
+import uuid
+
+import uuid_utils
+
+# Or two processes of one parent would make the same ids.
+os.register_at_fork(after_in_child=uuid_utils.reseed_rng)
+
+
+def uuid7() -> uuid.UUID:
+    return uuid.UUID(int=uuid_utils.uuid7().int)

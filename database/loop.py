@@ -1,0 +1,143 @@
+"""An asyncio loop on a thread of its own, with a Postgres pool: where graphs live.
+
+Django's side of Spool is synchronous, graphs are asynchronous. Synchronous code
+hands a coroutine to the process's loop and waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import threading
+from collections.abc import Coroutine
+from functools import cache
+from typing import Any, TypeVar
+
+from django.conf import settings
+from django.db import connections
+from psycopg import AsyncConnection, Error
+from psycopg.conninfo import make_conninfo
+from psycopg.rows import DictRow, dict_row
+from psycopg.types.json import set_json_dumps
+from psycopg_pool import AsyncConnectionPool
+
+from spool.database.json import jsonb_bytes
+
+T = TypeVar("T")
+Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
+
+
+def conninfo() -> str:
+    """The database that Django uses now, which in a test is the test's own."""
+    given = dict(settings.DATABASE_CONNINFO)
+    given["dbname"] = connections["default"].settings_dict["NAME"]
+    return make_conninfo("", **given)
+
+
+def new_pool(size: int, *, checks: bool) -> Pool:
+    """A closed pool of autocommit connections; open it on the loop that uses it.
+
+    `checks`: ask a connection whether it is alive before it is handed out. Else a dead
+    one is found out by its first statement, for users who try that again anyway.
+    """
+
+    async def check(conn: AsyncConnection[DictRow]) -> None:
+        try:
+            await AsyncConnectionPool.check_connection(conn)
+        except Error:
+            # Those that wait beside it have died with it, and would each cost a pause.
+            await pool.check()
+            raise
+
+    async def configure(conn: AsyncConnection[DictRow]) -> None:
+        # What the checkpointer writes by itself may hold text that Postgres refuses.
+        set_json_dumps(jsonb_bytes, conn)
+
+    pool: Pool = AsyncConnectionPool(
+        conninfo(),
+        configure=configure,
+        min_size=1,
+        max_size=size,
+        open=False,
+        timeout=30,
+        check=check if checks else None,
+        kwargs={
+            "autocommit": True,
+            "row_factory": dict_row,
+            "prepare_threshold": 2 if settings.DATABASE_PREPARED_STATEMENTS else None,
+        },
+    )
+    return pool
+
+
+class Loop:
+    """A running loop; `pool` is open on it from the first `run`."""
+
+    pool: Pool
+
+    def __init__(self, *, name: str, pool_size: int, checks: bool = False) -> None:
+        self.asyncio_loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(
+            target=self._keep_running, name=name, daemon=True
+        )
+        self._thread.start()
+        self.run(self._open_pool(pool_size, checks))
+
+    def _keep_running(self) -> None:
+        """Until `close`. A graph that wants to exit fails, and takes nobody with it."""
+        while True:
+            try:
+                self.asyncio_loop.run_forever()
+                return
+            except (SystemExit, KeyboardInterrupt):
+                # asyncio gives them to their task, and then leaves its loop for them.
+                continue
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run `coroutine` on the loop, and wait for it from another thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio_loop).result()
+
+    def close(self) -> None:
+        if self.asyncio_loop.is_closed():
+            return
+        self.run(self._end())
+        self.asyncio_loop.call_soon_threadsafe(self.asyncio_loop.stop)
+        self._thread.join()
+        self.asyncio_loop.close()
+
+    async def _end(self) -> None:
+        await self.pool.close()
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def _open_pool(self, size: int, checks: bool) -> None:
+        self.pool = new_pool(size, checks=checks)
+        await self.pool.open()
+
+
+_starting = threading.Lock()
+
+
+def shared_loop() -> Loop:
+    """The process's loop, started when it is first wanted."""
+    # Without a lock, threads that want it together would start one each.
+    with _starting:
+        return _started()
+
+
+def close_shared_loop() -> None:
+    """Stop it where it runs; whoever wants it next starts another."""
+    with _starting:
+        if _started.cache_info().currsize:
+            _started().close()
+            _started.cache_clear()
+
+
+@cache
+def _started() -> Loop:
+    size = settings.CHECKPOINT_POOL_SIZE
+    loop = Loop(name="spool-loop", pool_size=size, checks=True)
+    atexit.register(close_shared_loop)
+    return loop

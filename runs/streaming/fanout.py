@@ -1,0 +1,338 @@
+"""Events from Redis to the viewers of one web process.
+
+One pub/sub connection serves all of them. A viewer subscribes, reads back what it has
+missed from the thread's stream, and then gets what is published. Should Redis go away
+or forget, each viewer is still told that its run has ended: from time to time Postgres
+is asked about all watched runs at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager, suppress
+from datetime import timedelta
+from typing import TypeVar, cast
+from uuid import UUID
+
+from django.conf import settings
+from django.db.models import Q
+from django.db.models.functions import Now
+from redis.asyncio.client import PubSub
+from redis.exceptions import RedisError
+
+from spool.runs.models import Run
+from spool.runs.streaming.events import (
+    GONE,
+    Event,
+    channel,
+    decode,
+    new_async_redis,
+    parse_id,
+    stream_key,
+)
+from spool.threads.models import Thread
+from spool.web.thread_pool import database_threads
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+Entry = tuple[bytes, dict[bytes, bytes]]
+
+# Pause before the connection to Redis is tried again, in seconds.
+RECONNECT_DELAY = 0.5
+# How long a viewer waits for Redis before it starts with what Postgres knows.
+SUBSCRIBE_TIMEOUT = 2.0
+# For so long after the end of a run its `end` may be on its way, in seconds.
+LAST_WORDS = 1.0
+# How many bytes wait for a viewer that takes none: it reads back what comes after them.
+MOST_WAITING = 2**20
+# How often a viewer of a run that is over asks a Redis that does not answer.
+MOST_FAILURES = 3
+# How many batches are read back at once, at most and at first: a few may be large.
+PAGE = 200
+FIRST = 8
+
+
+class Viewer:
+    """One open subscription to a thread: batches as they come, and two signals."""
+
+    def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
+        self.thread_id = thread_id
+        # Runs to ask Postgres about, and those of them that it says are over,
+        # whatever Redis says.
+        self.watched: set[UUID] = {run_id} if run_id else set()
+        self.over: set[UUID] = set()
+        # The thread itself was deleted.
+        self.is_gone = False
+        self.all_runs = run_id is None
+        # Something may have been missed: read back before going on.
+        self.has_gap = True
+        # There is more to read back than has been.
+        self.is_behind = False
+        # How often in a row Redis could not be asked for it.
+        self.failures = 0
+        self._batches: list[list[Event]] = []
+        self._waiting_bytes = 0
+        self._overflows = False
+        self._news = asyncio.Event()
+
+    @property
+    def misses_some(self) -> bool:
+        """Whether there may be more, which Redis can yet be asked for."""
+        return (self.has_gap or self.is_behind) and self.failures < MOST_FAILURES
+
+    def push(self, events: list[Event], size: int) -> None:
+        if self._waiting_bytes < MOST_WAITING:
+            self._batches.append(events)
+            self._waiting_bytes += size
+        else:
+            self._overflows = True
+        self._news.set()
+
+    def wake(self) -> None:
+        """Something may have been missed: read back, and look around."""
+        self.has_gap = True
+        self._news.set()
+
+    def tell(self, over: set[UUID], *, is_gone: bool) -> None:
+        """What Postgres knows of the runs that this viewer watches."""
+        self.over |= over
+        self.is_gone = self.is_gone or is_gone
+        self.wake()
+
+    async def batches(self, timeout: float) -> list[Event]:
+        """What has come, in order; empty after `timeout` seconds or on a signal."""
+        if not self._batches and not self._news.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
+        self._news.clear()
+        if self.has_gap and not self.is_gone:
+            # What waits comes after it, and would hide it.
+            return []
+        taken, self._batches, self._waiting_bytes = self._batches, [], 0
+        self.is_behind, self._overflows = self.is_behind or self._overflows, False
+        return [event for events in taken for event in events]
+
+
+class Fanout:
+    """The viewers of one process. Lives on the web server's event loop."""
+
+    def __init__(self) -> None:
+        self.redis = new_async_redis()
+        self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
+        self._pubsub: PubSub = self.redis.pubsub()
+        # Whether it is connected, as far as is known; `_listen` alone connects it.
+        self._is_connected = False
+        self._subscribing = asyncio.Lock()
+        # Channels that Redis has confirmed: what is published now reaches us.
+        self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @asynccontextmanager
+    async def watch(
+        self, thread_id: UUID, run_id: UUID | None = None
+    ) -> AsyncIterator[Viewer]:
+        viewer = Viewer(thread_id, run_id)
+        name = channel(thread_id)
+        self._viewers[name].add(viewer)
+        try:
+            await _undisturbed(self._start())
+            await _undisturbed(self._subscribe(name))
+            yield viewer
+        finally:
+            self._viewers[name].discard(viewer)
+            if not self._viewers[name]:
+                del self._viewers[name]
+                await _undisturbed(self._unsubscribe(name))
+
+    async def close(self) -> None:
+        """Give back what it holds of the loop that it lives on, before that ends."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        await self.redis.aclose()
+
+    async def _start(self) -> None:
+        # A channel that is never left, so that the connection is always listening.
+        _ = self._confirmed[channel("none")]
+        if not self._tasks:
+            self._tasks = [
+                asyncio.create_task(self._listen()),
+                asyncio.create_task(self._ask_postgres()),
+            ]
+
+    async def _subscribe(self, name: str) -> None:
+        async with self._subscribing:
+            if name not in self._confirmed:
+                self._confirmed[name] = asyncio.Event()
+                await self._send(self._pubsub.subscribe, name)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+                await self._confirmed[name].wait()
+
+    async def _unsubscribe(self, name: str) -> None:
+        async with self._subscribing:
+            if name not in self._viewers:
+                self._confirmed.pop(name, None)
+                await self._send(self._pubsub.unsubscribe, name)
+
+    async def _send(self, command: Callable[[str], Awaitable[None]], name: str) -> None:
+        """Nothing where it is not connected: once it is, all of them are asked for."""
+        if self._is_connected:
+            try:
+                await command(name)
+            except (RedisError, OSError):
+                self._is_connected = False
+
+    async def read_back(
+        self, thread_id: UUID, after: tuple[int, int]
+    ) -> tuple[list[Event], bool] | None:
+        """The next of the kept events later than `after`, and whether there are more.
+
+        None: Redis can't be asked now.
+        """
+        try:
+            entries, has_more = await self._page(stream_key(thread_id), after)
+        except (RedisError, OSError):
+            return None
+        events: list[Event] = []
+        for entry_id, fields in entries:
+            ms, last = parse_id(entry_id.decode())
+            count = int(fields[b"n"])
+            events += decode((ms, last - count + 1), fields[b"e"])
+        return [event for event in events if event.id > after], has_more
+
+    async def _page(self, key: str, after: tuple[int, int]) -> tuple[list[Entry], bool]:
+        """The next entries, until they are many or large; whether there may be more."""
+        entries: list[Entry] = []
+        least, count, size = f"({after[0]}-{after[1]}", min(FIRST, PAGE), 0
+        while True:
+            found = await _undisturbed(self.redis.xrange(key, min=least, count=count))
+            some = cast("list[Entry]", found)
+            entries += some
+            size += sum(len(fields[b"e"]) for _, fields in some)
+            if len(some) < count:
+                return entries, False
+            if len(entries) >= PAGE or size >= MOST_WAITING:
+                return entries, True
+            least, count = f"({some[-1][0].decode()}", 2 * count
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._connect()
+                await self._receive()
+            except (RedisError, OSError) as exc:
+                logger.warning("redis: %s; connecting again", exc)
+            except Exception:
+                logger.exception("the stream of events broke; connecting again")
+            self._is_connected = False
+            await asyncio.sleep(RECONNECT_DELAY)
+
+    async def _receive(self) -> None:
+        while True:
+            message = await self._pubsub.get_message(timeout=None)
+            if message is None:
+                continue
+            name = message["channel"].decode()
+            if message["type"] == "subscribe" and name in self._confirmed:
+                self._confirmed[name].set()
+                # What was published until now has not reached us.
+                for viewer in self._viewers.get(name, ()):
+                    if not viewer.has_gap:
+                        viewer.wake()
+            elif message["type"] == "message":
+                self._hand_out(message["data"], self._viewers.get(name, set()))
+
+    def _hand_out(self, data: bytes, viewers: set[Viewer]) -> None:
+        if data == GONE:
+            for viewer in viewers:
+                # Not found out by asking: there may be another of that id by now.
+                viewer.tell(set(), is_gone=True)
+            return
+        first, _, batch = data.partition(b"\n")
+        events = list(decode(parse_id(first.decode()), batch))
+        for viewer in viewers:
+            viewer.push(events, len(batch))
+
+    async def _connect(self) -> None:
+        """Subscribe, on a new connection, to everything that somebody views."""
+        with suppress(RedisError, OSError):
+            await self._pubsub.aclose()  # type: ignore[no-untyped-call]
+        pubsub = self.redis.pubsub()
+        # Not under the lock: a Redis that hangs would have all viewers wait for it.
+        await pubsub.subscribe(channel("none"))
+        async with self._subscribing:
+            self._pubsub, self._is_connected = pubsub, True
+            for confirmed in self._confirmed.values():
+                confirmed.clear()
+            await pubsub.subscribe(*self._confirmed)
+
+    async def _ask_postgres(self) -> None:
+        """For ends that were never published: a worker killed between two lines."""
+        while True:
+            await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
+            viewers = [one for found in self._viewers.values() for one in found]
+            if not viewers:
+                continue
+            watched = {run_id for viewer in viewers for run_id in viewer.watched}
+            thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
+            asked = {viewer: set(viewer.watched) for viewer in viewers}
+            try:
+                active = await database_threads.query(_active_runs, watched)
+                threads = await database_threads.query(_known_threads, thread_ids)
+            except Exception:
+                logger.exception("watched runs could not be looked up")
+                continue
+            for viewer in viewers:
+                over = asked[viewer] - active
+                gone = viewer.all_runs and viewer.thread_id not in threads
+                if over - viewer.over or gone:
+                    viewer.tell(over, is_gone=gone)
+
+
+async def _undisturbed(asking: Awaitable[T]) -> T:
+    """Ask Redis to the end, although the viewer who wants to know may leave.
+
+    Cancelled half way, its client swallows that now and then, and the viewer would
+    never learn that it is alone; or it closes the connection that all viewers share.
+    """
+    return await asyncio.shield(asyncio.ensure_future(asking))
+
+
+def _active_runs(run_ids: set[UUID]) -> set[UUID]:
+    """Of these those that are not over, and those whose end viewers may yet hear of."""
+    if not run_ids:
+        return set()
+    of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_WORDS))
+    active = Run.objects.filter(Q(status__in=Run.ACTIVE) | of_late, pk__in=run_ids)
+    return set(active.values_list("pk", flat=True))
+
+
+def _known_threads(thread_ids: set[UUID]) -> set[UUID]:
+    if not thread_ids:
+        return set()
+    found = Thread.objects.filter(pk__in=thread_ids, discarded_at=None)
+    return set(found.values_list("pk", flat=True))
+
+
+_fanouts: dict[asyncio.AbstractEventLoop, Fanout] = {}
+
+
+def fanout() -> Fanout:
+    """The fan-out of the running event loop; a server has one of each."""
+    loop = asyncio.get_running_loop()
+    if loop not in _fanouts:
+        _fanouts[loop] = Fanout()
+    return _fanouts[loop]
+
+
+async def close_fanout() -> None:
+    """Close that of the running event loop, if it has one, once nobody views any more."""
+    if found := _fanouts.pop(asyncio.get_running_loop(), None):
+        await found.close()

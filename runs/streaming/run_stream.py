@@ -1,0 +1,203 @@
+"""What a client of a run receives: server-sent events, or the JSON of `wait`.
+
+Both are the same subscription to the run's thread. The stream ends when the run's end
+arrives, or when Postgres says that the run is over and Redis has no more to tell.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Set
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+
+from spool.database.json import dumps
+from spool.runs.models import Run
+from spool.runs.streaming import events
+from spool.runs.streaming.events import Event
+from spool.runs.streaming.fanout import Viewer, fanout
+from spool.runs.streaming.modes import with_interrupts
+from spool.web.http_protocol import server_is_stopping
+from spool.web.thread_pool import database_threads
+
+HEARTBEAT = b": heartbeat\r\n\r\n"
+NEVER = (0, 0)
+# Pause before Redis is asked again what it keeps, in seconds.
+RETRY = 0.2
+UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
+FAILED = dumps(Run.Status.ERROR)
+
+
+@dataclass(frozen=True)
+class RunStream:
+    """How one client wants to see one run.
+
+    `after`: the id of the last event that it has, `(0, 0)` for all of them, None for
+    only those from now on. `modes`: stream modes to pass on, None for all.
+    """
+
+    thread_id: UUID
+    run_id: UUID
+    after: tuple[int, int] | None = NEVER
+    modes: Set[str] | None = None
+    with_ids: bool = False
+    # The run was made by this very request: it can't be long over.
+    is_new: bool = False
+    # Called when the client goes away before the end.
+    on_disconnect: Callable[[], None] | None = None
+
+    def wants(self, event: Event) -> bool:
+        if event.run_id != str(self.run_id):
+            return False
+        if self.modes is None or event.name in (events.ERROR, events.END):
+            return True
+        return event.name.partition("|")[0].partition("/")[0] in self.modes
+
+
+async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
+    """The bytes of a run's event stream, with a heartbeat every few seconds."""
+    async with aclosing(_guarded(stream)) as batches:
+        async for batch in batches:
+            if not batch:
+                yield HEARTBEAT
+                continue
+            # After an `error` clients expect nothing more.
+            yield b"".join(
+                event.sse(with_id=stream.with_ids)
+                for event in batch
+                if event.name != events.END or event.data != FAILED
+            )
+
+
+async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
+    """A newline every few seconds, then the JSON of the thread's values."""
+    async with aclosing(_guarded(stream)) as batches:
+        async for batch in batches:
+            if not batch:
+                yield b"\n"
+    yield dumps(await database_threads.query(result, stream.run_id))
+
+
+async def stopped(stream: RunStream) -> AsyncGenerator[bytes, None]:
+    """The same for a run that was asked to stop: `{}` once its worker confirms it."""
+    async with aclosing(_guarded(stream)) as batches:
+        async for batch in batches:
+            if not batch:
+                yield b"\n"
+    yield b"{}"
+
+
+async def unknown_json() -> AsyncGenerator[bytes, None]:
+    yield dumps({"__error__": UNKNOWN_RUN})
+
+
+async def unknown_sse() -> AsyncGenerator[bytes, None]:
+    yield Event("", NEVER, events.ERROR, dumps(UNKNOWN_RUN)).sse(with_id=False)
+
+
+async def nothing() -> AsyncGenerator[bytes, None]:
+    """What an event id gives that is none."""
+    for part in tuple[bytes, ...]():
+        yield part
+
+
+def result(run_id: UUID) -> Any:
+    """What `wait` and `join` answer: see the wire contract, section 5.3."""
+    run = Run.objects.select_related("thread").filter(pk=run_id).first()
+    if run is None:  # Rolled back, or deleted with its thread.
+        return {}
+    if run.status == Run.Status.ERROR:
+        return {"__error__": run.error}
+    return with_interrupts(run.thread.values, run.thread.interrupts)
+
+
+async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
+    """`_follow`, and `on_disconnect` where the client leaves before the end.
+
+    Who is sent away since the server stops has not left: it will come back.
+    """
+    ended = False
+    try:
+        async with aclosing(_follow(stream)) as batches:
+            async for batch in batches:
+                yield batch
+        ended = True
+    finally:
+        if not ended and stream.on_disconnect and not server_is_stopping():
+            await asyncio.shield(database_threads.query(stream.on_disconnect))
+
+
+async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
+    """Batches of the run's events until its end; an empty one is a heartbeat."""
+    last, clock = stream.after, asyncio.get_running_loop().time
+    beat = clock() + settings.STREAM_HEARTBEAT_SECS
+    async with fanout().watch(stream.thread_id, stream.run_id) as viewer:
+        # Somebody joins a run that is long over: nothing will be published.
+        joined_late = not stream.is_new and await database_threads.query(
+            _is_over, stream.run_id
+        )
+        if joined_late:
+            viewer.over.add(stream.run_id)
+        while True:
+            over = bool(viewer.over)
+            batch = await next_events(viewer, last, beat)
+            if batch:
+                last = batch[-1].id
+            wanted = [event for event in batch if stream.wants(event)]
+            if wanted:
+                yield wanted
+            if any(event.name == events.END for event in wanted):
+                return
+            if over and not viewer.misses_some:
+                missed_end = stream.after is not None or not joined_late
+                # Not a new id: who comes back with it is not told everything again.
+                at = last or NEVER
+                yield await database_threads.query(_final, stream, missed_end, at)
+                return
+            if clock() >= beat:
+                beat += settings.STREAM_HEARTBEAT_SECS
+                yield []
+
+
+def _final(stream: RunStream, missed_end: bool, at: tuple[int, int]) -> list[Event]:
+    """The end of a run as Postgres knows it, where Redis has lost the run's own."""
+    run = Run.objects.select_related("thread").filter(pk=stream.run_id).first()
+    last: list[tuple[str, bytes]] = []
+    if run and run.status == Run.Status.ERROR:
+        last.append((events.ERROR, dumps(run.error)))
+    elif run and missed_end and "values" in run.kwargs["stream_mode"]:
+        last.append(("values", dumps(result(run.id))))
+    last.append((events.END, dumps(run.status if run else Run.Status.INTERRUPTED)))
+    made = [Event(str(stream.run_id), at, name, data) for name, data in last]
+    return [event for event in made if stream.wants(event)]
+
+
+async def next_events(
+    viewer: Viewer, last: tuple[int, int] | None, beat: float
+) -> list[Event]:
+    """The next events later than `last`, read back first where some may be missing."""
+    if viewer.has_gap or viewer.is_behind:
+        was_behind, viewer.has_gap, viewer.is_behind = viewer.is_behind, False, False
+        read = fanout().read_back(viewer.thread_id, last) if last else None
+        page = await read if read else ([], False)
+        if page is None:
+            # What comes now would hide what could not be read: ask again.
+            viewer.has_gap, viewer.is_behind = True, was_behind
+            viewer.failures += 1
+            await asyncio.sleep(RETRY)
+            return []
+        viewer.failures = 0
+        kept, viewer.is_behind = page
+        if kept:
+            return kept
+    timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
+    batch = await viewer.batches(timeout)
+    return [event for event in batch if last is None or event.id > last]
+
+
+def _is_over(run_id: UUID) -> bool:
+    return not Run.objects.filter(pk=run_id).active().exists()

@@ -1,0 +1,109 @@
+"""What a client of a thread receives: the events of all its runs, one after another.
+
+The stream stays open until the thread is gone. Instead of a run's `end`, which clients
+take for the end of the stream, it tells by a `metadata` event that the run is done.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from uuid import UUID
+
+from django.conf import settings
+
+from spool.database.json import dumps
+from spool.runs.streaming import events
+from spool.runs.streaming.events import Event
+from spool.runs.streaming.fanout import Viewer, fanout
+from spool.runs.streaming.run_stream import HEARTBEAT, NEVER, next_events
+
+RUN_MODES = "run_modes"
+LIFECYCLE = "lifecycle"
+# Part of the API; the official server sends nothing for it, and neither do we.
+STATE_UPDATE = "state_update"
+
+
+@dataclass(frozen=True)
+class ThreadStream:
+    """How one client wants to see one thread; `after` as for a run's stream."""
+
+    thread_id: UUID
+    after: tuple[int, int] | None
+    modes: frozenset[str] = frozenset({RUN_MODES})
+
+
+async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
+    clock = asyncio.get_running_loop().time
+    beat = clock() + settings.STREAM_HEARTBEAT_SECS
+    last = stream.after
+    async with fanout().watch(stream.thread_id) as viewer:
+        runs = _Runs(viewer, stream.modes)
+        while not viewer.is_gone:
+            over = set(viewer.over)
+            batch = await next_events(viewer, last, beat)
+            if batch:
+                last = batch[-1].id
+            shown = list(runs.seen(batch))
+            if not viewer.is_behind:
+                shown += runs.missed(over, last)
+            if shown:
+                yield b"".join(event.sse(with_id=True) for event in shown)
+            if clock() >= beat:
+                beat += settings.STREAM_HEARTBEAT_SECS
+                yield HEARTBEAT
+        # The thread went, but its runs had ended before.
+        left = [
+            event for event in await viewer.batches(0) if not last or event.id > last
+        ]
+        if shown := list(runs.seen(left)):
+            yield b"".join(event.sse(with_id=True) for event in shown)
+
+
+@dataclass
+class _Runs:
+    """The runs of one viewer's thread that have begun; Postgres is asked about them."""
+
+    viewer: Viewer
+    modes: frozenset[str]
+    # Told to be done before their own end arrived, if it ever does.
+    told: set[str] = field(default_factory=set)
+
+    def seen(self, batch: Iterable[Event]) -> Iterator[Event]:
+        for event in batch:
+            run_id = UUID(event.run_id)
+            if event.name == events.END:
+                self.viewer.watched.discard(run_id)
+                if event.run_id not in self.told:
+                    yield from self._wanted(_done(event))
+                continue
+            self.viewer.watched.add(run_id)
+            yield from self._wanted(event)
+
+    def missed(self, over: set[UUID], last: tuple[int, int] | None) -> Iterator[Event]:
+        """The ends of runs that are over, and of whose end Redis does not know."""
+        for run_id in over & self.viewer.watched:
+            self.viewer.watched.discard(run_id)
+            self.told.add(str(run_id))
+            # Not a new id: who comes back with it misses nothing.
+            end = Event(str(run_id), last or NEVER, events.END, b"")
+            yield from self._wanted(_done(end))
+        self.viewer.over -= over
+
+    def _wanted(self, event: Event) -> Iterator[Event]:
+        begins_or_ends = event.name == events.METADATA
+        if RUN_MODES in self.modes or (LIFECYCLE in self.modes and begins_or_ends):
+            yield event
+
+
+def _done(end: Event) -> Event:
+    data = dumps({"status": "run_done", "run_id": end.run_id})
+    return replace(end, name=events.METADATA, data=data)
+
+
+async def unknown(thread_id: UUID) -> AsyncGenerator[bytes, None]:
+    """The same for a thread that is not there and for one that is somebody else's."""
+    message = f"404: Thread with ID {thread_id} not found"
+    data = dumps({"error": "HTTPException", "message": message})
+    yield Event("", NEVER, events.ERROR, data).sse(with_id=False)

@@ -1,0 +1,84 @@
+"""A run that is being executed, and how it is made to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.conf import settings
+
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+
+logger = logging.getLogger(__name__)
+
+HAND_BACK = "hand back"
+
+# How often, and for how many seconds each time, a node is asked to stop.
+CANCEL_ATTEMPTS = 3
+CANCEL_PATIENCE = 5.0
+
+
+@dataclass
+class Execution:
+    """A run that this process executes now, and how to make it stop."""
+
+    held: Claim
+    task: asyncio.Task[Any]
+    loop: asyncio.AbstractEventLoop
+    # Why it was stopped: a `Run.CancelAction`, `HAND_BACK`, or None: it was not.
+    stopped: str | None = None
+    # Done once it has stopped, or will not although it was told to.
+    stopping: asyncio.Future[None] = field(init=False)
+    _cancelling: asyncio.Task[None] | None = None
+
+    def __post_init__(self) -> None:
+        self.stopping = self.loop.create_future()
+
+    def stop(self, reason: str) -> None:
+        """Stop it, from any thread. A wish to roll back outdoes one to interrupt."""
+        self.loop.call_soon_threadsafe(self._stop, reason)
+
+    def _stop(self, reason: str) -> None:
+        first = self.stopped is None
+        if first or reason == Run.CancelAction.ROLLBACK:
+            self.stopped = reason
+        if first:
+            self._cancelling = asyncio.ensure_future(self._cancel())
+
+    async def _cancel(self) -> None:
+        await _cancel(self.task)
+        self.stopping.set_result(None)
+
+    async def comes_to_an_end(self) -> bool:
+        """Wait until it is done, or has been stopped. False: it took too long."""
+        ends: list[asyncio.Future[Any]] = [self.task, self.stopping]
+        first = asyncio.FIRST_COMPLETED
+        timeout = settings.BG_JOB_TIMEOUT_SECS or None
+        await asyncio.wait(ends, timeout=timeout, return_when=first)
+        if self.task.done():
+            return True
+        if self.stopped is None:
+            await _cancel(self.task)
+            return False
+        await asyncio.wait(ends, return_when=first)
+        return True
+
+
+async def _cancel(task: asyncio.Task[Any]) -> None:
+    """Cancel, and again where a node has swallowed it; then leave it to the fence."""
+    for _ in range(CANCEL_ATTEMPTS):
+        task.cancel()
+        done, _ = await asyncio.wait([task], timeout=CANCEL_PATIENCE)
+        if done:
+            return
+    logger.error("%s does not stop; its writes are refused", task.get_name())
+    task.add_done_callback(_ignore)
+
+
+def _ignore(task: asyncio.Task[Any]) -> None:
+    """How a graph ended whose run was over before it: nobody wants to know."""
+    if not task.cancelled():
+        task.exception()

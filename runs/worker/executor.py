@@ -1,0 +1,342 @@
+"""Executes a run: claim it, drive its graph, tell viewers, record how it ended.
+
+Nothing here knows of HTTP or Celery. Everything a run can end with is in `execute`:
+its graph finishes or raises, it is asked to stop, it takes too long, its worker has to
+go, its row is taken away, or Postgres does not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from langchain_core.runnables import RunnableConfig
+from langgraph.errors import UnknownInterruptError
+from langgraph.graph.state import CompiledStateGraph
+from langgraph.pregel import Pregel
+from psycopg import DatabaseError
+from redis.asyncio import Redis
+
+from spool.assistants.graphs import registry
+from spool.database.json import TooDeep
+from spool.database.loop import Pool
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Claim, Ended, Outcome
+from spool.runs.models import Run
+from spool.runs.streaming.events import METADATA, EventWriter, last_events
+from spool.runs.streaming.modes import (
+    Translator,
+    WireEvent,
+    stream_graph,
+    with_interrupts,
+)
+from spool.runs.worker.breakpoints import is_at_breakpoint
+from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
+from spool.runs.worker.graph_builds import Making, NotMade, is_cancelled
+from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
+from spool.runs.worker.persistence import insist
+from spool.store.backend import PostgresStore
+from spool.telemetry import logs
+from spool.threads.checkpoints import (
+    CheckpointsUnavailable,
+    Fence,
+    LostRun,
+    RunSaver,
+    has_checkpoint_of,
+    undo_run,
+)
+from spool.threads.models import Thread
+from spool.threads.snapshots import read_state
+from spool.threads.state import cached_columns
+from spool.web import request_ids
+
+logger = logging.getLogger(__name__)
+
+TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
+
+
+@dataclass
+class Executor:
+    """Executes runs on one event loop, in the name of one worker."""
+
+    pool: Pool
+    redis: Redis
+    worker_id: Callable[[], UUID]
+    executions: dict[UUID, Execution] = field(default_factory=dict)
+    # Runs from before their claim to their end, not only while their graph runs.
+    holding: list[UUID] = field(default_factory=list)
+    # Of those, what was asked of the ones whose graph does not run yet.
+    _asked: dict[UUID, str] = field(default_factory=dict)
+    _making: Making = field(default_factory=Making)
+
+    def stop(self, run_id: UUID, reason: str) -> None:
+        """Stop a run if it is here, from any thread."""
+        if execution := self.executions.get(run_id):
+            execution.stop(reason)
+        elif run_id in self.holding:
+            self._asked[run_id] = reason
+            self._making.hurry(run_id, _making_patience(reason))
+
+    def stop_all(self, reason: str) -> None:
+        for run_id in list(self.holding):
+            self.stop(run_id, reason)
+
+    async def execute(self, run_id: UUID) -> Ended | None:
+        """Execute a run to its end. None: it was not ours, or is not any more."""
+        self.holding.append(run_id)
+        try:
+            held = await lifecycle.claim(self.pool, run_id, self.worker_id())
+            if held is None:
+                return None
+            _begin_log(held)
+            return await self._execute(held)
+        finally:
+            self.holding.remove(run_id)
+            self._asked.pop(run_id, None)
+
+    async def _execute(self, held: Claim) -> Ended | None:
+        writer = EventWriter(
+            self.redis,
+            thread_id=held.thread_id,
+            run_id=held.id,
+            attempt=held.attempt,
+        )
+        writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
+        with suppress(LostRun):
+            outcome = await self._outcome(held, writer)
+            # First, since viewers expect nothing more of a run that is over.
+            await writer.settle()
+            if outcome is None:
+                await insist(lambda: lifecycle.hand_back(self.pool, held))
+                return Ended(held.thread_id, next_run_id=held.id)
+            outcome, ended = await self._end(held, outcome)
+            if ended is None and outcome.status:
+                outcome, ended = await self._end(held, await self._undone(held))
+            if ended:
+                status = outcome.status or Run.Status.INTERRUPTED
+                last = last_events(status, outcome.error)
+                await writer.close(*last, if_lost=_final_values(held, outcome))
+                return ended
+        logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
+        await writer.drop()
+        if await insist(lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)):
+            # What this run told between the thread's deletion and now.
+            await writer.forget()
+        return None
+
+    async def _end(self, held: Claim, outcome: Outcome) -> tuple[Outcome, Ended | None]:
+        """End a run in this way, or as an error where this can't be written."""
+        end = partial(lifecycle.end, self.pool, held)
+        try:
+            return outcome, await insist(partial(end, outcome))
+        except (DatabaseError, TooDeep) as exc:
+            logger.exception("run %s: its state can't be kept", held.id)
+            failed = Outcome(Run.Status.ERROR, described(exc))
+            return failed, await insist(partial(end, failed))
+
+    async def _undone(self, held: Claim) -> Outcome:
+        """Take back a run of which somebody wanted that while it came to its end.
+
+        Its thread still shows what was there before it. Raises `LostRun`.
+        """
+        fence = Fence(held.id, held.attempt)
+        await insist(lambda: undo_run(self.pool, held.thread_id, fence))
+        return Outcome(None, settles=False)
+
+    async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
+        """How the run ended. None: it did not, another worker shall go on."""
+        config = graph_config(held)
+        fence = Fence(held.id, held.attempt)
+        saver = None
+        if not held.is_temporary:
+            saver = RunSaver(self.pool, fence, kept_with_checkpoints(config))
+        store = PostgresStore(self.pool, held.owner, fence.permit)
+        opened = registry().open(
+            held.graph_id,
+            config,
+            context=held.kwargs["context"],
+            checkpointer=saver,
+            store=store,
+        )
+        try:
+            async with AsyncExitStack() as stack:
+                graph = await self._making.wait(
+                    held.id,
+                    stack.enter_async_context(opened),
+                    patience=_making_patience(self._asked_of(held)),
+                )
+                drive = _Drive(graph, held, config, writer, saver)
+                return await self._supervise(drive)
+        except CheckpointsUnavailable as exc:
+            logger.warning("run %s: handed back: %s", held.id, exc)
+            return None
+        except LostRun:
+            raise
+        except NotMade:
+            return await self._unmade(held)
+        except (Exception, SystemExit, asyncio.CancelledError) as exc:
+            if is_cancelled():  # Not by the graph's own code.
+                raise
+            # A graph that can't be made: its factory is user code too.
+            logger.exception("run %s: graph %s failed", held.id, held.graph_id)
+            return Outcome(Run.Status.ERROR, error=described(exc))
+
+    def _asked_of(self, held: Claim) -> str | None:
+        return self._asked.get(held.id) or held.cancel_action
+
+    async def _unmade(self, held: Claim) -> Outcome | None:
+        """How a run ends whose graph was not made in time."""
+        asked = self._asked_of(held)
+        if asked == HAND_BACK:
+            return None
+        if asked == Run.CancelAction.ROLLBACK:
+            return await self._undone(held)
+        if asked:
+            return Outcome(Run.Status.INTERRUPTED, settles=False)
+        return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG)
+
+    async def _supervise(self, drive: _Drive) -> Outcome | None:
+        held = drive.held
+        resumes = held.attempt > 1 and not held.is_temporary
+        if resumes:
+            resumes = await insist(
+                lambda: has_checkpoint_of(self.pool, held.thread_id, held.id)
+            )
+        task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
+        execution = Execution(held, task, asyncio.get_running_loop())
+        self.executions[held.id] = execution
+        for asked in (held.cancel_action, self._asked.get(held.id)):
+            if asked:  # In an earlier attempt, or while the graph was made.
+                task.cancel()  # Before it has begun.
+                execution.stop(asked)
+        try:
+            is_in_time = await execution.comes_to_an_end()
+        finally:
+            del self.executions[held.id]
+            drive.close()
+        if execution.stopped == HAND_BACK:
+            return None
+        if execution.stopped == Run.CancelAction.ROLLBACK:
+            fence = Fence(held.id, held.attempt)
+            await insist(lambda: undo_run(self.pool, held.thread_id, fence))
+            return Outcome(None, state=await drive.state())
+        if execution.stopped == Run.CancelAction.INTERRUPT:
+            return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
+        if not is_in_time:
+            return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG, await drive.state())
+        return await drive.finished(task)
+
+
+@dataclass
+class _Drive:
+    """One graph being driven through one run."""
+
+    graph: Pregel[Any, Any, Any, Any]
+    held: Claim
+    config: RunnableConfig
+    writer: EventWriter
+    saver: RunSaver | None
+
+    def __post_init__(self) -> None:
+        self.translator = Translator(self.held.kwargs["stream_mode"])
+        if self.saver:  # What the graph was made with (`with_config`).
+            own = (self.graph.config or {}).get("metadata") or {}
+            self.saver.metadata = {**own, **self.saver.metadata}
+
+    async def run(self, resumes: bool) -> None:
+        """Stream the graph to its end. `resumes`: go on from our last checkpoint."""
+        kwargs, config = self.held.kwargs, self.config
+        if resumes:
+            config = self._newest()
+            if await is_at_breakpoint(self.graph, config, kwargs):
+                return
+        options: dict[str, Any] = {}
+        if not self.held.is_temporary:
+            options["durability"] = kwargs["durability"]
+        async for name, data in stream_graph(
+            self.graph,
+            None if resumes else graph_input(kwargs),
+            config,
+            wire_modes=kwargs["stream_mode"],
+            translator=self.translator,
+            subgraphs=kwargs["subgraphs"],
+            context=kwargs["context"] or None,
+            interrupt_before=kwargs["interrupt_before"],
+            interrupt_after=kwargs["interrupt_after"],
+            **options,
+        ):
+            self.writer.emit(name, data)
+
+    def close(self) -> None:
+        """Let the graph save nothing more, should it still be at work."""
+        if self.saver:
+            self.saver.close()
+
+    async def finished(self, task: asyncio.Task[None]) -> Outcome:
+        exc = asyncio.CancelledError() if task.cancelled() else task.exception()
+        if exc is None:
+            return Outcome(Run.Status.SUCCESS, state=await self.state(complete=True))
+        if isinstance(exc, (LostRun, CheckpointsUnavailable)):
+            raise exc
+        if isinstance(exc, UnknownInterruptError):  # Refused before anything was run.
+            return Outcome(Run.Status.ERROR, described(exc), settles=False)
+        # The graph is user code: whatever it raises is the run's result.
+        logger.error("run %s failed", self.held.id, exc_info=exc)
+        return Outcome(Run.Status.ERROR, described(exc), await self.state())
+
+    async def state(self, *, complete: bool = False) -> dict[str, Any]:
+        """The thread's new state, from the stream where that has told all of it."""
+        told = self.translator.values
+        streamed = isinstance(self.graph, CompiledStateGraph) and told is not None
+        known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
+        if self.held.is_temporary:
+            return known | {"values": self.translator.result}
+        if complete and streamed and not self.translator.interrupted:
+            return known | {"values": told}
+        return cached_columns(await read_state(self.graph, self._newest()))
+
+    def _newest(self) -> RunnableConfig:
+        """Our configuration without the checkpoint that the run was forked from."""
+        configurable = dict(self.config["configurable"])
+        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+            configurable.pop(key, None)
+        return {**self.config, "configurable": configurable}
+
+
+def _making_patience(asked: str | None) -> float:
+    """How many seconds a run's graph may be made, with what was asked of the run."""
+    if asked is None:
+        return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
+    # Its state can be read by its graph alone, if there is one.
+    return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
+
+
+def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
+    """The event that viewers of the run's values need most."""
+    if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
+        return []
+    state = outcome.state
+    return [("values", with_interrupts(state["values"], state["interrupts"]))]
+
+
+def _begin_log(held: Claim) -> None:
+    configurable = held.kwargs["config"].get("configurable") or {}
+    logs.begin(
+        run_id=held.id,
+        thread_id=held.thread_id,
+        owner=(held.user or {}).get("identity") or held.owner,
+        request_id=configurable.get(request_ids.IN_RUNS),
+    )
+
+
+def described(exc: BaseException) -> dict[str, str]:
+    """An exception as the wire tells of it, without the keys that some quote."""
+    return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}

@@ -1,0 +1,115 @@
+"""What a graph is given: its input or command, and its config."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from langchain_core.runnables import RunnableConfig
+from langchain_core.tracers import LangChainTracer
+from langsmith.utils import tracing_is_enabled
+
+from spool.runs.lifecycle import Claim
+from spool.runs.models import Run
+from spool.threads.commands import command_of
+from spool.web import request_ids
+
+# Set by the server alone: a client's value would reach another thread's state, or pass
+# for somebody else.
+RESERVED = (
+    "thread_id",
+    "run_id",
+    "graph_id",
+    "assistant_id",
+    "user_id",
+    "langgraph_auth_user",
+    "langgraph_auth_user_id",
+    "langgraph_auth_permissions",
+)
+
+# langgraph's own switch: a resume that answers no waiting interrupt is an error.
+STRICT_RESUME = "__pregel_strict_resume"
+
+
+def graph_input(kwargs: dict[str, Any]) -> Any:
+    """The run's input; a command wins over it."""
+    command = command_of(kwargs["command"] or {})
+    return kwargs["input"] if command is None else command
+
+
+def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:
+    """What nodes saw of this graph's newest run on a thread. None: it has none there."""
+    runs = Run.objects.filter(thread=thread_id, graph_id=graph_id)
+    newest = runs.newest_first().first()
+    return graph_config(newest) if newest else None
+
+
+def graph_config(held: Claim | Run) -> RunnableConfig:
+    """The config that nodes see; see the wire contract, section 5.1."""
+    asked = held.kwargs["config"]
+    config: RunnableConfig = {
+        "run_id": held.id,
+        "run_name": held.graph_id,
+        "configurable": _configurable(held),
+        "metadata": {
+            **(asked.get("metadata") or {}),
+            **held.metadata,
+            "run_id": str(held.id),
+            "run_attempt": held.attempt,
+            "langgraph_version": settings.LANGGRAPH_VERSION,
+            "langgraph_api_version": settings.VERSION,
+            "langgraph_plan": "self-hosted",
+            "langgraph_host": "self-hosted",
+            "langgraph_api_url": f"http://{settings.HOST}:{settings.PORT}",
+        },
+    }
+    for key in ("tags", "recursion_limit", "max_concurrency", "run_name"):
+        if asked.get(key):
+            config[key] = asked[key]
+    if tracer := _tracer(held.kwargs.get("langsmith_tracer")):
+        config["callbacks"] = [tracer]
+    return config
+
+
+def _configurable(held: Claim | Run) -> dict[str, Any]:
+    """What the client asked for, and what nobody but us may say."""
+    asked = held.kwargs["config"].get("configurable") or {}
+    configurable = {
+        key: value
+        for key, value in {**held.kwargs["context"], **asked}.items()
+        if key not in RESERVED and not key.startswith("__")
+    }
+    user = held.user or {}
+    identity = user.get("identity", "")
+    configurable |= {
+        "run_id": str(held.id),
+        "thread_id": str(held.thread_id),
+        "graph_id": held.graph_id,
+        "assistant_id": str(held.assistant_id),
+        "user_id": identity,
+        "langgraph_auth_user": held.user,
+        "langgraph_auth_user_id": identity,
+        "langgraph_auth_permissions": user.get("permissions", []),
+    }
+    if held.kwargs.get("strict_resume"):
+        configurable[STRICT_RESUME] = True
+    return configurable
+
+
+def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
+    """What history can be filtered by. What else is configurable may be secret."""
+    names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
+    configurable = config["configurable"]
+    kept = {name: configurable[name] for name in names if name in configurable}
+    # Clients may have a `user_id` of their own in their metadata.
+    return kept | config["metadata"]
+
+
+def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:
+    """LangSmith's, for a project of the client's; only where tracing is turned on."""
+    if not asked or not tracing_is_enabled():
+        return None
+    return LangChainTracer(
+        project_name=asked.get("project_name"), example_id=asked.get("example_id")
+    )

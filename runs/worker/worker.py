@@ -1,0 +1,278 @@
+"""One worker process: its lease, its loop, and the runs that it executes.
+
+The heartbeat is a plain thread with a connection of its own, so that neither a graph
+that blocks the loop nor a busy pool can make a healthy worker look dead.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import threading
+import time
+from contextlib import suppress
+from uuid import UUID
+
+import psycopg
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from spool.database.ids import uuid7
+from spool.database.loop import Loop, conninfo
+from spool.runs import lifecycle
+from spool.runs.lifecycle import Ended
+from spool.runs.streaming import events
+from spool.runs.worker.execution import HAND_BACK
+from spool.runs.worker.executor import Executor
+from spool.runs.worker.watchdog import Watchdog
+
+logger = logging.getLogger(__name__)
+
+# Pause after a failed heartbeat, in seconds.
+RETRY = 0.5
+# How long a graph that was told to stop may take at the very end, in seconds.
+HAND_BACK_PATIENCE = 5.0
+
+REGISTER = """
+INSERT INTO workers (id, hostname, pid, capacity, started_at, heartbeat_at)
+VALUES (%(id)s, %(hostname)s, %(pid)s, %(capacity)s, now(), now())
+"""
+# Tells also whether other workers have room, and which runs we hold: some of them
+# somebody wants stopped (the signal may have been lost), and some may be ours without
+# our knowing (the answer to a claim was lost).
+BEAT = """
+WITH alive AS (
+    UPDATE workers SET heartbeat_at = now()
+    WHERE id = %(id)s AND expired_at IS NULL RETURNING id
+), others AS (
+    SELECT id, capacity FROM workers
+    WHERE id <> %(id)s AND expired_at IS NULL
+        AND heartbeat_at > now() - make_interval(secs => %(lease)s)
+)
+SELECT
+    coalesce((SELECT sum(capacity) FROM others), 0) > (
+        SELECT count(*) FROM runs JOIN others ON others.id = runs.worker_id
+        WHERE runs.status = 'running'
+    ) AS others_have_room,
+    runs.id, runs.attempt, runs.cancel_action,
+    runs.updated_at < now() - make_interval(secs => %(lease)s) AS is_settled
+FROM alive LEFT JOIN runs ON runs.worker_id = alive.id AND runs.status = 'running'
+"""
+LEAVE = "UPDATE workers SET expired_at = now() WHERE id = %(id)s"
+
+
+class Contact:
+    """How long this process has been hearing from Postgres without a break.
+
+    Where Postgres itself was away, all workers were silent. Who has only just heard
+    from it again can't tell who of the others is gone, and who is about to say more.
+    """
+
+    def __init__(self) -> None:
+        self._since = self._last = -math.inf
+
+    def made(self) -> None:
+        now = time.monotonic()
+        if now - self._last > self._break_secs:
+            self._since = now
+        self._last = now
+
+    @property
+    def is_lasting(self) -> bool:
+        now = time.monotonic()
+        is_unbroken = now - self._last <= self._break_secs
+        return is_unbroken and now - self._since >= 2 * settings.WORKER_HEARTBEAT_SECS
+
+    @property
+    def _break_secs(self) -> float:
+        beat: float = settings.WORKER_HEARTBEAT_SECS
+        return max(1.5 * beat, settings.WORKER_LEASE_SECS / 2)
+
+
+class Worker:
+    """This process as a worker. `execute` is called by Celery's threads."""
+
+    def __init__(self) -> None:
+        self.id: UUID = uuid7()
+        self.capacity = settings.N_JOBS_PER_WORKER
+        # As of the last heartbeat.
+        self.others_have_room = False
+        self.contact = Contact()
+        self._slots = threading.Semaphore(self.capacity)
+        # The threads that have one: they may be just about to claim a run.
+        self._at_work: set[int] = set()
+        self._stopping = threading.Event()
+        self._has_left = threading.Event()
+        self._local = threading.local()
+        self._executors: list[Executor] = []
+        self._registered = threading.Event()
+        self._shared: tuple[Loop, Executor] | None = None
+        self._lock = threading.Lock()
+        self._threads = [
+            threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True),
+            threading.Thread(target=self._hear_signals, name="signals", daemon=True),
+        ]
+
+    # --- Life of the process ------------------------------------------------------
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+        self._registered.wait(timeout=30)
+
+    def stop(self, grace: float) -> None:
+        """Take no new run, let those that run finish for `grace` seconds, hand back."""
+        self._stopping.set()
+        deadline = time.monotonic() + grace
+        while self._is_busy() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        # Again and again: a run that is just being claimed can't be stopped yet.
+        while self._is_busy() and time.monotonic() < deadline + HAND_BACK_PATIENCE:
+            for executor in self._executors:
+                executor.stop_all(HAND_BACK)
+            time.sleep(0.05)
+
+    def leave(self) -> None:
+        """Say goodbye, so that nobody waits for the lease to run out."""
+        self._has_left.set()  # First: the heartbeat must not sign on again.
+        with suppress(psycopg.Error), psycopg.connect(conninfo()) as conn:
+            conn.execute(LEAVE, {"id": self.id})
+
+    # --- Runs -----------------------------------------------------------------------
+    def take_slot(self) -> bool:
+        if self._stopping.is_set() or not self._slots.acquire(blocking=False):
+            return False
+        self._at_work.add(threading.get_ident())
+        return True
+
+    def free_slot(self) -> None:
+        self._at_work.discard(threading.get_ident())
+        self._slots.release()
+
+    @property
+    def is_stopping(self) -> bool:
+        return self._stopping.is_set()
+
+    def execute(self, run_id: UUID) -> Ended | None:
+        """Execute one run; blocks until it has ended."""
+        loop, executor = self._loop_and_executor()
+        return loop.run(executor.execute(run_id))
+
+    def next_claimable(self) -> UUID | None:
+        loop, executor = self._loop_and_executor()
+        return loop.run(lifecycle.next_claimable(executor.pool))
+
+    def _loop_and_executor(self) -> tuple[Loop, Executor]:
+        """The process's loop, or this thread's own where graphs are isolated."""
+        if settings.BG_JOB_ISOLATED_LOOPS:
+            if not hasattr(self._local, "own"):
+                self._local.own = self._new_loop(threading.current_thread().name, 2)
+            own: tuple[Loop, Executor] = self._local.own
+            return own
+        with self._lock:
+            if self._shared is None:
+                size = settings.CHECKPOINT_POOL_SIZE
+                self._shared = self._new_loop("runs", size)
+            return self._shared
+
+    def _new_loop(self, name: str, pool_size: int) -> tuple[Loop, Executor]:
+        loop = Loop(name=f"spool-{name}", pool_size=pool_size)
+        executor = loop.run(self._new_executor(loop))
+        self._executors.append(executor)
+        if not settings.BG_JOB_ISOLATED_LOOPS:
+            Watchdog(loop.asyncio_loop).start()
+        return loop, executor
+
+    async def _new_executor(self, loop: Loop) -> Executor:
+        return Executor(loop.pool, events.new_async_redis(), lambda: self.id)
+
+    # --- The lease ------------------------------------------------------------------
+    def _keep_alive(self) -> None:
+        while not self._has_left.is_set():
+            try:
+                with self._connect() as conn:
+                    self._register(conn)
+                    while not self._has_left.is_set():
+                        self._beat(conn)
+                        self.contact.made()
+                        time.sleep(settings.WORKER_HEARTBEAT_SECS)
+            except psycopg.Error as exc:
+                logger.warning("heartbeat failed, trying again: %s", exc)
+                time.sleep(RETRY)
+
+    def _connect(self) -> psycopg.Connection:
+        conn = psycopg.connect(conninfo(), autocommit=True)
+        if not settings.DATABASE_PREPARED_STATEMENTS:
+            conn.prepare_threshold = None
+        return conn
+
+    def _register(self, conn: psycopg.Connection) -> None:
+        if self._registered.is_set():
+            return
+        conn.execute(
+            REGISTER,
+            {
+                "id": self.id,
+                "hostname": socket.gethostname(),
+                "pid": os.getpid(),
+                "capacity": self.capacity,
+            },
+        )
+        self._registered.set()
+
+    def _beat(self, conn: psycopg.Connection) -> None:
+        lease = settings.WORKER_LEASE_SECS
+        rows = conn.execute(BEAT, {"id": self.id, "lease": lease}).fetchall()
+        if not rows and not self._has_left.is_set():
+            self._start_anew(conn)
+        for others_have_room, run_id, attempt, cancel_action, is_settled in rows:
+            self.others_have_room = others_have_room
+            if run_id and cancel_action:
+                self._stop_run(run_id, cancel_action)
+            if run_id and is_settled and not self._holds(run_id):
+                params = {"run_id": run_id, "attempt": attempt}
+                if conn.execute(lifecycle.LET_GO, params).rowcount:
+                    logger.error("run %s is ours, but nothing executes it", run_id)
+
+    def _start_anew(self, conn: psycopg.Connection) -> None:
+        logger.error("worker %s was taken for dead; starting anew", self.id)
+        for executor in self._executors:
+            executor.stop_all(HAND_BACK)
+        self.id = uuid7()
+        self._registered.clear()
+        self._register(conn)
+
+    def _is_busy(self) -> bool:
+        return bool(self._at_work) or any(e.holding for e in self._executors)
+
+    def _holds(self, run_id: UUID) -> bool:
+        return any(run_id in executor.holding for executor in self._executors)
+
+    # --- Signals --------------------------------------------------------------------
+    def _hear_signals(self) -> None:
+        while True:
+            try:
+                for run_id, action in events.stop_signals():
+                    self._stop_run(run_id, action)
+            except (RedisError, OSError) as exc:
+                logger.warning("signals: %s; listening again", exc)
+                time.sleep(RETRY)
+
+    def _stop_run(self, run_id: UUID, action: str) -> None:
+        for executor in self._executors:
+            executor.stop(run_id, action)
+
+
+_worker: Worker | None = None
+_making = threading.Lock()
+
+
+def current() -> Worker:
+    """This process's worker, made and registered when it is first wanted."""
+    global _worker
+    with _making:
+        if _worker is None:
+            _worker = Worker()
+            _worker.start()
+    return _worker

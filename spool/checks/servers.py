@@ -1,0 +1,42 @@
+"""`manage.py check`: the servers that runs depend on answer, and are new enough."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import CheckMessage, Error
+from django.db import OperationalError, connection
+from redis.exceptions import RedisError
+
+from spool.runs.streaming.events import redis_client
+
+OLDEST_POSTGRES = 15
+
+
+def check_database(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        connection.ensure_connection()
+    except OperationalError as exc:
+        text = (
+            f"cannot reach Postgres (DATABASE_URL): {str(exc).strip().splitlines()[0]}"
+        )
+        return [Error(text, hint="Set DATABASE_URL.", id="runs.E001")]
+    version = connection.get_database_version()[0]
+    if version < OLDEST_POSTGRES:
+        text = f"Postgres {version} is too old: {OLDEST_POSTGRES} or newer is needed"
+        return [Error(text, hint="Set DATABASE_URL.", id="runs.E002")]
+    return []
+
+
+def check_broker(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        redis_client().ping()
+    except (RedisError, OSError, ValueError) as exc:  # Or no URL of a Redis.
+        return [
+            Error(
+                f"cannot reach Redis (REDIS_URL): {exc}",
+                hint="Set REDIS_URL.",
+                id="runs.E003",
+            )
+        ]
+    return []

@@ -1,0 +1,29 @@
+"""`manage.py check`: Django's own checks, and whether what Spool needs is there.
+
+Other commands ask Django's alone: a key can be made while Redis is away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.checks import register
+from django.core.management.commands.check import Command as DjangoCheck
+
+from spool.access.start import find_mistakes
+from spool.checks.graphs import check_graphs
+from spool.checks.servers import check_broker, check_database
+from spool.web.mounting import check_routes
+
+CHECKS = (find_mistakes, check_database, check_broker, check_graphs, check_routes)
+
+
+def register_outside() -> None:
+    for check in CHECKS:
+        register(check)
+
+
+class Command(DjangoCheck):
+    def handle(self, *app_labels: Any, **options: Any) -> None:
+        register_outside()
+        super().handle(*app_labels, **options)

@@ -1,0 +1,110 @@
+"""`manage.py prepare`: everything that has to be true before the first request."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import psycopg
+from django.contrib.auth import get_user_model
+from django.core.checks import CheckMessage, run_checks
+from django.core.management import call_command
+from django.core.management.base import BaseCommand
+from django.db import DatabaseError
+
+from spool.access.start import check_access
+from spool.assistants.services import register_system_assistants
+from spool.checks.servers import check_broker, check_database
+from spool.config.env import stop
+from spool.config.langgraph_json import warn_of_ignored_keys
+from spool.database.loop import conninfo
+from spool.management.commands.check import register_outside
+from spool.periodic import ensure_periodic_tasks
+from spool.store.vectors import prepare_index
+from spool.webhooks import addresses
+
+logger = logging.getLogger(__name__)
+
+ADMIN = "admin"
+# Any number that nobody else locks.
+LOCK = 7_310_579_630
+WAIT_SECS = 0.2
+# An index of a big table takes its time.
+PATIENCE_SECS = 600.0
+
+
+class Command(BaseCommand):
+    help = "Migrate, check, register the graphs, and make an admin if there is none."
+    # It does so itself, in an order in which the first complaint is the cause.
+    requires_system_checks: list[str] = []
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        check_access()
+        warn_of_ignored_keys()
+        addresses.check_settings()
+        _stop_at([*check_database(), *check_broker()])
+        with _one_at_a_time():
+            _migrate()
+            prepare_index()
+            register_outside()
+            _stop_at(run_checks())
+            register_system_assistants()
+            ensure_periodic_tasks()
+            password = _first_admin()
+        if password:
+            # The last line, and the only time that it is said.
+            self.stdout.write(f"admin password: {password}")
+
+
+@contextmanager
+def _one_at_a_time() -> Iterator[None]:
+    """Wait for who prepares the same database: Django's migrations don't.
+
+    Asked again and again, outside of a transaction: whoever waited in a statement, or
+    had one open, would hold up the other one's CREATE INDEX CONCURRENTLY.
+    """
+    with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as conn:
+        deadline = time.monotonic() + PATIENCE_SECS
+        while not _is_first(conn):
+            if time.monotonic() > deadline:
+                # A pool in between may have kept the lock of somebody long gone.
+                logger.warning("another `prepare` takes too long: going on beside it")
+                break
+            time.sleep(WAIT_SECS)
+        try:
+            yield
+        finally:
+            conn.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
+
+
+def _is_first(conn: psycopg.Connection[Any]) -> bool:
+    row = conn.execute("SELECT pg_try_advisory_lock(%s)", [LOCK]).fetchone()
+    return bool(row and row[0])
+
+
+def _migrate() -> None:
+    try:
+        call_command("migrate", verbosity=0, interactive=False)
+    except DatabaseError as exc:
+        stop(f"cannot migrate the database (DATABASE_URL): {exc}")
+
+
+def _stop_at(messages: Iterable[CheckMessage]) -> None:
+    """End with the first complaint, as one line."""
+    for message in messages:
+        if message.is_serious():
+            stop(message.msg)
+
+
+def _first_admin() -> str | None:
+    """A password for a new superuser; None where there is a superuser already."""
+    users = get_user_model().objects
+    if users.filter(is_superuser=True).exists():
+        return None
+    password = secrets.token_urlsafe(12)
+    users.create_superuser(username=ADMIN, password=password)
+    return password

@@ -1,0 +1,45 @@
+"""What web, worker and beat all import: for the process that forks them.
+
+Nothing of this may start a thread or open a connection; neither survives a fork. The
+user's graphs and routes are not among it: what they do when they are imported is unknown.
+"""
+
+from importlib import import_module
+
+import django
+from django.conf import settings
+from django.utils.module_loading import import_string
+
+from spool.cli import choose_settings
+
+choose_settings()
+django.setup()
+
+# Sets the variables of its `env`, some of which are read by what is imported below.
+import_module("spool.config.langgraph_json").langgraph_json()
+
+for _name in (
+    "spool.config.urls",
+    "spool.crons.tasks",
+    "spool.programs.beat",
+    "spool.programs.web",
+    "spool.programs.worker",
+    "spool.runs.tasks",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.bin.celery",
+    "celery.concurrency.thread",
+    "celery.worker.consumer",
+    "django_celery_beat.schedulers",
+    "kombu.transport.redis",
+    "langgraph.func",
+    "langgraph.graph",
+    "langgraph.pregel.remote",
+    "uvicorn.main",
+    "uvicorn.protocols.websockets.auto",
+    "uvloop",
+):
+    import_module(_name)
+
+for _name in settings.MIDDLEWARE:
+    import_string(_name)

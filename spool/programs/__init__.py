@@ -1,0 +1,1 @@
+"""The programs: each module has `main(arguments)`, which returns an exit status."""

@@ -1,0 +1,41 @@
+"""What the checks say of the servers that runs depend on."""
+
+from __future__ import annotations
+
+import pytest
+from django.db import connections
+from redis import Redis
+
+from spool.checks import servers
+
+pytestmark = pytest.mark.django_db
+
+
+def test_everything_answers() -> None:
+    assert servers.check_database() == []
+    assert servers.check_broker() == []
+
+
+def test_a_redis_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    nobody = Redis(host="127.0.0.1", port=1)
+    monkeypatch.setattr(servers, "redis_client", lambda: nobody)
+
+    (error,) = servers.check_broker()
+
+    assert error.id == "runs.E003"
+    assert error.msg.startswith("cannot reach Redis (REDIS_URL): ")
+    nobody.close()
+
+
+def test_a_postgres_that_does_not_answer_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nobody = connections["default"].copy()
+    nobody.settings_dict = {**nobody.settings_dict, "HOST": "127.0.0.1", "PORT": 1}
+    monkeypatch.setattr(servers, "connection", nobody)
+
+    (error,) = servers.check_database()
+
+    assert error.id == "runs.E001"
+    assert error.msg.startswith("cannot reach Postgres (DATABASE_URL): ")
+    assert error.msg.endswith("Connection refused")

@@ -1,0 +1,49 @@
+"""What clients send, checked: JSON objects, queries, and the ids in paths."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+from uuid import UUID
+
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from spool.web.errors import Unprocessable
+
+
+class Body(serializers.Serializer[Any]):
+    """A JSON object. A field that is null means what leaving it out means."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        if isinstance(data, dict):
+            data = {name: value for name, value in data.items() if value is not None}
+        return super().to_internal_value(data)
+
+
+def valid_body(request: Request, body: type[Body]) -> dict[str, Any]:
+    """What the client sent, checked. Raises 422, naming each field that is wrong."""
+    if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
+        raise Unprocessable("Invalid JSON in request body")
+    if not isinstance(request.data, dict):
+        raise Unprocessable("the body must be a JSON object")
+    return valid(body, request.data)
+
+
+def valid(kind: type[serializers.Serializer[Any]], given: Any) -> dict[str, Any]:
+    """What was given, checked. Raises 422, naming each field that is wrong."""
+    return dict(_checker(kind).run_validation(given))
+
+
+@cache
+def _checker(kind: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
+    """One for all requests: each would copy all of its fields first."""
+    return kind()
+
+
+def path_uuid(text: str, what: str) -> UUID:
+    """An id from a URL's path. Raises 422, naming `what` it is the id of."""
+    try:
+        return UUID(text)
+    except ValueError:
+        raise Unprocessable(f"Invalid {what} ID: must be a UUID") from None

@@ -1,0 +1,176 @@
+"""Which web pages of other origins may call the API from a browser.
+
+The defaults are the official server's: every origin, without credentials. A block
+`http.cors` in `langgraph.json` replaces them; what it leaves out is then as closed as
+a browser has it by default (`GET` only, no headers).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
+from django.utils.cache import patch_vary_headers
+
+from spool.config.env import stop
+from spool.config.langgraph_json import langgraph_json
+
+# What the official clients read from an answer.
+EXPOSED_HEADERS = ("content-location", "x-pagination-next", "x-pagination-total")
+ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
+# A browser sends these without asking.
+SAFE_HEADERS = ("accept", "accept-language", "content-language", "content-type")
+MAX_AGE_SECS = 600
+
+
+@dataclass(frozen=True)
+class Rules:
+    origins: frozenset[str]
+    origin_regex: re.Pattern[str] | None
+    methods: tuple[str, ...]
+    headers: frozenset[str]
+    exposed: tuple[str, ...]
+    allows_credentials: bool
+    max_age: int
+
+    def allows_origin(self, origin: str) -> bool:
+        regex = self.origin_regex
+        return (
+            "*" in self.origins
+            or origin in self.origins
+            or (regex is not None and regex.fullmatch(origin) is not None)
+        )
+
+    def allows_headers(self, asked: list[str]) -> bool:
+        if "*" in self.headers:
+            return True
+        return all(name in self.headers or name in SAFE_HEADERS for name in asked)
+
+
+class CORSMiddleware:
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if "HTTP_ORIGIN" not in request.META:
+            return self.get_response(request)
+        if (
+            request.method == "OPTIONS"
+            and "HTTP_ACCESS_CONTROL_REQUEST_METHOD" in request.META
+        ):
+            return _preflight(request)
+        return with_headers(request, self.get_response(request))
+
+
+@cache
+def rules() -> Rules:
+    block = (langgraph_json().get("http") or {}).get("cors")
+    if block is None:
+        origins = settings.CORS_ALLOW_ORIGINS
+        return Rules(
+            origins=frozenset(origins),
+            origin_regex=None,
+            methods=ALL_METHODS,
+            headers=frozenset("*"),
+            exposed=EXPOSED_HEADERS,
+            allows_credentials="*" not in origins,
+            max_age=MAX_AGE_SECS,
+        )
+    return _from_block(block)
+
+
+def with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:
+    """Let the page that sent `request` read `response`."""
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None:
+        return response
+    allowed = rules()
+    if not allowed.allows_origin(origin):
+        return response
+    _name_origin(response, origin, allowed)
+    if allowed.exposed:
+        response["Access-Control-Expose-Headers"] = ", ".join(allowed.exposed)
+    return response
+
+
+def _preflight(request: HttpRequest) -> HttpResponse:
+    meta, allowed = request.META, rules()
+    asked_headers = meta.get("HTTP_ACCESS_CONTROL_REQUEST_HEADERS", "")
+    names = [name.strip().lower() for name in asked_headers.split(",") if name.strip()]
+    refused = [
+        word
+        for word, is_fine in (
+            ("origin", allowed.allows_origin(meta["HTTP_ORIGIN"])),
+            (
+                "method",
+                meta["HTTP_ACCESS_CONTROL_REQUEST_METHOD"].upper() in allowed.methods,
+            ),
+            ("headers", allowed.allows_headers(names)),
+        )
+        if not is_fine
+    ]
+    response = HttpResponse("OK", content_type="text/plain; charset=utf-8")
+    if refused:
+        response.status_code = 400
+        response.content = "Disallowed CORS " + ", ".join(refused)
+    if "origin" not in refused:
+        _name_origin(response, meta["HTTP_ORIGIN"], allowed)
+    response["Access-Control-Allow-Methods"] = ", ".join(allowed.methods)
+    response["Access-Control-Max-Age"] = str(allowed.max_age)
+    if "*" not in allowed.headers:
+        headers = sorted(allowed.headers.union(SAFE_HEADERS))
+        response["Access-Control-Allow-Headers"] = ", ".join(headers)
+    elif names:
+        response["Access-Control-Allow-Headers"] = asked_headers
+    if meta.get("HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK") == "true":
+        response["Access-Control-Allow-Private-Network"] = "true"
+    return response
+
+
+def _name_origin(response: HttpResponseBase, origin: str, allowed: Rules) -> None:
+    if "*" in allowed.origins and not allowed.allows_credentials:
+        response["Access-Control-Allow-Origin"] = "*"
+        return
+    # With credentials a browser wants the origin by name, also where all may come.
+    response["Access-Control-Allow-Origin"] = origin
+    patch_vary_headers(response, ["Origin"])
+    if allowed.allows_credentials:
+        response["Access-Control-Allow-Credentials"] = "true"
+
+
+def _from_block(block: Any) -> Rules:
+    if not isinstance(block, dict):
+        stop("langgraph.json: http.cors must be an object")
+    regex = block.get("allow_origin_regex")
+    if regex is not None and not isinstance(regex, str):
+        stop("langgraph.json: http.cors.allow_origin_regex must be a string")
+    max_age = block.get("max_age", MAX_AGE_SECS)
+    if not isinstance(max_age, int) or isinstance(max_age, bool):
+        stop("langgraph.json: http.cors.max_age must be a whole number")
+    try:
+        compiled = re.compile(regex) if regex else None
+    except re.error as exc:
+        stop(f"langgraph.json: http.cors.allow_origin_regex: {exc}")
+    methods = [method.upper() for method in _strings(block, "allow_methods", ["GET"])]
+    return Rules(
+        origins=frozenset(_strings(block, "allow_origins", [])),
+        origin_regex=compiled,
+        methods=ALL_METHODS if "*" in methods else tuple(methods),
+        headers=frozenset(h.lower() for h in _strings(block, "allow_headers", [])),
+        exposed=tuple(_strings(block, "expose_headers", [])),
+        allows_credentials=block.get("allow_credentials") is True,
+        max_age=max_age,
+    )
+
+
+def _strings(block: dict[str, Any], key: str, default: list[str]) -> list[str]:
+    value = block.get(key, default)
+    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
+        stop(f"langgraph.json: http.cors.{key} must be a list of strings")
+    return value

@@ -1,0 +1,74 @@
+"""Django's middleware for people with browsers, who are all in the admin, and one more.
+
+The API knows callers by their keys and tokens: it needs neither sessions nor CSRF
+tokens, and these would cost a fifth of a small request. Elsewhere than below
+`/admin/` each of them steps aside.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth import middleware as auth
+from django.contrib.messages import middleware as messages
+from django.contrib.sessions import middleware as sessions
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.middleware import clickjacking, csrf
+
+from spool.web import errors
+
+ADMIN = "/admin/"
+
+
+class _AdminOnly:
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        if request.path_info.startswith(ADMIN):
+            response: HttpResponseBase = super().__call__(request)  # type: ignore[misc]
+        else:
+            response = self.get_response(request)
+        return response
+
+
+class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
+    """Over TLS no cookie is set that goes without, be it the session's or another."""
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        response = super().__call__(request)
+        if request.is_secure():
+            for cookie in response.cookies.values():
+                cookie["secure"] = True
+        return response
+
+
+class CsrfViewMiddleware(_AdminOnly, csrf.CsrfViewMiddleware):
+    """Its check of a view is left in place: it passes what is exempt, as the API is."""
+
+
+class AuthenticationMiddleware(_AdminOnly, auth.AuthenticationMiddleware):
+    pass
+
+
+class MessageMiddleware(_AdminOnly, messages.MessageMiddleware):
+    pass
+
+
+class XFrameOptionsMiddleware(_AdminOnly, clickjacking.XFrameOptionsMiddleware):
+    pass
+
+
+class BoundBodies:
+    """413 for a body over the limit, where `web.handler` has not said so before."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        length = request.META.get("CONTENT_LENGTH") or "0"
+        if length.isdecimal() and int(length) > settings.REQUEST_MAX_BYTES:
+            return errors.too_large()
+        return self.get_response(request)

@@ -1,0 +1,292 @@
+"""The whole server below a path (`http.mount_prefix`), beside the operator's own routes
+(`http.app`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.conf import settings
+from django.core.checks import CheckMessage, Error
+from django.http import HttpRequest, HttpResponse
+from rest_framework.exceptions import APIException
+
+from spool.config.env import stop
+from spool.config.langgraph_json import load_object, section
+from spool.database.ids import uuid7
+from spool.web import cors, hooks, request_ids
+from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer
+from spool.web.http_options import check_switches, configurable_headers
+from spool.web.thread_pool import database_threads
+
+# What is ours whatever routes an operator's app has; many have pages of these names
+# without anybody having asked for them.
+OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
+DECLINED = (404, 405)
+# What `Location` and `Content-Location` of a run begin with.
+RUN_PATHS = ("/threads/", "/runs/")
+# What would have to be escaped in a URL, or names no place below the root.
+_NOT_IN_A_PATH = re.compile(r"[^\w.~/-]|//|(^|/)\.\.?(/|$)", re.ASCII)
+HEARD = {b"origin": "HTTP_ORIGIN", b"x-request-id": "HTTP_X_REQUEST_ID"}
+
+
+def mounted(make: Callable[[], App]) -> App:
+    """The server that `make` makes, with what `http` in langgraph.json puts around it."""
+    prefix, theirs = mount_prefix(), custom_app()
+    if prefix:
+        # The pages of the admin and their files follow; whitenoise reads it once.
+        settings.FORCE_SCRIPT_NAME = prefix
+        settings.STATIC_URL = f"{prefix}/static/"
+    app = make()
+    if theirs:
+        needs_login = section("http").get("enable_custom_route_auth") is True
+        app = CustomRoutes(theirs, app, needs_login=needs_login)
+    return Gate(Prefixed(app, prefix) if prefix else app)
+
+
+def mount_prefix() -> str:
+    """With a slash before it and none after; empty for none."""
+    given = section("http").get("mount_prefix") or settings.MOUNT_PREFIX
+    if not isinstance(given, str):
+        stop("langgraph.json: http.mount_prefix must be a string")
+    path = given.strip("/")
+    if _NOT_IN_A_PATH.search(path):
+        stop(f"http.mount_prefix (MOUNT_PREFIX) must be a path, not {given!r}")
+    return f"/{path}" if path else ""
+
+
+def check_routes(**kwargs: Any) -> list[CheckMessage]:
+    """`manage.py check`: `http` is sound, and the operator's own routes can be loaded."""
+    try:
+        read_options()
+        custom_app()
+    except SystemExit as exc:
+        text = str(exc).removeprefix("spool: ")
+        return [Error(text, hint="Mend `http` in langgraph.json.", id="config.E001")]
+    return []
+
+
+def read_options() -> None:
+    """Stop at what is wrong in `http`, before a request finds it."""
+    mount_prefix()
+    check_switches()
+    cors.rules()
+    configurable_headers({})
+
+
+def custom_app() -> App | None:
+    """`http.app`, the operator's ASGI application. One that can't be loaded stops."""
+    reference = section("http").get("app")
+    if not reference:
+        return None
+    try:
+        app = load_object(reference)
+    except (Exception, SystemExit) as exc:  # Whatever the operator's module raises.
+        stop(f"http.app: cannot load {reference}: {type(exc).__name__}: {exc}")
+    if not callable(app):
+        stop(f"http.app: {reference} is no ASGI application")
+    found: App = app
+    return found
+
+
+class Prefixed:
+    """All routes below `prefix`. `/ok` stays at the root too, for who watches."""
+
+    def __init__(self, app: App, prefix: str) -> None:
+        self.app = app
+        self.prefix = prefix
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan" or scope["path"] == "/ok":
+            await self.app(scope, receive, send)
+        elif f"{scope['path']}/".startswith(f"{self.prefix}/"):
+            await self.app(self._below(scope), receive, self._with_prefix(send))
+        else:
+            await answer(scope, receive, send, 404, "Not Found")
+
+    def _below(self, scope: Scope) -> Scope:
+        """Clients put a `Location` below their base URL: the prefix comes twice."""
+        path, twice = scope["path"], self.prefix * 2
+        if path.startswith(tuple(f"{twice}{place}" for place in RUN_PATHS)):
+            path = path.removeprefix(self.prefix)
+        return {**scope, "root_path": self.prefix, "path": path}
+
+    def _with_prefix(self, send: Send) -> Send:
+        async def send_prefixed(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = [
+                    (name, self._whole(name.lower(), value))
+                    for name, value in message["headers"]
+                ]
+                message = {**message, "headers": headers}
+            await send(message)
+
+        return send_prefixed
+
+    def _whole(self, name: bytes, value: bytes) -> bytes:
+        """Where a run is. Without a host, of which a proxy may tell us the wrong one."""
+        is_ours = value.decode("latin1").startswith(RUN_PATHS)
+        if is_ours and name in (b"location", b"content-location"):
+            return self.prefix.encode() + value
+        return value
+
+
+class CustomRoutes:
+    """The operator's app for the routes that it has, `inner` for all others.
+
+    An app that can say which routes it has (Starlette's, FastAPI's) is asked. Another
+    is called, and what it declines (404, 405) goes on to `inner`.
+    """
+
+    def __init__(self, app: App, inner: App, *, needs_login: bool) -> None:
+        self.app = app
+        self.inner = inner
+        self.needs_login = needs_login
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self._lifespan(scope, receive, send)
+        elif self._is_ours(scope):
+            await self.inner(scope, receive, send)
+        elif self.needs_login and (refused := await _refusal(scope)):
+            await answer(scope, receive, _with_our_headers(scope, send), *refused)
+        else:
+            await self._ask(scope, receive, send)
+
+    def _is_ours(self, scope: Scope) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        if any(f"{path}/".startswith(f"{place}/") for place in OURS):
+            return True
+        routes = getattr(self.app, "routes", None)
+        if routes is None:
+            # Nobody says 404 on a WebSocket and leaves it to be opened by another.
+            return bool(scope["type"] == "websocket")
+        # 2 is Starlette's name for a route that fits in path and method.
+        return not any(route.matches(scope)[0].value == 2 for route in routes)
+
+    async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
+        theirs = _with_our_headers(scope, send)
+        if hasattr(self.app, "routes"):
+            await self.app(scope, receive, theirs)
+            return
+        heard: list[Message] = []
+        declined: list[Message] = []
+
+        async def overhear() -> Message:
+            heard.append(await receive())
+            return heard[-1]
+
+        async def again() -> Message:
+            return heard.pop(0) if heard else await receive()
+
+        async def unless_declined(message: Message) -> None:
+            if declined or message.get("status") in DECLINED:
+                declined.append(message)
+            else:
+                await theirs(message)
+
+        # `inner` gets a scope of its own: apps write into theirs.
+        await self.app(dict(scope), overhear, unless_declined)
+        if declined:
+            await self.inner(scope, again, send)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Theirs begins before ours, and ends after it."""
+        theirs = Lifespan(self.app, scope)
+        if failure := await theirs.start():
+            await receive()
+            await send({"type": "lifespan.startup.failed", "message": failure})
+            return
+
+        async def send_last(message: Message) -> None:
+            if message["type"] == "lifespan.shutdown.complete":
+                await theirs.stop()
+            await send(message)
+
+        await self.inner(scope, receive, send_last)
+
+
+class Lifespan:
+    """Starts and stops an application that may know nothing of that."""
+
+    def __init__(self, app: App, scope: Scope) -> None:
+        self._to_app: asyncio.Queue[Message] = asyncio.Queue()
+        self._from_app: asyncio.Queue[Message] = asyncio.Queue()
+        # Starlette puts what its lifespan yields into the state.
+        self._scope = {**scope, "state": scope.get("state", {})}
+        self._app = app
+
+    async def start(self) -> str:
+        """Why it could not; empty where it could."""
+        self._task = asyncio.create_task(self._run())
+        return await self._tell("lifespan.startup")
+
+    async def stop(self) -> None:
+        if not self._task.done():
+            await self._tell("lifespan.shutdown")
+            await self._task
+
+    async def _run(self) -> None:
+        try:
+            await self._app(self._scope, self._to_app.get, self._from_app.put)
+        except Exception as exc:  # An app without a lifespan raises what it likes.
+            await self._from_app.put({"type": "raised", "message": repr(exc)})
+        else:
+            await self._from_app.put({"type": "returned"})
+
+    async def _tell(self, message: str) -> str:
+        await self._to_app.put({"type": message})
+        answer = await self._from_app.get()
+        failed = answer["type"].endswith(".failed")
+        return f"http.app: {answer.get('message', '')}" if failed else ""
+
+
+def _with_our_headers(scope: Scope, send: Send) -> Send:
+    """What middleware gives to our own answers: `http.cors`, and the request's id.
+
+    What the app says itself is left as it is.
+    """
+    request = HttpRequest()
+    for name, value in scope["headers"]:
+        if name in HEARD:
+            request.META[HEARD[name]] = value.decode("latin-1")
+    given = cors.with_headers(request, HttpResponse())
+    given[request_ids.HEADER] = request_ids.given_id(request) or str(uuid7())
+    del given["Content-Type"]
+
+    async def send_with_headers(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            said = {name.lower() for name, _ in message["headers"]}
+            ours = [(n.lower().encode(), v.encode("latin-1")) for n, v in given.items()]
+            more = [header for header in ours if _adds(header[0], said)]
+            message = {**message, "headers": [*message["headers"], *more]}
+        await send(message)
+
+    return send_with_headers
+
+
+def _adds(name: bytes, said: set[bytes]) -> bool:
+    """Whether our header says something beside those that the app has `said`."""
+    if name == b"vary":
+        return True
+    if name.startswith(b"access-control-"):  # All of one answer, or none of it.
+        return b"access-control-allow-origin" not in said
+    return name not in said
+
+
+async def _refusal(scope: Scope) -> tuple[int, str] | None:
+    """Why the caller is not let in. Whoever is becomes the app's `request.user`."""
+
+    def ask() -> tuple[int, str] | None:
+        try:
+            user = hooks.authenticate(scope)
+        except APIException as exc:
+            return exc.status_code, str(exc.detail)
+        if user:
+            scope["user"] = user
+        return None
+
+    return await database_threads.query(ask)

@@ -1,0 +1,39 @@
+"""`x-request-id`: taken from who asks, or made; given back, and named in the logs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any, cast
+
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+
+from spool.database.ids import uuid7
+from spool.telemetry import logs
+
+HEADER = "X-Request-ID"
+# What a run's `configurable` calls the request that has made it.
+IN_RUNS = "langgraph_request_id"
+# No room for a second log line, or for a page of text.
+FINE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
+
+
+class NameRequests:
+    """Middleware that comes before all others."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        request_id = given_id(request) or str(uuid7())
+        logs.begin(request_id=request_id)
+        cast("Any", request).request_id = request_id
+        response = self.get_response(request)
+        response[HEADER] = request_id
+        return response
+
+
+def given_id(request: HttpRequest) -> str | None:
+    given = request.headers.get(HEADER, "")
+    return given if FINE.fullmatch(given) else None

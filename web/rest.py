@@ -1,0 +1,58 @@
+"""How Django REST Framework reads and writes Spool's JSON."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.renderers import BaseRenderer
+
+from spool.database.json import TooDeep, dumps, loads
+from spool.web.errors import Unprocessable
+
+
+class JSONRenderer(BaseRenderer):
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, context: Any = None
+    ) -> bytes:
+        response = (context or {}).get("response")
+        if data is None and response is not None and response.status_code in (202, 204):
+            return b""
+        return dumps(data)
+
+
+class JSONParser(BaseParser):
+    """Any body is JSON, whatever its `Content-Type` says: clients leave it out."""
+
+    media_type = "*/*"
+
+    def parse(
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Any = None,
+    ) -> Any:
+        body = stream.read()
+        try:
+            return loads(body)
+        except TooDeep as exc:
+            raise Unprocessable(str(exc)) from None
+        except (ValueError, RecursionError):
+            raise Unprocessable("Invalid JSON in request body") from None
+
+
+class JSONNegotiation(BaseContentNegotiation):
+    """One renderer, one parser: no header changes what a client gets."""
+
+    def select_parser(self, request: Any, parsers: Any) -> Any:
+        return parsers[0]
+
+    def select_renderer(
+        self, request: Any, renderers: Any, format_suffix: str | None = None
+    ) -> Any:
+        return renderers[0], renderers[0].media_type

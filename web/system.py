@@ -1,0 +1,153 @@
+"""Routes about the server itself. Nobody has to log in to ask for them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+
+import redis
+from django.conf import settings
+from django.db import Error as DatabaseError
+from django.db import connection
+from django.http import HttpResponse
+from django.urls import path
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from spool.config.env import FALSE, TRUE
+from spool.telemetry import metrics
+from spool.web.errors import Unprocessable
+
+REDIS_TIMEOUT_SECS = 2
+
+
+class PublicView(APIView):
+    authentication_classes = []
+    permission_classes = []
+
+
+class OkView(PublicView):
+    @extend_schema(
+        tags=["System"],
+        operation_id="ok",
+        parameters=[
+            OpenApiParameter(
+                "check_db", bool, description="Ask Postgres and Redis as well."
+            )
+        ],
+        responses={200: OpenApiTypes.OBJECT, 500: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        checks = _CHECKS if _wants_checks(request) else {}
+        healthy = {name: check() for name, check in checks.items()}
+        is_ok = all(healthy.values())
+        return Response(
+            {
+                "ok": is_ok,
+                "services": {
+                    name: "healthy" if is_healthy else "unhealthy"
+                    for name, is_healthy in healthy.items()
+                },
+            },
+            status=200 if is_ok else 500,
+        )
+
+
+@extend_schema(exclude=True)
+class RootView(OkView):
+    """The same at `/`, where load balancers look."""
+
+
+class InfoView(PublicView):
+    @extend_schema(
+        tags=["System"], operation_id="info", responses={200: OpenApiTypes.OBJECT}
+    )
+    def get(self, request: Request) -> Response:
+        return Response(
+            {
+                "version": settings.VERSION,
+                "langgraph_py_version": settings.LANGGRAPH_VERSION,
+                "flags": {
+                    "assistants": True,
+                    "crons": True,
+                    "langsmith": False,
+                    "langsmith_tracing_replicas": False,
+                    "langsmith_tracing_session_on_runs": False,
+                    "strict_resume": True,
+                },
+                "host": {
+                    "kind": "self-hosted",
+                    "project_id": None,
+                    "host_revision_id": None,
+                    "revision_id": None,
+                    "tenant_id": None,
+                },
+            }
+        )
+
+
+class MetricsView(PublicView):
+    @extend_schema(
+        tags=["System"],
+        operation_id="metrics",
+        parameters=[OpenApiParameter("format", str, enum=["prometheus", "json"])],
+        responses={200: OpenApiTypes.STR},
+    )
+    def get(self, request: Request) -> HttpResponse | Response:
+        wanted = request.query_params.get("format", "prometheus")
+        if wanted == "json":
+            return Response(metrics.as_json())
+        if wanted == "prometheus":
+            return HttpResponse(
+                metrics.as_prometheus(), content_type=metrics.CONTENT_TYPE
+            )
+        raise Unprocessable("format: must be prometheus or json")
+
+
+def postgres_answers() -> bool:
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return False
+    return True
+
+
+def redis_answers() -> bool:
+    try:
+        return bool(_redis().ping())
+    except redis.RedisError:
+        return False
+
+
+_CHECKS: dict[str, Callable[[], bool]] = {
+    "postgres": postgres_answers,
+    "redis": redis_answers,
+}
+
+
+@cache
+def _redis() -> redis.Redis:
+    return redis.Redis.from_url(
+        settings.REDIS_URL,
+        socket_timeout=REDIS_TIMEOUT_SECS,
+        socket_connect_timeout=REDIS_TIMEOUT_SECS,
+    )
+
+
+def _wants_checks(request: Request) -> bool:
+    asked = request.query_params.get("check_db", "").lower()
+    if asked not in TRUE | FALSE:
+        raise Unprocessable("check_db: must be true or false")
+    return asked in TRUE
+
+
+urlpatterns = [
+    path("", RootView.as_view(), name="root"),
+    path("ok", OkView.as_view(), name="ok"),
+    path("info", InfoView.as_view(), name="info"),
+    path("metrics", MetricsView.as_view(), name="metrics"),
+]

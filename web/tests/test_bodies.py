@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from importlib import import_module
+
+from rest_framework import serializers
+
+import_module("spool.config.urls")
+
+
+def kinds_below(kind: type) -> Iterator[type]:
+    for below in kind.__subclasses__():
+        yield below
+        yield from kinds_below(below)
+
+
+OURS = [
+    kind
+    for kind in kinds_below(serializers.Serializer)
+    if not kind.__module__.startswith(("rest_framework", "drf_spectacular"))
+]
+
+
+def test_no_request_gets_what_another_may_have_changed() -> None:
+    """There is one checker for all requests: a default must be made for each."""
+    shared = [
+        (kind.__name__, name)
+        for kind in OURS
+        for name, field in kind().fields.items()
+        if isinstance(field.default, (dict, list, set))
+    ]
+
+    assert len(OURS) > 20
+    assert shared == []

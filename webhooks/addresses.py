@@ -1,0 +1,279 @@
+"""Which URLs a client may have called, and how a call is made so that this holds.
+
+A URL comes from a client, and the call from inside the operator's network. So the
+address counts, not the name: it is looked at when a run is created, to answer 422, and
+again when it is dialled, and what was looked at is what is connected to. A name that
+resolves to something else the second time gains nothing by it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Any
+
+import httpx
+from django.conf import settings
+
+from spool.config.env import stop
+from spool.config.langgraph_json import section
+from spool.web.errors import Unprocessable
+
+logger = logging.getLogger(__name__)
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+MAX_URL_LENGTH = 65536
+PORTS = {"http": 80, "https": 443}
+MAX_PORT = 65535
+# The addresses of IPv4 as networks without IPv4 write them.
+NAT64 = ip_network("64:ff9b::/96")
+_VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
+# What HTTP takes for the name of a header.
+_NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
+_URL_KEYS = {
+    "require_https",
+    "allowed_domains",
+    "allowed_ports",
+    "max_url_length",
+    "disable_loopback",
+}
+
+# Seconds that the answer to a create waits for name servers.
+RESOLVE_PATIENCE = 3.0
+# Nobody waits for these threads: a name server may take its time.
+RESOLVERS = ThreadPoolExecutor(16, thread_name_prefix="resolve")
+
+
+class Refused(Exception):
+    """The URL may not be called; the text says why."""
+
+
+class BadSettings(ValueError):
+    """What langgraph.json says about webhooks can't be meant."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """`webhooks` of langgraph.json; see the wire contract, section 10."""
+
+    headers: dict[str, str] = field(default_factory=dict)
+    require_https: bool = False
+    allowed_domains: tuple[str, ...] = ()
+    allowed_ports: tuple[int, ...] = ()
+    max_url_length: int = MAX_URL_LENGTH
+    disable_loopback: bool = True
+    # Networks that are not the internet, and may be called all the same.
+    allowed_networks: tuple[Network, ...] = ()
+
+    def check_url(self, text: str) -> httpx.URL:
+        """The parsed URL, as far as it can be judged by itself. Raises `Refused`."""
+        if len(text) > self.max_url_length:
+            raise Refused(f"must not be longer than {self.max_url_length} characters")
+        try:
+            url = httpx.URL(text)
+        except (httpx.InvalidURL, ValueError) as exc:
+            raise Refused(f"is not a URL: {exc}") from None
+        if url.scheme not in PORTS or not url.raw_host:
+            raise Refused("must be an absolute http or https URL")
+        if port_of(url) > MAX_PORT:
+            raise Refused(f"there is no port {port_of(url)}")
+        if self.require_https and url.scheme != "https":
+            raise Refused("must be https")
+        if self.allowed_domains and not self._allows_domain(host_of(url)):
+            raise Refused(f"the domain {host_of(url)} is not allowed")
+        if self.allowed_ports and port_of(url) not in self.allowed_ports:
+            raise Refused(f"the port {port_of(url)} is not allowed")
+        return url
+
+    def check_addresses(self, host: str, addresses: Iterable[str]) -> None:
+        """Raises `Refused` where one of them is not for clients to reach."""
+        for text in addresses:
+            if kind := self._kind(ip_address(text)):
+                raise Refused(f"{host} is the {kind} address {text}")
+
+    def _allows_domain(self, host: str) -> bool:
+        return any(
+            host.endswith(domain[1:]) if domain.startswith("*.") else host == domain
+            for domain in self.allowed_domains
+        )
+
+    def _kind(self, address: Address) -> str:
+        """Why an address may not be called; "" where it may."""
+        inner = _unwrapped(address)
+        if any(one in net for net in self.allowed_networks for one in (address, inner)):
+            return ""
+        if inner.is_loopback:
+            return "loopback" if self.disable_loopback else ""
+        if inner.is_link_local:
+            return "link-local"
+        if inner.is_multicast:
+            return "multicast"
+        site_local = isinstance(inner, IPv6Address) and inner.is_site_local
+        if not inner.is_global or inner.is_reserved or site_local:
+            return "private"
+        return ""
+
+
+@cache
+def policy() -> Policy:
+    """The policy of this server. Raises `BadSettings`."""
+    given = section("webhooks")
+    return Policy(
+        headers=_headers(given),
+        allowed_networks=tuple(map(_network, settings.WEBHOOK_ALLOWED_NETWORKS)),
+        **_url_options(given),
+    )
+
+
+def check_settings() -> None:
+    """Stop the process if the policy can't be read: at start, not at the first run."""
+    try:
+        rules = policy()
+    except BadSettings as exc:
+        stop(f"{settings.LANGGRAPH_CONFIG}: webhooks: {exc}")
+    if rules.headers and not rules.allowed_domains:
+        logger.warning(
+            "webhooks.headers are sent to any URL that a client names: "
+            "set webhooks.url.allowed_domains"
+        )
+
+
+def check(text: str) -> None:
+    """Refuse a request for a webhook that is known to be refused later."""
+    if section("http").get("disable_webhooks"):
+        raise Unprocessable("webhook: this server has them disabled")
+    try:
+        policy().check_url(text)
+    except Refused as exc:
+        raise Unprocessable(f"webhook: {exc}") from None
+
+
+def check_hosts(texts: Iterable[str]) -> None:
+    """The same for what the hosts of these URLs resolve to, all at once.
+
+    A name server that does not answer in time proves nothing against a URL: it is
+    looked at again when it is dialled.
+    """
+    urls = [httpx.URL(text) for text in set(texts)]
+    hosts = {host_of(url): port_of(url) for url in urls}
+    lookups = {host: RESOLVERS.submit(resolve, host, hosts[host]) for host in hosts}
+    wait(lookups.values(), timeout=RESOLVE_PATIENCE)
+    try:
+        for host, lookup in lookups.items():
+            if lookup.done():
+                policy().check_addresses(host, lookup.result())
+            else:
+                lookup.cancel()
+    except Refused as exc:
+        raise Unprocessable(f"webhook: {exc}") from None
+
+
+def resolve(host: str, port: int) -> list[str]:
+    """The addresses of a host. Raises `Refused` if it has none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise Refused(f"the host {host} can't be resolved") from None
+    return [str(sockaddr[0]) for *_, sockaddr in found]
+
+
+def host_of(url: httpx.URL) -> str:
+    return url.raw_host.decode("ascii").strip("[]").rstrip(".").lower()
+
+
+def port_of(url: httpx.URL) -> int:
+    return url.port or PORTS[url.scheme]
+
+
+def _unwrapped(address: Address) -> Address:
+    """The IPv4 address that an IPv6 one stands for, if it does."""
+    if isinstance(address, IPv4Address):
+        return address
+    if address in NAT64:
+        return IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
+
+
+def _headers(given: dict[str, Any]) -> dict[str, str]:
+    prefix = given.get("env_prefix", "LG_WEBHOOK_")
+    headers = given.get("headers") or {}
+    _expect(isinstance(prefix, str), "env_prefix must be a string")
+    _expect(isinstance(headers, dict), "headers must be an object")
+    for name, value in headers.items():
+        _expect(isinstance(value, str), f"headers.{name} must be a string")
+        _expect(bool(_NAME.fullmatch(name)), f"{name!r} can't be a header's name")
+
+    def value_of(match: re.Match[str]) -> str:
+        name = match[1]
+        _expect(name.startswith(prefix), f"{name} does not start with {prefix}")
+        _expect(name in os.environ, f"{name} is not set")
+        return os.environ[name]
+
+    made = {name: _VARIABLE.sub(value_of, headers[name]) for name in headers}
+    for name, value in made.items():
+        # A variable that was read from a file often ends with its line.
+        fits = value.isascii() and value.isprintable()
+        _expect(fits, f"headers.{name} has a character that none may have")
+    return made
+
+
+def _url_options(given: dict[str, Any]) -> dict[str, Any]:
+    if "url" not in given:
+        return {}
+    url = given["url"]
+    _expect(isinstance(url, dict), "url must be an object")
+    for key in url.keys() - _URL_KEYS:
+        raise BadSettings(f"url has no option {key!r}")
+    domains = url.get("allowed_domains") or []
+    ports = url.get("allowed_ports") or []
+    _expect(_all(domains, str), "url.allowed_domains must be a list of strings")
+    _expect(_all(ports, int), "url.allowed_ports must be a list of numbers")
+    longest = url.get("max_url_length", MAX_URL_LENGTH)
+    _expect(isinstance(longest, int), "url.max_url_length must be a number")
+    return {
+        # Who writes a policy means a strict one.
+        "require_https": _switch(url, "require_https"),
+        "allowed_domains": tuple(domain.lower() for domain in domains),
+        "allowed_ports": tuple(ports),
+        "max_url_length": min(longest, MAX_URL_LENGTH),
+        "disable_loopback": _switch(url, "disable_loopback"),
+    }
+
+
+def _switch(url: dict[str, Any], name: str) -> bool:
+    """On unless it is turned off."""
+    given = url.get(name)
+    _expect(isinstance(given, bool | None), f"url.{name} must be true or false")
+    return given is not False
+
+
+def _all(items: Any, kind: type) -> bool:
+    return isinstance(items, list) and all(isinstance(item, kind) for item in items)
+
+
+def _expect(is_so: bool, otherwise: str) -> None:
+    if not is_so:
+        raise BadSettings(otherwise)
+
+
+def _network(text: str) -> Network:
+    try:
+        return ip_network(text)
+    except ValueError as exc:
+        raise BadSettings(f"WEBHOOK_ALLOWED_NETWORKS: {exc}") from None

@@ -1,0 +1,271 @@
+"""Sends what is in the outbox of webhooks: at least once, for a day, whoever dies.
+
+A delivery is taken by moving its next attempt into the future, in one statement. If
+the process dies, that future comes, and somebody else tries. What was sent is noted
+only by whoever made the last attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import logging
+import random
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from typing import Any
+
+import httpcore
+import httpx
+from django.conf import settings
+from django.db.models import QuerySet
+from django.db.models.functions import Now
+
+from spool.database.json import clean_text, dumps
+from spool.runs.models import WebhookDelivery
+from spool.webhooks.addresses import (
+    RESOLVERS,
+    Policy,
+    Refused,
+    host_of,
+    policy,
+    port_of,
+    resolve,
+)
+
+logger = logging.getLogger(__name__)
+
+# Taken together, sent side by side.
+BATCH = 50
+# Of a batch, as Postgres keeps them: a payload may be large, and fifty of them more than
+# a process can hold. One is always taken.
+MOST_BYTES = 2**23
+# Batches at once in one process, so that they leave threads to the tick.
+SENDERS = threading.Semaphore(2)
+# Pauses between attempts, in seconds: a day in all.
+PAUSES = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
+# Of a pause, so that a receiver that was down does not get everything at once.
+JITTER = 0.2
+MAX_ERROR_LENGTH = 500
+
+TIMES = ("created_at", "updated_at", "run_started_at", "run_ended_at")
+
+TAKE = """
+WITH due AS (
+    SELECT id, next_attempt_at, pg_column_size(payload) AS bytes
+    FROM webhook_deliveries WHERE next_attempt_at <= clock_timestamp()
+    ORDER BY next_attempt_at LIMIT %(limit)s FOR UPDATE SKIP LOCKED
+), counted AS (
+    SELECT id, sum(bytes) OVER (ORDER BY next_attempt_at, id) - bytes AS before FROM due
+)
+UPDATE webhook_deliveries SET attempts = attempts + 1,
+    next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s)
+WHERE id IN (SELECT id FROM counted WHERE before < %(most_bytes)s)
+RETURNING *
+"""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of one attempt: a status, or an error that came instead."""
+
+    delivery: WebhookDelivery
+    status: int | None = None
+    error: str = ""
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.status is not None and 200 <= self.status < 300
+
+
+def any_due() -> bool:
+    return WebhookDelivery.objects.filter(next_attempt_at__lte=Now()).exists()
+
+
+def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
+    """Send everything that is due; how many were. 0 too if others here are at it.
+
+    It ends with a batch after which it may not go on: a backlog has no end.
+    """
+    if not SENDERS.acquire(blocking=False):
+        return 0
+    try:
+        total = 0
+        while may_go_on() and (taken := _take()):
+            for answer in asyncio.run(_send_all(taken)):
+                _note(answer)
+            total += len(taken)
+        return total
+    finally:
+        SENDERS.release()
+
+
+def resend(wanted: QuerySet[WebhookDelivery]) -> int:
+    """Send these now, delivered before or not, and from the first pause on."""
+    return wanted.update(next_attempt_at=Now(), attempts=0, delivered_at=None)
+
+
+def sweep_deliveries() -> int:
+    """Delete what was delivered, or given up, long ago."""
+    age = timedelta(days=settings.WEBHOOK_DELIVERIES_TTL_DAYS)
+    old = WebhookDelivery.objects.filter(
+        next_attempt_at=None, created_at__lt=Now() - age
+    )
+    return old.delete()[0]
+
+
+def _take() -> list[WebhookDelivery]:
+    # Twice as long as the attempt may take: nobody else takes what is being sent.
+    lease = 2 * settings.WEBHOOK_TIMEOUT_SECS + 5
+    params = {"lease": lease, "limit": BATCH, "most_bytes": MOST_BYTES}
+    return list(WebhookDelivery.objects.raw(TAKE, params))
+
+
+def _note(answer: Answer) -> None:
+    """Record an attempt, unless the row has been taken for a later one."""
+    delivery = answer.delivery
+    changes: dict[str, Any] = {
+        "last_status": answer.status,
+        "last_error": clean_text(answer.error)[:MAX_ERROR_LENGTH],
+    }
+    if answer.is_delivered:
+        changes |= {"delivered_at": Now(), "next_attempt_at": None}
+    elif delivery.attempts > len(PAUSES):
+        logger.error("webhook %s of run %s: given up", delivery.id, delivery.run_id)
+        changes["next_attempt_at"] = None
+    else:
+        pause = PAUSES[delivery.attempts - 1]
+        pause *= 1 + random.uniform(0, JITTER)  # type: ignore[assignment] # noqa: S311
+        changes["next_attempt_at"] = Now() + timedelta(seconds=pause)
+    ours = WebhookDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts)
+    ours.update(**changes)
+
+
+async def _send_all(taken: Iterable[WebhookDelivery]) -> list[Answer]:
+    rules = policy()
+    async with httpcore.AsyncConnectionPool(
+        ssl_context=_ssl_context(),
+        max_connections=BATCH,
+        network_backend=CheckedNetwork(rules),
+    ) as pool:
+        return await asyncio.gather(*(_send(one, pool, rules) for one in taken))
+
+
+async def _send(
+    delivery: WebhookDelivery, pool: httpcore.AsyncConnectionPool, rules: Policy
+) -> Answer:
+    try:
+        async with asyncio.timeout(settings.WEBHOOK_TIMEOUT_SECS):
+            # Redirects are not followed: they are failures like any other.
+            status = await _post(delivery, pool, rules)
+    except TimeoutError:
+        error = f"no answer within {settings.WEBHOOK_TIMEOUT_SECS:g} s"
+        return Answer(delivery, error=error)
+    except Refused as exc:
+        return Answer(delivery, error=f"refused: {exc}")
+    except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as exc:
+        return Answer(delivery, error=f"{type(exc).__name__}: {exc}")
+    except Exception as exc:
+        # Whatever it is, it must not hold up the others.
+        logger.exception("webhook %s could not be sent", delivery.id)
+        return Answer(delivery, error=f"{type(exc).__name__}: {exc}")
+    return Answer(delivery, status)
+
+
+async def _post(
+    delivery: WebhookDelivery, pool: httpcore.AsyncConnectionPool, rules: Policy
+) -> int:
+    url = rules.check_url(delivery.url)
+    body = dumps(_payload(delivery))
+    headers = {
+        **{name.lower(): value for name, value in rules.headers.items()},
+        **_authorization(url),
+        "host": url.netloc.decode("ascii"),
+        "content-type": "application/json",
+        "content-length": str(len(body)),
+        "user-agent": f"spool/{settings.VERSION}",
+        **signature_headers(str(delivery.id), body),
+    }
+    target = httpcore.URL(
+        scheme=url.raw_scheme,
+        host=host_of(url).encode(),
+        port=port_of(url),
+        target=url.raw_path,
+    )
+    encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
+    async with pool.stream("POST", target, headers=encoded, content=body) as response:
+        status: int = response.status
+    return status
+
+
+def _payload(delivery: WebhookDelivery) -> dict[str, Any]:
+    """The run as it ended, with its times in the wire's form."""
+    payload = {"langsmith_session_name": None, **delivery.payload}
+    for name in TIMES:
+        if payload.get(name):
+            payload[name] = datetime.fromisoformat(payload[name])
+    return {**payload, "webhook_sent_at": datetime.now(UTC)}
+
+
+def _authorization(url: httpx.URL) -> dict[str, str]:
+    if not url.userinfo:
+        return {}
+    credentials = f"{url.username}:{url.password}".encode()
+    return {"authorization": f"Basic {base64.b64encode(credentials).decode()}"}
+
+
+def signature_headers(message_id: str, body: bytes) -> dict[str, str]:
+    """The headers of the Standard Webhooks specification, for libraries that know it.
+
+    The id is the same in all attempts: by it receivers know what they have seen.
+    """
+    sent_at = str(int(time.time()))
+    headers = {"webhook-id": message_id, "webhook-timestamp": sent_at}
+    if settings.WEBHOOK_SECRET:
+        signed = f"{message_id}.{sent_at}.".encode() + body
+        digest = hmac.digest(_key(settings.WEBHOOK_SECRET), signed, hashlib.sha256)
+        headers["webhook-signature"] = f"v1,{base64.b64encode(digest).decode()}"
+    return headers
+
+
+def _key(secret: str) -> bytes:
+    encoded = secret.removeprefix("whsec_")
+    return secret.encode() if encoded == secret else base64.b64decode(encoded)
+
+
+@cache
+def _ssl_context() -> ssl.SSLContext:
+    # httpx's own honours SSL_CERT_FILE, for receivers with a private authority.
+    return httpx.create_ssl_context()
+
+
+class CheckedNetwork(httpcore.AsyncNetworkBackend):
+    """Connects to an address that was checked; TLS goes on knowing only the name."""
+
+    def __init__(self, rules: Policy) -> None:
+        self._rules = rules
+        self._network = httpcore.AnyIOBackend()
+
+    async def connect_tcp(
+        self, host: str, port: int, *args: Any, **kwargs: Any
+    ) -> httpcore.AsyncNetworkStream:
+        loop = asyncio.get_running_loop()
+        addresses = await loop.run_in_executor(RESOLVERS, resolve, host, port)
+        self._rules.check_addresses(host, addresses)
+        failure: Exception = Refused(f"the host {host} can't be resolved")
+        for address in addresses:
+            try:
+                return await self._network.connect_tcp(address, port, *args, **kwargs)
+            except httpcore.NetworkError as exc:
+                failure = exc
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        await self._network.sleep(seconds)

@@ -1,0 +1,54 @@
+"""`webhooks` of langgraph.json: what a start refuses, since nothing would be sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from spool.webhooks.addresses import BadSettings, policy
+
+
+@pytest.mark.parametrize(
+    ("section", "reason"),
+    [
+        ({"headers": {"x": None}}, "headers.x must be a string"),
+        ({"headers": {"x": 5}}, "headers.x must be a string"),
+        ({"headers": {"a b": "x"}}, "'a b' can't be a header's name"),
+        ({"headers": {"": "x"}}, "'' can't be a header's name"),
+        ({"headers": {"x": "a\nb"}}, "headers.x has a character that none may have"),
+        (
+            {"headers": {"x": "${{ env.LG_WEBHOOK_TOKEN }}"}},
+            "headers.x has a character that none may have",
+        ),
+        ({"headers": {"x": "ü"}}, "headers.x has a character that none may have"),
+        ({"env_prefix": 5}, "env_prefix must be a string"),
+        ({"url": {"require_https": ""}}, "url.require_https must be true or false"),
+        (
+            {"url": {"disable_loopback": 0}},
+            "url.disable_loopback must be true or false",
+        ),
+    ],
+)
+def test_what_can_not_work_is_refused(
+    webhook_config: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    section: dict[str, Any],
+    reason: str,
+) -> None:
+    monkeypatch.setenv("LG_WEBHOOK_TOKEN", "read from a file\n")
+    webhook_config(**section)
+
+    with pytest.raises(BadSettings) as refused:
+        policy()
+
+    assert str(refused.value) == reason
+
+
+def test_what_works_is_taken(webhook_config: Callable[..., None]) -> None:
+    url = {"require_https": False, "disable_loopback": None}
+    webhook_config(headers={"X-Api_Key.1": "Bearer x"}, url=url)
+
+    assert policy().headers == {"X-Api_Key.1": "Bearer x"}
+    assert (policy().require_https, policy().disable_loopback) == (False, True)
