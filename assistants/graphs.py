@@ -142,6 +142,7 @@ class Registry:
         access: AccessContext,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
+        timeout: float = PATIENCE_SECS,
     ) -> AsyncIterator[Graph]:
         """As `open`, but raises `GraphNotMade` for what the graph's factory raises."""
         opened = self.open(
@@ -149,7 +150,7 @@ class Registry:
         )
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(PATIENCE_SECS):
+                async with asyncio.timeout(timeout):
                     graph = await stack.enter_async_context(opened)
             except GraphNotFound:
                 raise

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections.abc import Callable
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, NotRequired, TypeVar
+from weakref import WeakKeyDictionary
 
 from langgraph.channels.base import BaseChannel
 from langgraph.graph.state import CompiledStateGraph
@@ -13,7 +17,7 @@ from pydantic import TypeAdapter, create_model
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from spool.access.policy import Scope
-from spool.assistants.graphs import Graph, registry
+from spool.assistants.graphs import PATIENCE_SECS, Graph, Registry, registry
 from spool.assistants.models import Assistant
 from spool.database.loop import shared_loop
 from spool.store.backend import PostgresStore
@@ -22,6 +26,38 @@ from spool.web.errors import Unprocessable
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+MAX_KNOWN_EDGES = 1000
+# One that takes longer must not hold up a list of all assistants.
+EDGES_TIMEOUT_SECS = 5.0
+# How long a graph that could not be made is not asked for its schemas again.
+RETRY_SECS = 60.0
+
+
+@dataclass(frozen=True, eq=False)
+class EdgeSchemas:
+    """JSON schemas of a graph's input and output.
+
+    `output_keys` are the keys that clients see of its state; None where the output is no
+    object of channels.
+    """
+
+    input: dict[str, Any]
+    output: dict[str, Any]
+    output_keys: tuple[str, ...] | None
+
+
+@dataclass(frozen=True)
+class _KnownEdges:
+    """The schemas, or why there are none."""
+
+    edges: EdgeSchemas | str
+    until: float
+
+
+_known_edges: WeakKeyDictionary[Registry, dict[tuple[Any, ...], _KnownEdges]] = (
+    WeakKeyDictionary()
+)
 
 
 def parse_xray(text: str | None) -> bool | int:
@@ -63,7 +99,54 @@ def subgraph_schemas(
     return _with_graph(assistant, scope, read)
 
 
-def _with_graph(assistant: Assistant, scope: Scope, read: Callable[[Graph], T]) -> T:
+def edge_schemas(assistant: Assistant, scope: Scope) -> EdgeSchemas:
+    """What goes into the assistant's graph and comes out of it; remembered.
+
+    Raises 422 for a graph that can't be made, and for a while does not try again.
+    """
+    known = _known_edges.setdefault(registry(), {})
+    key = _edges_key(assistant, scope)
+    found = known.get(key)
+    if found is None or found.until < time.monotonic():
+        found = _read_edges(assistant, scope)
+        if len(known) >= MAX_KNOWN_EDGES:
+            known.clear()
+        known[key] = found
+    if isinstance(found.edges, str):
+        raise Unprocessable(found.edges)
+    return found.edges
+
+
+def _edges_key(assistant: Assistant, scope: Scope) -> tuple[Any, ...]:
+    if registry().takes_config(assistant.graph_id):
+        # Its factory may make another graph for each configuration, and each caller.
+        return assistant.id, assistant.updated_at, scope.owner, scope.identity
+    return (assistant.graph_id,)
+
+
+def _read_edges(assistant: Assistant, scope: Scope) -> _KnownEdges:
+    try:
+        edges = _with_graph(assistant, scope, _edges, EDGES_TIMEOUT_SECS)
+        return _KnownEdges(edges, math.inf)
+    except Unprocessable as exc:
+        return _KnownEdges(str(exc.detail), time.monotonic() + RETRY_SECS)
+
+
+def _edges(graph: Graph) -> EdgeSchemas:
+    keys = graph.output_channels
+    return EdgeSchemas(
+        input=_schema("input", lambda: _edge_type(graph, "input")),
+        output=_schema("output", lambda: _edge_type(graph, "output")),
+        output_keys=None if isinstance(keys, str) else tuple(keys),
+    )
+
+
+def _with_graph(
+    assistant: Assistant,
+    scope: Scope,
+    read: Callable[[Graph], T],
+    timeout: float = PATIENCE_SECS,
+) -> T:
     if assistant.graph_id not in registry().graph_ids:
         raise Unprocessable(
             f"graph '{assistant.graph_id}' is not in langgraph.json any more"
@@ -81,6 +164,7 @@ def _with_graph(assistant: Assistant, scope: Scope, read: Callable[[Graph], T]) 
             {"configurable": configurable},
             access="assistants.read",
             store=PostgresStore(shared_loop().pool, scope.owner),
+            timeout=timeout,
         )
         async with opened as graph:
             return read(graph)

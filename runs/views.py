@@ -14,10 +14,9 @@ from rest_framework.response import Response
 
 from spool.access.policy import Scope, authorize
 from spool.access.views import ScopedViewSet
-from spool.assistants.services import assistant_id_of
-from spool.database.ids import uuid7
 from spool.runs import services
 from spool.runs.models import Run
+from spool.runs.requests import allowed
 from spool.runs.serializers import (
     BulkCancel,
     RunBody,
@@ -25,7 +24,6 @@ from spool.runs.serializers import (
     RunRequest,
     StreamQuery,
     ThreadStreamQuery,
-    create_run_value,
     run_json,
 )
 from spool.runs.streaming import run_stream, thread_stream
@@ -35,7 +33,6 @@ from spool.runs.streaming.thread_stream import ThreadStream
 from spool.threads.models import Thread
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import NotFound, Unprocessable
-from spool.web.http_options import configurable_headers
 from spool.webhooks import addresses
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -97,33 +94,14 @@ class RunViewSet(ScopedViewSet):
             raise Unprocessable("the body must be a list of at least one run")
         bodies = [valid(RunRequest, body) for body in request.data]
         _check_webhooks(bodies)
-        asked = [self._allowed(body, None) for body in bodies]
+        asked = [allowed(request, body, None) for body in bodies]
         return Response([run_json(run) for run in services.create_runs(asked)])
 
     def _create(self, body: Any, thread_id: str | None) -> tuple[Run, dict[str, Any]]:
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         asked = valid(RunRequest, body)
         _check_webhooks([asked])
-        return services.create_run(**self._allowed(asked, parsed)), asked
-
-    def _allowed(self, asked: dict[str, Any], thread_id: UUID | None) -> dict[str, Any]:
-        """What `create_run` is to be given, if the policy lets the caller have it."""
-        run_id = uuid7()
-        assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
-        value = create_run_value(asked, thread_id=thread_id, run_id=run_id, **assistant)
-        scope = self.scope(value)
-        return {
-            "scope": scope,
-            "assistants": authorize(self.request, "assistants.read", assistant),
-            "thread_id": thread_id,
-            "request": {
-                **asked,
-                "metadata": value["metadata"],
-                "headers": configurable_headers(self.request.headers),
-                "request_id": getattr(self.request, "request_id", None),
-            },
-            "run_id": run_id,
-        }
+        return services.create_run(**allowed(self.request, asked, parsed)), asked
 
     # --- Reading runs ---------------------------------------------------------------
     @extend_schema(

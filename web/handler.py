@@ -36,6 +36,7 @@ from django.urls import get_resolver, set_script_prefix
 
 from spool.telemetry import logs
 from spool.web import cors, errors
+from spool.web.asgi_response import ASGIResponse
 from spool.web.request_ids import NameRequests
 from spool.web.thread_pool import database_threads
 
@@ -75,7 +76,9 @@ class Handler(BaseHandler):
         response = await database_threads.run(self._respond, scope, body)
         # A server may say by an OSError that its client is gone.
         with suppress(OSError):
-            if isinstance(response, StreamingHttpResponse):
+            if isinstance(response, ASGIResponse):
+                await self._delegate(response, scope, receive, send)
+            elif isinstance(response, StreamingHttpResponse):
                 await self._stream(response, receive, send)
             else:
                 await send(_start(response))
@@ -104,6 +107,18 @@ class Handler(BaseHandler):
         if not response.streaming:
             response.close()
         return response
+
+    async def _delegate(
+        self,
+        response: ASGIResponse,
+        scope: MutableMapping[str, Any],
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        try:
+            await response.serve(scope, receive, send)
+        finally:
+            response.close()
 
     async def _stream(
         self, response: StreamingHttpResponse, receive: Receive, send: Send

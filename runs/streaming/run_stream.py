@@ -60,7 +60,7 @@ class RunStream:
 
 async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
     """The bytes of a run's event stream, with a heartbeat every few seconds."""
-    async with aclosing(_guarded(stream)) as batches:
+    async with aclosing(follow(stream)) as batches:
         async for batch in batches:
             if not batch:
                 yield HEARTBEAT
@@ -75,7 +75,7 @@ async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
 
 async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
     """A newline every few seconds, then the JSON of the thread's values."""
-    async with aclosing(_guarded(stream)) as batches:
+    async with aclosing(follow(stream)) as batches:
         async for batch in batches:
             if not batch:
                 yield b"\n"
@@ -84,7 +84,7 @@ async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
 
 async def stopped(stream: RunStream) -> AsyncGenerator[bytes, None]:
     """The same for a run that was asked to stop: `{}` once its worker confirms it."""
-    async with aclosing(_guarded(stream)) as batches:
+    async with aclosing(follow(stream)) as batches:
         async for batch in batches:
             if not batch:
                 yield b"\n"
@@ -115,8 +115,10 @@ def result(run_id: UUID) -> Any:
     return with_interrupts(run.thread.values, run.thread.interrupts)
 
 
-async def _guarded(stream: RunStream) -> AsyncGenerator[list[Event], None]:
-    """`_follow`, and `on_disconnect` where the client leaves before the end.
+async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
+    """Batches of the run's events until its end; an empty one is a heartbeat.
+
+    `on_disconnect` is called where the client leaves before that.
 
     Who is sent away since the server stops has not left: it will come back.
     """

@@ -16,6 +16,7 @@ from spool.access.start import check_access  # noqa: E402
 from spool.assistants.services import register_system_assistants  # noqa: E402
 from spool.config.celery import app as celery_app  # noqa: E402
 from spool.config.langgraph_json import warn_of_ignored_keys  # noqa: E402
+from spool.config.lazy import close_loaded  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
 from spool.web.guards import App  # noqa: E402
@@ -36,13 +37,15 @@ ON_START = (
     register_system_assistants,
 )
 
+ON_STOP = (close_loaded, close_fanout)
+
 
 def application() -> App:
     """The whole server: Django's part, and what `http` in langgraph.json puts around it."""
     hooks.fill()
     # Or tasks would be sent to Celery's default application, which has no broker.
     celery_app.set_default()
-    return mounted(lambda: Application(on_start=ON_START, on_stop=(close_fanout,)))
+    return mounted(lambda: Application(on_start=ON_START, on_stop=ON_STOP))
 
 
 def main(arguments: list[str]) -> int:

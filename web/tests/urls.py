@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
@@ -11,9 +12,13 @@ from django.db import connection
 from django.http import HttpRequest, JsonResponse, StreamingHttpResponse
 from django.urls import include, path
 from django.views.decorators.csrf import csrf_exempt
+from drf_spectacular.utils import extend_schema
 from rest_framework.decorators import api_view
 from rest_framework.request import Request
 from rest_framework.response import Response
+
+from spool.web.asgi_response import ASGIResponse, request_of
+from spool.web.guards import Receive, Scope, Send
 
 handler400 = "spool.web.errors.bad_request"
 handler404 = "spool.access.views.not_found"
@@ -75,7 +80,40 @@ def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines())
 
 
+# What the ASGI application below was told last, and that it was cancelled.
+app_events: queue.Queue[str] = queue.Queue()
+
+
+@extend_schema(exclude=True)
+@api_view(["POST"])
+def app(request: Request) -> ASGIResponse:
+    """`?then=` what the application does after the body that it gives back."""
+    stays = request.query_params.get("then") == "stay"
+    return ASGIResponse(request, _app, outlives_client=stays)
+
+
+async def _app(scope: Scope, receive: Receive, send: Send) -> None:
+    then = request_of(scope).query_params.get("then", "end")
+    body = (await receive())["body"]
+    if then == "fail early":
+        raise RuntimeError("the secret of the application")
+    headers = [(b"Content-Type", b"text/plain"), (b"vary", b"X-One")]
+    await send({"type": "http.response.start", "status": 207, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": True})
+    if then == "fail late":
+        raise RuntimeError("the secret of the application")
+    if then != "stop":
+        try:
+            if then in ("wait", "stay"):
+                app_events.put((await receive())["type"])
+            await send({"type": "http.response.body", "body": b"!"})
+        except asyncio.CancelledError:
+            app_events.put("cancelled")
+            raise
+
+
 urlpatterns = [
+    path("t/app", app),
     path("t/size", size),
     path("t/parsed", parsed),
     path("t/fails", fails),
