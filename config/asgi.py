@@ -5,7 +5,7 @@
 
 import django
 
-from spool.cli import choose_settings
+from spool.config.env import choose_settings
 from spool.config.import_path import keep_users_names_free
 
 keep_users_names_free()

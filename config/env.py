@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
+SETTINGS = "spool.config.settings"
+OLD_SETTINGS = "config.settings"
+
 TRUE = {"1", "true", "yes", "on"}
 FALSE = {"0", "false", "no", "off", ""}
 
@@ -20,6 +23,16 @@ def stop(message: str) -> NoReturn:
     What an exception said may have more of them.
     """
     raise SystemExit(f"spool: {' '.join(message.split())}")
+
+
+def choose_settings() -> None:
+    """Set `DJANGO_SETTINGS_MODULE` to ours, whatever a Django site beside us exports."""
+    if os.environ.get("DJANGO_SETTINGS_MODULE") == OLD_SETTINGS:
+        stop(
+            f"DJANGO_SETTINGS_MODULE={OLD_SETTINGS} is of an older version: unset it; "
+            "`spool manage …` finds the settings by itself"
+        )
+    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS
 
 
 def env_str(*names: str, default: str = "") -> str:

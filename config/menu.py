@@ -35,7 +35,7 @@ MENU = [
         "separator": True,
         "items": [
             _entry("Workers", "runs_worker", "memory"),
-            _entry("Webhook deliveries", "runs_webhookdelivery", "webhook"),
+            _entry("Webhook deliveries", "webhooks_webhookdelivery", "webhook"),
             _entry("Periodic tasks", "django_celery_beat_periodictask", "event_repeat"),
         ],
     },

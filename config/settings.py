@@ -280,7 +280,7 @@ MIDDLEWARE = [
     "spool.web.request_ids.NameRequests",
     "spool.web.caching.PrivateAnswers",
     "spool.access.limits.TellLimits",
-    "spool.telemetry.metrics.CountRequests",
+    "spool.web.metrics.CountRequests",
     "spool.web.cors.CORSMiddleware",
     "spool.web.middleware.BoundBodies",
     "spool.web.http_options.DisabledRoutes",

@@ -1,5 +1,23 @@
 """Registers every page of the console: Django's autodiscovery finds this module."""
 
-from spool.console import access, assistants, beat, crons, runs, store, threads
+from spool.console import (
+    access,
+    assistants,
+    beat,
+    crons,
+    runs,
+    store,
+    threads,
+    webhooks,
+)
 
-__all__ = ["access", "assistants", "beat", "crons", "runs", "store", "threads"]
+__all__ = [
+    "access",
+    "assistants",
+    "beat",
+    "crons",
+    "runs",
+    "store",
+    "threads",
+    "webhooks",
+]

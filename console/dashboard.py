@@ -14,7 +14,8 @@ from django.utils import timezone
 from django.utils.http import urlencode
 from django.utils.timesince import timesince
 
-from spool.runs.models import Run, WebhookDelivery, Worker
+from spool.runs.models import Run, Worker
+from spool.webhooks.models import WebhookDelivery
 
 # Rows that are counted at most, and shown of the newest failures.
 MOST_COUNTED = 10_000
@@ -24,7 +25,7 @@ FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """For `console/dashboard.html`; each figure leads to the rows behind it."""
-    webhooks = reverse("admin:runs_webhookdelivery_changelist")
+    webhooks = reverse("admin:webhooks_webhookdelivery_changelist")
     a_day_ago = timezone.now() - timedelta(days=1)
     recent = Run.objects.filter(created_at__gte=a_day_ago)
     failed = recent.filter(status__in=FAILED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from functools import cached_property
 from typing import Any
+from uuid import UUID
 
 from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
@@ -46,6 +47,43 @@ class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class ReadOnlyAdmin(BigTableAdmin):
+    """Rows that only Spool writes."""
+
+    # Fields by which an id that is searched for is found, besides the primary key.
+    search_ids: tuple[str, ...] = ()
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_act_permission(self, request: HttpRequest) -> bool:
+        """Who may use the actions, though nobody edits a row."""
+        options = self.opts
+        return bool(
+            request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
+        )
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """Exact, so that an index answers however many rows there are."""
+        if not (term := search_term.strip()):
+            return queryset, False
+        text = Q(**dict.fromkeys(self.search_fields, term))
+        for key in ids_in(term):
+            for field in self.search_ids:
+                text |= Q((field, key))
+        return queryset.filter(text), False
+
+
+def ids_in(text: str | None) -> list[UUID]:
+    """The id that `text` is, if it is one."""
+    try:
+        return [UUID(text)] if text else []
+    except ValueError:
+        return []
 
 
 def metadata_filter(term: str) -> Q | None:

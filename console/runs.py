@@ -1,4 +1,4 @@
-"""Runs, workers and webhooks for operators: what goes on, why it failed, and a hand on it.
+"""Runs and workers for operators: what goes on, why it failed, and a hand on it.
 
 Nothing here is edited. The actions are the API's own functions.
 """
@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from functools import partial
 from typing import Any
-from uuid import UUID
 
-import httpx
 from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Coalesce
@@ -20,10 +18,9 @@ from django.utils import timezone
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
-from spool.console.lists import BigTableAdmin, document, link, link_to_rows
-from spool.runs import services, tasks
-from spool.runs.models import Run, WebhookDelivery, Worker
-from spool.webhooks import deliveries
+from spool.console.lists import ReadOnlyAdmin, document, ids_in, link, link_to_rows
+from spool.runs import services
+from spool.runs.models import Run, Worker
 
 COLOURS = {
     Run.Status.PENDING: "info",
@@ -35,48 +32,7 @@ COLOURS = {
     "alive": "success",
     "silent": "warning",
     "gone": "info",
-    "delivered": "success",
-    "waiting": "info",
-    "trying again": "warning",
-    "given up": "danger",
 }
-
-
-class ReadOnlyAdmin(BigTableAdmin):
-    """Rows that only Spool writes."""
-
-    # Fields by which an id that is searched for is found, besides the primary key.
-    search_ids: tuple[str, ...] = ()
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_act_permission(self, request: HttpRequest) -> bool:
-        """Who may use the actions, though nobody edits a row."""
-        options = self.opts
-        return bool(
-            request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
-        )
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Exact, so that an index answers however many rows there are."""
-        if not (term := search_term.strip()):
-            return queryset, False
-        text = Q(**dict.fromkeys(self.search_fields, term))
-        for key in _ids(term):
-            for field in self.search_ids:
-                text |= Q((field, key))
-        return queryset.filter(text), False
-
-
-def _ids(text: str | None) -> list[UUID]:
-    """The id that `text` is, if it is one."""
-    try:
-        return [UUID(text)] if text else []
-    except ValueError:
-        return []
 
 
 admin.site.index_template = "console/dashboard.html"
@@ -104,7 +60,7 @@ class WorkerFilter(admin.SimpleListFilter):
         return [(str(worker.id), str(worker)) for worker in alive]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> Any:
-        known = Worker.objects.filter(pk__in=_ids(self.value()))
+        known = Worker.objects.filter(pk__in=ids_in(self.value()))
         return queryset.filter(worker__in=known) if self.value() else queryset
 
 
@@ -288,86 +244,3 @@ class WorkerAdmin(ReadOnlyAdmin):
     @display(description="runs")
     def its_runs(self, worker: Worker) -> str:
         return link_to_rows("runs_run", "runs", worker=worker.pk)
-
-
-# --- Webhooks ---------------------------------------------------------------------
-class DeliveryFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-    rows = {
-        "delivered": Q(delivered_at__isnull=False),
-        "waiting": Q(next_attempt_at__isnull=False, attempts=0),
-        "trying again": Q(next_attempt_at__isnull=False, attempts__gt=0),
-        "given up": Q(next_attempt_at=None, delivered_at=None),
-    }
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [(name, name) for name in self.rows]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
-        return queryset.filter(self.rows.get(self.value() or "", Q()))
-
-
-@admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnlyAdmin):
-    list_display = (
-        "run_id",
-        "state",
-        "receiver",
-        "attempts",
-        "last_status",
-        "last_error",
-        "next_attempt_at",
-        "delivered_at",
-        "created_at",
-    )
-    list_filter = (DeliveryFilter,)
-    search_ids = ("id", "run_id", "thread_id")
-    search_fields = ("url",)
-    search_help_text = "A whole URL, or the id of a run, a thread or a delivery"
-    ordering = ("-created_at", "-id")
-    fields = readonly_fields = (
-        "id",
-        "its_run",
-        "thread_id",
-        "state",
-        "receiver",
-        "attempts",
-        "last_status",
-        "last_error",
-        "next_attempt_at",
-        "delivered_at",
-        "created_at",
-        "payload_text",
-    )
-    payload_text = document("payload")
-    actions = ("resend",)
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
-        found: QuerySet[WebhookDelivery] = super().get_queryset(request)
-        return found.defer("payload")
-
-    @display(label=COLOURS)
-    def state(self, delivery: WebhookDelivery) -> str:
-        if delivery.delivered_at:
-            return "delivered"
-        if delivery.next_attempt_at is None:
-            return "given up"
-        return "trying again" if delivery.attempts else "waiting"
-
-    @display(description="run")
-    def its_run(self, delivery: WebhookDelivery) -> str:
-        return link("runs_run", delivery.run_id)
-
-    @display(description="URL")
-    def receiver(self, delivery: WebhookDelivery) -> str:
-        """Without the password that may be in it."""
-        url = httpx.URL(delivery.url)
-        hidden = "***" if url.password else None
-        return str(url.copy_with(password=hidden) if hidden else url)
-
-    @admin.action(description="Send again", permissions=["act"])
-    def resend(self, request: HttpRequest, wanted: QuerySet[WebhookDelivery]) -> None:
-        count = deliveries.resend(wanted)
-        tasks.send(tasks.deliver_webhooks)
-        self.message_user(request, f"{count} webhooks are sent again.")

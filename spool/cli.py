@@ -6,15 +6,13 @@ servers are.
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
 
+from spool.config.env import choose_settings
 from spool.config.import_path import keep_users_names_free
 
-SETTINGS = "spool.config.settings"
-OLD_SETTINGS = "config.settings"
 USAGE = """\
 usage: spool COMMAND [ARGUMENTS]
 
@@ -53,13 +51,3 @@ def main(arguments: list[str]) -> int:
     choose_settings()
     program: Callable[[list[str]], int] = import_module(PROGRAMS[name]).main
     return program(rest)
-
-
-def choose_settings() -> None:
-    """Set `DJANGO_SETTINGS_MODULE` to ours, whatever a Django site beside us exports."""
-    if os.environ.get("DJANGO_SETTINGS_MODULE") == OLD_SETTINGS:
-        raise SystemExit(
-            f"spool: DJANGO_SETTINGS_MODULE={OLD_SETTINGS} is of an older version: "
-            "unset it; `spool manage …` finds the settings by itself"
-        )
-    os.environ["DJANGO_SETTINGS_MODULE"] = SETTINGS

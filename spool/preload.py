@@ -10,7 +10,7 @@ import django
 from django.conf import settings
 from django.utils.module_loading import import_string
 
-from spool.cli import choose_settings
+from spool.config.env import choose_settings
 
 choose_settings()
 django.setup()

@@ -10,7 +10,7 @@ from langgraph.store.base import BaseStore, Op, Result
 from psycopg import AsyncConnection
 
 from spool.database.loop import Pool
-from spool.database.retries import CONNECTION_FAULTS, patiently
+from spool.database.retries import CONNECTION_FAULTS, retry
 from spool.store.index import Embed, embed_texts, index_config
 from spool.store.operations import Row, Statement, Step, Steps, Together, batch, check
 from spool.store.statements import ANY_TIME, Permit
@@ -107,7 +107,7 @@ class PostgresStore(BaseStore):
             return await embed_texts(index, step) if index else []
         statements = step.statements if isinstance(step, Together) else (step,)
         # Each may be repeated: it says what shall be, not what to change.
-        return await patiently(self._pool, lambda: self._rows(statements))
+        return await retry(self._pool, lambda: self._rows(statements))
 
     async def _rows(self, statements: tuple[Statement, ...]) -> list[Row]:
         async with self._pool.connection() as conn:

@@ -28,22 +28,14 @@ from psycopg.rows import DictRow
 
 from spool.database.json import jsonb
 from spool.database.loop import Pool
-from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, patiently
-from spool.store.statements import Permit
+from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, retry
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
 
-# KEY SHARE holds off a DELETE of the run, so that whoever deletes a thread finds the
-# rows that were saved before and none is saved after.
-_FENCE = """
-WITH run AS (
-    SELECT id FROM runs
-    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
-    FOR KEY SHARE
-)"""
-
-_SAVE_CHECKPOINT = f"""{_FENCE}, blobs AS (
+# Each begins with the statement of a fence: `{holder}` is its place.
+_SAVE_CHECKPOINT = """
+WITH run AS ({holder}), blobs AS (
     INSERT INTO checkpoint_blobs
         (thread_id, checkpoint_ns, channel, version, type, blob)
     SELECT %(thread_id)s, %(ns)s, b.channel, b.version, b.type, b.blob
@@ -61,7 +53,8 @@ ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE
 SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
 """
 
-_SAVE_WRITES = f"""{_FENCE}
+_SAVE_WRITES = """
+WITH run AS ({holder})
 INSERT INTO checkpoint_writes (
     thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,
     blob
@@ -80,7 +73,6 @@ _REPLACE_WRITES = (
     + """UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type,
     blob = EXCLUDED.blob"""
 )
-_STILL_OURS = f"{_FENCE} SELECT id FROM run"
 
 
 class LostRun(Exception):
@@ -93,21 +85,16 @@ class CheckpointsUnavailable(Exception):
 
 @dataclass(frozen=True)
 class Fence:
+    """What lets one attempt of a run save, and no other.
+
+    `holder` is a SELECT with named parameters (`params`). It returns a row as long as
+    the attempt holds its run, and locks it, so that a deletion of the run waits: the
+    deletion then finds the rows that were saved before, and none is saved after.
+    """
+
     run_id: UUID
-    attempt: int
-
-    @property
-    def params(self) -> dict[str, Any]:
-        return {"run_id": self.run_id, "attempt": self.attempt}
-
-    @property
-    def permit(self) -> Permit:
-        """For what the attempt writes elsewhere: until the next one has begun.
-
-        That is also after the run: a graph may leave something to be done later.
-        """
-        overtaken = "SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s"
-        return Permit(f"NOT EXISTS ({overtaken})", self.params)
+    holder: str
+    params: dict[str, Any]
 
 
 def saver(conn: Conn) -> AsyncPostgresSaver:
@@ -203,10 +190,11 @@ class RunSaver(AsyncPostgresSaver):
         if self.is_closed:
             raise LostRun(str(self.fence.run_id))
         params |= self.fence.params
-        saved = await self._persist(lambda: self._execute(statement, params))
+        fenced = statement.format(holder=self.fence.holder)
+        saved = await self._persist(lambda: self._execute(fenced, params))
         # Nothing written: kept writes that are there already, or a lost run.
         if not saved and not await self._persist(
-            lambda: self._execute(_STILL_OURS, self.fence.params)
+            lambda: self._execute(self.fence.holder, self.fence.params)
         ):
             raise LostRun(str(self.fence.run_id))
 
@@ -216,7 +204,7 @@ class RunSaver(AsyncPostgresSaver):
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         try:
-            return await patiently(self.pool, attempt)
+            return await retry(self.pool, attempt)
         except NO_ROOM:
             raise
         except CONNECTION_FAULTS as exc:
@@ -264,7 +252,7 @@ async def undo_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
     """
     params = {"thread_id": str(thread_id), "run_id": str(fence.run_id)}
     async with pool.connection() as conn, conn.transaction():
-        held = await conn.execute(_STILL_OURS, fence.params)
+        held = await conn.execute(fence.holder, fence.params)
         if await held.fetchone() is None:
             raise LostRun(str(fence.run_id))
         for statement in UNDO:

@@ -19,7 +19,9 @@ from rest_framework.views import APIView
 
 from spool.config.env import FALSE, TRUE
 from spool.telemetry import metrics
+from spool.web import hooks
 from spool.web.errors import Unprocessable
+from spool.web.metrics import total_answered
 
 REDIS_TIMEOUT_SECS = 2
 
@@ -99,7 +101,8 @@ class MetricsView(PublicView):
     def get(self, request: Request) -> HttpResponse | Response:
         wanted = request.query_params.get("format", "prometheus")
         if wanted == "json":
-            return Response(metrics.as_json())
+            answered = {"http_requests_total": total_answered()}
+            return Response({**hooks.queue_figures(), "api": answered})
         if wanted == "prometheus":
             return HttpResponse(
                 metrics.as_prometheus(), content_type=metrics.CONTENT_TYPE

@@ -29,7 +29,6 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from spool.database.json import clean_text, dumps
-from spool.runs.models import WebhookDelivery
 from spool.webhooks.addresses import (
     RESOLVERS,
     Policy,
@@ -39,6 +38,7 @@ from spool.webhooks.addresses import (
     port_of,
     resolve,
 )
+from spool.webhooks.models import WebhookDelivery
 
 logger = logging.getLogger(__name__)
 

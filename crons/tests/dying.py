@@ -17,7 +17,7 @@ from spool import preload as preload
 from spool.assistants.graphs import registry
 from spool.crons import firing
 
-OURS = ("crons.", "runs.", "threads.")
+OURS = ("spool.crons.", "spool.runs.", "spool.threads.")
 
 
 def main() -> None:

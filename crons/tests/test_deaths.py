@@ -118,7 +118,7 @@ class DyingTick(threading.Thread):
 
     def trace(self, frame: FrameType, event: str, _: object) -> Any:
         name = frame.f_globals.get("__name__", "")
-        if not name.startswith("crons.") or name.startswith("crons.tests."):
+        if not name.startswith("spool.crons.") or name.startswith("spool.crons.tests."):
             return None
         self.lines_left -= event == "line"
         if self.lines_left == 0:

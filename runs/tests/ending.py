@@ -8,7 +8,8 @@ from django.db.models.functions import Now
 
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
-from spool.runs.models import Run, WebhookDelivery
+from spool.runs.models import Run
+from spool.webhooks.models import WebhookDelivery
 
 VALUES = {"answer": 42, "nul": "a\x00b"}
 

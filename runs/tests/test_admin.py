@@ -16,15 +16,16 @@ from spool.console import lists
 from spool.console import runs as admin
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
-from spool.runs.models import Run, WebhookDelivery, Worker
+from spool.runs.models import Run, Worker
 from spool.threads.models import Thread
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
 MakeRun = Callable[..., Run]
 RUNS = "/admin/runs/run/"
 WORKERS = "/admin/runs/worker/"
-WEBHOOKS = "/admin/runs/webhookdelivery/"
+WEBHOOKS = "/admin/webhooks/webhookdelivery/"
 
 
 @pytest.fixture

@@ -11,7 +11,8 @@ from django.test import Client
 from django.urls import reverse
 
 from spool.console import lists
-from spool.runs.models import Run, WebhookDelivery
+from spool.runs.models import Run
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
@@ -61,7 +62,7 @@ def test_what_a_webhook_tells_is_cut_where_it_is_long(
         payload={"values": "x" * 5000},
     )
 
-    text = page(admin_client, "runs_webhookdelivery", delivery)
+    text = page(admin_client, "webhooks_webhookdelivery", delivery)
 
     assert "x" * 2000 not in text
     assert reverse("admin:runs_run_change", args=[delivery.run_id]) in text

@@ -12,7 +12,8 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from spool.runs.models import Run, WebhookDelivery
+from spool.runs.models import Run
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 

@@ -10,8 +10,9 @@ from django.db.models.functions import Now
 
 from spool.database.ids import uuid7
 from spool.runs import tasks
-from spool.runs.models import WebhookDelivery, Worker
+from spool.runs.models import Worker
 from spool.runs.worker import worker as worker_module
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

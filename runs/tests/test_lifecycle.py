@@ -15,8 +15,9 @@ from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs import lifecycle, recovery, services, tasks
 from spool.runs.lifecycle import Claim, Outcome
-from spool.runs.models import Run, WebhookDelivery, Worker
+from spool.runs.models import Run, Worker
 from spool.threads.models import Thread
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

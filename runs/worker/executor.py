@@ -28,6 +28,7 @@ from redis.asyncio import Redis
 from spool.assistants.graphs import registry
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
+from spool.database.retries import retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run
@@ -40,14 +41,13 @@ from spool.runs.streaming.modes import (
 )
 from spool.runs.worker.breakpoints import is_at_breakpoint
 from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
+from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.graph_builds import Making, NotMade, is_cancelled
 from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
-from spool.runs.worker.persistence import insist
 from spool.store.backend import PostgresStore
 from spool.telemetry import logs
 from spool.threads.checkpoints import (
     CheckpointsUnavailable,
-    Fence,
     LostRun,
     RunSaver,
     has_checkpoint_of,
@@ -115,7 +115,9 @@ class Executor:
             # First, since viewers expect nothing more of a run that is over.
             await writer.settle()
             if outcome is None:
-                await insist(lambda: lifecycle.hand_back(self.pool, held))
+                await retry_until_available(
+                    lambda: lifecycle.hand_back(self.pool, held)
+                )
                 return Ended(held.thread_id, next_run_id=held.id)
             outcome, ended = await self._end(held, outcome)
             if ended is None and outcome.status:
@@ -127,7 +129,9 @@ class Executor:
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
-        if await insist(lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)):
+        if await retry_until_available(
+            lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)
+        ):
             # What this run told between the thread's deletion and now.
             await writer.forget()
         return None
@@ -136,29 +140,29 @@ class Executor:
         """End a run in this way, or as an error where this can't be written."""
         end = partial(lifecycle.end, self.pool, held)
         try:
-            return outcome, await insist(partial(end, outcome))
+            return outcome, await retry_until_available(partial(end, outcome))
         except (DatabaseError, TooDeep) as exc:
             logger.exception("run %s: its state can't be kept", held.id)
             failed = Outcome(Run.Status.ERROR, described(exc))
-            return failed, await insist(partial(end, failed))
+            return failed, await retry_until_available(partial(end, failed))
 
     async def _undone(self, held: Claim) -> Outcome:
         """Take back a run of which somebody wanted that while it came to its end.
 
         Its thread still shows what was there before it. Raises `LostRun`.
         """
-        fence = Fence(held.id, held.attempt)
-        await insist(lambda: undo_run(self.pool, held.thread_id, fence))
+        fence = fence_of(held)
+        await retry_until_available(lambda: undo_run(self.pool, held.thread_id, fence))
         return Outcome(None, settles=False)
 
     async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
         """How the run ended. None: it did not, another worker shall go on."""
         config = graph_config(held)
-        fence = Fence(held.id, held.attempt)
+        fence = fence_of(held)
         saver = None
         if not held.is_temporary:
             saver = RunSaver(self.pool, fence, kept_with_checkpoints(config))
-        store = PostgresStore(self.pool, held.owner, fence.permit)
+        store = PostgresStore(self.pool, held.owner, store_permit_of(held))
         opened = registry().open(
             held.graph_id,
             config,
@@ -207,7 +211,7 @@ class Executor:
         held = drive.held
         resumes = held.attempt > 1 and not held.is_temporary
         if resumes:
-            resumes = await insist(
+            resumes = await retry_until_available(
                 lambda: has_checkpoint_of(self.pool, held.thread_id, held.id)
             )
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
@@ -225,8 +229,10 @@ class Executor:
         if execution.stopped == HAND_BACK:
             return None
         if execution.stopped == Run.CancelAction.ROLLBACK:
-            fence = Fence(held.id, held.attempt)
-            await insist(lambda: undo_run(self.pool, held.thread_id, fence))
+            fence = fence_of(held)
+            await retry_until_available(
+                lambda: undo_run(self.pool, held.thread_id, fence)
+            )
             return Outcome(None, state=await drive.state())
         if execution.stopped == Run.CancelAction.INTERRUPT:
             return Outcome(Run.Status.INTERRUPTED, state=await drive.state())

@@ -115,7 +115,7 @@ def complaints(browser: Chrome) -> list[str]:
         ("threads/thread/", "interrupted"),
         ("runs/run/", "success"),
         ("runs/worker/", "heartbeat"),
-        ("runs/webhookdelivery/", "webhook"),
+        ("webhooks/webhookdelivery/", "webhook"),
         ("crons/cron/", "0 9 * * MON"),
         ("store/storeitem/", "memories"),
         ("access/apikey/", "key"),

@@ -9,6 +9,7 @@ from celery import current_app
 from celery.signals import beat_init, celeryd_init
 from django_celery_beat.models import CrontabSchedule, IntervalSchedule, PeriodicTask
 
+import spool.programs.beat  # noqa: F401 - connects the schedule
 from spool.config.langgraph_json import langgraph_json
 from spool.database.tests.together import at_once
 from spool.periodic import TASKS, ensure_periodic_tasks

@@ -18,12 +18,13 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from spool.database.tests.together import at_once
-from spool.runs.models import Run, WebhookDelivery
+from spool.runs.models import Run
 from spool.runs.serializers import run_json
 from spool.runs.tests.conftest import Receiver
 from spool.runs.tests.ending import ended
 from spool.webhooks import deliveries
 from spool.webhooks.deliveries import PAUSES, deliver_due, sweep_deliveries
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 

@@ -9,8 +9,8 @@ import pytest
 from django.db.models.functions import Now
 
 from spool.database.ids import uuid7
-from spool.runs.models import WebhookDelivery
 from spool.webhooks import deliveries
+from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 

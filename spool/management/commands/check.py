@@ -11,8 +11,7 @@ from django.core.checks import register
 from django.core.management.commands.check import Command as DjangoCheck
 
 from spool.access.start import find_mistakes
-from spool.checks.graphs import check_graphs
-from spool.checks.servers import check_broker, check_database
+from spool.checks import check_broker, check_database, check_graphs
 from spool.web.mounting import check_routes
 
 CHECKS = (find_mistakes, check_database, check_broker, check_graphs, check_routes)

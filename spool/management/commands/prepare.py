@@ -18,7 +18,7 @@ from django.db import DatabaseError
 
 from spool.access.start import check_access
 from spool.assistants.services import register_system_assistants
-from spool.checks.servers import check_broker, check_database
+from spool.checks import check_broker, check_database
 from spool.config.env import stop
 from spool.config.langgraph_json import warn_of_ignored_keys
 from spool.database.loop import conninfo

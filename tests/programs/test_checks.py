@@ -6,21 +6,21 @@ import pytest
 from django.db import connections
 from redis import Redis
 
-from spool.checks import servers
+from spool import checks
 
 pytestmark = pytest.mark.django_db
 
 
 def test_everything_answers() -> None:
-    assert servers.check_database() == []
-    assert servers.check_broker() == []
+    assert checks.check_database() == []
+    assert checks.check_broker() == []
 
 
 def test_a_redis_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     nobody = Redis(host="127.0.0.1", port=1)
-    monkeypatch.setattr(servers, "redis_client", lambda: nobody)
+    monkeypatch.setattr(checks, "redis_client", lambda: nobody)
 
-    (error,) = servers.check_broker()
+    (error,) = checks.check_broker()
 
     assert error.id == "runs.E003"
     assert error.msg.startswith("cannot reach Redis (REDIS_URL): ")
@@ -32,9 +32,9 @@ def test_a_postgres_that_does_not_answer_is_named(
 ) -> None:
     nobody = connections["default"].copy()
     nobody.settings_dict = {**nobody.settings_dict, "HOST": "127.0.0.1", "PORT": 1}
-    monkeypatch.setattr(servers, "connection", nobody)
+    monkeypatch.setattr(checks, "connection", nobody)
 
-    (error,) = servers.check_database()
+    (error,) = checks.check_database()
 
     assert error.id == "runs.E001"
     assert error.msg.startswith("cannot reach Postgres (DATABASE_URL): ")

@@ -1,4 +1,4 @@
-"""`manage.py check`: the servers that runs depend on answer, and are new enough."""
+"""`manage.py check`: what Spool needs is there, and every graph can be loaded."""
 
 from __future__ import annotations
 
@@ -8,9 +8,13 @@ from django.core.checks import CheckMessage, Error
 from django.db import OperationalError, connection
 from redis.exceptions import RedisError
 
+from spool.assistants.graphs import registry
 from spool.runs.streaming.events import redis_client
 
 OLDEST_POSTGRES = 15
+MEND_GRAPH = (
+    "Mend langgraph.json, or the file that it names; LANGGRAPH_CONFIG says which."
+)
 
 
 def check_database(**kwargs: Any) -> list[CheckMessage]:
@@ -39,4 +43,13 @@ def check_broker(**kwargs: Any) -> list[CheckMessage]:
                 id="runs.E003",
             )
         ]
+    return []
+
+
+def check_graphs(**kwargs: Any) -> list[CheckMessage]:
+    try:
+        registry()
+    except SystemExit as exc:
+        text = str(exc).removeprefix("spool: ")
+        return [Error(text, hint=MEND_GRAPH, id="assistants.E001")]
     return []

@@ -1,0 +1,21 @@
+"""What the sweep of the store has still to do, as a figure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from django.db.models.functions import Now
+from prometheus_client import Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from spool.store.models import StoreItem
+
+
+class StoreCollector(Collector):
+    def collect(self) -> Iterator[Metric]:
+        yield GaugeMetricFamily(
+            "spool_store_items_expired",
+            "Store items whose time is over, and that the sweep has still to delete.",
+            value=StoreItem.objects.filter(expires_at__lte=Now()).count(),
+        )

@@ -1,0 +1,48 @@
+"""The outbox of webhooks: what receivers have still to be told of runs that ended."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from spool.database.fields import JSONField
+from spool.database.ids import uuid7
+
+
+class WebhookDelivery(models.Model):
+    """An outbox row: written in the transaction that ends the run, sent by a task."""
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No foreign keys: a delivery outlives a temporary thread and its run.
+    run_id = models.UUIDField(db_index=True)
+    thread_id = models.UUIDField()
+    url = models.TextField()
+    payload = JSONField()
+    created_at = models.DateTimeField(db_default=Now())
+    # Null once delivered or given up.
+    next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
+    attempts = models.IntegerField(default=0)
+    delivered_at = models.DateTimeField(null=True, blank=True)
+    last_status = models.IntegerField(null=True, blank=True)
+    last_error = models.TextField(default="", blank=True)
+
+    class Meta:
+        db_table = "webhook_deliveries"
+        verbose_name_plural = "webhook deliveries"
+        indexes = [
+            models.Index(
+                fields=["next_attempt_at"],
+                name="webhook_deliveries_due",
+                condition=Q(next_attempt_at__isnull=False),
+            ),
+            models.Index(fields=["-created_at"], name="webhook_deliveries_newest"),
+            models.Index(
+                fields=["-created_at"],
+                name="webhook_deliveries_given_up",
+                condition=Q(next_attempt_at__isnull=True, delivered_at__isnull=True),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"webhook of run {self.run_id}"
