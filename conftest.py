@@ -12,12 +12,15 @@ from xdist.scheduler import LoadScopeScheduling
 from spool import hooks
 from spool.access import keys
 from spool.access.tests.people import Client, Person
+from spool.config.celery import app as celery_app
 from spool.database import redis
 from spool.database.loop import close_shared_loop
 from spool.web import openapi
 from spool.web.thread_pool import database_threads
 
 hooks.fill()
+# Or tasks would be sent to Celery's default application, whose broker nobody has started.
+celery_app.set_default()
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
