@@ -1,1 +1,6 @@
-"""The Django project: settings, URLs, the Celery application and the ASGI application."""
+if __name__ == "config":  # As the version before imported it.
+    raise SystemExit(
+        "spool: `config` is now `spool.config`: start `spool web` instead of uvicorn "
+        "config.asgi, `spool worker` and `spool beat` instead of celery -A config, and "
+        "`spool manage` instead of DJANGO_SETTINGS_MODULE=config.settings django-admin"
+    )

@@ -15,7 +15,8 @@ from kombu import Connection
 from spool.config.env import stop
 from spool.config.hook import Hook
 
-os.environ.setdefault("DJANGO_SETTINGS_MODULE", "spool.config.settings")
+# Whatever a Django site beside us exports.
+os.environ["DJANGO_SETTINGS_MODULE"] = "spool.config.settings"
 # `prepare` has checked. Celery would ignore what checks say, but load every route first.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 

@@ -33,10 +33,18 @@ OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 class Server:
     """`spool serve` with a fresh home, on a free port."""
 
-    def __init__(self, config: Path, workers: int = 1, **environment: str) -> None:
+    def __init__(
+        self,
+        config: Path,
+        workers: int = 1,
+        folder: Path = ROOT,
+        **environment: str,
+    ) -> None:
+        """`folder` is where it is started."""
         # Short, for the sake of the Unix sockets' paths in it.
         self.home = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.config = config
+        self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
@@ -53,7 +61,7 @@ class Server:
                 # It must not outlive tests that are killed.
                 death_signal=signal.SIGTERM,
                 env=self._given,
-                cwd=ROOT,
+                cwd=self.folder,
             )
         self.wait_until_ready()
 
@@ -131,7 +139,7 @@ class Server:
 @contextmanager
 def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
     """A server from its start to its end."""
-    server = Server(config, workers, **environment)
+    server = Server(config, workers, ROOT, **environment)
     server.start()
     try:
         yield server

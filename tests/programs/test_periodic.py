@@ -56,6 +56,33 @@ def test_a_row_that_an_operator_gave_another_task_stays() -> None:
     assert PeriodicTask.objects.filter(task="runs.tasks.sweep").count() == 1
 
 
+# What the first version made, by task, with how often it comes in seconds.
+FIRST_ROWS = {
+    "crons.tasks.tick": ("crons: tick", 1),
+    "runs.tasks.tick": ("runs: tick", 1),
+    "runs.tasks.sweep": ("runs: sweep", 300),
+    "threads.tasks.sweep": ("threads: sweep", 300),
+    "crons.tasks.sweep": ("crons: sweep", 300),
+    "store.tasks.sweep": ("store: sweep", 300),
+}
+
+
+def test_rows_of_an_older_version_are_neither_lost_nor_doubled() -> None:
+    for task, (name, every) in FIRST_ROWS.items():
+        schedule = IntervalSchedule.objects.create(
+            every=every, period=IntervalSchedule.SECONDS
+        )
+        PeriodicTask.objects.create(name=name, task=task, interval=schedule)
+    celeryd_init.send(sender="worker@here")
+
+    ensure_periodic_tasks()
+
+    tasks = list(PeriodicTask.objects.values_list("task", flat=True))
+    known: Any = current_app.tasks
+    assert len(tasks) == len(set(tasks))
+    assert set(FIRST_ROWS) <= set(tasks) <= set(known)
+
+
 @pytest.mark.django_db(transaction=True)
 def test_beats_that_start_together_create_each_task_once() -> None:
     at_once([ensure_periodic_tasks] * 4)

@@ -5,33 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import psycopg
 import pytest
 from langgraph.checkpoint.postgres import PostgresSaver
-from psycopg.conninfo import make_conninfo
 
-from spool.database.loop import conninfo
 from spool.tests.live import ROOT
 
-NAME = "spool_prepared"
 pytestmark = pytest.mark.e2e
-
-
-def execute(statement: str) -> None:
-    server = make_conninfo(conninfo(), dbname="postgres")
-    with psycopg.connect(server, autocommit=True) as conn:
-        conn.execute(statement)
-
-
-@pytest.fixture
-def empty() -> Iterator[str]:
-    """An empty database of the test's own."""
-    execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
-    execute(f"CREATE DATABASE {NAME}")
-    yield make_conninfo(conninfo(), dbname=NAME)
-    execute(f"DROP DATABASE {NAME} WITH (FORCE)")
 
 
 def prepare(database: str) -> subprocess.Popen[str]:
