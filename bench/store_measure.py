@@ -239,7 +239,7 @@ def build(index: Index, count: int) -> None:
 
 
 def _nearest(index: Any, query: list[float], *, exact: bool) -> list[str]:
-    sql, params = nearest(index, query, (), None, limit=10, offset=0, exact=exact)
+    sql, params = nearest(index, query, (), None, None, limit=10, offset=0, exact=exact)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SEARCH_SETTINGS)
         cursor.execute(sql, {**params, "owner": "everybody"})

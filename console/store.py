@@ -1,4 +1,4 @@
-"""Store items for operators: to look at, and to delete. Their owners write them."""
+"""Store items for operators, who edit their metadata; owners write the rest."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class StoreItemAdmin(BigTableAdmin):
     ordering = ("owner", "path", "key")
     search_fields = ("owner",)
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
-    fields = readonly_fields = (
+    readonly_fields = (
         "owner",
         "path",
         "key",
@@ -63,6 +63,16 @@ class StoreItemAdmin(BigTableAdmin):
         "ttl_minutes",
         "expires_at",
     )
+    fields = (*readonly_fields, "metadata")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(request.user.has_perm("store.change_storeitem"))
+
+    def save_model(
+        self, request: HttpRequest, obj: StoreItem, form: Any, change: bool
+    ) -> None:
+        # Nothing else: the item's owner may have written it since the page was loaded.
+        obj.save(update_fields=["metadata"])
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str

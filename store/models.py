@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
@@ -23,6 +23,8 @@ class StoreItem(models.Model):
     path = models.TextField(db_collation="C")
     key = models.TextField()
     value = JSONField()
+    # The client's alone: a key `owner` in it means nothing.
+    metadata = JSONField(default=dict, db_default=Value({}, JSONField()), blank=True)
     # What a put said of it: null (the configured fields), false, or paths.
     index = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -48,6 +50,11 @@ class StoreItem(models.Model):
             ),
             GinIndex(
                 fields=["value"], name="store_items_value", opclasses=["jsonb_path_ops"]
+            ),
+            GinIndex(
+                fields=["metadata"],
+                name="store_items_metadata",
+                opclasses=["jsonb_path_ops"],
             ),
         ]
 

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple, TypeVar
 
 from langgraph.store.base import (
     GetOp,
-    Item,
     ListNamespacesOp,
     Op,
     PutOp,
@@ -26,6 +25,7 @@ from langgraph.store.base import (
 from spool.database.json import clean_text, from_jsonb, jsonb_bytes
 from spool.store import statements
 from spool.store.index import Embed, Index, Vector, index_config
+from spool.store.items import FoundItem, StoredItem
 from spool.store.namespaces import check_labels, check_place, check_writable, path_of
 from spool.store.statements import ANY_TIME, Permit
 from spool.store.ttl import is_ttl
@@ -50,6 +50,7 @@ class Together(NamedTuple):
 Step = Statement | Together | Embed
 Steps = Generator[Step, Any, T]
 Place = tuple[str, str]
+Metadata = Mapping[str, Any]
 
 # What Postgres takes for a limit, an offset and an index of an array.
 MAX_WHOLE = 2**31 - 1
@@ -101,11 +102,16 @@ def _are_paths(given: Any) -> bool:
 
 
 def batch(
-    owner: str, ops: Iterable[Op], permit: Permit = ANY_TIME
+    owner: str,
+    ops: Iterable[Op],
+    permit: Permit = ANY_TIME,
+    metadata: Metadata | None = None,
 ) -> Steps[list[Result]]:
     """Several operations: all reads come before all writes, as in LangGraph's stores.
 
-    Where `permit` is not given the writes change nothing.
+    Where `permit` is not given the writes change nothing. LangGraph's operations have no
+    place for `metadata`: items that are put get it (None keeps what they have), and items
+    that a search finds contain it.
     """
     listed = list(ops)
     results: list[Result] = [None] * len(listed)
@@ -117,12 +123,12 @@ def batch(
         if isinstance(op, GetOp):
             row = found.get(_place(op))
             # Each asker has an item of its own: they are free to change what they got.
-            results[index] = Item(**_fields(row)) if row else None
+            results[index] = StoredItem(**_fields(row)) if row else None
         elif isinstance(op, SearchOp):
-            results[index] = yield from _search(owner, op, vectors)
+            results[index] = yield from _search(owner, op, vectors, metadata)
         elif isinstance(op, ListNamespacesOp):
             results[index] = yield from _list_namespaces(owner, op)
-    yield from _put(owner, writes, vectors, permit)
+    yield from _put(owner, writes, vectors, permit, metadata)
     return results
 
 
@@ -166,28 +172,31 @@ def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Row]]:
 
 
 def _search(
-    owner: str, op: SearchOp, vectors: Vectors | None
+    owner: str, op: SearchOp, vectors: Vectors | None, metadata: Metadata | None
 ) -> Steps[list[SearchItem]]:
     vector = vectors and op.query and vectors.of_query[op.query]
     if vectors and vector and any(vector):
-        rows = yield from _nearest(owner, op, vectors.index, vector)
+        rows = yield from _nearest(owner, op, vectors.index, vector, metadata)
     else:
         sql, params = statements.search(
-            op.namespace_prefix, op.filter, limit=op.limit, offset=op.offset
+            op.namespace_prefix, op.filter, metadata, limit=op.limit, offset=op.offset
         )
         rows = yield Statement(sql, {**params, "owner": owner})
     if op.refresh_ttl:
         yield from _refresh(owner, rows)
-    return [SearchItem(**_fields(row), score=_score(row)) for row in rows]
+    return [FoundItem(**_fields(row), score=_score(row)) for row in rows]
 
 
-def _nearest(owner: str, op: SearchOp, index: Index, vector: Vector) -> Steps[Any]:
+def _nearest(
+    owner: str, op: SearchOp, index: Index, vector: Vector, metadata: Metadata | None
+) -> Steps[Any]:
     def statement(*, exact: bool) -> Statement:
         sql, params = nearest(
             index,
             vector,
             op.namespace_prefix,
             op.filter,
+            metadata,
             limit=op.limit,
             offset=op.offset,
             exact=exact,
@@ -228,7 +237,11 @@ def _list_namespaces(owner: str, op: ListNamespacesOp) -> Steps[list[tuple[str, 
 
 
 def _put(
-    owner: str, writes: dict[Place, PutOp], vectors: Vectors | None, permit: Permit
+    owner: str,
+    writes: dict[Place, PutOp],
+    vectors: Vectors | None,
+    permit: Permit,
+    metadata: Metadata | None,
 ) -> Steps[None]:
     writer = {"owner": owner, **permit.params}
     kept = {place: op for place, op in sorted(writes.items()) if op.value is not None}
@@ -240,6 +253,7 @@ def _put(
             "values": [jsonb_bytes(op.value).decode() for op in kept.values()],
             "indexes": [_index_text(op) for op in kept.values()],
             "minutes": [op.ttl for op in kept.values()],
+            "metadata": None if metadata is None else jsonb_bytes(metadata).decode(),
         }
         if vectors is None:
             yield Statement(statements.put(permit), params)
@@ -284,6 +298,7 @@ def _fields(row: Row) -> dict[str, Any]:
         "namespace": tuple(row["path"].split(".")),
         "key": row["key"],
         "value": from_jsonb(row["value"]),
+        "metadata": from_jsonb(row["metadata"]),
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
     }

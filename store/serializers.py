@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.utils import extend_schema_field
-from langgraph.store.base import Item, SearchItem
 from rest_framework import serializers
 
+from spool.store.items import FoundItem, StoredItem
 from spool.store.ttl import is_ttl
 from spool.web.fields import Object
 
@@ -24,24 +24,33 @@ ITEM_OR_NULL = {
         "namespace": STRINGS,
         "key": {"type": "string"},
         "value": {"type": "object", "additionalProperties": {}},
+        "metadata": {"type": "object", "additionalProperties": {}},
         "created_at": TIME,
         "updated_at": TIME,
     },
-    "required": ["namespace", "key", "value", "created_at", "updated_at"],
+    "required": [
+        "namespace",
+        "key",
+        "value",
+        "metadata",
+        "created_at",
+        "updated_at",
+    ],
 }
 
 
-def item_json(item: Item) -> dict[str, Any]:
+def item_json(item: StoredItem | FoundItem) -> dict[str, Any]:
     return {
         "namespace": item.namespace,
         "key": item.key,
         "value": item.value,
+        "metadata": item.metadata,
         "created_at": item.created_at,
         "updated_at": item.updated_at,
     }
 
 
-def found_json(item: SearchItem) -> dict[str, Any]:
+def found_json(item: FoundItem) -> dict[str, Any]:
     return {**item_json(item), "score": item.score}
 
 
@@ -102,6 +111,8 @@ class PutItem(serializers.Serializer[Any]):
     namespace = Labels()
     key = Text()
     value = Object()
+    # Left out it keeps what is stored.
+    metadata = Object(required=False)
     index = IndexField(allow_null=True, default=None)
     # Left out it is the configured default; null is never.
     ttl = TTLField(allow_null=True, required=False)
@@ -123,6 +134,9 @@ class GetQuery(serializers.Serializer[Any]):
 class SearchItems(serializers.Serializer[Any]):
     namespace_prefix = Labels(allow_null=True, default=None)
     filter = Object(allow_null=True, default=None)
+    metadata = Object(
+        allow_null=True, default=None, help_text="What an item's metadata contains."
+    )
     limit = serializers.IntegerField(default=10, min_value=1, max_value=MAX_LIMIT)
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET)
     query = Text(allow_null=True, default=None)
@@ -145,6 +159,7 @@ class FoundItemBody(serializers.Serializer[Any]):
     namespace = serializers.ListField(child=serializers.CharField())
     key = serializers.CharField()
     value = Object()
+    metadata = Object()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     score = serializers.FloatField(allow_null=True)

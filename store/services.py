@@ -11,7 +11,16 @@ from rest_framework.exceptions import APIException
 
 from spool.database.loop import shared_loop
 from spool.store.index import Embed, Vector, embed_texts, index_config
-from spool.store.operations import Row, Statement, Step, Steps, Together, batch, check
+from spool.store.operations import (
+    Metadata,
+    Row,
+    Statement,
+    Step,
+    Steps,
+    Together,
+    batch,
+    check,
+)
 
 T = TypeVar("T")
 
@@ -23,10 +32,13 @@ class EmbeddingFailed(APIException):
     default_detail = "The embedding model failed, try again"
 
 
-def perform(owner: str, op: Op) -> Any:
-    """Carry out one operation. Raises `ValueError` for one that is not allowed."""
+def perform(owner: str, op: Op, metadata: Metadata | None = None) -> Any:
+    """Carry out one operation. Raises `ValueError` for one that is not allowed.
+
+    `metadata`: see `store.operations.batch`.
+    """
     check(owner, op)
-    [result] = _run(batch(owner, [op]))
+    [result] = _run(batch(owner, [op], metadata=metadata))
     return result
 
 

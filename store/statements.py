@@ -16,7 +16,10 @@ from langgraph.store.base import MatchCondition
 from spool.database.json import clean_text, jsonb
 from spool.store.namespaces import path_of
 
-COLUMNS = "path, key, value::text AS value, created_at, updated_at, ttl_minutes"
+COLUMNS = (
+    "path, key, value::text AS value, metadata::text AS metadata, created_at, "
+    "updated_at, ttl_minutes"
+)
 ALIVE = "(expires_at IS NULL OR expires_at > now())"
 
 _PLACES = "SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])"
@@ -50,12 +53,14 @@ ANY_TIME = Permit("TRUE", {})
 
 
 def put(permit: Permit) -> str:
-    # The clock, not `now()`: whoever waits for another writer is the newer one.
+    # The clock, not `now()`: a writer that waited for a lock must get the later time.
+    # `metadata` is null where none was given: what is stored stays.
     return f"""
 INSERT INTO store_items
-    (owner, path, key, value, index, created_at, updated_at, ttl_minutes, expires_at)
-SELECT %(owner)s, path, key, value::jsonb, index::jsonb, now(), clock_timestamp(),
-    minutes, now() + make_interval(secs => minutes * 60)
+    (owner, path, key, value, metadata, index, created_at, updated_at, ttl_minutes,
+    expires_at)
+SELECT %(owner)s, path, key, value::jsonb, coalesce(%(metadata)s::jsonb, '{{}}'),
+    index::jsonb, now(), clock_timestamp(), minutes, now() + make_interval(secs => minutes * 60)
 FROM unnest(
     %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(indexes)s::text[],
     %(minutes)s::float8[]
@@ -64,6 +69,9 @@ WHERE {permit.condition}
 ON CONFLICT (owner, path, key) DO UPDATE SET
     value = EXCLUDED.value, index = EXCLUDED.index, updated_at = clock_timestamp(),
     ttl_minutes = EXCLUDED.ttl_minutes, expires_at = EXCLUDED.expires_at,
+    metadata = CASE WHEN %(metadata)s::jsonb IS NULL
+            AND coalesce(store_items.expires_at > now(), true)
+        THEN store_items.metadata ELSE EXCLUDED.metadata END,
     created_at = CASE WHEN store_items.expires_at <= now()
         THEN EXCLUDED.created_at ELSE store_items.created_at END
 """
@@ -89,13 +97,15 @@ class TooManyConditions(ValueError):
 def search(
     namespace: Sequence[str],
     given: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
     *,
     limit: int,
     offset: int,
 ) -> tuple[str, dict[str, Any]]:
-    """Items below a namespace whose value matches, newest change first."""
+    """Items below a namespace whose value and metadata match, newest change first."""
     conditions, params = below(namespace)
     conditions += matching(given, params)
+    conditions += containing(metadata, params)
     params |= {"limit": limit, "offset": offset}
     where = " AND ".join(["owner = %(owner)s", ALIVE, *conditions])
     return (
@@ -123,6 +133,14 @@ def matching(given: Mapping[str, Any] | None, params: dict[str, Any]) -> list[st
     if sum(len(operators) for _, operators in conditions) > MAX_CONDITIONS:
         raise TooManyConditions(f"filter: more than {MAX_CONDITIONS} conditions")
     return [_condition(key, operators, params) for key, operators in conditions]
+
+
+def containing(metadata: Mapping[str, Any] | None, params: dict[str, Any]) -> list[str]:
+    """The condition that an item's metadata contains this."""
+    if not metadata:
+        return []
+    params["contained"] = jsonb(metadata)
+    return ["metadata @> %(contained)s::jsonb"]
 
 
 def namespaces(

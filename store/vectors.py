@@ -18,7 +18,15 @@ from django.db import ProgrammingError, connection, transaction
 from spool.config.env import stop
 from spool.store.index import Index, Vector, embeddings, index_config
 from spool.store.models import StoreItem
-from spool.store.statements import ALIVE, COLUMNS, Permit, below, matching, put
+from spool.store.statements import (
+    ALIVE,
+    COLUMNS,
+    Permit,
+    below,
+    containing,
+    matching,
+    put,
+)
 
 logger = logging.getLogger(__name__)
 
@@ -190,6 +198,7 @@ def nearest(
     vector: Vector,
     namespace: Sequence[str],
     given: Mapping[str, Any] | None,
+    metadata: Mapping[str, Any] | None,
     *,
     limit: int,
     offset: int,
@@ -200,7 +209,9 @@ def nearest(
     Unless it is `exact`, it may find fewer than there are.
     """
     within, params = below(namespace, column="v.path")
-    of_item = " AND ".join([ALIVE, *matching(given, params)])
+    of_item = " AND ".join(
+        [ALIVE, *matching(given, params), *containing(metadata, params)]
+    )
     candidates = (limit + offset) * (REPEATS if index.may_repeat else 1)
     params |= {
         "vector": as_text(vector),

@@ -25,6 +25,7 @@ from spool.store.namespaces import (
     check_labels,
     check_writable,
 )
+from spool.store.operations import Metadata
 from spool.store.serializers import (
     ITEM_OR_NULL,
     DeleteItem,
@@ -89,6 +90,7 @@ class StoreViewSet(ScopedViewSet):
             lambda namespace: PutOp(
                 namespace, value["key"], value["value"], value["index"], value["ttl"]
             ),
+            asked.get("metadata"),
         )
         return Response(status=204)
 
@@ -136,6 +138,7 @@ class StoreViewSet(ScopedViewSet):
                 value["query"],
                 value["refresh_ttl"],
             ),
+            asked["metadata"],
         )
         return Response({"items": [found_json(item) for item in found]})
 
@@ -160,7 +163,9 @@ class StoreViewSet(ScopedViewSet):
         )
         return Response({"namespaces": found})
 
-    def _perform(self, value: dict[str, Any], make: Any) -> Any:
+    def _perform(
+        self, value: dict[str, Any], make: Any, metadata: Metadata | None = None
+    ) -> Any:
         """Ask the policy, then do what `value` says.
 
         Handlers rewrite the namespace. Whatever else they change, a search's filter for
@@ -168,7 +173,7 @@ class StoreViewSet(ScopedViewSet):
         """
         _checked(check_labels, _namespace(value))
         scope = self.scope(value)
-        return _checked(perform, scope.owner, make(_namespace(value)))
+        return _checked(perform, scope.owner, make(_namespace(value)), metadata)
 
 
 def _namespace(value: dict[str, Any]) -> tuple[str, ...]:

@@ -21,7 +21,7 @@ def test_search_answers_with_items_newest_change_first(alice: Any) -> None:
 
     assert [item["key"] for item in items] == ["one", "three", "two"]
     assert items[0].keys() == {
-        *("namespace", "key", "value", "created_at", "updated_at", "score")
+        *("namespace", "key", "value", "metadata", "created_at", "updated_at", "score")
     }
     assert datetime.fromisoformat(items[0]["updated_at"]).utcoffset() == timedelta(0)
     assert items[0]["score"] is None

@@ -154,7 +154,9 @@ def test_the_search_is_an_index_scan(alice: Client) -> None:
         cursor.execute("ANALYZE store_items")
     vector = [1.0] * embedding.DIMS
 
-    sql, params = vectors.nearest(index_now, vector, ("a",), None, limit=5, offset=0)
+    sql, params = vectors.nearest(
+        index_now, vector, ("a",), None, None, limit=5, offset=0
+    )
 
     assert f"{index_now.table}_embedding_idx" in indexes_in(
         plan_of(sql, {**params, "owner": "alice"})
