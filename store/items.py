@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from langgraph.store.base import Item, SearchItem
+
+
+class ApiExtras(NamedTuple):
+    """What the API says beside an operation, and wants to see beside an item."""
+
+    # Of a put: what the item gets; None keeps what it has. Of a search: what the items
+    # that are found contain.
+    metadata: Mapping[str, Any] | None = None
+
+
+NO_EXTRAS = ApiExtras()
 
 
 class StoredItem(Item):

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 
 from langgraph.store.base import (
     GetOp,
+    Item,
     ListNamespacesOp,
     Op,
     PutOp,
@@ -25,7 +26,7 @@ from langgraph.store.base import (
 from spool.database.json import clean_text, from_jsonb, jsonb_bytes
 from spool.store import statements
 from spool.store.index import Embed, Index, Vector, index_config
-from spool.store.items import FoundItem, StoredItem
+from spool.store.items import ApiExtras, FoundItem, StoredItem
 from spool.store.namespaces import check_labels, check_place, check_writable, path_of
 from spool.store.statements import ANY_TIME, Permit
 from spool.store.ttl import is_ttl
@@ -105,16 +106,16 @@ def batch(
     owner: str,
     ops: Iterable[Op],
     permit: Permit = ANY_TIME,
-    metadata: Metadata | None = None,
+    extras: ApiExtras | None = None,
 ) -> Steps[list[Result]]:
     """Several operations: all reads come before all writes, as in LangGraph's stores.
 
-    Where `permit` is not given the writes change nothing. LangGraph's operations have no
-    place for `metadata`: items that are put get it (None keeps what they have), and items
-    that a search finds contain it.
+    Where `permit` is not given the writes change nothing. With `extras` items show their
+    metadata; graphs get LangGraph's own items.
     """
     listed = list(ops)
     results: list[Result] = [None] * len(listed)
+    metadata = extras.metadata if extras else None
     # Of several writes of one key the last one counts.
     writes = {_place(op): op for op in listed if isinstance(op, PutOp)}
     vectors = yield from _embed(listed, writes)
@@ -123,9 +124,10 @@ def batch(
         if isinstance(op, GetOp):
             row = found.get(_place(op))
             # Each asker has an item of its own: they are free to change what they got.
-            results[index] = StoredItem(**_fields(row)) if row else None
+            results[index] = _item(row, extras) if row else None
         elif isinstance(op, SearchOp):
-            results[index] = yield from _search(owner, op, vectors, metadata)
+            rows = yield from _search(owner, op, vectors, metadata)
+            results[index] = [_found(row, extras) for row in rows]
         elif isinstance(op, ListNamespacesOp):
             results[index] = yield from _list_namespaces(owner, op)
     yield from _put(owner, writes, vectors, permit, metadata)
@@ -173,10 +175,12 @@ def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Row]]:
 
 def _search(
     owner: str, op: SearchOp, vectors: Vectors | None, metadata: Metadata | None
-) -> Steps[list[SearchItem]]:
+) -> Steps[list[Row]]:
     vector = vectors and op.query and vectors.of_query[op.query]
     if vectors and vector and any(vector):
-        rows = yield from _nearest(owner, op, vectors.index, vector, metadata)
+        rows: list[Row] = yield from _nearest(
+            owner, op, vectors.index, vector, metadata
+        )
     else:
         sql, params = statements.search(
             op.namespace_prefix, op.filter, metadata, limit=op.limit, offset=op.offset
@@ -184,7 +188,7 @@ def _search(
         rows = yield Statement(sql, {**params, "owner": owner})
     if op.refresh_ttl:
         yield from _refresh(owner, rows)
-    return [FoundItem(**_fields(row), score=_score(row)) for row in rows]
+    return rows
 
 
 def _nearest(
@@ -293,12 +297,24 @@ def _places(places: Iterable[Place]) -> dict[str, list[str]]:
     return {"paths": list(paths), "keys": list(keys)}
 
 
+def _item(row: Row, extras: ApiExtras | None) -> Item:
+    if extras is None:
+        return Item(**_fields(row))
+    return StoredItem(metadata=from_jsonb(row["metadata"]), **_fields(row))
+
+
+def _found(row: Row, extras: ApiExtras | None) -> SearchItem:
+    fields = {**_fields(row), "score": _score(row)}
+    if extras is None:
+        return SearchItem(**fields)
+    return FoundItem(metadata=from_jsonb(row["metadata"]), **fields)
+
+
 def _fields(row: Row) -> dict[str, Any]:
     return {
         "namespace": tuple(row["path"].split(".")),
         "key": row["key"],
         "value": from_jsonb(row["value"]),
-        "metadata": from_jsonb(row["metadata"]),
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
     }

@@ -11,8 +11,8 @@ from rest_framework.exceptions import APIException
 
 from spool.database.loop import shared_loop
 from spool.store.index import Embed, Vector, embed_texts, index_config
+from spool.store.items import NO_EXTRAS, ApiExtras
 from spool.store.operations import (
-    Metadata,
     Row,
     Statement,
     Step,
@@ -32,13 +32,10 @@ class EmbeddingFailed(APIException):
     default_detail = "The embedding model failed, try again"
 
 
-def perform(owner: str, op: Op, metadata: Metadata | None = None) -> Any:
-    """Carry out one operation. Raises `ValueError` for one that is not allowed.
-
-    `metadata`: see `store.operations.batch`.
-    """
+def perform(owner: str, op: Op, extras: ApiExtras = NO_EXTRAS) -> Any:
+    """Carry out one operation. Raises `ValueError` for one that is not allowed."""
     check(owner, op)
-    [result] = _run(batch(owner, [op], metadata=metadata))
+    [result] = _run(batch(owner, [op], extras=extras))
     return result
 
 

@@ -17,6 +17,7 @@ from rest_framework.response import Response
 
 from spool.access.views import ScopedViewSet
 from spool.config.env import FALSE, TRUE
+from spool.store.items import NO_EXTRAS, ApiExtras
 from spool.store.namespaces import (
     BadLabel,
     EmptyNamespace,
@@ -25,7 +26,6 @@ from spool.store.namespaces import (
     check_labels,
     check_writable,
 )
-from spool.store.operations import Metadata
 from spool.store.serializers import (
     ITEM_OR_NULL,
     DeleteItem,
@@ -90,7 +90,7 @@ class StoreViewSet(ScopedViewSet):
             lambda namespace: PutOp(
                 namespace, value["key"], value["value"], value["index"], value["ttl"]
             ),
-            asked.get("metadata"),
+            ApiExtras(asked.get("metadata")),
         )
         return Response(status=204)
 
@@ -138,7 +138,7 @@ class StoreViewSet(ScopedViewSet):
                 value["query"],
                 value["refresh_ttl"],
             ),
-            asked["metadata"],
+            ApiExtras(asked["metadata"]),
         )
         return Response({"items": [found_json(item) for item in found]})
 
@@ -164,7 +164,7 @@ class StoreViewSet(ScopedViewSet):
         return Response({"namespaces": found})
 
     def _perform(
-        self, value: dict[str, Any], make: Any, metadata: Metadata | None = None
+        self, value: dict[str, Any], make: Any, extras: ApiExtras = NO_EXTRAS
     ) -> Any:
         """Ask the policy, then do what `value` says.
 
@@ -173,7 +173,7 @@ class StoreViewSet(ScopedViewSet):
         """
         _checked(check_labels, _namespace(value))
         scope = self.scope(value)
-        return _checked(perform, scope.owner, make(_namespace(value)), metadata)
+        return _checked(perform, scope.owner, make(_namespace(value)), extras)
 
 
 def _namespace(value: dict[str, Any]) -> tuple[str, ...]:

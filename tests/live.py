@@ -110,10 +110,10 @@ class Server:
         return self.process("spool", "web")
 
     def worker(self) -> psutil.Process:
-        return self.process("[celeryd:")
+        return self.process("--name")
 
     def beat(self) -> psutil.Process:
-        return self.process("[celery", "beat]")
+        return self.process("beat")
 
     def environment(self) -> dict[str, str]:
         """For a process beside the server's own: what they were given."""

@@ -157,6 +157,7 @@ def test_get_answers_with_the_item(alice: Any) -> None:
         "namespace": ["users", "u1"],
         "key": "k",
         "value": {"a": {"b": [1, None]}},
+        "metadata": {},
         "created_at": item.created_at.isoformat(timespec="microseconds"),
         "updated_at": item.updated_at.isoformat(timespec="microseconds"),
     }

@@ -7,11 +7,10 @@ from typing import Any
 import pytest
 from django.test import Client as Browser
 from django.urls import reverse
-from langgraph.store.base import PutOp
 
 from spool.store.models import StoreItem
-from spool.store.services import perform
 from spool.store.tests.clients import Client
+from spool.store.tests.conftest import MakeStore
 
 pytestmark = pytest.mark.django_db
 
@@ -46,10 +45,11 @@ def test_a_put_without_metadata_keeps_it_and_an_empty_one_clears_it(
     assert alice.item("a", "k").json()["value"] == {"v": 3}
 
 
-def test_a_put_of_a_graph_keeps_it(alice: Client) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_a_put_of_a_graph_keeps_it(alice: Client, make_store: MakeStore) -> None:
     alice.put_item(["a"], "k", {"v": 1}, metadata={"source": "mail"})
 
-    perform("alice", PutOp(("a",), "k", {"v": 2}))
+    make_store("alice").put(("a",), "k", {"v": 2})
 
     assert metadata_of(alice, "k") == {"source": "mail"}
 

@@ -35,6 +35,7 @@ def test_the_schema_names_the_types_of_a_put() -> None:
         "namespace": "array",
         "key": "string",
         "value": "object",
+        "metadata": "object",
         "index": None,  # One of two.
         "ttl": "number",
     }

@@ -19,7 +19,7 @@ AGENTS = ROOT / "tests" / "graphs" / "agents.py"
 
 
 def test_open_to_the_network_is_refused_in_one_line() -> None:
-    server = Server(ROOT / "langgraph.json", HOST="0.0.0.0")  # noqa: S104
+    server = Server(ROOT / "examples" / "langgraph.json", HOST="0.0.0.0")  # noqa: S104
 
     with pytest.raises(RuntimeError, match="nobody has to log in"):
         server.start()
@@ -49,7 +49,7 @@ def test_moved_routes_and_none_about_the_server(tmp_path: Path) -> None:
 @pytest.fixture
 def with_keys() -> Iterator[Server]:
     with serving(
-        ROOT / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true"
+        ROOT / "examples" / "langgraph.json", SPOOL_AUTH="api_key", LOG_JSON="true"
     ) as server:
         yield server
 

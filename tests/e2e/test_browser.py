@@ -30,7 +30,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Server]:
-    with serving(ROOT / "langgraph.json") as server:
+    with serving(ROOT / "examples" / "langgraph.json") as server:
         yield server
 
 

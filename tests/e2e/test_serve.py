@@ -76,8 +76,8 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(
     "words",
     [
         {"spool", "web"},
-        {"[celeryd:"},
-        {"[celery", "beat]"},
+        {"--name"},
+        {"beat"},
         {"valkey-server"},
         {"postgres", "-D"},
     ],
