@@ -29,6 +29,7 @@ from spool.access.scope import STAMPED, Forbidden, Scope
 from spool.access.users import User, user_dict
 from spool.config.env import stop
 from spool.config.langgraph_json import load_object, section
+from spool.config.missing import install_hint
 from spool.database.loop import shared_loop
 
 # A handler that asks somebody who does not answer must not hold a thread for ever.
@@ -153,7 +154,10 @@ def handlers() -> Handlers | None:
     try:
         auth = load_object(path)
     except Exception as exc:  # Whatever the operator's module raises.
-        stop(f"auth.path: cannot load {path}: {type(exc).__name__}: {exc}")
+        stop(
+            f"auth.path: cannot load {path}: {type(exc).__name__}: {exc}"
+            f"{install_hint(exc)}"
+        )
     if not isinstance(auth, Auth):
         stop(f"auth.path: {path} is not a langgraph_sdk.Auth")
     if auth._authenticate_handler is None:

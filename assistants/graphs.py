@@ -29,6 +29,7 @@ from spool.assistants import factories
 from spool.assistants.factories import EXECUTION, Factory, Wish
 from spool.config.env import stop
 from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.missing import install_hint
 from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)
@@ -173,6 +174,7 @@ def _load(graph_id: str, reference: str) -> Graph | Factory:
     except (Exception, SystemExit) as exc:
         stop(
             f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: {exc}"
+            f"{install_hint(exc)}"
         )
     return graph
 

@@ -6,6 +6,7 @@ import base64
 import json
 import math
 import os
+import socket
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
@@ -115,6 +116,11 @@ def running_url(home: Path, name: str) -> str:
     except (OSError, ValueError):
         return ""
     return urls.get(name, "")
+
+
+def beat_file(home: Path) -> Path:
+    """Its time says when beat of this machine was last at work."""
+    return home / f"beat.{socket.gethostname()}"
 
 
 SYMMETRIC = {"HS256", "HS384", "HS512"}

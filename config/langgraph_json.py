@@ -82,7 +82,7 @@ def langgraph_json() -> dict[str, Any]:
     _check(parsed)
     _apply_environment(parsed.get("env", {}))
     keep_users_names_free()
-    for place in _import_places(parsed.get("dependencies", [])):
+    for place in import_places(parsed.get("dependencies", [])):
         add_users_folder(place)
     return parsed
 
@@ -94,13 +94,18 @@ def section(name: str) -> dict[str, Any]:
 
 
 def warn_of_ignored_keys() -> None:
-    ignored = langgraph_json().keys() - HONOURED - FOR_IMAGES
-    for name, honoured in HONOURED_IN.items():
-        ignored |= {f"{name}.{key}" for key in section(name).keys() - honoured}
-    for key in sorted(ignored):
+    for key in ignored_keys():
         logger.warning(
             "%s: %r is not supported and has no effect", settings.LANGGRAPH_CONFIG, key
         )
+
+
+def ignored_keys() -> list[str]:
+    """Those of the file that have no effect."""
+    ignored = langgraph_json().keys() - HONOURED - FOR_IMAGES
+    for name, honoured in HONOURED_IN.items():
+        ignored |= {f"{name}.{key}" for key in section(name).keys() - honoured}
+    return sorted(ignored)
 
 
 def load_object(reference: str) -> Any:
@@ -231,7 +236,7 @@ def _dotenv(name: str) -> dict[str, str]:
     return {name: value for name, value in variables.items() if value is not None}
 
 
-def _import_places(dependencies: list[str]) -> Iterator[Path]:
+def import_places(dependencies: list[str]) -> Iterator[Path]:
     """Where modules can be imported from.
 
     The directory of langgraph.json always is such a place, as in the official CLI. What

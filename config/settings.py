@@ -30,7 +30,7 @@ VERSION = "0.1.0"
 try:
     LANGGRAPH_VERSION = version("langgraph")
 except PackageNotFoundError:
-    stop("langgraph is not installed: run `make` or `pip install -r requirements.txt`")
+    stop("langgraph is not installed: run `pip install -r requirements.txt`")
 
 # What is served, and where our own state lives.
 SPOOL_HOME = Path(env_str("SPOOL_HOME", default=".spool")).resolve()
@@ -78,7 +78,7 @@ MAX_RUNS_PER_OWNER = env_int("SPOOL_MAX_RUNS_PER_OWNER", default=0)
 # --- Postgres -----------------------------------------------------------------
 def _conninfo(url: str) -> dict[str, Any]:
     if not url:
-        stop("DATABASE_URL is not set: use `make serve`, or point it at a Postgres")
+        stop("DATABASE_URL is not set: use `spool serve`, or point it at a Postgres")
     try:
         return conninfo_to_dict(url.replace("postgresql+psycopg://", "postgresql://"))
     except psycopg.ProgrammingError as exc:
@@ -110,6 +110,8 @@ CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=5, le
 # Prepared statements save planning; PgBouncer in transaction mode can't have them.
 DATABASE_PREPARED_STATEMENTS = env_bool("DATABASE_PREPARED_STATEMENTS", default=True)
 WEB_THREADS = env_int("WEB_THREADS", default=8, least=1, most=256)
+# Viewers of streams that one web process is to hold: its limit of open files.
+WEB_MAX_VIEWERS = env_int("WEB_MAX_VIEWERS", default=1000, most=1_000_000)
 
 _options = {
     key: value
@@ -140,7 +142,7 @@ REDIS_URL = env_str(
     default=running_url(SPOOL_HOME, "REDIS_URL"),
 )
 if not REDIS_URL:
-    stop("REDIS_URL is not set: use `make serve`, or point it at a Redis or Valkey")
+    stop("REDIS_URL is not set: use `spool serve`, or point it at a Redis or Valkey")
 REDIS_KEY_PREFIX = env_str("REDIS_KEY_PREFIX")
 REDIS_MAX_CONNECTIONS = env_int("REDIS_MAX_CONNECTIONS", default=2000, least=2)
 # A Redis that hangs must not take the web's threads with it: what is asked of it in vain

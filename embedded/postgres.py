@@ -42,7 +42,8 @@ def package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise CannotStart(
-            f"{name} is not installed: run `make`, or set DATABASE_URL and REDIS_URL"
+            f"DATABASE_URL and REDIS_URL are not both set, and {name} is not installed: "
+            "pip install 'spool-server[embedded]'"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 

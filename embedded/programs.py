@@ -35,18 +35,23 @@ def start(
     output: IO[bytes],
     errors: IO[bytes] | None = None,
     death_signal: int,
+    before: Callable[[], object] | None = None,
 ) -> processes.Forked:
-    """What `python -m module arguments` would be."""
-    program = partial(_run, module, arguments)
+    """What `python -m module arguments` would be, after calling `before`."""
+    program = partial(_run, module, arguments, before)
     return processes.fork(
         program, output=output, errors=errors, death_signal=death_signal
     )
 
 
-def _run(module: str, arguments: list[str]) -> None:
+def _run(
+    module: str, arguments: list[str], before: Callable[[], object] | None
+) -> None:
     setproctitle(shlex.join([sys.executable, "-m", module, *arguments]))
     sys.argv = [module, *arguments]
     warnings.simplefilter("ignore")
+    if before:
+        before()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
     finally:  # Which a forked child would skip.

@@ -13,7 +13,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
@@ -26,7 +26,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from spool.embedded import processes, programs
 from spool.embedded.home import Home
-from spool.embedded.postgres import Postgres, wait_until
+from spool.embedded.postgres import Postgres
 from spool.embedded.processes import CannotStart, Mark, Process
 from spool.embedded.valkey import Valkey
 
@@ -39,7 +39,8 @@ DATABASE_VARIABLES = (
 REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 
 # How long children may take, in seconds: to be ready, to look, and to end.
-READY_WITHIN = 60.0
+READY_WITHIN = 600.0
+READY_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
 WEB_PATIENCE = 5.0
 SERVER_PATIENCE = 10.0
@@ -71,6 +72,10 @@ class Programs:
     beat: list[str]
     # Imports what they share, once settings may be read.
     preload: Callable[[], object]
+    # For new code (`reloading`): the files of the user's, and what a new process must
+    # forget of what the supervisor has read.
+    watched: Callable[[], Iterable[Path]] = tuple
+    forget: Callable[[], object] | None = None
 
 
 @dataclass
@@ -78,13 +83,16 @@ class Child:
     """A program that is started again when it ends."""
 
     name: str
-    start: Callable[[], Process]
+    # Takes arguments that come after its own.
+    start: Callable[..., Process]
     stop_signal: int
     patience: float
     death_signal: int
     process: Process | None = None
     restarts: list[float] = field(default_factory=list)
     start_at: float = 0.0
+    # How much was in its log before it was started.
+    log_start: int = 0
 
     def run(self) -> Process:
         self.process = self.start()
@@ -120,8 +128,8 @@ class Supervisor:
             self._check_port()
             self.home.clear_leftovers()
             self._start_servers()
-            self._prepare()
             programs.load(self.parts.preload)
+            self._prepare()
             self._start_programs()
             self._wait_ready()
             self._announce()
@@ -202,9 +210,7 @@ class Supervisor:
         if process.returncode != 0:
             log_path = self.home.logs / "prepare.log"
             raise CannotStart(reason(err) or f"prepare failed, see {log_path}")
-        for line in err.splitlines():
-            if "WARNING" in line:  # Also for who never opens a log.
-                print(line, file=sys.stderr, flush=True)
+        show_warnings(err)
 
     def _start_programs(self) -> None:
         parts = self.parts
@@ -216,14 +222,16 @@ class Supervisor:
         self._start_program("beat", parts.beat, WEB_PATIENCE)
 
     def _start_program(self, name: str, arguments: list[str], patience: float) -> None:
-        def start() -> Process:
+        def start(*more: str) -> Process:
             with self.home.log(name) as log:
+                child.log_start = log.tell()
                 return programs.start(
                     self.parts.module,
-                    arguments,
+                    [*arguments, *more],
                     output=log,
                     # A worker would finish its runs first, its database gone by then.
                     death_signal=signal.SIGKILL,
+                    before=self.parts.forget,
                 )
 
         child = Child(name, start, signal.SIGTERM, patience, signal.SIGKILL)
@@ -231,11 +239,40 @@ class Supervisor:
         child.run()
         self._remember()
 
+    @property
+    def programs(self) -> list[Child]:
+        return [c for c in self.children if c.name not in ("postgres", "valkey")]
+
     def _wait_ready(self) -> None:
-        web = next(child for child in self.children if child.name == "web")
-        if web.process:
-            with self._log_named("web"):
-                wait_until(self._serves, web.process, "web", READY_WITHIN)
+        """Until runs are executed. Graphs are imported meanwhile, which takes its time."""
+        deadline = time.monotonic() + READY_WITHIN
+        while not self._serves():
+            for child in self.programs:
+                if child.process and child.process.poll() is not None:
+                    raise CannotStart(self._why_ended(child, child.process.returncode))
+            if time.monotonic() > deadline:
+                log = self.home.logs / "web.log"
+                raise CannotStart(
+                    f"web was not ready within {READY_WITHIN:.0f} seconds; see {log}"
+                )
+            time.sleep(READY_INTERVAL)
+        for child in self.programs:
+            if child.name == "web":
+                show_warnings(self._log_of(child))
+
+    def _log_of(self, child: Child) -> str:
+        """What it has written since it was started."""
+        log = (self.home.logs / f"{child.name}.log").read_bytes()
+        return log[child.log_start :].decode(errors="replace")
+
+    def _why_ended(self, child: Child, status: int | None) -> str:
+        """Its own word for it, or where to read on."""
+        lines = self._log_of(child).splitlines()
+        ours = [line for line in lines if line.startswith(REASON_PREFIX)]
+        if ours:
+            return ours[-1].removeprefix(REASON_PREFIX)
+        log = self.home.logs / f"{child.name}.log"
+        return f"{child.name} ended with status {status}; see {log}"
 
     @contextmanager
     def _log_named(self, name: str) -> Iterator[None]:
@@ -337,11 +374,10 @@ class Supervisor:
     def _stop(self) -> None:
         """Programs first, all at once; then the servers that they need."""
         self._stopping = True
-        programs = [c for c in self.children if c.name not in ("postgres", "valkey")]
-        for child in programs:
+        for child in self.programs:
             if child.process and child.process.poll() is None:
                 child.process.send_signal(child.stop_signal)
-        for child in [*programs, *reversed(self.children)]:
+        for child in [*self.programs, *reversed(self.children)]:
             if child.process:
                 processes.stop(child.process, child.stop_signal, child.patience)
         self.home.withdraw_urls()
@@ -366,6 +402,13 @@ def reason(errors: str) -> str:
     lines = [line for line in errors.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith(REASON_PREFIX)]
     return (ours or lines or [""])[-1].removeprefix(REASON_PREFIX)
+
+
+def show_warnings(log: str) -> None:
+    """Also for those who never open a log."""
+    for line in log.splitlines():
+        if "WARNING" in line:
+            print(line, file=sys.stderr, flush=True)
 
 
 def tells_of_workers(answer: bytes) -> bool:

@@ -11,12 +11,7 @@ if (
 ):
     del sys.path[0]
 
-from spool.cli import main
-
-
-def run() -> None:
-    sys.exit(main(sys.argv[1:]))
-
+from spool.cli import run
 
 if __name__ == "__main__":
     run()

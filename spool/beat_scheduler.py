@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
+from django.conf import settings
 from django.db import InterfaceError, OperationalError, close_old_connections
 from django_celery_beat.schedulers import DatabaseScheduler
+
+from spool.config.env import beat_file
 
 logger = logging.getLogger(__name__)
 
@@ -22,6 +26,10 @@ class PatientScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no ty
 
     A supervisor that starts beat again and again would give up, and all end with it.
     """
+
+    def tick(self, *args: Any, **kwargs: Any) -> Any:
+        _note_time()
+        return super().tick(*args, **kwargs)
 
     def setup_schedule(self) -> None:
         while True:
@@ -44,3 +52,9 @@ class PatientScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no ty
             # Anew as soon as somebody asks for it.
             self._last_full_sync = datetime.min
             return self._schedule
+
+
+def _note_time() -> None:
+    """For `spool health beat`, which is told where this can't be written."""
+    with suppress(OSError):
+        beat_file(settings.SPOOL_HOME).touch(mode=0o600)

@@ -1,11 +1,13 @@
-"""The `spool` command: one word for each program.
+"""The `spool` command: one word for each program, and what each may be told.
 
 Nothing of Django is imported here: settings are read once the program knows where its
-servers are.
+servers are, and `--help` needs none.
 """
 
 from __future__ import annotations
 
+import argparse
+import os
 import sys
 from collections.abc import Callable
 from importlib import import_module
@@ -13,41 +15,125 @@ from importlib import import_module
 from spool.config.env import choose_settings
 from spool.config.import_path import keep_users_names_free
 
-USAGE = """\
-usage: spool COMMAND [ARGUMENTS]
-
-  serve     everything on this machine, in the foreground
-  prepare   migrate the database and register what a server needs
-  web       a web process
-  worker    a worker process, which executes runs
-  beat      the process that sends the periodic tasks
-  manage    Django's commands, as in `spool manage createsuperuser`
-
-`spool COMMAND --help` lists the arguments of a command."""
-# Each has a function `main(arguments) -> exit status`.
+# Each has a function `main(given) -> exit status`.
 PROGRAMS = {
     "serve": "spool.programs.serve",
+    "dev": "spool.programs.dev",
+    "prepare": "spool.programs.prepare",
     "web": "spool.programs.web",
     "worker": "spool.programs.worker",
     "beat": "spool.programs.beat",
-    "manage": "spool.programs.manage",
+    "health": "spool.programs.health",
+    "doctor": "spool.programs.doctor",
 }
+# All of its arguments are Django's, `--help` too.
+MANAGE = "manage"
 
 
 def main(arguments: list[str]) -> int:
     """Run a command; returns its exit status."""
-    if not arguments or arguments[0] in ("-h", "--help", "help"):
-        print(USAGE)
-        return 0 if arguments else 2
-    name, *rest = arguments
-    if name == "prepare":
-        name, rest = "manage", arguments
-    if name not in PROGRAMS:
-        print(
-            f"spool: there is no command {name!r}; try `spool --help`", file=sys.stderr
-        )
-        return 2
     keep_users_names_free()
+    if arguments[:1] == [MANAGE]:
+        choose_settings()
+        manage: Callable[[list[str]], int]
+        manage = import_module("spool.programs.manage").main
+        return manage(arguments[1:])
+    given = parser().parse_args(arguments)
     choose_settings()
-    program: Callable[[list[str]], int] = import_module(PROGRAMS[name]).main
-    return program(rest)
+    if given.config:
+        os.environ["LANGGRAPH_CONFIG"] = given.config
+    program: Callable[[argparse.Namespace], int]
+    program = import_module(PROGRAMS[given.command]).main
+    return program(given)
+
+
+def run() -> None:
+    """The `spool` script."""
+    sys.exit(main(sys.argv[1:]))
+
+
+def parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="spool",
+        description="A self-hosted agent server. What its variables mean is in "
+        "docs/configuration.md.",
+    )
+    commands = parser.add_subparsers(
+        dest="command", metavar="COMMAND", required=True, title="commands"
+    )
+
+    def command(name: str, text: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=text, description=f"{text}.")
+        added.add_argument(
+            "--config",
+            metavar="FILE",
+            help="langgraph.json (LANGGRAPH_CONFIG, else ./langgraph.json)",
+        )
+        return added
+
+    _serve(command("serve", "Start everything on this machine, in the foreground"))
+    _serve(command("dev", "The same, with new code whenever a file of yours changes"))
+    _prepare(command("prepare", "Migrate the database, check, register the graphs"))
+    _web(command("web", "Start a web process"))
+    _worker(command("worker", "Start a worker process, which executes runs"))
+    command("beat", "Start the process that sends the periodic tasks")
+    _health(command("health", "Say whether a process is well: exit status 0 or 1"))
+    _doctor(command("doctor", "Say what is configured, what answers, what is wrong"))
+    commands.add_parser(
+        MANAGE, help="Django's commands: `spool manage createsuperuser`"
+    )
+    return parser
+
+
+def _serve(command: argparse.ArgumentParser) -> None:
+    _address(command)
+    command.add_argument("--workers", default="1", help="worker processes (1)")
+
+
+def _prepare(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--without-graphs",
+        action="store_true",
+        help="import nothing of yours: web processes do so when they start",
+    )
+
+
+def _web(command: argparse.ArgumentParser) -> None:
+    _address(command)
+    command.add_argument(
+        "--fd", type=int, help="listen on this inherited socket, not on an address"
+    )
+    command.add_argument(
+        "--grace",
+        type=int,
+        metavar="SECONDS",
+        help="how long streams may go on when it is told to stop (2)",
+    )
+    _ready(command)
+
+
+def _worker(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "-n", "--name", default="worker", help="in front of @ and the host's name"
+    )
+    _ready(command)
+
+
+def _health(command: argparse.ArgumentParser) -> None:
+    command.add_argument("program", choices=("web", "worker", "beat"))
+    _address(command)
+
+
+def _doctor(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--json", action="store_true", help="for programs")
+
+
+def _address(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--host", help="address (HOST, else 127.0.0.1)")
+    command.add_argument("--port", help="port, from 1 to 65535 (PORT, else 8123)")
+
+
+def _ready(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--ready-fd", type=int, help="write to this inherited pipe, once it is ready"
+    )

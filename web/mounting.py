@@ -16,6 +16,7 @@ from rest_framework.exceptions import APIException
 
 from spool.config.env import stop
 from spool.config.langgraph_json import load_object, section
+from spool.config.missing import install_hint
 from spool.database.ids import uuid7
 from spool.web import cors, hooks, request_ids
 from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer
@@ -85,7 +86,10 @@ def custom_app() -> App | None:
     try:
         app = load_object(reference)
     except (Exception, SystemExit) as exc:  # Whatever the operator's module raises.
-        stop(f"http.app: cannot load {reference}: {type(exc).__name__}: {exc}")
+        stop(
+            f"http.app: cannot load {reference}: {type(exc).__name__}: {exc}"
+            f"{install_hint(exc)}"
+        )
     if not callable(app):
         stop(f"http.app: {reference} is no ASGI application")
     found: App = app

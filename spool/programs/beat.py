@@ -19,8 +19,5 @@ def _prepare_schedule(**_: Any) -> None:
     ensure_periodic_tasks()
 
 
-def main(arguments: list[str]) -> NoReturn:
-    argparse.ArgumentParser(prog="spool beat", description=__doc__).parse_args(
-        arguments
-    )
+def main(given: argparse.Namespace) -> NoReturn:
     app.start(["-q", "beat", "--pidfile=", "-l", "warning"])

@@ -5,57 +5,62 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from spool.embedded.processes import CannotStart
 from spool.embedded.supervisor import Options, Programs, Supervisor
 
 
-def main(arguments: list[str]) -> int:
+def main(
+    given: argparse.Namespace,
+    supervisor: type[Supervisor] = Supervisor,
+    **parts: Callable[[], Any],
+) -> int:
+    """`parts` goes into `Programs`."""
     try:
-        options = parse(arguments)
-        return Supervisor(options, programs(options)).serve()
+        options = parse(given)
+        return supervisor(options, programs(options, **parts)).serve()
     except (CannotStart, OSError) as exc:  # Or no space, no permission, no file.
         print(f"spool: {exc}", file=sys.stderr)
         return 1
 
 
-def parse(arguments: list[str]) -> Options:
+def parse(given: argparse.Namespace) -> Options:
     env = os.environ
-    parser = argparse.ArgumentParser(prog="spool serve", description=__doc__)
-    parser.add_argument(
-        "--config",
-        type=Path,
-        default=env.get("LANGGRAPH_CONFIG") or "langgraph.json",
-        help="langgraph.json (LANGGRAPH_CONFIG)",
-    )
-    parser.add_argument("--host", default=env.get("HOST") or "127.0.0.1")
-    parser.add_argument("--port", default=env.get("PORT") or "8123")
-    parser.add_argument("--workers", default="1", help="worker processes")
-    given = parser.parse_args(arguments)
-    config = Path(given.config).resolve()
+    config = Path(env.get("LANGGRAPH_CONFIG") or "langgraph.json").resolve()
     # The graphs may come from the environment instead, as in the official images.
     if not config.is_file() and not env.get("LANGSERVE_GRAPHS"):
         raise CannotStart(f"there is no {config}: set --config (or LANGGRAPH_CONFIG)")
+    host = env.get("HOST") or "127.0.0.1" if given.host is None else given.host
+    port = env.get("PORT") or "8123" if given.port is None else given.port
     return Options(
         config=config,
-        host=address(given.host),
-        port=number("--port", given.port, min_value=1, max_value=65535),
+        host=address(host),
+        port=number("--port", port, min_value=1, max_value=65535),
         workers=number("--workers", given.workers, min_value=0, max_value=64),
         home=Path(env.get("SPOOL_HOME") or ".spool").resolve(),
     )
 
 
-def programs(options: Options) -> Programs:
+def programs(
+    options: Options,
+    *,
+    # Not imported here: it reads the settings, which name servers to be started.
+    preload: Callable[[], Any] = lambda: import_module("spool.preload"),
+    **parts: Callable[[], Any],
+) -> Programs:
     return Programs(
         module="spool",
-        prepare=["prepare"],
+        # Web and worker import the graphs, at the same time, and say what is wrong.
+        prepare=["prepare", "--without-graphs"],
         web=["web", "--host", options.host, "--port", str(options.port)],
         worker=["worker"],
         beat=["beat"],
-        # Not imported here: it reads the settings, which name servers to be started.
-        preload=lambda: import_module("spool.preload"),
+        preload=preload,
+        **parts,
     )
 
 

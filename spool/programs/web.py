@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+import socket
+import sys
 
 import django
 import uvicorn
@@ -15,8 +18,10 @@ from spool import hooks  # noqa: E402
 from spool.access.start import check_access  # noqa: E402
 from spool.assistants.services import register_system_assistants  # noqa: E402
 from spool.config.celery import app as celery_app  # noqa: E402
+from spool.config.env import stop  # noqa: E402
 from spool.config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from spool.config.lazy import close_loaded  # noqa: E402
+from spool.programs import limits  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
 from spool.web.guards import App  # noqa: E402
@@ -26,6 +31,8 @@ from spool.web.mounting import mounted, read_options  # noqa: E402
 
 # Streams that go on are cut after so many seconds, when the process is told to stop.
 SHUTDOWN_TIMEOUT_SECS = 2
+# uvicorn's own exit status of a start that failed.
+STARTUP_FAILURE = 3
 
 # In this order: the first complaint is the cause.
 ON_START = (
@@ -36,8 +43,17 @@ ON_START = (
     # Loads the graphs, so that a broken one stops the start.
     register_system_assistants,
 )
-
 ON_STOP = (close_loaded, close_fanout)
+
+
+def start() -> None:
+    try:
+        for step in ON_START:
+            step()
+    except SystemExit as exc:
+        # As a line of its own, which the supervisor passes on.
+        print(exc, file=sys.stderr, flush=True)
+        raise
 
 
 def application() -> App:
@@ -45,24 +61,44 @@ def application() -> App:
     hooks.fill()
     # Or tasks would be sent to Celery's default application, which has no broker.
     celery_app.set_default()
-    return mounted(lambda: Application(on_start=ON_START, on_stop=ON_STOP))
+    return mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
 
 
-def main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="spool web", description=__doc__)
-    parser.add_argument("--host", default=settings.HOST, help="address (HOST)")
-    parser.add_argument(
-        "--port", type=int, default=settings.PORT, help="port, from 1 to 65535 (PORT)"
+class Server(uvicorn.Server):
+    """Says through a pipe that it answers, where one is given."""
+
+    ready_fd: int | None = None
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.ready_fd is not None and not self.should_exit:
+            os.write(self.ready_fd, b"ready")
+
+
+def main(given: argparse.Namespace) -> int:
+    limits.raise_open_files()
+    grace = SHUTDOWN_TIMEOUT_SECS if given.grace is None else given.grace
+    server = Server(
+        uvicorn.Config(
+            application(),
+            host=given.host or settings.HOST,
+            port=_port(given.port),
+            http=BoundedHead,
+            log_level="warning",
+            access_log=False,
+            server_header=False,
+            timeout_graceful_shutdown=grace,
+        )
     )
-    given = parser.parse_args(arguments)
-    uvicorn.run(
-        application(),
-        host=given.host,
-        port=given.port,
-        http=BoundedHead,
-        log_level="warning",
-        access_log=False,
-        server_header=False,
-        timeout_graceful_shutdown=SHUTDOWN_TIMEOUT_SECS,
-    )
-    return 0
+    server.ready_fd = given.ready_fd
+    inherited = None if given.fd is None else [socket.socket(fileno=given.fd)]
+    server.run(sockets=inherited)
+    return 0 if server.started else STARTUP_FAILURE
+
+
+def _port(text: str | None) -> int:
+    if text is None:
+        return int(settings.PORT)
+    if not text.isdecimal() or not 1 <= int(text) <= 65535:
+        stop(f"--port must be a number from 1 to 65535, not {text!r}")
+    return int(text)

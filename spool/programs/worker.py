@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import argparse
-from typing import NoReturn
+import os
+from typing import Any, NoReturn
 
 import django
+from celery.signals import worker_ready
 
 django.setup()
 
 from spool import hooks  # noqa: E402
+from spool.assistants.graphs import registry  # noqa: E402
 from spool.config.celery import app  # noqa: E402
 
 # Workers learn nothing from each other: Postgres holds what they have to know.
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
-def main(arguments: list[str]) -> NoReturn:
-    parser = argparse.ArgumentParser(prog="spool worker", description=__doc__)
-    parser.add_argument(
-        "-n", "--name", default="worker", help="in front of @ and the host's name"
-    )
-    given = parser.parse_args(arguments)
+def main(given: argparse.Namespace) -> NoReturn:
     hooks.fill()
+    if given.ready_fd is not None:
+
+        @worker_ready.connect(weak=False)
+        def _say_so(**_: Any) -> None:
+            registry()  # What is not loaded is not ready.
+            os.write(given.ready_fd, b"ready")
+
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])

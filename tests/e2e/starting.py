@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 from spool.embedded import processes
@@ -19,6 +20,7 @@ def started(
     config: Path,
     tmp_path: Path,
     before: Callable[[], None] | None = None,
+    command: str = "serve",
     **environment: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
     """A server, and the file that it prints to."""
@@ -27,7 +29,7 @@ def started(
     output = tmp_path / "output"
     with output.open("wb") as file:
         process = processes.spawn(
-            [sys.executable, "-m", "spool", "serve", "--config", str(config)],
+            [sys.executable, "-m", "spool", command, "--config", str(config)],
             output=file,
             death_signal=signal.SIGTERM,
             env={**inherited, **given, **environment},
@@ -58,6 +60,14 @@ def refused(
     return (start.stdout + start.stderr).splitlines()
 
 
+@cache
 def given_servers() -> dict[str, str]:
-    """The servers of the tests: a start that fails late need not start its own."""
-    return {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    """The servers of the tests, prepared: a start that fails late need not start its own."""
+    servers = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
+    subprocess.run(
+        [sys.executable, "-m", "spool", "prepare", "--without-graphs"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return servers

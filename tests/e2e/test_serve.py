@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -219,3 +221,27 @@ def runs_to_the_end(server: Server) -> bool:
     except httpx.HTTPError:
         return False
     return bool(answer.status_code == 200 and "messages" in answer.json())
+
+
+def test_a_project_is_imported_once_by_each_process_that_needs_it(
+    config: Path, tmp_path: Path
+) -> None:
+    agent = tmp_path / "agent.py"
+    noted = tmp_path / "imports"
+    note = f"import os\nprint(os.getpid(), file=open({str(noted)!r}, 'a'))\n"
+    agent.write_text(note + agent.read_text())
+
+    with serving(config) as server:
+        healthy = [health(server, name) for name in ("web", "worker", "beat")]
+        web, worker = server.web().pid, server.worker().pid
+
+        assert sorted(map(int, noted.read_text().split())) == sorted([web, worker])
+        assert healthy == [0, 0, 0]
+
+
+def health(server: Server, program: str) -> int:
+    return subprocess.run(
+        [sys.executable, "-m", "spool", "health", program],
+        env=server.environment(),
+        cwd=ROOT,
+    ).returncode

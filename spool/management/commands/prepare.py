@@ -13,7 +13,7 @@ import psycopg
 from django.contrib.auth import get_user_model
 from django.core.checks import CheckMessage, run_checks
 from django.core.management import call_command
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
 from spool.access.start import check_access
@@ -42,17 +42,27 @@ class Command(BaseCommand):
     # It does so itself, in an order in which the first complaint is the cause.
     requires_system_checks: list[str] = []
 
-    def handle(self, *args: Any, **options: Any) -> None:
-        check_access()
-        warn_of_ignored_keys()
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--without-graphs",
+            action="store_true",
+            help="import nothing of the project's: web processes do so when they start",
+        )
+
+    def handle(self, *args: Any, without_graphs: bool, **options: Any) -> None:
+        if not without_graphs:
+            check_access()
+            warn_of_ignored_keys()
         addresses.check_settings()
         _stop_at([*check_database(), *check_broker()])
         with _one_at_a_time():
             _migrate()
-            prepare_index()
-            register_outside()
+            if not without_graphs:
+                prepare_index()
+                register_outside()
             _stop_at(run_checks())
-            register_system_assistants()
+            if not without_graphs:
+                register_system_assistants()
             ensure_periodic_tasks()
             password = _first_admin()
         if password:

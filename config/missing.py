@@ -1,0 +1,43 @@
+"""What to install where a module of the user's imports a package that is not there."""
+
+from __future__ import annotations
+
+import sys
+from importlib.util import find_spec
+
+# Packages that are not called as their modules are, dashes apart.
+PACKAGES = {
+    "attr": "attrs",
+    "bs4": "beautifulsoup4",
+    "cv2": "opencv-python-headless",
+    "docx": "python-docx",
+    "dotenv": "python-dotenv",
+    "faiss": "faiss-cpu",
+    "fitz": "pymupdf",
+    "jose": "python-jose",
+    "jwt": "pyjwt",
+    "magic": "python-magic",
+    "PIL": "pillow",
+    "psycopg2": "psycopg2-binary",
+    "sklearn": "scikit-learn",
+    "slack_sdk": "slack-sdk",
+    "yaml": "pyyaml",
+}
+
+
+def install_hint(exc: BaseException) -> str:
+    """The `pip install` line for a package whose absence raised this; else nothing."""
+    if not isinstance(exc, ModuleNotFoundError) or not exc.name:
+        return ""
+    module = exc.name.partition(".")[0]
+    if module in sys.stdlib_module_names or _is_there(module):
+        return ""  # A part of it is missing: another version, or a file of the user's.
+    package = PACKAGES.get(module, module.replace("_", "-"))
+    return f"; if it is a package: pip install {package}"
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except (ImportError, ValueError):
+        return False

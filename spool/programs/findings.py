@@ -1,0 +1,16 @@
+"""What `spool doctor` finds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+OK = "ok"
+LOOK = "look"
+ERROR = "error"
+
+
+@dataclass(frozen=True)
+class Finding:
+    subject: str
+    state: str
+    text: str

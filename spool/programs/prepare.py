@@ -1,0 +1,12 @@
+"""`spool prepare`: everything that has to be true before the first request."""
+
+from __future__ import annotations
+
+import argparse
+
+from spool.programs import manage
+
+
+def main(given: argparse.Namespace) -> int:
+    options = ["--without-graphs"] if given.without_graphs else []
+    return manage.main(["prepare", *options])
