@@ -10,13 +10,16 @@ LAYOUT := $(CURDIR)/$(VENV)/layout
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: serve test lint format bench bench-scale lock
+.PHONY: serve test test-long lint format bench bench-scale lock
 
 serve: $(VENV)/.runtime
 	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
 
 test: $(VENV)/.dev
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 3)
+
+test-long: $(VENV)/.dev
+	$(BIN)/pytest -m long $(ARGS)
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -195,8 +195,11 @@ WORKER_LEASE_SECS = env_float("WORKER_LEASE_SECS", default=8, least=0.5)
 if WORKER_LEASE_SECS < 2 * WORKER_HEARTBEAT_SECS:
     stop("WORKER_LEASE_SECS must be at least twice WORKER_HEARTBEAT_SECS")
 RESUMABLE_STREAM_TTL_SECONDS = env_int("RESUMABLE_STREAM_TTL_SECONDS", default=120)
-# Events kept for one run while viewers may still come back for them.
+# Events, and their bytes, that Redis keeps of one thread for viewers who come back.
 STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
+STREAM_MAX_BYTES = env_int("STREAM_MAX_BYTES", default=32 * 2**20, least=2**16)
+# Bytes that a worker keeps of one run's events, should Redis lose them.
+STREAM_BUFFER_BYTES = env_int("STREAM_BUFFER_BYTES", default=8 * 2**20, least=2**16)
 # Both kinds of stream say that they are alive this often, in seconds.
 STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
 

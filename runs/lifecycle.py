@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -89,7 +90,9 @@ WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
     AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
     AND {_FIRST}
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
-    owner, "user", attempt, cancel_action
+    owner, "user", attempt, cancel_action,
+    (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
+        AS thread_created_at
 """
 
 # The next run that any worker may take, longest waiting first.
@@ -187,6 +190,11 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 RETURNING id
 """
 
+IS_HELD = """
+SELECT id FROM runs
+WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+"""
+
 # A run that its worker knows nothing of is as good as lost with it.
 LET_GO = """
 UPDATE runs SET worker_id = NULL
@@ -244,6 +252,7 @@ class Claim:
     user: dict[str, Any] | None
     attempt: int
     cancel_action: str | None
+    thread_created_at: datetime
 
 
 @dataclass(frozen=True)
@@ -363,9 +372,17 @@ def ask_to_stop(run: Run, action: str) -> bool:
     return bool(active.update(cancel_action=action, updated_at=Now()))
 
 
-async def thread_is_gone(pool: Pool, thread_id: UUID) -> bool:
+async def is_held(pool: Pool, held: Claim) -> bool:
+    """Whether a run is still this worker's."""
+    params = {"run_id": held.id, "attempt": held.attempt}
     async with pool.connection() as conn:
-        found = await conn.execute("SELECT id FROM threads WHERE id = %s", [thread_id])
+        return await (await conn.execute(IS_HELD, params)).fetchone() is not None
+
+
+async def is_gone(pool: Pool, run_id: UUID) -> bool:
+    """Whether a run was deleted, or its thread with it."""
+    async with pool.connection() as conn:
+        found = await conn.execute("SELECT id FROM runs WHERE id = %s", [run_id])
         return await found.fetchone() is None
 
 

@@ -14,7 +14,8 @@ from django.db.models.functions import Now
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Ended, Outcome
 from spool.runs.models import Run, Worker
-from spool.runs.streaming.events import publish_end
+from spool.runs.streaming.events import generation
+from spool.runs.streaming.writer import publish_end
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,7 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     # Not those of a worker that expired just now: they have attempts left.
     too_many = settings.BG_JOB_MAX_ATTEMPTS - 1
     lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
+    lost = lost.select_related("thread")
     return ends + [ended for run in lost if (ended := _give_up(run))]
 
 
@@ -68,7 +70,13 @@ def _give_up(run: Run) -> Ended | None:
         logger.warning("run %s is lost, and can't be ended now", run.id, exc_info=True)
         return None
     if ended:
-        publish_end(run.thread_id, run.id, Run.Status.ERROR, error)
+        publish_end(
+            run.thread_id,
+            run.id,
+            Run.Status.ERROR,
+            error,
+            generation=generation(run.thread.created_at),
+        )
     return ended
 
 

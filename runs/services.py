@@ -22,6 +22,7 @@ from spool.runs import lifecycle, tasks
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run, RunQuerySet
 from spool.runs.streaming import events
+from spool.runs.streaming.writer import publish_end
 from spool.threads.checkpoint_rows import (
     has_checkpoint,
     needs_all_its_checkpoints,
@@ -213,6 +214,7 @@ def delete_run(run: Run) -> None:
             _announce_end(fresh)
         elif not needs_all_its_checkpoints(fresh.thread_id) and _undo(fresh):
             transaction.on_commit(partial(_show_newest_state, fresh.thread_id))
+        transaction.on_commit(partial(events.remove, fresh.thread_id, fresh.id))
         if ended:
             transaction.on_commit(partial(tasks.announce, ended))
 
@@ -222,7 +224,8 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
 
     The caller holds the threads' rows. What runs is stopped; its viewers hear of it.
     """
-    for run in Run.objects.active().filter(thread__in=thread_ids):
+    active = Run.objects.active().filter(thread__in=thread_ids)
+    for run in active.select_related("thread"):
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
         _announce_end(run)
@@ -286,8 +289,15 @@ def _show_newest_state(thread_id: UUID) -> None:
 
 
 def _announce_end(run: Run) -> None:
+    generation = events.generation(run.thread.created_at)
     transaction.on_commit(
-        partial(events.publish_end, run.thread_id, run.id, Run.Status.INTERRUPTED)
+        partial(
+            publish_end,
+            run.thread_id,
+            run.id,
+            Run.Status.INTERRUPTED,
+            generation=generation,
+        )
     )
 
 

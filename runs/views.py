@@ -27,7 +27,7 @@ from spool.runs.serializers import (
     run_json,
 )
 from spool.runs.streaming import run_stream, thread_stream
-from spool.runs.streaming.events import newest_id, parse_id
+from spool.runs.streaming.events import generation, newest_id, parse_id
 from spool.runs.streaming.run_stream import NEVER, RunStream
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.threads.models import Thread
@@ -259,9 +259,11 @@ class ThreadStreamViewSet(ScopedViewSet):
         # Learned before the client is answered: what it sets going then, it will see.
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
         scope = self.scope({"thread_id": found})
-        if not Thread.objects.visible_to(scope).filter(pk=found).exists():
+        threads = Thread.objects.visible_to(scope).filter(pk=found)
+        created_at = threads.values_list("created_at", flat=True).first()
+        if created_at is None:
             return _sse(thread_stream.unknown(found), None)
-        stream = ThreadStream(found, after, modes)
+        stream = ThreadStream(found, generation(created_at), after, modes)
         response = _sse(thread_stream.sse(stream), None)
         response["Location"] = f"/threads/{found}/stream{query['again']}"
         return response

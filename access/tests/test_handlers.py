@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db.models import F
 
 from spool.access.tests.bearers import BY_NAME, OWNERS, call
 from spool.access.tests.conftest import Serve
@@ -290,7 +291,8 @@ def test_crons_remember_who_made_them(serve: Serve) -> None:
 
 def configurable_of(run: Run) -> Any:
     names = tuple(Claim.__dataclass_fields__)
-    return graph_config(Claim(**Run.objects.values(*names).get(pk=run.pk)))[
+    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
+    return graph_config(Claim(**claimable.values(*names).get(pk=run.pk)))[
         "configurable"
     ]
 

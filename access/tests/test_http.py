@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db.models import F
 from django.test import Client as Browser
 
 from spool.access.tests.conftest import Open, Serve
@@ -49,7 +50,8 @@ def test_headers_that_runs_get(serve: Serve, config: Any, expected: set[str]) ->
 
     run = Run.objects.get()
     names = tuple(Claim.__dataclass_fields__)
-    held = Claim(**Run.objects.values(*names).get())
+    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
+    held = Claim(**claimable.values(*names).get())
     told = graph_config(held)["configurable"]
     lower = {name.lower(): value for name, value in sent.items()}
     assert {name: told[name] for name in lower if name in told} == {
@@ -86,7 +88,8 @@ def test_a_run_knows_its_request(client: Browser, serve: Serve) -> None:
     )
 
     names = tuple(Claim.__dataclass_fields__)
-    held = Claim(**Run.objects.values(*names).get())
+    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
+    held = Claim(**claimable.values(*names).get())
     assert graph_config(held)["configurable"]["langgraph_request_id"] == "abc/1"
 
 

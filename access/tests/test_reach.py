@@ -7,6 +7,7 @@ from typing import Any
 
 import httpx
 import pytest
+from django.db.models import F
 
 from spool.access.tests.people import Client, Person
 from spool.assistants.models import Assistant
@@ -94,7 +95,8 @@ def test_configurable_reaches_no_other_thread(
     assert bob_client.call("post", "/runs", body).status_code == 200
 
     names = (field for field in Claim.__dataclass_fields__)
-    held = Claim(**Run.objects.values(*names).get())
+    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
+    held = Claim(**claimable.values(*names).get())
     configurable = graph_config(held)["configurable"]
     assert held.owner == "bob"
     assert configurable["thread_id"] == str(held.thread_id) != thread

@@ -8,10 +8,10 @@ viewers get it without asking. Postgres holds the truth: losing all of this lose
 
 from __future__ import annotations
 
-import asyncio
 import logging
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import cache
 from typing import Any
 from uuid import UUID
@@ -21,8 +21,8 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from spool.database.json import dumps
 from spool.database.redis import patience
+from spool.runs.streaming import scripts
 
 logger = logging.getLogger(__name__)
 
@@ -31,49 +31,9 @@ logger = logging.getLogger(__name__)
 METADATA = "metadata"
 ERROR = "error"
 END = "end"
-# Published in the place of a batch: the thread was deleted.
-GONE = b"gone"
-
-# Events of one loop turn share a round trip. A stream of tokens is held back this long
-# (seconds) behind its last batch, which no reader sees and which saves most of its cost.
-LINGER = 0.008
-# How long the end of a run may be held up by its last events, in seconds.
-SETTLE_PATIENCE = 1.0
-
-# KEYS: stream. ARGV: channel, number of events, longest stream, its life in ms, events,
-# whether the stream may now live shorter than it would have, and the run's attempt.
-# One call stores and publishes, and takes ids from one clock whoever the worker is. It
-# does nothing for an attempt that another one has overtaken: a worker that is cut off
-# from Postgres alone goes on telling what its run did there.
-_APPEND = """
-local now = redis.call('TIME')
-local ms = now[1] * 1000 + math.floor(now[2] / 1000)
-local seq = 0
-local last = redis.call('XREVRANGE', KEYS[1], '+', '-', 'COUNT', 1)[1]
-if last then
-    local run, overtaken = string.sub(ARGV[5], 1, 36), tonumber(last[2][6] or 0)
-    if overtaken > tonumber(ARGV[7]) and string.sub(last[2][4], 1, 36) == run then
-        return false
-    end
-    local last_ms, last_seq = string.match(last[1], '(%d+)-(%d+)')
-    if tonumber(last_ms) >= ms then
-        ms, seq = tonumber(last_ms), tonumber(last_seq) + 1
-    end
-end
-local first = string.format('%.0f-%.0f', ms, seq)
-local id = string.format('%.0f-%.0f', ms, seq + ARGV[2] - 1)
-redis.call('XADD', KEYS[1], 'MAXLEN', '~', ARGV[3], id,
-    'n', ARGV[2], 'e', ARGV[5], 'a', ARGV[7])
-if ARGV[6] == '1' or redis.call('PTTL', KEYS[1]) < tonumber(ARGV[4]) then
-    redis.call('PEXPIRE', KEYS[1], ARGV[4])
-end
-redis.call('PUBLISH', ARGV[1], first .. '\\n' .. ARGV[5])
-return first
-"""
-
-
-# In the place of an attempt: nothing more is told of a run that is over.
-OVER = 2**31
+# In the place of what Redis has lost for good: `{"from": id, "to": id}`, the last event
+# that the viewer has, and the last one that is missing.
+GAP = "gap"
 
 # Redis counts both halves of an id in 64 bits.
 _LAST_ID = 2**64 - 1
@@ -87,6 +47,10 @@ class Event:
     id: tuple[int, int]
     name: str
     data: bytes
+    # The run's event before this one, where it is told: of the first in a batch.
+    previous: tuple[int, int] | None = None
+    # Which of the threads that had this id, one after another; see `generation`.
+    generation: int = 0
 
     def sse(self, *, with_id: bool) -> bytes:
         """The official server's framing: CRLF, and the id last."""
@@ -101,6 +65,11 @@ def stream_key(thread_id: UUID | str) -> str:
 
 def channel(thread_id: UUID | str) -> str:
     return f"{settings.REDIS_KEY_PREFIX}spool:thread:{thread_id}"
+
+
+def generation(created_at: datetime) -> int:
+    """What tells a thread from later ones with its id: when it was created, in µs."""
+    return round(created_at.timestamp() * 1_000_000)
 
 
 def control_channel() -> str:
@@ -139,7 +108,7 @@ def newest_id(thread_id: UUID) -> tuple[int, int] | None:
 def forget(thread_ids: Sequence[UUID]) -> None:
     """Keep nothing of threads that are gone, and no viewer of them.
 
-    Whoever takes their ids would see what was, or be seen by who looked at it.
+    A later thread with such an id has nothing to do with them.
     """
     if not thread_ids:
         return
@@ -147,10 +116,20 @@ def forget(thread_ids: Sequence[UUID]) -> None:
         with patience(), redis_client().pipeline(transaction=False) as pipeline:
             pipeline.unlink(*map(stream_key, thread_ids))
             for thread_id in thread_ids:
-                pipeline.publish(channel(thread_id), GONE)
+                pipeline.publish(channel(thread_id), scripts.GONE)
             pipeline.execute()
     except RedisError as exc:
         logger.warning("events of deleted threads were not deleted: %s", exc)
+
+
+def remove(thread_id: UUID, run_id: UUID) -> None:
+    """Keep nothing of a run that was deleted."""
+    try:
+        with patience():
+            script = redis_client().register_script(scripts.REMOVE)
+            script(keys=[stream_key(thread_id)], args=[str(run_id)])
+    except RedisError as exc:
+        logger.warning("run %s: its events were not deleted: %s", run_id, exc)
 
 
 def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
@@ -161,13 +140,35 @@ def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
     return b"\n".join(lines)
 
 
-def decode(first: tuple[int, int], batch: bytes) -> Iterator[Event]:
+def decode(
+    first: tuple[int, int],
+    batch: bytes,
+    previous: tuple[int, int] | None = None,
+    generation: int = 0,
+) -> Iterator[Event]:
     run_id, *lines = batch.split(b"\n")
     ms, seq = first
     for index in range(0, len(lines), 2):
-        event_id = (ms, seq + index // 2)
-        name = lines[index].decode()
-        yield Event(run_id.decode(), event_id, name, lines[index + 1])
+        event_id, before = (ms, seq + index // 2), None if index else previous
+        name, data = lines[index].decode(), lines[index + 1]
+        yield Event(run_id.decode(), event_id, name, data, before, generation)
+
+
+def decode_published(message: bytes) -> list[Event]:
+    """The events of a batch as it is published."""
+    head, _, batch = message.partition(b"\n")
+    first, *rest = head.decode().split(" ")
+    previous, told = (parse_id(rest[0]), int(rest[1])) if rest else (None, 0)
+    return list(decode(parse_id(first), batch, previous, told))
+
+
+def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Event]:
+    """The events of an entry of the stream."""
+    ms, last = parse_id(entry_id.decode())
+    first = ms, last - int(fields[b"n"]) + 1
+    before = fields.get(b"p")
+    previous = parse_id(before.decode()) if before else None
+    yield from decode(first, fields[b"e"], previous, int(fields.get(b"g", 0)))
 
 
 def parse_id(text: str) -> tuple[int, int]:
@@ -197,147 +198,3 @@ def _options() -> dict[str, Any]:
         "socket_timeout": settings.REDIS_TIMEOUT_SECS,
         "socket_connect_timeout": settings.REDIS_TIMEOUT_SECS,
     }
-
-
-def _arguments(
-    thread_id: UUID,
-    run_id: UUID,
-    events: list[tuple[str, bytes]],
-    *,
-    ended: bool,
-    shortens: bool = True,
-    attempt: int = 1,
-) -> tuple[list[str], list[Any]]:
-    life: float = settings.RESUMABLE_STREAM_TTL_SECONDS
-    if not ended:
-        life += max(settings.BG_JOB_TIMEOUT_SECS, 3600)
-    return [stream_key(thread_id)], [
-        channel(thread_id),
-        len(events),
-        settings.STREAM_MAX_EVENTS,
-        int(life * 1000),
-        encode(run_id, events),
-        int(shortens),
-        OVER if ended else attempt,
-    ]
-
-
-def last_events(status: str, error: object) -> list[tuple[str, Any]]:
-    """What viewers get once the end of a run is in Postgres."""
-    return [*([(ERROR, error)] if status == "error" else []), (END, status)]
-
-
-def publish_end(
-    thread_id: UUID, run_id: UUID, status: str, error: object = None
-) -> None:
-    """Tell viewers that a run is over which no worker held."""
-    events = [(name, dumps(data)) for name, data in last_events(status, error)]
-    # Another run of the thread may be running: its events must stay.
-    keys, argv = _arguments(thread_id, run_id, events, ended=True, shortens=False)
-    try:
-        with patience():
-            redis_client().register_script(_APPEND)(keys=keys, args=argv)
-    except RedisError as exc:  # Viewers also ask Postgres, now and then.
-        logger.warning("run %s: its end was not published: %s", run_id, exc)
-
-
-class EventWriter:
-    """Writes one run's events, in order, without ever holding up the graph.
-
-    What Redis refuses is dropped after a warning: viewers then get the final values
-    with the end, or from Postgres.
-    """
-
-    def __init__(
-        self,
-        client: redis.asyncio.Redis,
-        *,
-        thread_id: UUID,
-        run_id: UUID,
-        attempt: int = 1,
-    ) -> None:
-        self._client = client
-        self._append = client.register_script(_APPEND)
-        self._thread_id = thread_id
-        self._run_id = run_id
-        self._attempt = attempt
-        self._waiting: list[tuple[str, bytes]] = []
-        self._flushing: asyncio.Task[None] | None = None
-        self._settling: asyncio.Task[None] | None = None
-        self._in_order = asyncio.Lock()
-        self._is_closed = False
-        self._has_lost = False
-
-    def emit(self, name: str, data: Any) -> None:
-        if self._is_closed:
-            return  # A graph that does not stop, of a run that has ended.
-        self._waiting.append((name, dumps(data)))
-        if self._flushing is None or self._flushing.done():
-            self._flushing = asyncio.create_task(self._flush())
-
-    async def close(
-        self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
-    ) -> None:
-        """Write `events`, the run's last; viewers go home.
-
-        Before them `if_lost`, where something was dropped that may have said it.
-        """
-        await self._stop()
-        if self._settling:
-            await asyncio.wait([self._settling])
-        last = [*(if_lost if self._has_lost else ()), *events]
-        self._waiting += [(name, dumps(data)) for name, data in last]
-        await self._write(ended=True)
-
-    async def settle(self) -> None:
-        """Write what waits, unless Redis hangs; nothing but an end may follow."""
-        await self._stop()
-        # Not to be cancelled: what comes last waits until this is through.
-        self._settling = asyncio.create_task(self._write(ended=False))
-        await asyncio.wait([self._settling], timeout=SETTLE_PATIENCE)
-
-    async def drop(self) -> None:
-        """Write nothing more: what waits is from an attempt that counts no longer."""
-        self._waiting.clear()
-        await self._stop()
-
-    async def forget(self) -> None:
-        """Delete what was written, and all else of the thread, which is gone."""
-        try:
-            async with self._in_order:  # A late write would bring it back.
-                await self._client.unlink(stream_key(self._thread_id))
-        except (RedisError, OSError) as exc:
-            logger.warning("events of a deleted thread were not deleted: %s", exc)
-
-    async def _stop(self) -> None:
-        self._is_closed = True
-        if self._flushing and not self._flushing.done():
-            self._flushing.cancel()
-            await asyncio.wait([self._flushing])
-
-    async def _flush(self) -> None:
-        while self._waiting:
-            # Not cancelled half way: a batch is either written or still waiting.
-            await asyncio.shield(self._write(ended=False))
-            await asyncio.sleep(LINGER)
-
-    async def _write(self, *, ended: bool) -> None:
-        async with self._in_order:
-            events, self._waiting = self._waiting, []
-            if not events:
-                return
-            keys, argv = _arguments(
-                self._thread_id,
-                self._run_id,
-                events,
-                ended=ended,
-                attempt=self._attempt,
-            )
-            try:
-                if await self._append(keys=keys, args=argv) is None:
-                    self._is_closed = True  # Overtaken.
-            except (RedisError, OSError) as exc:
-                lost, self._has_lost = len(events), True
-                logger.warning(
-                    "run %s: %d events were not written: %s", self._run_id, lost, exc
-                )

@@ -25,14 +25,14 @@ from redis.exceptions import RedisError
 
 from spool.runs.models import Run
 from spool.runs.streaming.events import (
-    GONE,
     Event,
     channel,
-    decode,
+    decode_entry,
+    decode_published,
     new_async_redis,
-    parse_id,
     stream_key,
 )
+from spool.runs.streaming.scripts import GONE, RESTORED
 from spool.threads.models import Thread
 from spool.web.thread_pool import database_threads
 
@@ -46,7 +46,7 @@ RECONNECT_DELAY = 0.5
 # How long a viewer waits for Redis before it starts with what Postgres knows.
 SUBSCRIBE_TIMEOUT = 2.0
 # For so long after the end of a run its `end` may be on its way, in seconds.
-LAST_WORDS = 1.0
+LAST_WORDS = 3.0
 # How many bytes wait for a viewer that takes none: it reads back what comes after them.
 MOST_WAITING = 2**20
 # How often a viewer of a run that is over asks a Redis that does not answer.
@@ -200,11 +200,7 @@ class Fanout:
             entries, has_more = await self._page(stream_key(thread_id), after)
         except (RedisError, OSError):
             return None
-        events: list[Event] = []
-        for entry_id, fields in entries:
-            ms, last = parse_id(entry_id.decode())
-            count = int(fields[b"n"])
-            events += decode((ms, last - count + 1), fields[b"e"])
+        events = [event for entry in entries for event in decode_entry(*entry)]
         return [event for event in events if event.id > after], has_more
 
     async def _page(self, key: str, after: tuple[int, int]) -> tuple[list[Entry], bool]:
@@ -255,10 +251,13 @@ class Fanout:
                 # Not found out by asking: there may be another of that id by now.
                 viewer.tell(set(), is_gone=True)
             return
-        first, _, batch = data.partition(b"\n")
-        events = list(decode(parse_id(first.decode()), batch))
+        if data == RESTORED:
+            for viewer in viewers:
+                viewer.wake()
+            return
+        events = decode_published(data)
         for viewer in viewers:
-            viewer.push(events, len(batch))
+            viewer.push(events, len(data))
 
     async def _connect(self) -> None:
         """Subscribe, on a new connection, to everything that somebody views."""

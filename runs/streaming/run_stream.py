@@ -7,9 +7,9 @@ arrives, or when Postgres says that the run is over and Redis has no more to tel
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Set
+from collections.abc import AsyncGenerator, Callable, Iterator, Set
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -28,6 +28,8 @@ HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
 # Pause before Redis is asked again what it keeps, in seconds.
 RETRY = 0.2
+# Whatever stream modes a viewer asks for.
+ALWAYS_SHOWN = frozenset({events.ERROR, events.END, events.GAP})
 UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
 FAILED = dumps(Run.Status.ERROR)
 
@@ -53,8 +55,11 @@ class RunStream:
     def wants(self, event: Event) -> bool:
         if event.run_id != str(self.run_id):
             return False
-        if self.modes is None or event.name in (events.ERROR, events.END):
+        if self.modes is None or event.name in ALWAYS_SHOWN:
             return True
+        if event.name == events.METADATA:
+            # It goes on in another attempt, and some events may come again.
+            return b'"attempt":1' not in event.data.replace(b" ", b"")
         return event.name.partition("|")[0].partition("/")[0] in self.modes
 
 
@@ -195,11 +200,40 @@ async def next_events(
         viewer.failures = 0
         kept, viewer.is_behind = page
         if kept:
-            return kept
+            return list(_with_gaps(kept, last or NEVER))
     timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
-    return [event for event in batch if last is None or event.id > last]
+    if last is None:
+        return batch
+    following = list(_following(batch, last))
+    # What is missing before the others may yet be read back, and they with it.
+    viewer.has_gap |= len(following) < sum(event.id > last for event in batch)
+    return following
+
+
+def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
+    """The events after `last`, as far as none is missing between them."""
+    for event in batch:
+        if event.id > last:
+            if event.previous and event.previous > last:
+                return
+            yield event
+            last = event.id
+
+
+def _with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
+    """What Redis has, and an event `gap` in the place of what it has lost."""
+    for event in kept:
+        if event.previous and event.previous > last:
+            data = {"from": _id(last), "to": _id(event.previous)}
+            yield replace(event, id=event.previous, name=events.GAP, data=dumps(data))
+        yield event
+        last = event.id
 
 
 def _is_over(run_id: UUID) -> bool:
     return not Run.objects.filter(pk=run_id).active().exists()
+
+
+def _id(number: tuple[int, int]) -> str:
+    return f"{number[0]}-{number[1]}"

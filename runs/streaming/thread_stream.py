@@ -30,6 +30,8 @@ class ThreadStream:
     """How one client wants to see one thread; `after` as for a run's stream."""
 
     thread_id: UUID
+    # See `events.generation`: events of an earlier thread of this id are not shown.
+    generation: int
     after: tuple[int, int] | None
     modes: frozenset[str] = frozenset({RUN_MODES})
 
@@ -39,7 +41,7 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
     beat = clock() + settings.STREAM_HEARTBEAT_SECS
     last = stream.after
     async with fanout().watch(stream.thread_id) as viewer:
-        runs = _Runs(viewer, stream.modes)
+        runs = _Runs(viewer, stream.modes, stream.generation)
         while not viewer.is_gone:
             over = set(viewer.over)
             batch = await next_events(viewer, last, beat)
@@ -67,11 +69,14 @@ class _Runs:
 
     viewer: Viewer
     modes: frozenset[str]
+    generation: int
     # Told to be done before their own end arrived, if it ever does.
     told: set[str] = field(default_factory=set)
 
     def seen(self, batch: Iterable[Event]) -> Iterator[Event]:
         for event in batch:
+            if event.generation != self.generation:
+                continue
             run_id = UUID(event.run_id)
             if event.name == events.END:
                 self.viewer.watched.discard(run_id)
@@ -92,8 +97,8 @@ class _Runs:
         self.viewer.over -= over
 
     def _wanted(self, event: Event) -> Iterator[Event]:
-        begins_or_ends = event.name == events.METADATA
-        if RUN_MODES in self.modes or (LIFECYCLE in self.modes and begins_or_ends):
+        is_lifecycle = event.name in (events.METADATA, events.GAP)
+        if RUN_MODES in self.modes or (LIFECYCLE in self.modes and is_lifecycle):
             yield event
 
 

@@ -14,6 +14,7 @@ from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run
 from spool.runs.streaming import events, run_stream
+from spool.runs.streaming.writer import publish_end
 from spool.runs.tests.conftest import ECHO
 from spool.threads.models import Thread
 
@@ -333,7 +334,7 @@ def test_a_new_run_reads_back_nothing_of_earlier_ones(
     reads: str,
 ) -> None:
     """A busy thread keeps thousands of events, which each viewer would go through."""
-    events.publish_end(run.thread_id, run.id, "success")
+    publish_end(run.thread_id, run.id, "success", generation=0)
     seen: list[run_stream.RunStream] = []
 
     def see(stream: run_stream.RunStream) -> Any:

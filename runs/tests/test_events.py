@@ -21,10 +21,11 @@ from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs import lifecycle, services
 from spool.runs.models import Run, Worker
-from spool.runs.streaming import events, run_stream, thread_stream
-from spool.runs.streaming.events import Event, EventWriter
+from spool.runs.streaming import events, run_stream, scripts, thread_stream
+from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Fanout, Viewer, _active_runs
 from spool.runs.streaming.thread_stream import ThreadStream
+from spool.runs.streaming.writer import Batch, EventWriter, _arguments, publish_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +42,7 @@ async def fanout() -> AsyncIterator[Fanout]:
     await fanout.close()
 
 
-def test_the_end_of_a_waiting_run_leaves_the_events_of_the_running_one(
+def test_the_end_of_a_waiting_run_leaves_the_writer_the_running_one(
     make_run: Any, thread: Any, loop: Loop, worker: Worker
 ) -> None:
     running, waiting = make_run(), make_run()
@@ -86,7 +87,7 @@ def test_a_run_counts_as_over_once_its_end_can_have_arrived(
     make_run: Any,
 ) -> None:
     going_on, ended, over = [make_run() for _ in range(3)]
-    ended_at = [(ended, Now()), (over, Now() - timedelta(seconds=2))]
+    ended_at = [(ended, Now()), (over, Now() - timedelta(seconds=4))]
     for run, moment in ended_at:
         Run.objects.filter(pk=run.pk).update(status="success", ended_at=moment)
 
@@ -99,11 +100,14 @@ def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
     """As a worker writes them: each an event of its own."""
     client = redis.Redis.from_url(settings.REDIS_URL)
     for data in batches:
-        keys, argv = events._arguments(
-            thread_id, run_id, [("values", data)], ended=False
-        )
-        client.eval(events._APPEND, 1, *keys, *argv)
+        batch = Batch(0, 1, events.encode(run_id, [("values", data)]))
+        argv = _arguments(thread_id, run_id, batch, 1, "", 0)
+        client.eval(scripts.APPEND, 1, events.stream_key(thread_id), *argv)
     client.close()
+
+
+def publish_success(thread_id: UUID, run_id: UUID) -> None:
+    publish_end(thread_id, run_id, "success", generation=0)
 
 
 async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]:
@@ -301,7 +305,7 @@ async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
     writer._append = late  # type: ignore[assignment]
     writer._waiting.append(("values", b"1"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("spool.runs.streaming.events.SETTLE_PATIENCE", 0.05)
+        patch.setattr("spool.runs.streaming.writer.SETTLE_TIMEOUT_SECS", 0.05)
         await writer.settle()
     await writer.close((events.END, "success"))
     entries: Any = await client.xrange(events.stream_key(thread.id))
@@ -318,11 +322,11 @@ async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
     monkeypatch.setattr("spool.runs.streaming.thread_stream.fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
     append(thread_id, run_id, b"1")
-    seen = thread_stream.sse(ThreadStream(thread_id, run_stream.NEVER))
+    seen = thread_stream.sse(ThreadStream(thread_id, 0, run_stream.NEVER))
     first = await anext(seen)
     [viewer] = fanout._viewers[events.channel(thread_id)]
 
-    await asyncio.to_thread(events.publish_end, thread_id, run_id, "success")
+    await asyncio.to_thread(publish_success, thread_id, run_id)
     await asyncio.to_thread(events.forget, [thread_id])
     async with asyncio.timeout(10):
         while not viewer.is_gone:
@@ -353,7 +357,7 @@ def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
         monkeypatch.setattr(events, "redis_client", lambda: client)
         found = [events.newest_id(uuid7()) for _ in range(5)]
         events.signal_stop(uuid7(), "interrupt")
-        events.publish_end(uuid7(), uuid7(), "success")
+        publish_success(uuid7(), uuid7())
         events.forget([uuid7()])
         client.close()
 

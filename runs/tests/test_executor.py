@@ -81,7 +81,7 @@ def test_a_redis_that_hangs_keeps_no_run_from_its_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "go").touch()
-    monkeypatch.setattr("spool.runs.streaming.events.SETTLE_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.streaming.writer.SETTLE_TIMEOUT_SECS", 0.05)
     run = make()
 
     events.redis_client().client_pause(30_000, all=False)

@@ -31,6 +31,7 @@ def held(run: Run) -> Claim:
         user=run.user,
         attempt=1,
         cancel_action=None,
+        thread_created_at=run.thread.created_at,
     )
 
 

@@ -10,9 +10,9 @@ import pytest
 from spool.database.loop import Loop
 from spool.runs.models import Run
 from spool.runs.streaming import events, run_stream
-from spool.runs.streaming.events import EventWriter
 from spool.runs.streaming.fanout import close_fanout
 from spool.runs.streaming.run_stream import NEVER, RunStream
+from spool.runs.streaming.writer import EventWriter
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

@@ -10,7 +10,7 @@ import pytest
 from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs.streaming import events
-from spool.runs.streaming.events import EventWriter
+from spool.runs.streaming.writer import EventWriter, publish_end
 from spool.runs.tests.executing import told as told_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +54,7 @@ def test_an_attempt_tells_nothing_once_the_next_one_has_begun(told: Told) -> Non
     told.tell(run_id, 2, "second")
 
     told.tell(run_id, 1, "stale")
-    told.tell(run_id, 2, "third")
+    told.tell(run_id, 3, "third")
 
     assert told.words == ["first", "second", "third"]
 
@@ -72,7 +72,7 @@ def test_nothing_is_told_of_a_run_that_is_over(told: Told) -> None:
 def test_nothing_is_told_of_a_run_that_others_have_ended(told: Told) -> None:
     run_id = uuid7()
     told.tell(run_id, 1, "first")
-    events.publish_end(told.thread_id, run_id, "error", {"error": "WorkerLost"})
+    publish_end(told.thread_id, run_id, "error", {"error": "WorkerLost"}, generation=0)
 
     told.tell(run_id, 1, "stale")
 

@@ -9,9 +9,9 @@ import pytest
 
 from spool.database.ids import uuid7
 from spool.runs.streaming import events
-from spool.runs.streaming.events import EventWriter
 from spool.runs.streaming.fanout import MOST_WAITING, Fanout
 from spool.runs.streaming.run_stream import NEVER
+from spool.runs.streaming.writer import EventWriter
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ async def write(thread_id: UUID, texts: list[str]) -> None:
     """Each as an entry of its own."""
     client = events.new_async_redis()
     for text in texts:
-        writer = EventWriter(client, thread_id=thread_id, run_id=thread_id)
+        writer = EventWriter(client, thread_id=thread_id, run_id=uuid7())
         writer.emit("custom", text)
         await writer.settle()
     await client.aclose()

@@ -9,8 +9,10 @@ import pytest
 from django.conf import LazySettings
 
 from spool.database.ids import uuid7
+from spool.runs import services
 from spool.runs.models import Run
 from spool.runs.streaming import events
+from spool.runs.streaming.writer import publish_end
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
@@ -25,9 +27,9 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, UUID]]:
         events, "signal_stop", lambda run_id, action: said.append((action, run_id))
     )
     monkeypatch.setattr(
-        events,
+        services,
         "publish_end",
-        lambda thread_id, run_id, *_: said.append(("end", run_id)),
+        lambda thread_id, run_id, *_, **__: said.append(("end", run_id)),
     )
     return said
 
@@ -73,7 +75,7 @@ def test_nobody_hears_of_a_deletion_that_fails(
 def test_who_takes_the_id_of_a_deleted_thread_sees_none_of_its_events() -> None:
     thread, other = Thread.objects.create(), Thread.objects.create()
     for one in (thread, other):
-        events.publish_end(one.id, make_run(one, "success").id, "success")
+        publish_end(one.id, make_run(one, "success").id, "success", generation=0)
 
     delete_threads(Thread.objects.filter(pk=thread.pk))
 

@@ -28,17 +28,18 @@ from redis.asyncio import Redis
 from spool.assistants.graphs import registry
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
-from spool.database.retries import retry_until_available
+from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run
-from spool.runs.streaming.events import METADATA, EventWriter, last_events
+from spool.runs.streaming.events import METADATA, generation
 from spool.runs.streaming.modes import (
     Translator,
     WireEvent,
     stream_graph,
     with_interrupts,
 )
+from spool.runs.streaming.writer import EventWriter, last_events
 from spool.runs.worker.breakpoints import is_at_breakpoint
 from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
 from spool.runs.worker.fence import fence_of, store_permit_of
@@ -60,6 +61,8 @@ from spool.web import request_ids
 
 logger = logging.getLogger(__name__)
 
+# How long events wait for Postgres to say whether their run is still held here.
+HELD_TIMEOUT_SECS = 1.0
 TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
 
 
@@ -70,6 +73,8 @@ class Executor:
     pool: Pool
     redis: Redis
     worker_id: Callable[[], UUID]
+    # Whether the worker was heard of so lately that nobody can have taken its runs.
+    has_lease: Callable[[], bool] = lambda: True
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from before their claim to their end, not only while their graph runs.
     holding: list[UUID] = field(default_factory=list)
@@ -108,6 +113,8 @@ class Executor:
             thread_id=held.thread_id,
             run_id=held.id,
             attempt=held.attempt,
+            generation=generation(held.thread_created_at),
+            is_held=partial(self._is_held, held, self.worker_id()),
         )
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
@@ -129,12 +136,20 @@ class Executor:
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
-        if await retry_until_available(
-            lambda: lifecycle.thread_is_gone(self.pool, held.thread_id)
-        ):
-            # What this run told between the thread's deletion and now.
-            await writer.forget()
+        if await retry_until_available(lambda: lifecycle.is_gone(self.pool, held.id)):
+            # What this run published between its deletion and now.
+            await writer.remove()
         return None
+
+    async def _is_held(self, held: Claim, claimed_as: UUID) -> bool:
+        """Whether a run is still ours. Postgres is asked only where that is unsure."""
+        if self.has_lease() and self.worker_id() == claimed_as:
+            return True
+        try:
+            async with asyncio.timeout(HELD_TIMEOUT_SECS):
+                return await lifecycle.is_held(self.pool, held)
+        except (*CONNECTION_FAULTS, TimeoutError):
+            return True  # Redis refuses what another attempt has overtaken.
 
     async def _end(self, held: Claim, outcome: Outcome) -> tuple[Outcome, Ended | None]:
         """End a run in this way, or as an error where this can't be written."""

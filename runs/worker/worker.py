@@ -79,6 +79,10 @@ class Contact:
             self._since = now
         self._last = now
 
+    def is_recent(self) -> bool:
+        """Whether no lease of ours can have run out since."""
+        return bool(time.monotonic() - self._last < settings.WORKER_LEASE_SECS)
+
     @property
     def is_lasting(self) -> bool:
         now = time.monotonic()
@@ -185,7 +189,8 @@ class Worker:
         return loop, executor
 
     async def _new_executor(self, loop: Loop) -> Executor:
-        return Executor(loop.pool, events.new_async_redis(), lambda: self.id)
+        redis = events.new_async_redis()
+        return Executor(loop.pool, redis, lambda: self.id, self.contact.is_recent)
 
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:

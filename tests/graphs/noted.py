@@ -22,6 +22,11 @@ class Steps(TypedDict, total=False):
     log: Annotated[list[str], operator.add]
 
 
+class Ticks(TypedDict):
+    count: int
+    delay: float
+
+
 def note(state: Steps, *words: object) -> None:
     """A line for each time that something is begun, whoever begins it."""
     with Path(state["file"]).open("a") as file:
@@ -65,6 +70,13 @@ async def kill(state: Steps) -> dict[str, Any]:
     return {}
 
 
+async def tick(state: Ticks) -> dict[str, Any]:
+    for number in range(state["count"]):
+        get_stream_writer()({"tick": number})
+        await asyncio.sleep(state["delay"])
+    return {}
+
+
 steps = chain(Steps, *(step(number) for number in range(1, 6)))
 # The middle three are a subgraph's.
 within = chain(Steps, *(step(number) for number in range(2, 5)))
@@ -72,4 +84,5 @@ family = chain(Steps, step(1), ("within", within), step(5))
 asking = chain(Steps, step(1), ("ask", ask), step(2), step(3))
 blocking = chain(Steps, ("block", block))
 sleeping = chain(Steps, ("sleep", sleep))
+ticking = chain(Ticks, ("tick", tick))
 killer = chain(Steps, ("kill", kill))

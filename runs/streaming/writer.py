@@ -1,0 +1,373 @@
+"""Writes a run's events to Redis, in order, without ever holding up its graph.
+
+Until the run has ended its writer keeps what it has written, up to a bound: where Redis
+dies, hangs, is full or forgets, the events are written later, or again under the same
+ids. Viewers learn of what is beyond the bound by an event `gap`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+from uuid import UUID
+
+import redis.asyncio
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from spool.database.json import dumps
+from spool.database.redis import patience
+from spool.runs.streaming import scripts
+from spool.runs.streaming.events import (
+    END,
+    ERROR,
+    channel,
+    encode,
+    redis_client,
+    stream_key,
+)
+
+logger = logging.getLogger(__name__)
+
+# Events of one loop turn share a round trip. A stream of tokens is held back this long
+# (seconds) behind its last batch, which no reader sees and which saves most of its cost.
+LINGER = 0.008
+# How long the end of a run may be held up by its last events, in seconds.
+SETTLE_TIMEOUT_SECS = 1.0
+# For how long the end itself is written to a Redis that does not take it.
+CLOSE_TIMEOUT_SECS = 2.5
+# Pauses before a batch is written again that Redis did not take.
+RETRY_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0)
+# How often a silent run's writer looks whether Redis still has what it wrote.
+CHECK_SECS = 2.0
+# A batch is not made larger than this from events that had to wait.
+MAX_BATCH_BYTES = 2**18
+
+FAULTS = (RedisError, OSError)
+WireEvent = tuple[str, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Events that are written in one step, and, once they are, their ids."""
+
+    index: int
+    count: int
+    data: bytes
+    # Events before it that were given up.
+    dropped: int = 0
+    ending: int = scripts.GOES_ON
+    first: str = ""
+    previous: str = ""
+
+    @property
+    def last(self) -> str:
+        ms, _, seq = self.first.partition("-")
+        return f"{ms}-{int(seq) + self.count - 1}"
+
+
+def last_events(status: str, error: object) -> list[tuple[str, Any]]:
+    """What viewers get once the end of a run is in Postgres."""
+    return [*([(ERROR, error)] if status == "error" else []), (END, status)]
+
+
+def publish_end(
+    thread_id: UUID,
+    run_id: UUID,
+    status: str,
+    error: object = None,
+    *,
+    generation: int,
+) -> None:
+    """Publish the end of a run that no worker held."""
+    events = [(name, dumps(data)) for name, data in last_events(status, error)]
+    # Another run of the thread may be running: its events must stay.
+    ending = scripts.ENDED_BY_OTHERS
+    batch = Batch(0, len(events), encode(run_id, events), ending=ending)
+    keys = [stream_key(thread_id)]
+    argv = _arguments(thread_id, run_id, batch, scripts.OVER, "", generation)
+    try:
+        with patience():
+            redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
+    except RedisError as exc:  # Viewers also ask Postgres, now and then.
+        logger.warning("run %s: its end was not published: %s", run_id, exc)
+
+
+async def _is_held() -> bool:
+    return True
+
+
+class EventWriter:
+    """The writer of one attempt of a run.
+
+    `is_held` tells whether the attempt still has the run, as far as can be known: a
+    process that was stopped for a while must not go on publishing where it was.
+    """
+
+    def __init__(
+        self,
+        client: redis.asyncio.Redis,
+        *,
+        thread_id: UUID,
+        run_id: UUID,
+        attempt: int = 1,
+        generation: int = 0,
+        is_held: Callable[[], Awaitable[bool]] = _is_held,
+    ) -> None:
+        self._append = client.register_script(scripts.APPEND)
+        self._restore = client.register_script(scripts.RESTORE)
+        self._remove = client.register_script(scripts.REMOVE)
+        self._thread_id = thread_id
+        self._run_id = run_id
+        self._attempt = attempt
+        self._generation = generation
+        self._is_held = is_held
+        # Not sent yet; sent, but not confirmed; confirmed. With their bytes.
+        self._waiting: deque[WireEvent] = deque()
+        self._sent: Batch | None = None
+        self._written: deque[Batch] = deque()
+        self._waiting_bytes = self._written_bytes = 0
+        self._last_id = ""
+        self._index = 0
+        self._dropped = 0
+        self._has_dropped = False
+        self._flushing: asyncio.Task[None] | None = None
+        self._checking: asyncio.TimerHandle | None = None
+        self._in_order = asyncio.Lock()
+        self._is_closed = False
+        self._is_failing = False
+
+    def emit(self, name: str, data: Any) -> None:
+        if self._is_closed:
+            return  # A graph that does not stop, of a run that has ended.
+        self._add(name, dumps(data))
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(self._flush())
+
+    async def close(
+        self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
+    ) -> None:
+        """Write `events`, the run's last; viewers go home.
+
+        Before them `if_lost`, where events were dropped that may have said it.
+        """
+        await self._stop()
+        last = [*(if_lost if self._has_dropped else ()), *events]
+        waiting = [(name, dumps(data)) for name, data in last]
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_SECS):
+                await self._write_at_last(waiting)
+        except TimeoutError:  # Viewers get the final values from Postgres.
+            logger.warning("run %s: its end was not published", self._run_id)
+
+    async def settle(self) -> None:
+        """Write what waits, unless Redis hangs; nothing but an end may follow."""
+        await self._stop()
+        try:
+            async with asyncio.timeout(SETTLE_TIMEOUT_SECS):
+                await self._write_at_last()
+        except TimeoutError:
+            pass
+
+    async def drop(self) -> None:
+        """Write nothing more: what waits is from an attempt that counts no longer."""
+        self._waiting.clear()
+        await self._stop()
+
+    async def remove(self) -> None:
+        """Delete what was written of a run that was deleted meanwhile."""
+        try:
+            async with self._in_order:  # A late write would bring it back.
+                key = stream_key(self._thread_id)
+                await self._remove(keys=[key], args=[str(self._run_id)])
+        except FAULTS as exc:
+            logger.warning("run %s: its events were not deleted: %s", self._run_id, exc)
+
+    # --- What waits ------------------------------------------------------------------
+    def _add(self, name: str, data: bytes) -> None:
+        self._waiting.append((name, data))
+        self._waiting_bytes += len(name) + len(data)
+        bound = settings.STREAM_BUFFER_BYTES
+        # The last one stays: what comes next is written behind it.
+        while (
+            len(self._written) > 1 and self._written_bytes + self._waiting_bytes > bound
+        ):
+            self._written_bytes -= len(self._written.popleft().data)
+        while len(self._waiting) > 1 and self._waiting_bytes > bound:
+            gone_name, gone = self._waiting.popleft()
+            self._waiting_bytes -= len(gone_name) + len(gone)
+            self._dropped += 1
+            self._has_dropped = True
+
+    def _take(self) -> Batch:
+        """The next batch of what waits."""
+        events: list[WireEvent] = []
+        size = 0
+        while self._waiting and (not events or size < MAX_BATCH_BYTES):
+            name, data = self._waiting.popleft()
+            size += len(name) + len(data)
+            events.append((name, data))
+        self._waiting_bytes -= size
+        self._index += 1
+        dropped, self._dropped = self._dropped, 0
+        return Batch(self._index, len(events), encode(self._run_id, events), dropped)
+
+    # --- Writing -----------------------------------------------------------------------
+    async def _flush(self, *, checks: bool = False) -> None:
+        failures = 0
+        while self._waiting or self._sent or checks:
+            try:
+                # Not cancelled half way: a batch is either written or still waiting.
+                await asyncio.shield(self._write(checks=checks))
+            except FAULTS as exc:
+                await self._pause(exc, failures)
+                failures += 1
+                continue
+            checks = False
+            if failures:
+                logger.info("run %s: its events are published again", self._run_id)
+                self._is_failing, failures = False, 0
+            await asyncio.sleep(LINGER)
+        if self._checking is None and not self._is_closed:
+            loop = asyncio.get_running_loop()
+            self._checking = loop.call_later(CHECK_SECS, self._check)
+
+    def _check(self) -> None:
+        """Look whether Redis still has everything, also while nothing is written."""
+        self._checking = None
+        if self._is_closed:
+            return
+        if self._flushing is None or self._flushing.done():
+            self._flushing = asyncio.create_task(
+                self._flush(checks=bool(self._last_id))
+            )
+
+    async def _pause(self, exc: Exception, failures: int) -> None:
+        if not self._is_failing:
+            self._is_failing = True
+            logger.warning("run %s: events can't be written: %s", self._run_id, exc)
+        await asyncio.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
+
+    async def _stop(self) -> None:
+        self._is_closed = True
+        if self._checking:
+            self._checking.cancel()
+            self._checking = None
+        if self._flushing and not self._flushing.done():
+            self._flushing.cancel()
+            await asyncio.wait([self._flushing])
+
+    async def _write_at_last(self, ending: list[WireEvent] | None = None) -> None:
+        """Write until it is written. With `ending`, the run's last events."""
+        failures = 0
+        while True:
+            try:
+                await asyncio.shield(self._write(ending=ending))
+                return
+            except FAULTS as exc:
+                await self._pause(exc, failures)
+                failures += 1
+
+    async def _write(
+        self, *, ending: list[WireEvent] | None = None, checks: bool = False
+    ) -> None:
+        """Write all that waits, in batches; then the run's last events, if it ends."""
+        async with self._in_order:
+            if ending is None and not await self._is_held():
+                self._give_up()
+                return
+            if checks:
+                await self._append_once(Batch(self._index, 0, b""))
+            while self._sent or self._waiting:
+                self._sent = self._sent or self._take()
+                await self._append_once(self._sent)
+            if ending:
+                self._index += 1
+                data = encode(self._run_id, ending)
+                dropped, self._dropped = self._dropped, 0
+                self._sent = Batch(
+                    self._index, len(ending), data, dropped, scripts.ENDED_HERE
+                )
+                ending.clear()
+                await self._append_once(self._sent)
+
+    async def _append_once(self, batch: Batch) -> None:
+        """Write a batch, after what Redis may have lost before it."""
+        key, last_id = stream_key(self._thread_id), self._last_id
+        argv = _arguments(
+            self._thread_id,
+            self._run_id,
+            batch,
+            self._attempt,
+            last_id,
+            self._generation,
+        )
+        while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
+            await self._write_again()
+        if found is None:
+            self._give_up()
+        elif batch.count:
+            first, previous = (part.decode() for part in found)
+            written = replace(batch, first=first, previous=previous)
+            self._written.append(written)
+            self._written_bytes += len(written.data)
+            self._last_id, self._sent = written.last, None
+
+    async def _write_again(self) -> None:
+        logger.warning(
+            "run %s: Redis has lost events, which are written again", self._run_id
+        )
+        argv: list[Any] = [
+            channel(self._thread_id),
+            str(self._run_id),
+            self._attempt,
+            self._generation,
+            _life_ms(scripts.GOES_ON),
+        ]
+        for batch in self._written:
+            argv += [batch.last, batch.count, batch.data, batch.index, batch.previous]
+        await self._restore(keys=[stream_key(self._thread_id)], args=argv)
+
+    def _give_up(self) -> None:
+        """Another attempt has the run, or it is over: nothing more is published."""
+        self._is_closed = True
+        self._waiting.clear()
+        self._sent = None
+
+
+def _arguments(
+    thread_id: UUID,
+    run_id: UUID,
+    batch: Batch,
+    attempt: int,
+    last_id: str,
+    generation: int,
+) -> list[Any]:
+    """What `scripts.APPEND` is given."""
+    return [
+        channel(thread_id),
+        batch.data,
+        batch.count,
+        str(run_id),
+        attempt,
+        batch.index,
+        last_id,
+        batch.dropped,
+        generation,
+        settings.STREAM_MAX_EVENTS,
+        settings.STREAM_MAX_BYTES,
+        _life_ms(batch.ending),
+        batch.ending,
+        settings.RESUMABLE_STREAM_TTL_SECONDS * 1000,
+    ]
+
+
+def _life_ms(ending: int) -> int:
+    life: float = settings.RESUMABLE_STREAM_TTL_SECONDS
+    if not ending:
+        life += max(settings.BG_JOB_TIMEOUT_SECS, 3600)
+    return int(life * 1000)
