@@ -5,24 +5,31 @@
     {"members": {"$contains": "alice"}}     a list with this member; or with all of several
     {"$or": [filter, …]}, {"$and": […]}
 
-Several keys mean all of them. Whatever else is refused: a filter that is not
-understood must let nobody through. The conditions are plain lookups with JSON values,
+Several keys mean all of them. UUIDs, datetimes and enums compare as the JSON that they
+are stored as. Whatever else is refused: a filter that is not understood must let nobody
+through. The conditions are plain lookups with JSON values,
 since crons keep them (`crons.creator`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from datetime import date, datetime
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Q
 
 from spool.access.owner import MAX_OWNER_LENGTH
+from spool.database.json import plain
 
 MOST_BRANCHES = 100
 DEEPEST = 5
 
 Scalar = str | int | float | bool | None
+# What metadata holds as a text, or as an enum's value.
+_WRITTEN = (UUID, date, datetime, Enum)
 
 
 class BadFilter(Exception):
@@ -51,7 +58,7 @@ def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
         value = wanted.get("$eq") if isinstance(wanted, Mapping) else wanted
         is_equality = not isinstance(wanted, Mapping) or set(wanted) == {"$eq"}
         if is_equality and not key.startswith("$"):
-            found[key] = value
+            found[key] = _scalar(key, value)
     return found
 
 
@@ -88,8 +95,7 @@ def _condition(key: str, wanted: Any) -> Q:
 
 
 def _equal(key: str, value: Any) -> Q:
-    if not isinstance(value, Scalar):
-        raise BadFilter(f"{key}: {value!r} can't be compared")
+    value = _scalar(key, value)
     # The column has the better index. It is empty for rows that have no owner, which
     # are not those of an owner called "".
     if key == "owner" and isinstance(value, str) and 0 < len(value) <= MAX_OWNER_LENGTH:
@@ -98,7 +104,15 @@ def _equal(key: str, value: Any) -> Q:
 
 
 def _contains(key: str, wanted: Any) -> Q:
-    members = list(wanted) if isinstance(wanted, (list, tuple, set)) else [wanted]
-    if not all(isinstance(member, Scalar) for member in members):
-        raise BadFilter(f"{key}: $contains takes plain values")
-    return Q(metadata__contains={key: members})
+    is_several = isinstance(wanted, (list, tuple, set, frozenset))
+    members = list(wanted) if is_several else [wanted]
+    return Q(metadata__contains={key: [_scalar(key, member) for member in members]})
+
+
+def _scalar(key: str, value: Any) -> Scalar:
+    """A value as metadata holds it. Raises `BadFilter` for what is more than one."""
+    if isinstance(value, _WRITTEN):
+        value = plain(value)
+    if not isinstance(value, Scalar):
+        raise BadFilter(f"{key}: {value!r} can't be compared")
+    return value

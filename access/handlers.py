@@ -216,7 +216,8 @@ def _caller(user: dict[str, Any] | None) -> Caller:
     try:
         user["identity"] = checked_identity(identity)
     except BadIdentity as exc:
-        raise TypeError(f"authenticate returned {identity!r}: {exc}") from None
+        detail = f"authenticate returned a user whose identity is {identity!r}: {exc}"
+        raise Refused(400, detail, {}) from None
     return Caller(user["identity"], None, user, user["identity"])
 
 

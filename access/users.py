@@ -9,8 +9,8 @@ from typing import Any
 NAMES = ("identity", "display_name", "is_authenticated", "permissions")
 
 
-class User:
-    """What handlers get as `ctx.user`: attributes, and the keys of a dictionary."""
+class User(Mapping[str, Any]):
+    """The user as handlers and graphs get it: attributes, and a mapping of them."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
         # All of it: whoever gets it may change it, and the caller is remembered.
@@ -19,19 +19,19 @@ class User:
     # By name, for the protocols of `langgraph_sdk.auth.types`.
     @property
     def identity(self) -> str:
-        return str(self._given["identity"])
+        return str(self._given.get("identity", ""))
 
     @property
     def display_name(self) -> str:
-        return str(self._given["display_name"])
+        return str(self._given.get("display_name", self.identity))
 
     @property
     def is_authenticated(self) -> bool:
-        return bool(self._given["is_authenticated"])
+        return bool(self._given.get("is_authenticated", True))
 
     @property
     def permissions(self) -> list[str]:
-        return list(self._given["permissions"])
+        return list(self._given.get("permissions") or ())
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") or name not in self._given:
@@ -41,11 +41,11 @@ class User:
     def __getitem__(self, key: str) -> Any:
         return self._given[key]
 
-    def __contains__(self, key: object) -> bool:
-        return key in self._given
-
     def __iter__(self) -> Iterator[str]:
         return iter(self._given)
+
+    def __len__(self) -> int:
+        return len(self._given)
 
     def __repr__(self) -> str:
         return f"User({self._given.get('identity')!r})"

@@ -16,16 +16,16 @@ from contextlib import (
     asynccontextmanager,
     contextmanager,
 )
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_type_hints
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.store.base import BaseStore
 from langgraph_sdk import runtime
 from langgraph_sdk.runtime import AccessContext, ServerRuntime
-from pydantic import BaseModel
 
 from spool.access.users import User
+from spool.assistants.configurable import context_for, is_built
 
 EXECUTION: AccessContext = "threads.create_run"
 
@@ -137,9 +137,7 @@ def _context_type(function: Callable[..., Any]) -> Any:
 
 
 def _typed(context_type: Any, context: Mapping[str, Any] | None) -> Any:
-    if not context:
-        return None
-    is_model = isinstance(context_type, type) and issubclass(context_type, BaseModel)
-    if is_model or is_dataclass(context_type):
-        return context_type(**context)
-    return context
+    known = context_for(context_type, context)
+    if is_built(context_type) and isinstance(known, Mapping):
+        return context_type(**known)
+    return known

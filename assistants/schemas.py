@@ -6,7 +6,6 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypeVar
 from weakref import WeakKeyDictionary
@@ -17,6 +16,8 @@ from pydantic import TypeAdapter, create_model
 from typing_extensions import TypedDict, get_type_hints, is_typeddict
 
 from spool.access.policy import Scope
+from spool.access.users import User
+from spool.assistants.configurable import of_client
 from spool.assistants.graphs import PATIENCE_SECS, Graph, Registry, registry
 from spool.assistants.models import Assistant
 from spool.database.loop import shared_loop
@@ -153,9 +154,8 @@ def _with_graph(
         )
 
     configurable = {
-        **(assistant.config.get("configurable") or {}),
-        # A copy: the caller is remembered, and the factory is user code.
-        "langgraph_auth_user": deepcopy(scope.user),
+        **of_client(assistant.config.get("configurable")),
+        "langgraph_auth_user": User(scope.user) if scope.user else None,
     }
 
     async def open_and_read() -> T:

@@ -1,13 +1,14 @@
 """What a cron remembers of its creator, so that its runs are theirs.
 
 A run by the clock has no request to ask the policy about. So what the policy answered
-when the cron was made is kept with it: who it was, as graphs see them, and which
-threads and assistants they could see.
+when the cron was made is kept with it: who it was, as graphs see them, which threads
+and assistants they could see, and what the policy adds to the `configurable` of runs.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from django.db.models import Q
@@ -19,6 +20,7 @@ from spool.access.policy import Scope
 class Creator:
     threads: Scope
     assistants: Scope
+    configurable: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -26,11 +28,13 @@ class Creator:
             "user": self.threads.user,
             "threads": _filter_json(self.threads.rows),
             "assistants": _filter_json(self.assistants.rows),
+            "configurable": self.configurable,
         }
 
     def as_nobody(self) -> Creator:
         """What they can see, whoever they are."""
-        return Creator(
+        return replace(
+            self,
             threads=replace(self.threads, user=None),
             assistants=replace(self.assistants, user=None),
         )
@@ -41,6 +45,7 @@ class Creator:
         return cls(
             threads=Scope(owner, _filter(stored["threads"]), user),
             assistants=Scope(owner, _filter(stored["assistants"]), user),
+            configurable=stored.get("configurable", {}),
         )
 
 

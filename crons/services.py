@@ -170,7 +170,10 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
         thread_id=cron.thread_id,
         # `headers` go into `configurable` beside what the request has there. Not in its
         # own: one with `context` may have none, and no graph's schema knows this key.
-        request={**run_request(cron, **instead), "headers": {"cron_id": str(cron.id)}},
+        request={
+            **run_request(cron, **instead),
+            "headers": {**creator.configurable, "cron_id": str(cron.id)},
+        },
     )
 
 

@@ -37,7 +37,12 @@ from spool.crons.serializers import (
 )
 from spool.database.ids import uuid7
 from spool.runs.models import Run
-from spool.runs.serializers import RunBody, create_run_value, run_json
+from spool.runs.serializers import (
+    RunBody,
+    added_by_policy,
+    create_run_value,
+    run_json,
+)
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import BadRequest, NotFound, Unprocessable
 from spool.web.pagination import searched
@@ -109,12 +114,17 @@ class CronViewSet(ScopedViewSet):
         self, asked: dict[str, Any], thread: UUID | None, metadata: dict[str, Any]
     ) -> Creator:
         """Ask whether the caller may make such runs; `metadata` gets their stamp."""
+        given = dict(asked["config"].get("configurable") or {})
         assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
         of_runs = create_run_value(asked, thread_id=thread, run_id=None, **assistant)
         of_runs["metadata"] = metadata
+        threads = authorize(self.request, "threads.create_run", of_runs)
+        config = of_runs["kwargs"].get("config")
+        asked["config"], added = added_by_policy(config, given)
         return Creator(
-            threads=authorize(self.request, "threads.create_run", of_runs),
+            threads=threads,
             assistants=authorize(self.request, "assistants.read", assistant),
+            configurable=added,
         )
 
     @extend_schema(responses={200: CronBody, **ERRORS})

@@ -17,7 +17,7 @@ The statements are run by Django's connection (web, tick) and by a worker's asyn
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -132,6 +132,8 @@ waiting AS (
         error = CASE WHEN %(settles)s THEN %(error)s ELSE threads.error END,
         values = CASE WHEN %(state)s THEN %(values)s ELSE values END,
         interrupts = CASE WHEN %(state)s THEN %(interrupts)s ELSE interrupts END,
+        interrupt_order =
+            CASE WHEN %(state)s THEN %(interrupt_order)s ELSE interrupt_order END,
         state_updated_at =
             CASE WHEN %(state)s THEN clock_timestamp() ELSE state_updated_at END,
         updated_at = clock_timestamp(),
@@ -260,13 +262,17 @@ class Outcome:
     """How a run ended. `status` None: as if it had never been (rollback).
 
     `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
-    it the thread keeps what it shows. `settles` is false for a run that never started.
+    it the thread keeps what it shows. `output` is what viewers get of its values, and
+    `told` what else its end says, see `events.last_events`. `settles` is false for a run
+    that never started.
     """
 
     status: str | None
     error: dict[str, str] | None = None
     state: Mapping[str, Any] | None = None
     settles: bool = True
+    output: Any = None
+    told: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def statement(self) -> str:
@@ -285,6 +291,7 @@ class Outcome:
             "state": self.state is not None,
             "values": jsonb(state.get("values")),
             "interrupts": jsonb(state.get("interrupts")),
+            "interrupt_order": jsonb(state.get("interrupt_order")),
         }
 
 

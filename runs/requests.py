@@ -11,7 +11,7 @@ from rest_framework.request import Request
 from spool.access.policy import authorize
 from spool.assistants.services import assistant_id_of
 from spool.database.ids import uuid7
-from spool.runs.serializers import create_run_value
+from spool.runs.serializers import added_by_policy, create_run_value
 from spool.web.http_options import configurable_headers
 
 
@@ -23,17 +23,20 @@ def allowed(
     `asked` is the validated data of a `RunRequest`.
     """
     run_id = uuid7()
+    given = dict(asked["config"].get("configurable") or {})
     assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
     value = create_run_value(asked, thread_id=thread_id, run_id=run_id, **assistant)
     scope = authorize(request, "threads.create_run", value)
+    config, added = added_by_policy(value["kwargs"].get("config"), given)
     return {
         "scope": scope,
         "assistants": authorize(request, "assistants.read", assistant),
         "thread_id": thread_id,
         "request": {
             **asked,
+            "config": config,
             "metadata": value["metadata"],
-            "headers": configurable_headers(request.headers),
+            "headers": configurable_headers(request.headers) | added,
             "request_id": getattr(request, "request_id", None),
         },
         "run_id": run_id,

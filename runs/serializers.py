@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from types import NoneType
 from typing import Any
 from urllib.parse import urlencode
@@ -218,6 +219,23 @@ def create_run_value(asked: dict[str, Any], **ids: UUID | None) -> dict[str, Any
         "after_seconds": asked["after_seconds"],
         "kwargs": {name: asked[name] for name in KWARGS},
     }
+
+
+def added_by_policy(
+    config: dict[str, Any] | None, given: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A run's config without the keys of `configurable` that a policy added to `given`.
+
+    Those come with it. They are for nodes: they count neither as the client's own beside
+    a `context`, nor as a part of that.
+    """
+    config = config or {}
+    configurable = config.get("configurable") or {}
+    added = {key: value for key, value in configurable.items() if key not in given}
+    if not added:
+        return config, {}
+    kept = {key: value for key, value in configurable.items() if key in given}
+    return {**config, "configurable": kept}, added
 
 
 class RunBody(serializers.Serializer[Any]):

@@ -371,7 +371,7 @@ def _merged_config(
         **(base.get("configurable") or {}),
         **(config.get("configurable") or {}),
         **_fork_point(request),
-        # Of the HTTP request, where the operator wants some in here.
+        # Of the HTTP request, where the operator wants some in here, and the policy's.
         **request.get("headers", {}),
     }
     # The request that was, whatever a client says.

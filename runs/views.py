@@ -143,6 +143,8 @@ class RunViewSet(ScopedViewSet):
         run = self._joinable(thread_id, run_id)
         if run is None:
             return _json_later(run_stream.unknown_json())
+        if not run.is_active:
+            return _json_later(run_stream.current(run.id), run, query["again"])
         stream = RunStream(
             run.thread_id,
             run.id,

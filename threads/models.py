@@ -6,6 +6,8 @@ The truth of a thread's state is its checkpoints; `values`, `interrupts`, `error
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
@@ -62,6 +64,8 @@ class Thread(models.Model):
     values = JSONField(null=True, blank=True)
     # Task id -> list of {"id", "value", "response_schema"}. None until a run ended.
     interrupts = JSONField(null=True, blank=True)
+    # The ids of those tasks in their order, which `jsonb` does not keep. None: one at most.
+    interrupt_order = JSONField(null=True, blank=True, editable=False)
     # {"error": class, "message": text} of the last run, if it failed.
     error = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -118,6 +122,15 @@ class Thread(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @property
+    def ordered_interrupts(self) -> dict[str, Any] | None:
+        """`interrupts` in the order of their tasks."""
+        interrupts: dict[str, Any] | None = self.interrupts
+        if not interrupts or not self.interrupt_order:
+            return interrupts
+        known = [task for task in self.interrupt_order if task in interrupts]
+        return {task: interrupts[task] for task in [*known, *interrupts]}
 
 
 class SweptThreads(models.Model):

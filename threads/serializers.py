@@ -46,12 +46,15 @@ def thread_json(thread: Thread) -> dict[str, Any]:
         "values": thread.values,
     }
     if thread.interrupts is not None or thread.error is not None:
-        row |= {"interrupts": thread.interrupts or {}, "error": thread.error}
+        row |= {"interrupts": thread.ordered_interrupts or {}, "error": thread.error}
     return row
 
 
 def selected_json(thread: Thread, names: list[str]) -> dict[str, Any]:
-    return {name: getattr(thread, COLUMNS[name]) for name in names}
+    row = {name: getattr(thread, COLUMNS[name]) for name in names}
+    if "interrupts" in row:
+        row["interrupts"] = thread.ordered_interrupts
+    return row
 
 
 def ttl_json(thread: Thread) -> dict[str, Any] | None:

@@ -154,6 +154,7 @@ def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:
         resting_status=source.resting_status,
         values=source.values,
         interrupts=source.interrupts,
+        interrupt_order=source.interrupt_order,
         error=source.error,
         **ttl_params(own or None),
     )

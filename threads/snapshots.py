@@ -8,7 +8,7 @@ again whenever it reads the state; but the thread must still be seen.
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -87,6 +87,23 @@ async def _what_there_is(graph: Graph, saved: CheckpointTuple) -> StateSnapshot:
         tasks=(),
         interrupts=(),
     )
+
+
+def output_of(graph: Graph, values: Any) -> Any:
+    """Of a state's values, what the graph's output schema holds."""
+    names = graph.output_channels
+    if isinstance(names, str) or not isinstance(values, dict):
+        return values
+    return {name: values[name] for name in names if name in values}
+
+
+def hides_state(graph: Graph) -> bool:
+    """Whether the state has values that the graph's output schema lacks."""
+    return not set(graph.stream_channels_list) <= set(_listed(graph.output_channels))
+
+
+def _listed(names: str | Sequence[str]) -> Sequence[str]:
+    return [names] if isinstance(names, str) else names
 
 
 def _values(graph: Graph, saved: CheckpointTuple) -> Any:

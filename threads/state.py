@@ -20,6 +20,7 @@ from langgraph_sdk.runtime import AccessContext
 from psycopg import DatabaseError
 from rest_framework.exceptions import APIException
 
+from spool.assistants.configurable import of_client
 from spool.assistants.graphs import (
     PATIENCE_SECS,
     Graph,
@@ -35,7 +36,7 @@ from spool.threads import hooks
 from spool.threads.checkpoints import saver
 from spool.threads.commands import command_of
 from spool.threads.models import Thread
-from spool.threads.snapshots import read_history, read_state
+from spool.threads.snapshots import output_of, read_history, read_state
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 
 T = TypeVar("T")
@@ -122,11 +123,13 @@ def _error(error: Any) -> str | None:
 
 def cached_columns(snapshot: StateSnapshot) -> dict[str, Any]:
     """What a thread at rest shows of its newest checkpoint."""
+    interrupts = {
+        task.id: list(task.interrupts) for task in snapshot.tasks if task.interrupts
+    }
     return {
         "values": snapshot.values,
-        "interrupts": {
-            task.id: list(task.interrupts) for task in snapshot.tasks if task.interrupts
-        },
+        "interrupts": interrupts,
+        "interrupt_order": list(interrupts) if len(interrupts) > 1 else None,
         "status": Thread.Status.INTERRUPTED if snapshot.next else Thread.Status.IDLE,
     }
 
@@ -151,6 +154,25 @@ def get_state(
 
     snapshot = _read(thread, read(), EMPTY)
     return snapshot if snapshot.created_at else _stateless(config, checkpoint)
+
+
+def get_output(thread: Thread, graph_id: str) -> Any:
+    """Of the thread's values, what the output schema of this graph holds.
+
+    Nothing where the graph can't be made: what it would hide is not known.
+    """
+    if thread.values is None:
+        return None
+    made_for = _made_for(thread, graph_id)
+
+    async def read() -> Any:
+        async with _opened(thread, made_for, graph_id=graph_id) as graph:
+            return output_of(graph, thread.values)
+
+    try:
+        return shared_loop().run(read())
+    except (GraphNotFound, GraphNotMade):
+        return {}
 
 
 def get_history(
@@ -212,10 +234,14 @@ def _stateless(
 
 
 def _opened(
-    thread: Thread, made_for: RunnableConfig, access: AccessContext = "threads.read"
+    thread: Thread,
+    made_for: RunnableConfig,
+    access: AccessContext = "threads.read",
+    *,
+    graph_id: str | None = None,
 ) -> AbstractAsyncContextManager[Graph]:
     return registry().look_into(
-        thread.metadata["graph_id"],
+        graph_id or thread.metadata["graph_id"],
         made_for,
         access=access,
         checkpointer=saver(shared_loop().pool),
@@ -232,7 +258,7 @@ def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
         return config
     made_for: Any = {**thread.config}
     ids = {"thread_id": str(thread.id), "graph_id": graph_id}
-    made_for["configurable"] = {**(thread.config.get("configurable") or {}), **ids}
+    made_for["configurable"] = {**of_client(thread.config.get("configurable")), **ids}
     return made_for  # type: ignore[no-any-return]
 
 

@@ -116,7 +116,10 @@ class ThreadViewSet(ScopedViewSet):
         if names := asked["select"]:
             # States may be megabytes: those that nobody wants stay where they are.
             roots = {root_of(path) for path in asked["extract"].values()}
-            threads = threads.only("id", *(COLUMNS[name] for name in names), *roots)
+            columns = {*(COLUMNS[name] for name in names), *roots}
+            if "interrupts" in columns:
+                columns.add("interrupt_order")
+            threads = threads.only("id", *columns)
         page, headers = page_of(threads, asked["limit"], asked["offset"])
         return Response([_row(thread, asked) for thread in page], headers=headers)
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta, timezone
+from enum import Enum
 from typing import Any
+from uuid import UUID
 
 import pytest
 
@@ -98,6 +101,38 @@ def test_which_rows_match(given: dict[str, Any], expected: str) -> None:
 def test_what_is_not_understood_is_refused(given: Any) -> None:
     with pytest.raises(BadFilter):
         rows_matching(given)
+
+
+class Color(Enum):
+    RED = "red"
+
+
+SOME_ID = UUID("6ba7b811-9dad-11d1-80b4-00c04fd430c8")
+SOME_TIME = datetime(2024, 7, 1, 3, 4, 5, tzinfo=timezone(timedelta(hours=2)))
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("value", [SOME_ID, SOME_TIME, SOME_TIME.date(), Color.RED])
+@pytest.mark.parametrize(
+    "filter_of",
+    [
+        lambda value: {"kept": value},
+        lambda value: {"kept": {"$eq": value}},
+        lambda value: {"list": {"$contains": value}},
+        lambda value: {"list": {"$contains": {value, "other"}}},
+        lambda value: {"$or": [{"kept": value}, {"kept": "none"}]},
+    ],
+)
+def test_values_compare_as_the_json_that_they_are_kept_as(
+    value: Any, filter_of: Any
+) -> None:
+    metadata = {"kept": value, "list": [value, "other"], "name": "a"}
+    Thread.objects.create(metadata=metadata)
+    Thread.objects.create(metadata={"kept": "b", "list": ["b", "other"], "name": "b"})
+
+    assert names(filter_of(value)) == "a"
+    pins = pinned({"kept": value})
+    assert Thread.objects.filter(metadata__contains=pins).count() == 1
 
 
 def test_what_a_filter_pins() -> None:

@@ -271,7 +271,11 @@ def test_graphs_are_told_who_asked(serve: Serve) -> None:
     configurable = configurable_of(Run.objects.get())
     assert configurable["langgraph_auth_user_id"] == "alice"
     assert configurable["langgraph_auth_permissions"] == ["run"]
-    assert configurable["langgraph_auth_user"]["team"] == "red"
+    user = configurable["langgraph_auth_user"]
+    assert (user.identity, user["identity"], user.get("team")) == ("alice",) * 2 + (
+        "red",
+    )
+    assert ("team" in user, dict(user)["team"]) == (True, "red")
     assert Run.objects.get().metadata["owner"] == "alice"
 
 
@@ -330,3 +334,47 @@ def test_ids_are_uuids_to_handlers(serve: Serve) -> None:
     made = call("alice", "post", "/threads").json()
 
     assert UUID(made["thread_id"])
+
+
+INJECTING = (
+    OWNERS
+    + """
+@auth.on.threads.create_run
+async def inject(ctx, value):
+    configurable = value["kwargs"].setdefault("config", {}).setdefault("configurable", {})
+    configurable["injected"] = "by the handler"
+    configurable["langgraph_auth_user_id"] = "root"
+"""
+)
+
+
+@pytest.mark.parametrize(
+    ("given", "context"),
+    [
+        ({}, {}),
+        ({"context": {"a": 1}}, {"a": 1}),
+        ({"config": {"configurable": {"a": 1}}}, {"a": 1}),
+        ({"config": {"tags": ["t"]}}, {}),
+    ],
+)
+@pytest.mark.parametrize("by", ["request", "cron"])
+def test_a_handler_may_add_what_nodes_see(
+    serve: Serve, given: dict[str, Any], context: dict[str, Any], by: str
+) -> None:
+    serve(INJECTING)
+    register_system_assistants()
+    body = {"assistant_id": "echo", **given}
+
+    if by == "cron":
+        made = call("alice", "post", "/runs/crons", {**body, "schedule": "0 0 1 1 *"})
+        run = run_now(Cron.objects.get())
+    else:
+        made = call("alice", "post", "/runs", body)
+        run = Run.objects.get()
+
+    assert made.status_code == 200
+    configurable = configurable_of(run)
+    assert configurable["injected"] == "by the handler"
+    assert configurable["langgraph_auth_user_id"] == "alice"
+    assert configurable.get("a") == context.get("a")
+    assert run.kwargs["context"] == context

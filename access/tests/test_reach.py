@@ -100,7 +100,8 @@ def test_configurable_reaches_no_other_thread(
     configurable = graph_config(held)["configurable"]
     assert held.owner == "bob"
     assert configurable["thread_id"] == str(held.thread_id) != thread
-    assert configurable["user_id"] == "bob"
+    # A name of the client's own: who it is, the others say.
+    assert configurable["user_id"] == "alice"
     assert configurable["langgraph_auth_user_id"] == "bob"
     assert configurable["langgraph_auth_user"]["identity"] == "bob"
 

@@ -21,13 +21,14 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from spool.database.json import loads
 from spool.database.redis import patience
 from spool.runs.streaming import scripts
 
 logger = logging.getLogger(__name__)
 
-# Told to viewers by `event:`; the others are stream modes. The data of END, for us
-# alone, is the status that the run ended with.
+# Told to viewers by `event:`; the others are stream modes. The data of END is for us
+# alone, see `last_events`.
 METADATA = "metadata"
 ERROR = "error"
 END = "end"
@@ -198,3 +199,9 @@ def _options() -> dict[str, Any]:
         "socket_timeout": settings.REDIS_TIMEOUT_SECS,
         "socket_connect_timeout": settings.REDIS_TIMEOUT_SECS,
     }
+
+
+def end_of(event: Event) -> dict[str, Any]:
+    """What an END says, also one of the version before, which said the status alone."""
+    said = loads(event.data)
+    return said if isinstance(said, dict) else {"status": said}

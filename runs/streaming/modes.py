@@ -15,6 +15,7 @@ from langchain_core.messages import (
 )
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
+from langgraph.types import Interrupt
 
 WireEvent = tuple[str, Any]
 
@@ -22,6 +23,8 @@ WireEvent = tuple[str, Any]
 MESSAGES = "messages"
 MESSAGES_TUPLE = "messages-tuple"
 EVENTS = "events"
+# The key that values and updates have where the graph was interrupted.
+INTERRUPT = "__interrupt__"
 
 
 def graph_modes(wire_modes: Sequence[str]) -> Any:
@@ -33,8 +36,8 @@ def graph_modes(wire_modes: Sequence[str]) -> Any:
 class Translator:
     """Turns one run's stream into wire events; remembers its messages and values.
 
-    `values` is the last full state that the root graph streamed; `interrupted` says
-    that it stopped with work left.
+    `values` is the last state that the root graph streamed, as far as its output schema
+    holds it; `interrupted` says that it stopped with work left.
     """
 
     def __init__(self, wire_modes: Sequence[str]) -> None:
@@ -42,6 +45,8 @@ class Translator:
         self.interrupted = False
         # What it stopped to ask, in the order in which it did.
         self.interrupts: list[Any] = []
+        # How many events of the root graph's values there were.
+        self.number_of_values = 0
         self._wanted = set(wire_modes)
         # Streamed messages so far, by id.
         self._messages: dict[str, BaseMessage] = {}
@@ -57,25 +62,16 @@ class Translator:
             elif MESSAGES in self._wanted:
                 yield from self._whole_messages(*payload)
         elif mode in self._wanted:
+            self.number_of_values += mode == "values" and not namespace
             yield _named(mode, namespace), _shaped(mode, payload)
 
     def _remember(self, mode: str, payload: Any) -> None:
         if mode == "values":
             self.values = payload
-        if isinstance(payload, dict) and "__interrupt__" in payload:
-            self.interrupted = self.interrupted or mode in ("values", "updates")
+        if mode in ("values", "updates") and _tells_interrupts(payload):
+            self.interrupted = True
             if mode == "updates":
-                self.interrupts += payload["__interrupt__"]
-
-    @property
-    def result(self) -> Any:
-        """The last values, with all that the run stopped to ask.
-
-        Branches ask one by one, and the values of one that goes on tell of none.
-        """
-        if not self.interrupts or not isinstance(self.values, (dict, type(None))):
-            return self.values
-        return {**(self.values or {}), "__interrupt__": self.interrupts}
+                self.interrupts += payload[INTERRUPT]
 
     def _whole_messages(
         self, message: BaseMessage, metadata: dict[str, Any]
@@ -103,8 +99,12 @@ async def stream_graph(
     translator: Translator,
     **options: Any,
 ) -> AsyncIterator[WireEvent]:
-    """Run `graph`, yielding wire events. `options` are those of `Pregel.astream`."""
+    """Run `graph`, yielding wire events. `options` are those of `Pregel.astream`.
+
+    `values` and `updates` show what the graph's output schema holds, and no more.
+    """
     options["stream_mode"] = graph_modes(wire_modes)
+    options["output_keys"] = graph.output_channels
     if EVENTS not in wire_modes:
         async for chunk in graph.astream(graph_input, config, **options):
             for event in translator.translate(*_parts(chunk, options["subgraphs"])):
@@ -124,10 +124,21 @@ async def stream_graph(
 
 def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
     """A thread's values as they are told, with what its tasks ask for."""
-    asked = [one for task in (interrupts or {}).values() for one in task]
+    asked = in_order_of_tasks(interrupts)
     if asked and isinstance(values, (dict, type(None))):
-        return {**(values or {}), "__interrupt__": asked}
+        return {**(values or {}), INTERRUPT: asked}
     return values
+
+
+def in_order_of_tasks(interrupts: Mapping[str, Any] | None) -> list[Any]:
+    """What all tasks ask for, as one list."""
+    return [one for task in (interrupts or {}).values() for one in task]
+
+
+def _tells_interrupts(payload: Any) -> bool:
+    """Whether the graph was interrupted; a state may have a key of that name too."""
+    told = payload.get(INTERRUPT) if isinstance(payload, dict) else None
+    return isinstance(told, tuple) and all(isinstance(i, Interrupt) for i in told)
 
 
 def _parts(chunk: Any, subgraphs: bool) -> tuple[Sequence[str], str, Any]:

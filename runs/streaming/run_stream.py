@@ -9,18 +9,19 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Set
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
 from django.conf import settings
 
-from spool.database.json import dumps
+from spool.database.json import dumps, loads
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Viewer, fanout
-from spool.runs.streaming.modes import with_interrupts
+from spool.runs.streaming.modes import INTERRUPT, with_interrupts
+from spool.threads.state import get_output
 from spool.web.http_protocol import server_is_stopping
 from spool.web.thread_pool import database_threads
 
@@ -31,7 +32,6 @@ RETRY = 0.2
 # Whatever stream modes a viewer asks for.
 ALWAYS_SHOWN = frozenset({events.ERROR, events.END, events.GAP})
 UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
-FAILED = dumps(Run.Status.ERROR)
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,65 @@ async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
             yield b"".join(
                 event.sse(with_id=stream.with_ids)
                 for event in batch
-                if event.name != events.END or event.data != FAILED
+                if not _is_failure(event)
             )
 
 
 async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
-    """A newline every few seconds, then the JSON of the thread's values."""
+    """A newline every few seconds, then the JSON of what the run has led to."""
+    answer = _Answer()
     async with aclosing(follow(stream)) as batches:
         async for batch in batches:
             if not batch:
                 yield b"\n"
-    yield dumps(await database_threads.query(result, stream.run_id))
+            for event in batch:
+                answer.see(event)
+    told = answer.json()
+    yield told or dumps(await database_threads.query(result, stream.run_id))
+
+
+async def current(run_id: UUID) -> AsyncGenerator[bytes, None]:
+    """What `join` answers of a run that is over: all of its thread's values."""
+    yield dumps(await database_threads.query(result, run_id, whole=True))
+
+
+@dataclass
+class _Answer:
+    """What a run's own events say of its result, in the order that its graph gave it.
+
+    Postgres, which does not keep the order of keys, is asked where they don't say it.
+    """
+
+    values: bytes = b""
+    number_of_values: int = 0
+    end: dict[str, Any] = field(default_factory=dict)
+
+    def see(self, event: Event) -> None:
+        if event.name == events.METADATA:  # Another attempt.
+            self.number_of_values = 0
+        elif event.name == "values":
+            self.values = event.data
+            self.number_of_values += 1
+        elif event.name == events.END:
+            self.end = events.end_of(event)
+
+    def json(self) -> bytes | None:
+        """None: what there is can't be told from the events."""
+        if self.end.get("status") != Run.Status.SUCCESS or not self.number_of_values:
+            return None
+        if self.end.get("values") != self.number_of_values:
+            return None  # Some are missing.
+        if "interrupts" not in self.end:
+            return self.values
+        values = loads(self.values)
+        if isinstance(values, dict):
+            values.pop(INTERRUPT, None)
+        return dumps(with_interrupts(values, self.end["interrupts"]))
+
+
+def _is_failure(event: Event) -> bool:
+    is_end = event.name == events.END
+    return is_end and events.end_of(event)["status"] == Run.Status.ERROR
 
 
 async def stopped(stream: RunStream) -> AsyncGenerator[bytes, None]:
@@ -110,14 +158,19 @@ async def nothing() -> AsyncGenerator[bytes, None]:
         yield part
 
 
-def result(run_id: UUID) -> Any:
-    """What `wait` and `join` answer: see the wire contract, section 5.3."""
+def result(run_id: UUID, *, whole: bool = False) -> Any:
+    """What `wait` and `join` answer: see the wire contract, section 5.3.
+
+    `whole`: with the values that the graph's output schema lacks.
+    """
     run = Run.objects.select_related("thread").filter(pk=run_id).first()
     if run is None:  # Rolled back, or deleted with its thread.
         return {}
     if run.status == Run.Status.ERROR:
         return {"__error__": run.error}
-    return with_interrupts(run.thread.values, run.thread.interrupts)
+    thread = run.thread
+    values = thread.values if whole else get_output(thread, run.graph_id)
+    return with_interrupts(values, thread.ordered_interrupts)
 
 
 async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
@@ -178,7 +231,8 @@ def _final(stream: RunStream, missed_end: bool, at: tuple[int, int]) -> list[Eve
         last.append((events.ERROR, dumps(run.error)))
     elif run and missed_end and "values" in run.kwargs["stream_mode"]:
         last.append(("values", dumps(result(run.id))))
-    last.append((events.END, dumps(run.status if run else Run.Status.INTERRUPTED)))
+    end = {"status": run.status if run else Run.Status.INTERRUPTED}
+    last.append((events.END, dumps(end)))
     made = [Event(str(stream.run_id), at, name, data) for name, data in last]
     return [event for event in made if stream.wants(event)]
 

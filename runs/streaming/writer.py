@@ -70,9 +70,14 @@ class Batch:
         return f"{ms}-{int(seq) + self.count - 1}"
 
 
-def last_events(status: str, error: object) -> list[tuple[str, Any]]:
-    """What viewers get once the end of a run is in Postgres."""
-    return [*([(ERROR, error)] if status == "error" else []), (END, status)]
+def last_events(status: str, error: object, **more: Any) -> list[tuple[str, Any]]:
+    """What viewers get once the end of a run is in Postgres.
+
+    Of a run that a worker has ended, `more` says how many `values` its last attempt told,
+    and what its tasks ask for (`interrupts`), if they stopped to ask.
+    """
+    end = {"status": status, **more}
+    return [*([(ERROR, error)] if status == "error" else []), (END, end)]
 
 
 def publish_end(

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from rest_framework.test import APIClient
 
-from spool.access.policy import EVERYTHING
+from spool.access.policy import EVERYTHING, Scope
 from spool.access.tests.people import Client
 from spool.assistants.services import register_system_assistants
 from spool.assistants.tests.served import _system_assistants as _system_assistants
@@ -61,9 +61,9 @@ def run(alice_client: Client, path: str) -> Run:
 def make_run(thread: Thread) -> Callable[..., Run]:
     """A pending run of `thread`, made as the API makes it."""
 
-    def make(**body: Any) -> Run:
+    def make(scope: Scope = EVERYTHING, **body: Any) -> Run:
         return create_run(
-            scope=EVERYTHING,
+            scope=scope,
             thread_id=body.get("thread_id", thread.id),
             request=valid(RunRequest, {"assistant_id": "echo", **body}),
         )

@@ -12,6 +12,7 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from spool.assistants.tests.served import forget_graphs
+from spool.database.json import dumps
 from spool.database.loop import Loop
 from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, Worker
@@ -72,8 +73,16 @@ def told(thread_id: UUID) -> Iterator[Event]:
 
 
 def published(thread_id: UUID) -> list[tuple[str, bytes]]:
-    """The name and data of each of them."""
-    return [(event.name, event.data) for event in told(thread_id)]
+    """The name and data of each of them; of an end, the status."""
+    return [
+        (
+            event.name,
+            dumps(events.end_of(event)["status"])
+            if event.name == events.END
+            else event.data,
+        )
+        for event in told(thread_id)
+    ]
 
 
 def overtake(run: Run) -> None:

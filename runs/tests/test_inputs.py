@@ -86,8 +86,9 @@ def test_what_only_the_server_may_say_is_not_taken_from_clients(
     configurable = config["configurable"]
     assert configurable["mine"] == 1
     assert configurable["thread_id"] == str(run.thread_id)
-    assert configurable["user_id"] == ""
+    assert configurable["user_id"] == "root"  # Of which users of its own it has.
     assert configurable["langgraph_auth_user"] is None
+    assert configurable["langgraph_auth_user_id"] == ""
     assert "__pregel_strict_resume" not in configurable
     assert config["metadata"]["purpose"] == "test"
     assert config["metadata"]["run_id"] == str(run.id)

@@ -126,7 +126,7 @@ async def test_an_older_copy_of_the_stream_is_made_whole(writing: Writing) -> No
 
     after = await writing.kept()
     assert after[:3] == before
-    assert words(after) == ["a", "b", "c", "interrupted", "d"]
+    assert words(after) == ["a", "b", "c", {"status": "interrupted"}, "d"]
 
 
 async def test_a_batch_whose_answer_was_lost_is_written_once(

@@ -12,7 +12,7 @@ import logging
 import math
 from collections.abc import Callable
 from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -25,6 +25,7 @@ from langgraph.pregel import Pregel
 from psycopg import DatabaseError
 from redis.asyncio import Redis
 
+from spool.assistants.configurable import context_for
 from spool.assistants.graphs import registry
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
@@ -55,7 +56,7 @@ from spool.threads.checkpoints import (
     undo_run,
 )
 from spool.threads.models import Thread
-from spool.threads.snapshots import read_state
+from spool.threads.snapshots import hides_state, output_of, read_state
 from spool.threads.state import cached_columns
 from spool.web import request_ids
 
@@ -131,7 +132,7 @@ class Executor:
                 outcome, ended = await self._end(held, await self._undone(held))
             if ended:
                 status = outcome.status or Run.Status.INTERRUPTED
-                last = last_events(status, outcome.error)
+                last = last_events(status, outcome.error, **outcome.told)
                 await writer.close(*last, if_lost=_final_values(held, outcome))
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
@@ -193,7 +194,7 @@ class Executor:
                     patience=_making_patience(self._asked_of(held)),
                 )
                 drive = _Drive(graph, held, config, writer, saver)
-                return await self._supervise(drive)
+                return drive.with_output(await self._supervise(drive))
         except CheckpointsUnavailable as exc:
             logger.warning("run %s: handed back: %s", held.id, exc)
             return None
@@ -289,7 +290,7 @@ class _Drive:
             wire_modes=kwargs["stream_mode"],
             translator=self.translator,
             subgraphs=kwargs["subgraphs"],
-            context=kwargs["context"] or None,
+            context=context_for(self.graph.context_schema, kwargs["context"]),
             interrupt_before=kwargs["interrupt_before"],
             interrupt_after=kwargs["interrupt_after"],
             **options,
@@ -316,13 +317,30 @@ class _Drive:
     async def state(self, *, complete: bool = False) -> dict[str, Any]:
         """The thread's new state, from the stream where that has told all of it."""
         told = self.translator.values
-        streamed = isinstance(self.graph, CompiledStateGraph) and told is not None
+        streamed = (
+            isinstance(self.graph, CompiledStateGraph)
+            and told is not None
+            and not hides_state(self.graph)
+        )
         known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
         if self.held.is_temporary:
-            return known | {"values": self.translator.result}
+            # By their own ids: only checkpoints tell which tasks they are of.
+            asked = {one.id: [one] for one in self.translator.interrupts}
+            return known | {"values": told, "interrupts": asked}
         if complete and streamed and not self.translator.interrupted:
             return known | {"values": told}
         return cached_columns(await read_state(self.graph, self._newest()))
+
+    def with_output(self, outcome: Outcome | None) -> Outcome | None:
+        """The outcome, with what viewers get of its state."""
+        if outcome is None or outcome.state is None:
+            return outcome
+        state = outcome.state
+        told: dict[str, Any] = {"values": self.translator.number_of_values}
+        if self.translator.interrupted:
+            told["interrupts"] = state["interrupts"]
+        output = output_of(self.graph, state["values"])
+        return replace(outcome, output=output, told=told)
 
     def _newest(self) -> RunnableConfig:
         """Our configuration without the checkpoint that the run was forked from."""
@@ -344,8 +362,7 @@ def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
     """The event that viewers of the run's values need most."""
     if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
         return []
-    state = outcome.state
-    return [("values", with_interrupts(state["values"], state["interrupts"]))]
+    return [("values", with_interrupts(outcome.output, outcome.state["interrupts"]))]
 
 
 def _begin_log(held: Claim) -> None:

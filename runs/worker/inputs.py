@@ -10,23 +10,12 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.tracers import LangChainTracer
 from langsmith.utils import tracing_is_enabled
 
+from spool.access.users import User
+from spool.assistants.configurable import of_client, without_auth
 from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
 from spool.threads.commands import command_of
 from spool.web import request_ids
-
-# Set by the server alone: a client's value would reach another thread's state, or pass
-# for somebody else.
-RESERVED = (
-    "thread_id",
-    "run_id",
-    "graph_id",
-    "assistant_id",
-    "user_id",
-    "langgraph_auth_user",
-    "langgraph_auth_user_id",
-    "langgraph_auth_permissions",
-)
 
 # langgraph's own switch: a resume that answers no waiting interrupt is an error.
 STRICT_RESUME = "__pregel_strict_resume"
@@ -53,8 +42,7 @@ def graph_config(held: Claim | Run) -> RunnableConfig:
         "run_name": held.graph_id,
         "configurable": _configurable(held),
         "metadata": {
-            **(asked.get("metadata") or {}),
-            **held.metadata,
+            **without_auth({**(asked.get("metadata") or {}), **held.metadata}),
             "run_id": str(held.id),
             "run_attempt": held.attempt,
             "langgraph_version": settings.LANGGRAPH_VERSION,
@@ -73,22 +61,21 @@ def graph_config(held: Claim | Run) -> RunnableConfig:
 
 
 def _configurable(held: Claim | Run) -> dict[str, Any]:
-    """What the client asked for, and what nobody but us may say."""
+    """What the client asked for, and what only the server may say."""
     asked = held.kwargs["config"].get("configurable") or {}
-    configurable = {
-        key: value
-        for key, value in {**held.kwargs["context"], **asked}.items()
-        if key not in RESERVED and not key.startswith("__")
+    context = {
+        k: v for k, v in held.kwargs["context"].items() if k != request_ids.IN_RUNS
     }
     user = held.user or {}
     identity = user.get("identity", "")
+    # Clients tell their own users apart by `user_id`, also where all have one API key.
+    configurable = {"user_id": identity, **of_client({**context, **asked})}
     configurable |= {
         "run_id": str(held.id),
         "thread_id": str(held.thread_id),
         "graph_id": held.graph_id,
         "assistant_id": str(held.assistant_id),
-        "user_id": identity,
-        "langgraph_auth_user": held.user,
+        "langgraph_auth_user": User(user) if user else None,
         "langgraph_auth_user_id": identity,
         "langgraph_auth_permissions": user.get("permissions", []),
     }

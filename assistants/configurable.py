@@ -1,0 +1,74 @@
+"""What clients say in `configurable` and `context`, and what graphs get of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+from typing_extensions import is_typeddict
+
+# Set by the server alone: a client's value would reach another thread's state.
+RESERVED = {"thread_id", "run_id", "graph_id", "assistant_id"}
+# LangGraph's own switches, and the user that the server has authenticated.
+RESERVED_PREFIXES = ("__", "langgraph_auth_")
+
+
+def of_client(given: Mapping[str, Any] | None) -> dict[str, Any]:
+    """The keys of a `configurable` that a client, or an assistant, may set."""
+    return {
+        key: value
+        for key, value in (given or {}).items()
+        if key not in RESERVED and not key.startswith(RESERVED_PREFIXES)
+    }
+
+
+def without_auth(given: Mapping[str, Any]) -> dict[str, Any]:
+    """A context or metadata as a client may write it: it can't say who is asking."""
+    return {k: v for k, v in given.items() if not k.startswith(RESERVED_PREFIXES)}
+
+
+def context_for(schema: Any, given: Mapping[str, Any] | None) -> Any:
+    """A graph's context: of what was given, only the keys that its schema has.
+
+    Without any of them, the defaults of a dataclass or a Pydantic model, and None for
+    other kinds of schema, and where a field has no default.
+    """
+    context = without_auth(given or {})
+    names = _names(schema)
+    if names is not None:
+        context = {key: value for key, value in context.items() if key in names}
+    return context or _defaults(schema)
+
+
+def is_built(schema: Any) -> bool:
+    """Whether the schema is a class that is called with the keys as arguments."""
+    if not isinstance(schema, type):
+        return False
+    return issubclass(schema, BaseModel) or is_dataclass(schema)
+
+
+def _defaults(schema: Any) -> Any:
+    if not is_built(schema):
+        return None
+    try:
+        return schema()
+    except (TypeError, ValidationError):
+        return None
+
+
+def _names(schema: Any) -> set[str] | None:
+    """None for a schema whose keys can't be told."""
+    if is_typeddict(schema):
+        return {*schema.__required_keys__, *schema.__optional_keys__}
+    if not is_built(schema):
+        return None
+    if not issubclass(schema, BaseModel):
+        return {field.name for field in fields(schema) if field.init}
+    names = set(schema.model_fields)
+    for field in schema.model_fields.values():
+        alias = field.validation_alias
+        choices = alias.choices if isinstance(alias, AliasChoices) else [alias]
+        names |= {choice for choice in choices if isinstance(choice, str)}
+    return names
