@@ -98,6 +98,33 @@ def env_secret(name: str, *, default: str = "") -> str:
     return env_str(name, default=default)
 
 
+def env_url(name: str) -> str:
+    """An http or https URL without a slash at its end; empty where it is not set."""
+    text = env_str(name)
+    if not text:
+        return ""
+    try:
+        parts = urlsplit(text)
+        is_url = (
+            parts.scheme in ("http", "https") and parts.hostname and not parts.query
+        )
+        _ = parts.port  # Raises for one that is no number.
+    except ValueError:
+        is_url = None
+    if not is_url:
+        stop(f"{name} must be a URL as https://spool.example.com, not {text!r}")
+    return text.rstrip("/")
+
+
+def origin_of(url: str) -> str:
+    """As browsers write it: scheme, host, and a port that is not the scheme's own."""
+    parts = urlsplit(url.lower())
+    own_port = {"http": 80, "https": 443}[parts.scheme]
+    host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
+    port = "" if parts.port in (None, own_port) else f":{parts.port}"
+    return f"{parts.scheme}://{host}{port}"
+
+
 def check_webhook_secret(secret: str) -> None:
     """Stop at one whose base64 is none: its key would be empty, and anybody's."""
     encoded = secret.removeprefix("whsec_")

@@ -21,6 +21,8 @@ from spool.config.env import (
     env_list,
     env_secret,
     env_str,
+    env_url,
+    origin_of,
     running_url,
     stop,
 )
@@ -243,10 +245,33 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
-# Whose web pages may call the API; `http.cors` in langgraph.json goes before it.
-CORS_ALLOW_ORIGINS = env_list("CORS_ALLOW_ORIGINS", default=["*"])
-ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", default=["*"])
+# Whose web pages may call the API; `http.cors` in langgraph.json goes before it. Empty:
+# all, or those of this machine where nobody has to log in.
+CORS_ALLOW_ORIGINS = env_list("CORS_ALLOW_ORIGINS", default=[])
+# Host names that are answered; `*` for all. A server that is open and bound to loopback
+# takes only what is named, and this machine's own.
+NAMED_HOSTS = env_list("ALLOWED_HOSTS", default=[])
+ALLOWED_HOSTS = NAMED_HOSTS or ["*"]
 CSRF_TRUSTED_ORIGINS = env_list("CSRF_TRUSTED_ORIGINS", default=[])
+# Where clients find the server, behind a proxy: `https://` says that it ends TLS.
+PUBLIC_URL = env_url("SPOOL_PUBLIC_URL")
+if PUBLIC_URL:
+    CSRF_TRUSTED_ORIGINS += [origin_of(PUBLIC_URL)]
+if PUBLIC_URL.startswith("https:"):
+    SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https")
+    SECURE_HSTS_SECONDS = 365 * 24 * 3600
+    SESSION_COOKIE_SECURE = True
+    CSRF_COOKIE_SECURE = True
+SILENCED_SYSTEM_CHECKS = [
+    # Clickjacking and CSRF: the middleware of `web.middleware` is Django's own.
+    "security.W002",
+    "security.W003",
+    # HSTS for subdomains, which are not ours; and its list in browsers.
+    "security.W005",
+    "security.W021",
+    # The proxy redirects: probes and calls inside come without TLS.
+    "security.W008",
+]
 ROOT_URLCONF = "spool.config.urls"
 ASGI_APPLICATION = "spool.config.asgi.application"
 USE_TZ = True
@@ -298,6 +323,7 @@ MIDDLEWARE = [
     "spool.web.middleware.AuthenticationMiddleware",
     "spool.web.middleware.MessageMiddleware",
     "spool.web.middleware.XFrameOptionsMiddleware",
+    "spool.web.middleware.ContentSecurityPolicy",
 ]
 # The packages' own files are served as they lie: no collectstatic step to forget.
 WHITENOISE_USE_FINDERS = True

@@ -1,8 +1,10 @@
 """Which web pages of other origins may call the API from a browser.
 
-The defaults are the official server's: every origin, without credentials. A block
-`http.cors` in `langgraph.json` replaces them; what it leaves out is then as closed as
-a browser has it by default (`GET` only, no headers).
+The defaults are the official server's: every origin, without credentials. Where nobody
+has to log in, only pages of this machine may call, since any page that is open in a
+browser here could else drive the server. A block `http.cors` in `langgraph.json` replaces
+the defaults; what it leaves out is then as closed as a browser has it by default (`GET`
+only, no headers).
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
 
-from spool.config.env import stop
+from spool.config.access_mode import is_open
+from spool.config.env import origin_of, stop
 from spool.config.langgraph_json import langgraph_json
 
 # What the official clients read from an answer.
@@ -27,6 +30,10 @@ ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
 # A browser sends these without asking.
 SAFE_HEADERS = ("accept", "accept-language", "content-language", "content-type")
 MAX_AGE_SECS = 600
+# Pages of this machine: `*.localhost` is resolved to it by browsers themselves.
+LOOPBACK_ORIGIN = re.compile(
+    r"https?://(([a-z0-9-]+\.)*localhost|127(\.\d{1,3}){3}|\[::1\])(:\d+)?"
+)
 
 
 @dataclass(frozen=True)
@@ -72,14 +79,20 @@ class CORSMiddleware:
 def rules() -> Rules:
     block = (langgraph_json().get("http") or {}).get("cors")
     if block is None:
-        origins = settings.CORS_ALLOW_ORIGINS
+        origins, regex = settings.CORS_ALLOW_ORIGINS, None
+        if not origins and is_open():
+            regex = LOOPBACK_ORIGIN
+            if settings.PUBLIC_URL:
+                origins = [origin_of(settings.PUBLIC_URL)]
+        elif not origins:
+            origins = ["*"]
         return Rules(
             origins=frozenset(origins),
-            origin_regex=None,
+            origin_regex=regex,
             methods=ALL_METHODS,
             headers=frozenset("*"),
             exposed=EXPOSED_HEADERS,
-            allows_credentials="*" not in origins,
+            allows_credentials="*" not in origins and regex is None,
             max_age=MAX_AGE_SECS,
         )
     return _from_block(block)
@@ -128,7 +141,8 @@ def _preflight(request: HttpRequest) -> HttpResponse:
         response["Access-Control-Allow-Headers"] = ", ".join(headers)
     elif names:
         response["Access-Control-Allow-Headers"] = asked_headers
-    if meta.get("HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK") == "true":
+    asks_for_network = meta.get("HTTP_ACCESS_CONTROL_REQUEST_PRIVATE_NETWORK")
+    if asks_for_network == "true" and "origin" not in refused:
         response["Access-Control-Allow-Private-Network"] = "true"
     return response
 

@@ -6,9 +6,14 @@ import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
-from spool.config.access_mode import is_exposed
+from django.conf import settings
+from django.http.request import split_domain_port, validate_host
+
+from spool.config.access_mode import is_exposed, is_loopback, is_open
 from spool.database.json import dumps
+from spool.web import cors
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -20,6 +25,14 @@ logger = logging.getLogger(__name__)
 
 # Names and values of all headers together: many times what any client sends.
 HEADERS_MAX_BYTES = 64 * 2**10
+FOREIGN_HOST = (
+    "Nobody has to log in here, so only this machine's own names are answered: add the "
+    "name to ALLOWED_HOSTS if it is meant"
+)
+FOREIGN_ORIGIN = (
+    "Nobody has to log in here, so pages of other sites are not answered: add their "
+    "origin to CORS_ALLOW_ORIGINS if it is meant"
+)
 EXPOSED = (
     "Nobody has to log in here, so only this machine is answered: set SPOOL_AUTH, or "
     "SPOOL_ALLOW_OPEN=true if that is meant"
@@ -41,11 +54,46 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
     if is_exposed(scope.get("server")):
         _tell_once(EXPOSED)
         return 403, EXPOSED
+    if is_open() and (refused := _refusal_where_open(scope)):
+        return 403, refused
     if sum(len(name) + len(value) for name, value in scope["headers"]) > (
         HEADERS_MAX_BYTES
     ):
         return 431, "Request Header Fields Too Large"
     return None
+
+
+def _refusal_where_open(scope: Scope) -> str | None:
+    """Why a browser's page may not drive a server on which nobody has to log in.
+
+    A page of another site is named by `Origin`; one whose name was made to resolve to
+    this machine (DNS rebinding) has that name in `Host`.
+    """
+    headers = dict(scope["headers"])
+    host = headers.get(b"host", b"").decode("latin-1").lower()
+    if host and _is_loopback_server(scope) and not _is_ours(host):
+        return FOREIGN_HOST
+    origin = headers.get(b"origin", b"").decode("latin-1")
+    is_own_page = origin.partition("://")[2].lower() == host
+    if origin and not is_own_page and not cors.rules().allows_origin(origin):
+        return FOREIGN_ORIGIN
+    return None
+
+
+def _is_loopback_server(scope: Scope) -> bool:
+    server = scope.get("server")
+    return bool(server and is_loopback(settings.HOST) and is_loopback(str(server[0])))
+
+
+def _is_ours(host: str) -> bool:
+    name, _ = split_domain_port(host)
+    if is_loopback(name) or name.endswith(".localhost"):
+        return True
+    named = [
+        *settings.NAMED_HOSTS,
+        urlsplit(settings.PUBLIC_URL).hostname or "localhost",
+    ]
+    return validate_host(name, named)
 
 
 async def answer(

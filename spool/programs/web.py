@@ -77,11 +77,13 @@ class Server(uvicorn.Server):
 
 def main(given: argparse.Namespace) -> int:
     limits.raise_open_files()
+    if given.host:
+        settings.HOST = given.host
     grace = SHUTDOWN_TIMEOUT_SECS if given.grace is None else given.grace
     server = Server(
         uvicorn.Config(
             application(),
-            host=given.host or settings.HOST,
+            host=settings.HOST,
             port=_port(given.port),
             http=BoundedHead,
             log_level="warning",

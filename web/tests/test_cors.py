@@ -32,8 +32,45 @@ def preflight(client: Client, method: str = "POST", **headers: str) -> Any:
     return client.options("/ok", headers=asked)
 
 
+@pytest.fixture
+def closed(settings: LazySettings, configure: Configure) -> None:
+    """Callers have to show a key."""
+    settings.AUTH = ["api_key"]
+    configure(None)
+
+
+@pytest.mark.parametrize(
+    ("origin", "allowed"),
+    [
+        ("http://localhost:3000", True),
+        ("https://app.localhost", True),
+        ("http://127.0.0.1:5173", True),
+        ("http://[::1]:5173", True),
+        ("https://chat.example", False),
+        ("http://localhost.example", False),
+        ("http://127.0.0.1.example", False),
+        ("null", False),
+    ],
+)
 @pytest.mark.usefixtures("configure")
-def test_every_origin_may_read_by_default(client: Client) -> None:
+def test_an_open_server_is_open_to_pages_of_this_machine(
+    client: Client, origin: str, allowed: bool
+) -> None:
+    asked = {
+        "origin": origin,
+        "access-control-request-method": "POST",
+        "access-control-request-private-network": "true",
+    }
+    response = client.options("/ok", headers=asked)
+
+    assert response.status_code == (200 if allowed else 400)
+    assert ("access-control-allow-origin" in response.headers) is allowed
+    assert ("access-control-allow-private-network" in response.headers) is allowed
+    assert "access-control-allow-credentials" not in response.headers
+
+
+@pytest.mark.usefixtures("closed")
+def test_every_origin_may_read_where_callers_show_a_key(client: Client) -> None:
     response = client.get("/ok", headers={"origin": ORIGIN})
 
     assert response.headers["access-control-allow-origin"] == "*"
@@ -46,11 +83,11 @@ def test_every_origin_may_read_by_default(client: Client) -> None:
     }
 
 
-@pytest.mark.usefixtures("configure")
+@pytest.mark.usefixtures("closed")
 def test_errors_are_readable_too(client: Client) -> None:
     response = client.get("/nothing-here", headers={"origin": ORIGIN})
 
-    assert response.status_code == 404
+    assert response.status_code == 401
     assert response.headers["access-control-allow-origin"] == "*"
 
 
@@ -61,7 +98,7 @@ def test_a_request_of_no_origin_gets_no_headers(client: Client) -> None:
     assert "access-control-allow-origin" not in response.headers
 
 
-@pytest.mark.usefixtures("configure")
+@pytest.mark.usefixtures("closed")
 def test_a_preflight_passes_by_default(client: Client) -> None:
     response = preflight(
         client,

@@ -74,6 +74,68 @@ async def test_another_answers_everybody(
     assert (await ask(OUTSIDE))[0]["status"] == 200
 
 
+HERE = ("127.0.0.1", 8123)
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("localhost:8123", 200),
+        ("127.0.0.1", 200),
+        ("[::1]:8123", 200),
+        ("app.localhost:8123", 200),
+        ("named.example:8123", 200),
+        ("spool.example.com", 200),
+        ("rebound.example:8123", 403),
+        ("192.0.2.7:8123", 403),
+        ("not a host", 403),
+    ],
+)
+async def test_an_open_server_on_loopback_takes_its_own_names(
+    settings: LazySettings, host: str, status: int
+) -> None:
+    settings.NAMED_HOSTS = ["named.example"]
+    settings.PUBLIC_URL = "https://spool.example.com"
+
+    answer = await ask(HERE, headers=[(b"host", host.encode())])
+
+    assert answer[0]["status"] == status
+
+
+async def test_elsewhere_allowed_hosts_alone_decide(settings: LazySettings) -> None:
+    settings.HOST = "0.0.0.0"  # noqa: S104 - it listens nowhere
+    settings.ALLOW_OPEN = True
+
+    answer = await ask(HERE, headers=[(b"host", b"inside.example")])
+
+    assert answer[0]["status"] == 200
+
+
+@pytest.mark.parametrize(
+    ("origin", "status"),
+    [
+        (b"http://localhost:3000", 200),
+        (b"https://chat.example", 403),
+        (b"null", 403),
+    ],
+)
+async def test_an_open_server_does_nothing_for_pages_of_others(
+    origin: bytes, status: int
+) -> None:
+    """Browsers send some requests without asking first."""
+    headers = [(b"host", b"localhost:8123"), (b"origin", origin)]
+
+    assert (await ask(HERE, headers=headers))[0]["status"] == status
+
+
+async def test_a_servers_own_pages_may_call_it(settings: LazySettings) -> None:
+    settings.HOST = "0.0.0.0"  # noqa: S104 - it listens nowhere
+    settings.ALLOW_OPEN = True
+    headers = [(b"host", b"10.0.0.5:8123"), (b"origin", b"http://10.0.0.5:8123")]
+
+    assert (await ask(OUTSIDE, headers=headers))[0]["status"] == 200
+
+
 @pytest.mark.parametrize(
     "headers",
     [
