@@ -43,7 +43,7 @@ WITH thread AS (
     INSERT INTO runs (
         id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
         multitask_strategy, is_temporary, owner, "user", attempt, losses,
-        created_at, updated_at, dispatched_at
+        created_at, updated_at, dispatched_at, first_run_id
     )
     SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
         %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
@@ -57,7 +57,13 @@ WITH thread AS (
                     AND (ahead.status = 'running'
                         OR ahead.created_at <= clock_timestamp())
             )
-        ) THEN clock_timestamp() END
+        ) THEN clock_timestamp() END,
+        -- A run that resumes another one goes on with its task.
+        coalesce(%(first_run_id)s, CASE WHEN %(resumes)s THEN (
+            SELECT resumed.first_run_id FROM runs resumed
+            WHERE resumed.thread_id = thread.id
+            ORDER BY resumed.created_at DESC, resumed.id DESC LIMIT 1
+        ) END)
     FROM thread
     WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s = 'reject')
     RETURNING *
@@ -167,9 +173,19 @@ WITH ended AS (
         ), 0, ''
     FROM ended WHERE ended.kwargs ->> 'webhook' IS NOT NULL
     RETURNING id
+), pushes AS (
+    INSERT INTO webhook_deliveries
+        (id, run_id, thread_id, url, payload, attempts, last_error, push_config_id)
+    SELECT gen_random_uuid(), ended.id, ended.thread_id, push_configs.url, '{{}}', 0, '',
+        push_configs.id
+    FROM ended JOIN push_configs
+        ON push_configs.first_run_id = coalesce(ended.first_run_id, ended.id)
+    RETURNING id
 )
 SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
-    ({NEXT}) AS other_run_id, (SELECT id FROM outbox) AS delivery_id
+    ({NEXT}) AS other_run_id, (
+        SELECT id FROM (TABLE outbox UNION ALL TABLE pushes) AS waiting LIMIT 1
+    ) AS delivery_id
 FROM ended
 """
 

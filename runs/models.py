@@ -126,6 +126,8 @@ class Run(models.Model):
         db_constraint=False,
         related_name="runs",
     )
+    # The first run of the A2A task that it is part of; its own id for that first one.
+    first_run_id = models.UUIDField(null=True, blank=True)
     cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
         choices=CancelAction.choices, null=True, blank=True
     )
@@ -191,6 +193,12 @@ class Run(models.Model):
                 fields=["worker"], name="runs_running", condition=Q(status="running")
             ),
             models.Index(fields=["-created_at"], name="runs_by_created"),
+            # An agent's tasks, which are listed by their last update.
+            models.Index(
+                fields=["assistant_id", "-updated_at", "-id"],
+                name="runs_of_tasks",
+                condition=Q(first_run_id__isnull=False),
+            ),
             # The few among millions that an operator looks for.
             models.Index(
                 fields=["-created_at"],

@@ -33,6 +33,7 @@ from spool.threads.state import show_newest_state
 from spool.web import request_ids
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
+from spool.webhooks.models import PushConfig
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +66,14 @@ def create_run(
     request: dict[str, Any],
     assistants: Scope | None = None,
     run_id: UUID | None = None,
+    first_run_id: UUID | None = None,
 ) -> Run:
     """Store a pending run, and wake a worker once it can be seen.
 
     `request` is the validated data of a `RunRequest`. Without a thread the run gets one
     of its own, which goes with it unless `on_completion` is `keep`. `assistants` is what
-    the caller may see of those, where it is not the same.
+    the caller may see of those, where it is not the same. `first_run_id` is that of
+    the A2A task which the run begins or goes on with.
     """
     if request["webhook"]:
         addresses.check(request["webhook"])
@@ -79,7 +82,7 @@ def create_run(
         raise BadRequest("You must provide a thread_id when resuming.")
     _check_thread_of(thread_id, request["checkpoint"] or {})
     params = _create_params(scope, assistant, thread_id, request)
-    params["id"] = run_id or uuid7()
+    params |= {"id": run_id or uuid7(), "first_run_id": first_run_id}
     with _unit(thread_id, request):
         _check_limit(scope)
         try:
@@ -185,6 +188,8 @@ def requeue_run(run: Run) -> Run | None:
             "owner": run.owner,
             "user": None if run.user is None else jsonb(run.user),
             "after_seconds": 0,
+            "first_run_id": run.first_run_id,
+            "resumes": False,
         }
     )
     if again and again.dispatched_at:
@@ -232,6 +237,7 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
     # Once its viewers have heard of the end, and nothing more is told.
     transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()
+    PushConfig.objects.filter(thread_id__in=thread_ids).delete()
 
 
 def _check_limit(scope: Scope) -> None:
@@ -331,6 +337,7 @@ def _create_params(
         "owner": scope.owner,
         "user": None if scope.user is None else jsonb(scope.user),
         "after_seconds": request["after_seconds"],
+        "resumes": (request["command"] or {}).get("resume") is not None,
     }
 
 
