@@ -19,7 +19,7 @@ def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
     """drf-spectacular's hook; `auth.openapi` in langgraph.json has the last word."""
     if is_open():
         return result
-    given = section("auth").get("openapi") or {} if has_handlers() else _built_in()
+    given = security()
     components = result.setdefault("components", {})
     schemes = components.setdefault("securitySchemes", {})
     schemes |= given.get("securitySchemes", {})
@@ -30,6 +30,11 @@ def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
             if method in result["paths"].get(path, {}):
                 result["paths"][path][method] |= operation
     return result
+
+
+def security() -> dict[str, Any]:
+    """How callers log in, as OpenAPI has it: `securitySchemes` and `security`."""
+    return section("auth").get("openapi") or {} if has_handlers() else _built_in()
 
 
 def _built_in() -> dict[str, Any]:

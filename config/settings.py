@@ -245,6 +245,8 @@ def _secret_key() -> str:
 
 
 SECRET_KEY = _secret_key()
+# Earlier keys, with which what they signed or encrypted can still be read.
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS", default=[])
 # Whose web pages may call the API; `http.cors` in langgraph.json goes before it. Empty:
 # all, or those of this machine where nobody has to log in.
 CORS_ALLOW_ORIGINS = env_list("CORS_ALLOW_ORIGINS", default=[])

@@ -16,8 +16,8 @@ import random
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -29,6 +29,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from spool.database.json import clean_text, dumps
+from spool.webhooks import hooks
 from spool.webhooks.addresses import (
     RESOLVERS,
     Policy,
@@ -73,12 +74,27 @@ RETURNING *
 
 
 @dataclass(frozen=True)
+class Outgoing:
+    """A delivery with what is sent. `refusal`: why it can't be; for good, if it is void."""
+
+    delivery: WebhookDelivery
+    body: bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    refusal: str = ""
+    is_void: bool = False
+
+
+@dataclass(frozen=True)
 class Answer:
-    """What became of one attempt: a status, or an error that came instead."""
+    """What became of one attempt: a status, or an error that came instead.
+
+    `is_final`: another attempt would change nothing.
+    """
 
     delivery: WebhookDelivery
     status: int | None = None
     error: str = ""
+    is_final: bool = False
 
     @property
     def is_delivered(self) -> bool:
@@ -99,7 +115,8 @@ def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
     try:
         total = 0
         while may_go_on() and (taken := _take()):
-            for answer in asyncio.run(_send_all(taken)):
+            outgoing = [_outgoing(delivery) for delivery in taken]
+            for answer in asyncio.run(_send_all(outgoing)):
                 _note(answer)
             total += len(taken)
         return total
@@ -137,6 +154,8 @@ def _note(answer: Answer) -> None:
     }
     if answer.is_delivered:
         changes |= {"delivered_at": Now(), "next_attempt_at": None}
+    elif answer.is_final:
+        changes["next_attempt_at"] = None
     elif delivery.attempts > len(PAUSES):
         logger.error("webhook %s of run %s: given up", delivery.id, delivery.run_id)
         changes["next_attempt_at"] = None
@@ -148,7 +167,21 @@ def _note(answer: Answer) -> None:
     ours.update(**changes)
 
 
-async def _send_all(taken: Iterable[WebhookDelivery]) -> list[Answer]:
+def _outgoing(delivery: WebhookDelivery) -> Outgoing:
+    """With its body: the run as it ended, or what a push configuration is told."""
+    if delivery.push_config_id is None:
+        return Outgoing(delivery, dumps(_payload(delivery)))
+    try:
+        rendered = hooks.render(delivery.push_config_id, delivery.run_id)
+    except Exception as exc:  # Of its graph too, whose state is read.
+        logger.exception("webhook %s could not be rendered", delivery.id)
+        return Outgoing(delivery, refusal=f"not rendered: {type(exc).__name__}: {exc}")
+    if rendered is None:
+        return Outgoing(delivery, refusal="deleted meanwhile", is_void=True)
+    return Outgoing(delivery, rendered.body, rendered.headers)
+
+
+async def _send_all(taken: Iterable[Outgoing]) -> list[Answer]:
     rules = policy()
     async with httpcore.AsyncConnectionPool(
         ssl_context=_ssl_context(),
@@ -159,12 +192,15 @@ async def _send_all(taken: Iterable[WebhookDelivery]) -> list[Answer]:
 
 
 async def _send(
-    delivery: WebhookDelivery, pool: httpcore.AsyncConnectionPool, rules: Policy
+    outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
 ) -> Answer:
+    delivery = outgoing.delivery
+    if outgoing.refusal:
+        return Answer(delivery, error=outgoing.refusal, is_final=outgoing.is_void)
     try:
         async with asyncio.timeout(settings.WEBHOOK_TIMEOUT_SECS):
             # Redirects are not followed: they are failures like any other.
-            status = await _post(delivery, pool, rules)
+            status = await _post(outgoing, pool, rules)
     except TimeoutError:
         error = f"no answer within {settings.WEBHOOK_TIMEOUT_SECS:g} s"
         return Answer(delivery, error=error)
@@ -180,13 +216,14 @@ async def _send(
 
 
 async def _post(
-    delivery: WebhookDelivery, pool: httpcore.AsyncConnectionPool, rules: Policy
+    outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
 ) -> int:
+    delivery, body = outgoing.delivery, outgoing.body
     url = rules.check_url(delivery.url)
-    body = dumps(_payload(delivery))
     headers = {
         **{name.lower(): value for name, value in rules.headers.items()},
         **_authorization(url),
+        **outgoing.headers,
         "host": url.netloc.decode("ascii"),
         "content-type": "application/json",
         "content-length": str(len(body)),

@@ -1,4 +1,6 @@
-"""The outbox of webhooks: what receivers have still to be told of runs that ended."""
+"""The outbox of webhooks: what receivers have still to be told of runs that ended; and
+where the clients of tasks want to be told of them.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ class WebhookDelivery(models.Model):
     run_id = models.UUIDField(db_index=True)
     thread_id = models.UUIDField()
     url = models.TextField()
+    # Empty where it is rendered when it is sent, for a push configuration.
     payload = JSONField()
+    push_config_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     # Null once delivered or given up.
     next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
@@ -46,3 +50,37 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"webhook of run {self.run_id}"
+
+
+class PushConfig(models.Model):
+    """A push notification configuration of an A2A task.
+
+    Each end of one of the task's runs puts a row for it into the outbox.
+    """
+
+    class Protocol(models.TextChoices):  # Whose shapes the client reads.
+        V1_0 = "1.0"
+        V0_3 = "0.3"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # No foreign keys: webhooks know nothing of threads and runs.
+    thread_id = models.UUIDField(db_index=True)
+    first_run_id = models.UUIDField()
+    # What the client calls it.
+    config_id = models.TextField()
+    url = models.TextField()
+    protocol = models.TextField(choices=Protocol.choices)
+    # Token and credentials as JSON, see `spool.webhooks.secrets`.
+    secrets = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "push_configs"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["first_run_id", "config_id"], name="one_push_config_per_id"
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"push configuration {self.config_id}"
