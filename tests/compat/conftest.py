@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -13,6 +12,7 @@ import httpx
 import pytest
 from langgraph_sdk import get_client, get_sync_client
 
+from spool.tests.compat.javascript import install
 from spool.tests.compat.runs import Runs
 from spool.tests.compat.test_javascript import FOLDER
 from spool.tests.live import Server
@@ -20,20 +20,7 @@ from spool.tests.live import Server
 
 @pytest.fixture(scope="session")
 def javascript_client() -> None:
-    """The client, as package-lock.json pins it; installed once for a checkout."""
-    installed = FOLDER / "node_modules" / ".package-lock.json"
-    wanted = FOLDER / "package-lock.json"
-    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
-        return
-    npm = subprocess.run(
-        ["npm", "ci", "--prefer-offline", "--no-progress"],
-        cwd=FOLDER,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert npm.returncode == 0, npm.stderr
+    install(FOLDER)
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import ConflictError
 
-from spool.tests.compat.test_javascript import FOLDER, NO_NODE
+from spool.tests.compat.javascript import NO_NODE
+from spool.tests.compat.test_javascript import FOLDER
 from spool.tests.live import ROOT, Server, serving
 
 pytestmark = pytest.mark.e2e

@@ -1,0 +1,52 @@
+"""Suites of official JavaScript clients, run by node's own test runner."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+NO_NODE = shutil.which("node") is None or shutil.which("npm") is None
+NEEDS_NODE = [
+    pytest.mark.e2e,
+    pytest.mark.skipif(
+        NO_NODE,
+        reason="node and npm are not installed: JavaScript clients are not tested",
+    ),
+]
+INSTALL_SECS = 300
+SUITE_SECS = 120
+
+
+def install(folder: Path) -> None:
+    """What the folder's package-lock.json pins; once for a checkout."""
+    installed = folder / "node_modules" / ".package-lock.json"
+    wanted = folder / "package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:
+        return
+    npm = subprocess.run(
+        ["npm", "ci", "--prefer-offline", "--no-progress"],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=INSTALL_SECS,
+        check=False,
+    )
+    assert npm.returncode == 0, npm.stderr
+
+
+def run_tests(folder: Path, **environment: str) -> None:
+    install(folder)
+    node = subprocess.run(
+        ["node", "--test", "--test-reporter=tap"],
+        cwd=folder,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=SUITE_SECS,
+        check=False,
+    )
+    assert node.returncode == 0, node.stdout + node.stderr
