@@ -1,8 +1,8 @@
 """Parts that not every process needs, imported when one of them is first used.
 
 Each is a module of ours that imports a large library. Its name is a string here, which
-neither type checkers nor import-linter follow: a test imports all of them. Each has a
-coroutine `close`.
+neither type checkers nor import-linter follow: a test imports all of them. One that
+holds something of the event loop has a coroutine `close`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,11 @@ import sys
 from importlib import import_module
 from typing import Any
 
-MODULES: tuple[str, ...] = ()
+MODULES = (
+    "spool.protocols.a2a.cards",
+    "spool.protocols.a2a.endpoints",
+    "spool.protocols.a2a.notifications",
+)
 
 
 def load(module: str, name: str) -> Any:
@@ -24,5 +28,5 @@ def load(module: str, name: str) -> Any:
 async def close_loaded() -> None:
     """Have each that was used give back what it holds of the running event loop."""
     for name in MODULES:
-        if module := sys.modules.get(name):
-            await module.close()
+        if close := getattr(sys.modules.get(name), "close", None):
+            await close()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from uuid import UUID
 
 from spool.access.views import authenticated_user
 from spool.assistants import hooks as assistants_hooks
+from spool.config import lazy
 from spool.config.hook import Hook
 from spool.database.metrics import TableSizes
 from spool.runs.metrics import RunsCollector, queue_figures
@@ -17,6 +20,8 @@ from spool.threads import hooks as threads_hooks
 from spool.threads.metrics import ThreadsCollector
 from spool.threads.services import delete_threads_of_assistant
 from spool.web import hooks as web_hooks
+from spool.webhooks import hooks as webhooks_hooks
+from spool.webhooks.hooks import Rendered
 
 # Of these, `/metrics` tells the size.
 LARGE_TABLES = (
@@ -29,12 +34,21 @@ LARGE_TABLES = (
 )
 
 
+def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
+    """What an A2A client is told, by the library that is loaded for the first one."""
+    render: Callable[[UUID, UUID], Rendered | None] = lazy.load(
+        "spool.protocols.a2a.notifications", "render"
+    )
+    return render(push_config_id, run_id)
+
+
 def fill() -> None:
     """Called by every program that serves, executes or changes something."""
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
     threads_hooks.delete_runs_of.fill(delete_runs_of)
     threads_hooks.config_of_newest_run.fill(config_of_newest_run)
+    webhooks_hooks.render.fill(render_notification)
     web_hooks.queue_figures.fill(queue_figures)
     metrics.register(
         RunsCollector,

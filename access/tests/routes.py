@@ -24,6 +24,11 @@ class Route:
     def __str__(self) -> str:
         return f"{self.method.upper()} {self.path}"
 
+    @property
+    def is_public(self) -> bool:
+        """Whether it answers those who have not logged in, of what is for everyone."""
+        return self.action in getattr(self.view, "public_actions", ())
+
 
 def routes() -> list[Route]:
     """All that somebody may have to log in for."""

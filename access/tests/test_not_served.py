@@ -17,9 +17,6 @@ pytestmark = pytest.mark.django_db
         ("post", "/threads/{id}/stream/events"),
         ("post", "/mcp"),
         ("get", "/mcp/"),
-        ("post", "/a2a/{id}"),
-        ("get", "/a2a/{id}/.well-known/agent-card.json"),
-        ("get", "/.well-known/agent-card.json"),
         ("post", "/ui/{id}"),
     ],
 )

@@ -9,8 +9,10 @@ from spool.config import lazy
 
 
 @pytest.mark.parametrize("name", lazy.MODULES)
-def test_each_module_is_there_and_can_be_closed(name: str) -> None:
-    assert inspect.iscoroutinefunction(import_module(name).close)
+def test_each_module_is_there(name: str) -> None:
+    """One that holds something of the event loop can be closed."""
+    close = getattr(import_module(name), "close", None)
+    assert close is None or inspect.iscoroutinefunction(close)
 
 
 def test_no_other_module_is_loaded() -> None:

@@ -1,0 +1,86 @@
+"""One request of an A2A client, as the methods that answer it see it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Concatenate, ParamSpec, TypeVar
+from uuid import UUID
+
+from a2a.utils.errors import (
+    A2AError,
+    InternalError,
+    InvalidParamsError,
+    UnsupportedOperationError,
+)
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from spool.access.policy import Scope, authorize
+from spool.assistants.models import Assistant
+from spool.assistants.services import assistant_id_of, resolve_assistant
+from spool.web.errors import exception_handler
+from spool.web.thread_pool import database_threads
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+# What is answered by HTTP itself, since A2A has no errors for it: who is asking, how
+# often, and whether the server can answer now.
+REFUSALS = (401, 403, 429)
+
+
+@dataclass
+class Call:
+    """`assistant` is an assistant's id, or the name of a graph that is served.
+
+    `refusal` is the answer in the place of A2A's own, once there is one.
+    """
+
+    request: Request
+    assistant: str
+    # The version whose shapes its client reads.
+    protocol: str = "1.0"
+    refusal: Response | None = None
+
+    async def query(
+        self,
+        function: Callable[Concatenate[Call, P], T],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> T:
+        """Call `function` on a thread that may use the database.
+
+        Raises an `A2AError` for everything that it raises.
+        """
+        try:
+            return await database_threads.query(function, self, *args, **kwargs)
+        except A2AError:
+            raise
+        except Exception as exc:  # Of the use cases, of Postgres, or a bug.
+            raise self._translated(exc) from exc
+
+    @property
+    def assistant_id(self) -> UUID:
+        """Raises 422 for a name that no graph has."""
+        return assistant_id_of(self.assistant)
+
+    def agent(self) -> tuple[Scope, Assistant]:
+        """The assistant that is asked, if the caller may use it, and their scope."""
+        value = {"assistant_id": self.assistant_id}
+        scope = authorize(self.request, "assistants.read", value)
+        return scope, resolve_assistant(scope, self.assistant)
+
+    def _translated(self, exc: Exception) -> A2AError:
+        context: dict[str, Any] = {"request": self.request, "view": self}
+        answer: Any = exception_handler(exc, context)
+        detail = str(getattr(answer, "data", {}).get("detail", ""))
+        if answer.status_code in REFUSALS or answer.status_code >= 500:
+            self.refusal = answer
+            return InternalError(detail)
+        if answer.status_code == 409:
+            return UnsupportedOperationError(detail)
+        return InvalidParamsError(detail)

@@ -1,0 +1,378 @@
+"""A2A's tasks: a run, and the runs that resume it.
+
+A task has no row of its own. Its state is that of its newest run, and its messages and
+artifacts are those that its runs added to the thread's state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from a2a.types.a2a_pb2 import Artifact, Message, Role, Task, TaskState, TaskStatus
+from a2a.utils.errors import TaskNotFoundError
+from django.db.models import Q
+
+from spool.access.policy import Scope
+from spool.assistants.models import Assistant
+from spool.assistants.schemas import EdgeSchemas, edge_schemas
+from spool.database.json import dumps, loads
+from spool.protocols.a2a.parts import (
+    SENT_ID,
+    data_part,
+    message_of,
+    parts_of,
+    value_part,
+)
+from spool.runs.models import Run, RunQuerySet
+from spool.threads.models import Thread
+from spool.threads.state import get_history
+from spool.web.errors import Unprocessable
+
+# Of a graph's input and output: where a conversation is.
+MESSAGES = "messages"
+ENDED = {
+    Run.Status.ERROR: TaskState.TASK_STATE_FAILED,
+    Run.Status.TIMEOUT: TaskState.TASK_STATE_FAILED,
+    Run.Status.INTERRUPTED: TaskState.TASK_STATE_CANCELED,
+}
+
+
+@dataclass(frozen=True)
+class TaskRef:
+    """What a task's id says: `<thread>:<first run>`."""
+
+    thread_id: UUID
+    first_run_id: UUID
+
+    @classmethod
+    def parse(cls, text: str) -> TaskRef:
+        thread_id, _, first_run_id = text.partition(":")
+        try:
+            return cls(UUID(thread_id), UUID(first_run_id))
+        except ValueError:
+            raise TaskNotFoundError from None
+
+    def __str__(self) -> str:
+        return f"{self.thread_id}:{self.first_run_id}"
+
+
+@dataclass(frozen=True)
+class EndState:
+    """What a run left behind: the thread's values, and what it stopped to ask."""
+
+    values: Any = None
+    interrupts: Sequence[dict[str, Any]] = ()
+
+
+@dataclass(frozen=True)
+class TaskRuns:
+    """The runs of one task, oldest first. `is_latest`: no other run of the thread has
+    begun since the newest of them, so that the thread's row shows its state.
+    """
+
+    thread: Thread
+    runs: Sequence[Run]
+    is_latest: bool
+    # Of a task as it was some time ago: whether it needed input then.
+    waited: bool | None = None
+    # What `end_state` has found, by run.
+    _ends: dict[UUID, EndState] = field(default_factory=dict, repr=False)
+
+    @property
+    def ref(self) -> TaskRef:
+        first_run_id = self.newest.first_run_id or self.newest.id
+        return TaskRef(self.thread.id, first_run_id)
+
+    @property
+    def newest(self) -> Run:
+        return self.runs[-1]
+
+    @property
+    def is_active(self) -> bool:
+        return self.newest.is_active
+
+    @property
+    def needs_input(self) -> bool:
+        return self.state == TaskState.TASK_STATE_INPUT_REQUIRED
+
+    @property
+    def state(self) -> TaskState:
+        run = self.newest
+        if run.status == Run.Status.RUNNING or (run.is_active and run.attempt):
+            return TaskState.TASK_STATE_WORKING
+        if run.is_active:
+            return TaskState.TASK_STATE_SUBMITTED
+        if run.status in ENDED:
+            return ENDED[Run.Status(run.status)]
+        if self.waits:
+            return TaskState.TASK_STATE_INPUT_REQUIRED
+        return TaskState.TASK_STATE_COMPLETED
+
+    @property
+    def waits(self) -> bool:
+        """Whether its newest run, which has succeeded, stopped to ask."""
+        if self.waited is not None:
+            return self.waited
+        at_rest = self.thread.resting_status
+        return self.is_latest and at_rest == Thread.Status.INTERRUPTED
+
+
+@dataclass(frozen=True)
+class Told:
+    """A message of a task, said in one of its runs; and what of it is an artifact."""
+
+    run: Run
+    message: Message
+    artifact: Artifact | None = None
+
+
+# Of an agent that is not served any more.
+NOTHING_SHOWN = EdgeSchemas(input={}, output={}, output_keys=())
+
+
+def edges_of(assistant_id: UUID, scope: Scope) -> EdgeSchemas:
+    """What an agent takes and gives. `scope`: for whom its graph is made."""
+    assistant = Assistant.objects.filter(pk=assistant_id).first()
+    if assistant is None:
+        return NOTHING_SHOWN
+    try:
+        return edge_schemas(assistant, scope)
+    except Unprocessable:
+        return NOTHING_SHOWN
+
+
+# --- Finding tasks -----------------------------------------------------------------
+def of_agent(scope: Scope, assistant_id: UUID) -> RunQuerySet:
+    """The runs of an assistant that the caller may see, in this scope."""
+    visible = Run.objects.visible_to(scope).filter(assistant_id=assistant_id)
+    return visible.select_related("thread")
+
+
+def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
+    """The task `ref` among `runs`. Raises `TaskNotFoundError`."""
+    first = ref.first_run_id
+    named = Q(pk=first) | Q(first_run_id=first)
+    found = list(runs.filter(named, thread=ref.thread_id).oldest_first())
+    # A run that resumes another one is part of that one's task.
+    if not found or found[0].pk != first or found[0].first_run_id not in (None, first):
+        raise TaskNotFoundError
+    return task_of(found)
+
+
+def find_any(ref: TaskRef) -> TaskRuns:
+    """The task, of which its caller was let see the beginning."""
+    return find_task(Run.objects.select_related("thread"), ref)
+
+
+def task_of(runs: Sequence[Run]) -> TaskRuns:
+    newest = runs[-1]
+    later = begun_after(newest.thread_id, newest.created_at, newest.id)
+    return TaskRuns(newest.thread, runs, is_latest=not later.exists())
+
+
+def begun_after(thread: Any, created_at: Any, run_id: Any) -> RunQuerySet:
+    """The runs of a thread that come after another one, and did begin."""
+    later = Run.objects.filter(is_later(created_at, run_id), thread=thread)
+    return later.filter(started_at__isnull=False)
+
+
+def is_later(created_at: Any, run_id: Any) -> Q:
+    """In the order of a thread's runs."""
+    return Q(created_at__gt=created_at) | Q(created_at=created_at, id__gt=run_id)
+
+
+# --- What a task says ----------------------------------------------------------------
+def build_task(
+    task: TaskRuns,
+    edges: EdgeSchemas,
+    *,
+    history_length: int | None = None,
+    with_artifacts: bool = True,
+) -> Task:
+    """The task on the wire, with the last `history_length` messages (None: all)."""
+    built = bare_task(task)
+    if history_length == 0 and not with_artifacts:
+        return built
+    told = list(told_in(task, edges))
+    if message := closing_message(task):
+        built.status.message.CopyFrom(message)
+    if history_length != 0:
+        messages = [one.message for one in told]
+        built.history.extend(messages[-history_length:] if history_length else messages)
+    if with_artifacts:
+        built.artifacts.extend(one.artifact for one in told if one.artifact)
+        if output := output_artifact(task, edges):
+            built.artifacts.append(output)
+    return built
+
+
+def bare_task(task: TaskRuns) -> Task:
+    """The task without what it says: its ids and its state."""
+    return Task(
+        id=str(task.ref), context_id=str(task.thread.id), status=status_of(task)
+    )
+
+
+def status_of(task: TaskRuns) -> TaskStatus:
+    status = TaskStatus(state=task.state)
+    status.timestamp.FromDatetime(task.newest.updated_at)
+    return status
+
+
+def closing_message(task: TaskRuns) -> Message | None:
+    """What a task that needs input asks, or why it failed."""
+    if task.needs_input:
+        return _question(task, task.newest)
+    error = task.newest.error or {}
+    parts = parts_of(error.get("message") or error.get("error"))
+    if task.state != TaskState.TASK_STATE_FAILED or not parts:
+        return None
+    message_id = f"{task.newest.id}-error"
+    return Message(
+        message_id=message_id, role=Role.ROLE_AGENT, parts=parts, **_ids(task)
+    )
+
+
+def shows_messages(edges: EdgeSchemas) -> bool:
+    """Whether the messages of the graph's state are meant for its clients."""
+    return edges.output_keys is not None and MESSAGES in edges.output_keys
+
+
+def _new_messages(
+    task: TaskRuns, run: Run, known: set[str]
+) -> Iterator[dict[str, Any]]:
+    """The messages that a run added to the thread's state, its own input left out.
+
+    `known` are the ids of those that were there before, or are shown already.
+    """
+    values = end_state(task, run).values
+    messages = values.get(MESSAGES) if isinstance(values, dict) else None
+    if not isinstance(messages, list):
+        return
+    ids = [one.get("id") if isinstance(one, dict) else None for one in messages]
+    first = (_sent_to_graph(task.runs[0]) or {}).get("id")
+    begin = ids.index(first) + 1 if first in ids else max(len(ids) - 1, 0)
+    for message, message_id in zip(messages[begin:], ids[begin:], strict=True):
+        if isinstance(message, dict) and message_id not in known:
+            yield message
+
+
+def artifact_of(message: dict[str, Any]) -> Artifact | None:
+    """What an agent's message gives its client; one that calls tools is on the way."""
+    parts = parts_of(message.get("content"))
+    if message.get("type") not in ("ai", "assistant") or message.get("tool_calls"):
+        return None
+    if not parts:
+        return None
+    name = message.get("name") or "answer"
+    return Artifact(artifact_id=str(message.get("id")), name=str(name), parts=parts)
+
+
+def output_artifact(task: TaskRuns, edges: EdgeSchemas) -> Artifact | None:
+    """The graph's output beside its messages, once the task is completed."""
+    if task.state != TaskState.TASK_STATE_COMPLETED:
+        return None
+    values = end_state(task, task.newest).values
+    if edges.output_keys is not None and isinstance(values, dict):
+        keys = [key for key in edges.output_keys if key != MESSAGES]
+        values = {key: values[key] for key in keys if values.get(key) is not None}
+    if values is None or values == {}:
+        return None
+    part = value_part(values)
+    return Artifact(artifact_id=str(task.newest.id), name="output", parts=[part])
+
+
+def end_state(task: TaskRuns, run: Run) -> EndState:
+    """The thread's state at the end of one of the task's runs."""
+    if run.id not in task._ends:
+        task._ends[run.id] = _end_state(task, run)
+    return task._ends[run.id]
+
+
+def _end_state(task: TaskRuns, run: Run) -> EndState:
+    if run.is_active:
+        return EndState()
+    if run is task.newest and task.is_latest:
+        asked = (task.thread.interrupts or {}).values()
+        return EndState(task.thread.values, [one for some in asked for one in some])
+    try:
+        found = get_history(task.thread, limit=1, metadata={"run_id": str(run.id)})
+    except Unprocessable:  # Its graph is not served any more.
+        return EndState()
+    if not found:
+        return EndState()
+    asked = [one for task in found[0].tasks for one in task.interrupts]
+    return EndState(*loads(dumps([found[0].values, asked])))
+
+
+def told_in(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Told]:
+    """All that was said in a task, in order."""
+    known: set[str] = set()
+    for run in task.runs:
+        yield Told(run, _sent_message(task, run))
+        for message in _new_messages(task, run, known) if shows_messages(edges) else ():
+            known.add(str(message.get("id")))
+            if message.get("type") == "human":
+                continue
+            if built := message_of(message, **_ids(task)):
+                yield Told(run, built, artifact_of(message))
+        if run is not task.newest and (asked := _question(task, run)):
+            yield Told(run, asked)
+
+
+def _sent_message(task: TaskRuns, run: Run) -> Message:
+    """What the client sent to have this run."""
+    return Message(
+        message_id=str(run.metadata.get(SENT_ID) or run.id),
+        role=Role.ROLE_USER,
+        parts=_sent_parts(run) or [data_part(None)],
+        **_ids(task),
+    )
+
+
+def _sent_parts(run: Run) -> list[Any]:
+    command = run.kwargs.get("command") or {}
+    if "resume" in command:
+        resume = command["resume"]
+        answers = list(resume.values()) if isinstance(resume, dict) else [resume]
+        return [part for answer in answers for part in _parts(answer)]
+    if message := _sent_to_graph(run):
+        return parts_of(message.get("content"))
+    given = run.kwargs.get("input")
+    return [] if given is None else [value_part(given)]
+
+
+def _sent_to_graph(run: Run) -> dict[str, Any] | None:
+    """The message in a run's input; None where its graph takes none."""
+    given = run.kwargs.get("input")
+    messages = given.get(MESSAGES) if isinstance(given, dict) else None
+    if isinstance(messages, list) and messages and isinstance(messages[-1], dict):
+        return messages[-1]
+    return None
+
+
+def _parts(answer: Any) -> list[Any]:
+    blocks = isinstance(answer, list) and answer and isinstance(answer[0], dict)
+    found = parts_of(answer) if isinstance(answer, str) or blocks else []
+    return found or [value_part(answer)]
+
+
+def _question(task: TaskRuns, run: Run) -> Message | None:
+    """What a run stopped to ask; a part for each interrupt, which its metadata names."""
+    asked = end_state(task, run).interrupts
+    parts = [value_part(interrupt.get("value")) for interrupt in asked]
+    if not parts:
+        return None
+    for part, interrupt in zip(parts, asked, strict=True):
+        part.metadata.update({"interrupt_id": str(interrupt.get("id"))})
+    message_id = f"{run.id}-question"
+    return Message(
+        message_id=message_id, role=Role.ROLE_AGENT, parts=parts, **_ids(task)
+    )
+
+
+def _ids(task: TaskRuns) -> dict[str, str]:
+    return {"task_id": str(task.ref), "context_id": str(task.thread.id)}

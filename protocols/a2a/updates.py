@@ -1,0 +1,151 @@
+"""A run's events as the updates of its task.
+
+Tokens come as pieces of an artifact, one for each of the graph's messages; what was not
+streamed comes whole at the end, followed by the task's last state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from typing import Any
+
+from a2a.types.a2a_pb2 import (
+    Artifact,
+    TaskArtifactUpdateEvent,
+    TaskState,
+    TaskStatus,
+    TaskStatusUpdateEvent,
+)
+
+from spool.assistants.schemas import EdgeSchemas
+from spool.database.json import loads
+from spool.protocols.a2a.calls import Call
+from spool.protocols.a2a.parts import text_of, text_part
+from spool.protocols.a2a.tasks import (
+    TaskRef,
+    TaskRuns,
+    artifact_of,
+    closing_message,
+    find_any,
+    output_artifact,
+    shows_messages,
+    status_of,
+    told_in,
+)
+from spool.runs.streaming import events
+from spool.runs.streaming.events import Event
+from spool.runs.streaming.run_stream import RunStream, follow
+
+Update = TaskStatusUpdateEvent | TaskArtifactUpdateEvent
+
+MESSAGES = "messages"
+
+
+async def updates(
+    call: Call, ref: TaskRef, edges: EdgeSchemas, stream: RunStream
+) -> AsyncGenerator[Update, None]:
+    """What happens to a task from now on, until its present run has ended."""
+    translator = Translator(ref, streams=shows_messages(edges))
+    async with aclosing(follow(stream)) as batches:
+        async for batch in batches:
+            for event in batch:
+                for update in translator.translate(event):
+                    yield update
+    for update in await call.query(_ending, ref, edges, translator):
+        yield update
+
+
+async def until_end(stream: RunStream) -> None:
+    """Wait until a run has ended."""
+    async with aclosing(follow(stream)) as batches:
+        async for _ in batches:
+            pass
+
+
+def _ending(
+    call: Call, ref: TaskRef, edges: EdgeSchemas, translator: Translator
+) -> list[Update]:
+    return list(translator.ending(find_any(ref), edges))
+
+
+@dataclass
+class Translator:
+    """Remembers what was streamed of each artifact. `streams`: whether tokens may be."""
+
+    ref: TaskRef
+    streams: bool = True
+    _texts: dict[str, list[str]] = field(default_factory=dict)
+    _whole: set[str] = field(default_factory=set)
+
+    def translate(self, event: Event) -> Iterator[Update]:
+        if event.name == events.METADATA:
+            yield from self._attempt()
+        elif event.name == MESSAGES and self.streams:
+            message, _ = loads(event.data)
+            yield from self._piece(message)
+
+    def ending(self, task: TaskRuns, edges: EdgeSchemas) -> Iterator[Update]:
+        """What was not streamed of the newest run, and the state that it led to."""
+        told = [one for one in told_in(task, edges) if one.run is task.newest]
+        for artifact in [one.artifact for one in told if one.artifact]:
+            if not self._has_said(artifact):
+                yield self._update(artifact, last_chunk=True)
+        if output := output_artifact(task, edges):
+            yield self._update(output, last_chunk=True)
+        status = status_of(task)
+        if message := closing_message(task):
+            status.message.CopyFrom(message)
+        yield TaskStatusUpdateEvent(status=status, **self._ids)
+
+    def _attempt(self) -> Iterator[Update]:
+        """A worker has begun. What another one, which died, left unfinished goes."""
+        for artifact_id in set(self._texts) - self._whole:
+            del self._texts[artifact_id]
+            yield self._update(_artifact(artifact_id, ""), last_chunk=True)
+        status = TaskStatus(state=TaskState.TASK_STATE_WORKING)
+        status.timestamp.GetCurrentTime()
+        yield TaskStatusUpdateEvent(status=status, **self._ids)
+
+    def _piece(self, message: dict[str, Any]) -> Iterator[Update]:
+        if message.get("type") == "ai":
+            artifact = artifact_of(message)
+            if artifact and not self._has_said(artifact):
+                self._texts[artifact.artifact_id] = [text_of(message["content"])]
+                self._whole.add(artifact.artifact_id)
+                yield self._update(artifact, last_chunk=True)
+        elif message.get("type") == "AIMessageChunk":
+            yield from self._token(message)
+
+    def _token(self, chunk: dict[str, Any]) -> Iterator[Update]:
+        artifact_id, text = str(chunk.get("id")), text_of(chunk.get("content"))
+        is_last = chunk.get("chunk_position") == "last"
+        begun = artifact_id in self._texts
+        if is_last:
+            self._whole.add(artifact_id)
+        if text or (is_last and begun):
+            self._texts.setdefault(artifact_id, []).append(text)
+            artifact = _artifact(artifact_id, text)
+            yield self._update(artifact, append=begun, last_chunk=is_last)
+
+    def _has_said(self, artifact: Artifact) -> bool:
+        """Whether this artifact was streamed as it is."""
+        said = "".join(self._texts.get(artifact.artifact_id, []))
+        texts = [part.text for part in artifact.parts]
+        return all(texts) and said == "".join(texts)
+
+    def _update(
+        self, artifact: Artifact, *, append: bool = False, last_chunk: bool = False
+    ) -> TaskArtifactUpdateEvent:
+        return TaskArtifactUpdateEvent(
+            artifact=artifact, append=append, last_chunk=last_chunk, **self._ids
+        )
+
+    @property
+    def _ids(self) -> dict[str, Any]:
+        return {"task_id": str(self.ref), "context_id": str(self.ref.thread_id)}
+
+
+def _artifact(artifact_id: str, text: str) -> Artifact:
+    return Artifact(artifact_id=artifact_id, name="answer", parts=[text_part(text)])
