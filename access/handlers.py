@@ -28,7 +28,7 @@ from spool.access.remembered import Remembered
 from spool.access.scope import STAMPED, Forbidden, Scope
 from spool.access.users import User, user_dict
 from spool.config.env import stop
-from spool.config.langgraph_json import load_object, section
+from spool.config.langgraph_json import AuthCache, langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.database.loop import shared_loop
 
@@ -48,11 +48,11 @@ class Refused(APIException):
 
 
 class Handlers:
-    def __init__(self, auth: Auth, cache: Mapping[str, Any]) -> None:
+    def __init__(self, auth: Auth, cache: AuthCache | None) -> None:
         self._auth = auth
-        self._remembered = Remembered(int(_number(cache, "max_size", 1000)))
-        self._cache_secs = _number(cache, "ttl_seconds", 60) if cache else 0.0
-        self._cache_headers = _names(cache, "cache_keys", SHOWN)
+        self._remembered = Remembered(int(cache.max_size) if cache else 0)
+        self._cache_secs = cache.ttl_seconds if cache else 0.0
+        self._cache_headers = (cache and cache.cache_keys) or SHOWN
         assert auth._authenticate_handler  # noqa: S101 - see `handlers`
         self._authenticate: Any = auth._authenticate_handler
         self._parameters = _parameters(self._authenticate)
@@ -147,8 +147,8 @@ class Handlers:
 @cache
 def handlers() -> Handlers | None:
     """None where langgraph.json names none. A bad one stops the process."""
-    config = section("auth")
-    path = config.get("path")
+    config = langgraph_json().auth
+    path = config.path
     if not path:
         return None
     try:
@@ -162,24 +162,7 @@ def handlers() -> Handlers | None:
         stop(f"auth.path: {path} is not a langgraph_sdk.Auth")
     if auth._authenticate_handler is None:
         stop(f"auth.path: {path} has no @authenticate handler")
-    cache = config.get("cache") or {}
-    if not isinstance(cache, Mapping):
-        stop("langgraph.json: auth.cache must be an object")
-    return Handlers(auth, cache)
-
-
-def _number(cache: Mapping[str, Any], key: str, default: float) -> float:
-    given = cache.get(key, default)
-    if isinstance(given, bool) or not isinstance(given, (int, float)) or given < 0:
-        stop(f"langgraph.json: auth.cache.{key} must be a number, not {given!r}")
-    return given
-
-
-def _names(cache: Mapping[str, Any], key: str, default: list[str]) -> list[str]:
-    given = cache.get(key, default)
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        stop(f"langgraph.json: auth.cache.{key} must be a list of strings")
-    return given
+    return Handlers(auth, config.cache)
 
 
 def _parameters(function: Any) -> list[str]:

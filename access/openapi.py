@@ -7,7 +7,7 @@ from typing import Any
 from django.conf import settings
 
 from spool.config.access_mode import has_handlers, is_open
-from spool.config.langgraph_json import section
+from spool.config.langgraph_json import langgraph_json
 
 BUILT_IN = {
     "api_key": {"ApiKey": {"type": "apiKey", "in": "header", "name": "x-api-key"}},
@@ -34,7 +34,7 @@ def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
 
 def security() -> dict[str, Any]:
     """How callers log in, as OpenAPI has it: `securitySchemes` and `security`."""
-    return section("auth").get("openapi") or {} if has_handlers() else _built_in()
+    return langgraph_json().auth.openapi if has_handlers() else _built_in()
 
 
 def _built_in() -> dict[str, Any]:

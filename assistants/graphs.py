@@ -28,7 +28,7 @@ from langgraph_sdk.runtime import AccessContext
 from spool.assistants import factories
 from spool.assistants.factories import EXECUTION, Factory, Wish
 from spool.config.env import stop
-from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import GraphEntry, langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.web.errors import Unprocessable
 
@@ -83,17 +83,12 @@ class Resources(AsyncExitStack):
 class Registry:
     """All graphs that are served, by id."""
 
-    def __init__(self, given: dict[str, Any]) -> None:
+    def __init__(self, given: Mapping[str, GraphEntry]) -> None:
         self._sources = {
-            graph_id: _load(
-                graph_id, entry["path"] if isinstance(entry, dict) else entry
-            )
-            for graph_id, entry in given.items()
+            graph_id: _load(graph_id, entry.path) for graph_id, entry in given.items()
         }
         self._descriptions = {
-            graph_id: entry.get("description")
-            for graph_id, entry in given.items()
-            if isinstance(entry, dict)
+            graph_id: entry.description for graph_id, entry in given.items()
         }
 
     @property
@@ -164,7 +159,7 @@ class Registry:
 @cache
 def registry() -> Registry:
     """The process's graphs. One that can't be imported stops it with one line."""
-    return Registry(langgraph_json()["graphs"])
+    return Registry(langgraph_json().graphs)
 
 
 def _load(graph_id: str, reference: str) -> Graph | Factory:

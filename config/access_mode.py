@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from spool.config.langgraph_json import section
+from spool.config.langgraph_json import langgraph_json
 
 
 def is_open() -> bool:
@@ -22,7 +22,7 @@ def is_open() -> bool:
 
 def has_handlers() -> bool:
     """Whether langgraph.json names handlers of its own (`auth.path`)."""
-    return bool(section("auth").get("path"))
+    return bool(langgraph_json().auth.path)
 
 
 def is_exposed(server: Sequence[Any] | None) -> bool:

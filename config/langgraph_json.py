@@ -1,7 +1,7 @@
-"""`langgraph.json`, read once, and the objects that its `path.py:name` values name.
+"""`langgraph.json` as the official CLI reads it: one model, checked once.
 
-The format is the official CLI's. A key that Spool does not honour is named in a warning,
-so that nobody waits for an effect that does not come.
+A key that Spool does not honour is named in a warning at start, never silently dropped.
+What is wrong stops the process with one line that names the key.
 """
 
 from __future__ import annotations
@@ -19,10 +19,20 @@ from functools import cache
 from io import StringIO
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Annotated, Any, Literal, NoReturn
 
 from django.conf import settings
 from dotenv import dotenv_values
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_core import ErrorDetails, PydanticCustomError
 
 from spool.config.env import stop
 from spool.config.import_path import add_users_folder, keep_users_names_free
@@ -40,21 +50,9 @@ SECTION_VARIABLES = {
     "http": "LANGGRAPH_HTTP",
     "webhooks": "LANGGRAPH_WEBHOOKS",
 }
-HONOURED = {*SECTION_VARIABLES, "dependencies", "env", "$schema"}
-HONOURED_IN = {
-    "auth": {"path", "cache", "openapi", "disable_studio_auth"},
-    "checkpointer": {"ttl"},
-    "store": {"index", "ttl"},
-    "webhooks": {"env_prefix", "headers", "url"},
-    "http": {
-        *("app", "cors", "configurable_headers", "enable_custom_route_auth"),
-        *("mount_prefix", "disable_assistants", "disable_threads", "disable_runs"),
-        *("disable_store", "disable_mcp", "disable_a2a", "disable_meta", "disable_ui"),
-        "disable_webhooks",
-    },
-}
 # Only for building images: there is nothing for a server to do.
 FOR_IMAGES = {
+    "$schema",
     "python_version",
     "node_version",
     "api_version",
@@ -66,31 +64,290 @@ FOR_IMAGES = {
     "keep_pkg_tools",
     "source",
 }
-
-# A module is known by its name before it has run: who asks meanwhile has to wait. The
-# same thread may ask, where the module itself does.
-_loading = threading.RLock()
+# A century: later than that, Postgres runs out of dates.
+MAX_MINUTES = 100 * 365 * 24 * 60
 
 
+# --- Values ---------------------------------------------------------------------------
+def _wrong(problem: str) -> PydanticCustomError:
+    """What a value must be. One that begins with a dot is about an entry of it."""
+    return PydanticCustomError("spool", problem)
+
+
+def _strings(given: Any) -> Any:
+    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
+        raise _wrong("must be a list of strings")
+    return given
+
+
+def _positive(given: Any) -> Any:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or not 0 < given <= MAX_MINUTES:
+        raise _wrong(f"must be a positive number, not {given!r}")
+    return given
+
+
+def _minutes(given: Any) -> Any:
+    try:
+        return _positive(given)
+    except PydanticCustomError:
+        raise _wrong(f"must be a positive number of minutes, not {given!r}") from None
+
+
+def _not_negative(given: Any) -> Any:
+    is_number = isinstance(given, (int, float)) and not isinstance(given, bool)
+    if not is_number or given < 0:
+        raise _wrong(f"must be a number, not {given!r}")
+    return given
+
+
+def _none_if_empty(given: Any) -> Any:
+    return given or None
+
+
+Strings = Annotated[list[str], BeforeValidator(_strings)]
+Positive = Annotated[float, BeforeValidator(_positive)]
+Minutes = Annotated[float, BeforeValidator(_minutes)]
+NotNegative = Annotated[float, BeforeValidator(_not_negative)]
+
+
+class Section(BaseModel):
+    """An object of the file. A key that is null means what leaving it out means."""
+
+    # Other keys are kept, so that they can be named.
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _drop_nulls(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        return {key: value for key, value in given.items() if value is not None}
+
+
+# --- Sections -------------------------------------------------------------------------
+class GraphEntry(Section):
+    path: str = Field(description="`path.py:name` or `package.module:name`")
+    description: str | None = Field(None, description="shown by its assistant")
+
+
+class StoreIndex(Section):
+    dims: int = Field(description="dimensions of the vectors")
+    embed: str = Field(description="`provider:model` or `path.py:function`")
+    # `fields` is a name of Pydantic's own.
+    paths: Strings = Field([], alias="fields", description="paths that are embedded")
+
+
+class StoreTTL(Section):
+    refresh_on_read: bool = Field(True, description="a read begins the time anew")
+    default_ttl: Minutes | None = Field(None, description="minutes to live")
+    sweep_interval_minutes: Minutes | None = Field(
+        None, description="how often expired items are deleted"
+    )
+
+
+class Store(Section):
+    index: StoreIndex | None = Field(None, description="search by meaning")
+    ttl: StoreTTL = Field(StoreTTL(), description="how long items live")
+
+    _empty_index = field_validator("index", mode="before")(_none_if_empty)
+
+
+class CheckpointerTTL(Section):
+    strategy: Literal["delete", "keep_latest"] = Field(
+        "delete", description="what becomes of a thread whose time is over"
+    )
+    default_ttl: Positive | None = Field(None, description="minutes to live")
+    sweep_interval_minutes: Positive | None = Field(
+        None, description="how often expired threads are removed"
+    )
+    sweep_limit: Positive | None = Field(None, description="threads in one sweep")
+
+
+class Checkpointer(Section):
+    ttl: CheckpointerTTL = Field(CheckpointerTTL(), description="how long threads live")
+
+
+class AuthCache(Section):
+    cache_keys: Strings = Field([], description="headers that tell callers apart")
+    ttl_seconds: NotNegative = Field(60, description="how long a caller is remembered")
+    max_size: NotNegative = Field(1000, description="callers that are remembered")
+
+
+class Auth(Section):
+    path: str | None = Field(None, description="a `langgraph_sdk.Auth`")
+    cache: AuthCache | None = Field(None, description="remember who called")
+    _empty_cache = field_validator("cache", mode="before")(_none_if_empty)
+    openapi: dict[str, Any] = Field({}, description="how callers log in, for `/docs`")
+    disable_studio_auth: bool = Field(False, description="has no effect here")
+
+
+class Cors(Section):
+    allow_origins: Strings = Field([], description="origins, or `*`")
+    allow_origin_regex: str | None = Field(None, description="origins by a pattern")
+    allow_methods: Strings = Field(["GET"], description="methods, or `*`")
+    allow_headers: Strings = Field([], description="request headers, or `*`")
+    expose_headers: Strings = Field([], description="what pages may read")
+    allow_credentials: bool = Field(False, description="cookies and logins")
+    max_age: int = Field(600, description="seconds that a preflight counts")
+
+
+class ConfigurableHeaders(Section):
+    includes: Strings = Field([], description="patterns of headers")
+    excludes: Strings = Field([], description="patterns of headers")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _other_spelling(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        others = {
+            f"{key}s": given[key]
+            for key in ("include", "exclude")
+            if given.get(key) and not given.get(f"{key}s")
+        }
+        return {k: v for k, v in given.items() if k not in ("include", "exclude")} | (
+            others
+        )
+
+
+class Http(Section):
+    app: str | None = Field(None, description="an ASGI application of your own")
+    enable_custom_route_auth: bool = Field(
+        False, description="its routes need a login, too"
+    )
+    mount_prefix: str | None = Field(None, description="a path before all routes")
+    cors: Cors | None = Field(None, description="which pages may call")
+    configurable_headers: ConfigurableHeaders | None = Field(
+        None, description="headers that graphs see in `configurable`"
+    )
+    disable_assistants: bool = Field(False, description="take these routes away")
+    disable_threads: bool = Field(False, description="take these routes away")
+    disable_runs: bool = Field(False, description="take these routes away")
+    disable_store: bool = Field(False, description="take these routes away")
+    disable_mcp: bool = Field(False, description="take these routes away")
+    disable_a2a: bool = Field(False, description="take these routes away")
+    disable_meta: bool = Field(False, description="take these routes away")
+    disable_ui: bool = Field(False, description="take these routes away")
+    disable_webhooks: bool = Field(False, description="refuse runs with a webhook")
+
+
+class WebhookURLs(Section):
+    """A policy that is written down is meant to be strict."""
+
+    # A misspelt option would let more through than was meant.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    require_https: bool = Field(True, description="refuse plain http")
+    allowed_domains: Strings = Field([], description="hosts, or `*.example.com`")
+    allowed_ports: list[int] = Field([], description="ports that may be called")
+    max_url_length: int = Field(65536, description="characters")
+    disable_loopback: bool = Field(True, description="refuse this machine")
+
+
+class Webhooks(Section):
+    env_prefix: str = Field(
+        "LG_WEBHOOK_", description="of variables that headers may name"
+    )
+    headers: dict[str, str] = Field({}, description="sent with every webhook")
+    url: WebhookURLs | None = Field(None, description="which URLs may be called")
+
+
+class LanggraphJson(Section):
+    graphs: dict[str, GraphEntry] = Field(description="what is served, by id")
+    dependencies: Strings = Field([], description="folders of modules; packages")
+    env: dict[str, Any] | str = Field({}, description="variables, or a `.env` file")
+    auth: Auth = Field(Auth(), description="who may call")
+    store: Store = Field(Store(), description="long-term memory")
+    checkpointer: Checkpointer = Field(Checkpointer(), description="state of threads")
+    http: Http = Field(Http(), description="how requests are served")
+    webhooks: Webhooks = Field(Webhooks(), description="which webhooks are sent")
+
+    @field_validator("graphs", mode="before")
+    @classmethod
+    def _check_graphs(cls, given: Any) -> Any:
+        if not isinstance(given, dict) or not given:
+            raise _wrong("must map at least one id to path.py:name")
+        entries = {
+            graph_id: entry if isinstance(entry, dict) else {"path": entry}
+            for graph_id, entry in given.items()
+        }
+        for graph_id, entry in entries.items():
+            reference = entry.get("path")
+            if not isinstance(reference, str) or ":" not in reference:
+                raise _wrong(
+                    f".{graph_id} must be path.py:name, not {given[graph_id]!r}"
+                )
+        return entries
+
+    @field_validator("env", mode="before")
+    @classmethod
+    def _check_env(cls, given: Any) -> Any:
+        """Refuse what no environment has room for, and what is no text."""
+        if not isinstance(given, (dict, str)):
+            raise _wrong("must be an object, or the path of a file")
+        for name, value in given.items() if isinstance(given, dict) else ():
+            if not name or "=" in name or "\0" in name:
+                raise _wrong(f": {name!r} can't be the name of a variable")
+            if not isinstance(value, (str, int, float)) or "\0" in str(value):
+                kinds = "text without NUL, a number or a boolean"
+                raise _wrong(f".{name} must be {kinds}")
+        return given
+
+
+# --- Reading --------------------------------------------------------------------------
 @cache
-def langgraph_json() -> dict[str, Any]:
-    """The parsed file. A missing or malformed one stops the process with one line."""
-    parsed = _read(settings.LANGGRAPH_CONFIG)
-    for section, variable in SECTION_VARIABLES.items():
-        if text := os.environ.get(variable):
-            parsed[section] = _parse(text, variable)
-    _check(parsed)
-    _apply_environment(parsed.get("env", {}))
+def langgraph_json() -> LanggraphJson:
+    """The file's model. A missing or malformed file stops the process with one line.
+
+    Sets the variables of `env`, and lets the user's modules be imported.
+    """
+    given = _read(settings.LANGGRAPH_CONFIG)
+    from_environment = {
+        section: _parse(text, variable)
+        for section, variable in SECTION_VARIABLES.items()
+        if (text := os.environ.get(variable))
+    }
+    try:
+        parsed = LanggraphJson.model_validate(given | from_environment)
+    except ValidationError as exc:
+        _stop_at(exc.errors()[0], set(from_environment))
+    _apply_environment(parsed.env)
     keep_users_names_free()
-    for place in import_places(parsed.get("dependencies", [])):
+    for place in import_places(parsed.dependencies):
         add_users_folder(place)
     return parsed
 
 
-def section(name: str) -> dict[str, Any]:
-    """One of the file's objects, empty where it has none."""
-    found: dict[str, Any] = langgraph_json().get(name) or {}
-    return found
+def _stop_at(error: ErrorDetails, from_environment: set[str]) -> NoReturn:
+    """End with one line that names the key."""
+    keys = [str(key) for key in error["loc"] if not isinstance(key, int)]
+    problem = _problem(error)
+    space = "" if problem.startswith((".", ":")) else " "
+    is_ours = keys[:1] and keys[0] in from_environment
+    where = "langgraph.json" if is_ours else str(settings.LANGGRAPH_CONFIG)
+    stop(f"{where}: {'.'.join(keys)}{space}{problem}")
+
+
+def _problem(error: ErrorDetails) -> str:
+    kind, given = error["type"], error["input"]
+    if kind == "literal_error":
+        return f"must be {error['ctx']['expected'].replace(chr(39), '')}, not {given!r}"
+    return PROBLEMS.get(kind, error["msg"]).format(given=given)
+
+
+# By Pydantic's names of errors.
+PROBLEMS = {
+    "extra_forbidden": ": there is no such option",
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "bool_type": "must be true or false, not {given!r}",
+    "int_type": "must be a whole number, not {given!r}",
+    "list_type": "must be a list",
+    "dict_type": "must be an object",
+    "model_type": "must be an object",
+    "model_attributes_type": "must be an object",
+}
 
 
 def warn_of_ignored_keys() -> None:
@@ -102,10 +359,84 @@ def warn_of_ignored_keys() -> None:
 
 def ignored_keys() -> list[str]:
     """Those of the file that have no effect."""
-    ignored = langgraph_json().keys() - HONOURED - FOR_IMAGES
-    for name, honoured in HONOURED_IN.items():
-        ignored |= {f"{name}.{key}" for key in section(name).keys() - honoured}
-    return sorted(ignored)
+    return sorted(set(_ignored(langgraph_json(), "")) - FOR_IMAGES)
+
+
+def _ignored(section: Section, prefix: str) -> Iterator[str]:
+    yield from (f"{prefix}{key}" for key in section.model_extra or {})
+    for name, value in section:
+        if isinstance(value, Section):
+            yield from _ignored(value, f"{prefix}{name}.")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding=UTF_8)
+    except OSError as exc:
+        if os.environ.get(SECTION_VARIABLES["graphs"]):
+            return {}
+        stop(f"cannot read {path}: {exc.strerror}; set LANGGRAPH_CONFIG or --config")
+    except UnicodeDecodeError:
+        stop(f"{path} is not UTF-8")
+    parsed = _parse(text, str(path))
+    if not isinstance(parsed, dict):
+        stop(f"{path} must hold a JSON object")
+    return parsed
+
+
+def _parse(text: str, where: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError as exc:
+        stop(f"{where} is not JSON: {exc}")
+
+
+def _apply_environment(env: dict[str, Any] | str) -> None:
+    """Set what the environment does not say already: it is nearer to the operator."""
+    variables = env if isinstance(env, dict) else _dotenv(env)
+    for name, value in variables.items():
+        # As JSON has it: a boolean is no `True`.
+        text = value if isinstance(value, str) else json.dumps(value)
+        os.environ.setdefault(name, text)
+
+
+def _dotenv(name: str) -> dict[str, str]:
+    path = settings.LANGGRAPH_CONFIG.parent / name
+    try:
+        text = path.read_text(encoding=UTF_8)
+    except OSError as exc:
+        stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
+    except UnicodeDecodeError:
+        stop(f"{settings.LANGGRAPH_CONFIG}: env: {path} is not UTF-8")
+    variables = dotenv_values(stream=StringIO(text), interpolate=True)
+    return {name: value for name, value in variables.items() if value is not None}
+
+
+def import_places(dependencies: list[str]) -> Iterator[Path]:
+    """Where modules can be imported from.
+
+    The directory of langgraph.json always is such a place, as in the official CLI. What
+    names no directory there is a package, and the operator's to install.
+    """
+    home = settings.LANGGRAPH_CONFIG.parent
+    yield home
+    for dependency in dependencies:
+        path = (home / dependency).resolve()
+        if path.is_dir():
+            yield path
+            # A project's packages may lie below `src`: where pip would find them.
+            if (path / "pyproject.toml").is_file() and (path / "src").is_dir():
+                yield path / "src"
+        elif dependency.startswith("."):
+            stop(
+                f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}"
+            )
+
+
+# --- Objects that the file names ------------------------------------------------------
+# A module is known by its name before it has run: a thread that asks meanwhile has to
+# wait. The same thread may ask, where the module itself does.
+_loading = threading.RLock()
 
 
 def load_object(reference: str) -> Any:
@@ -154,104 +485,3 @@ def _load_file(place: str) -> ModuleType:
         del sys.modules[name]
         raise
     return module
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        text = path.read_text(encoding=UTF_8)
-    except OSError as exc:
-        if os.environ.get(SECTION_VARIABLES["graphs"]):
-            return {}
-        stop(f"cannot read {path}: {exc.strerror}; set LANGGRAPH_CONFIG or --config")
-    except UnicodeDecodeError:
-        stop(f"{path} is not UTF-8")
-    parsed = _parse(text, str(path))
-    if not isinstance(parsed, dict):
-        stop(f"{path} must hold a JSON object")
-    return parsed
-
-
-def _parse(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    except ValueError as exc:
-        stop(f"{where} is not JSON: {exc}")
-
-
-def _check(parsed: dict[str, Any]) -> None:
-    path = settings.LANGGRAPH_CONFIG
-    graphs = parsed.get("graphs")
-    if not isinstance(graphs, dict) or not graphs:
-        stop(f"{path}: graphs must map at least one id to path.py:name")
-    for graph_id, given in graphs.items():
-        _check_graph(f"{path}: graphs.{graph_id}", given)
-    for key, kind in (("dependencies", list), ("env", (dict, str))):
-        if key in parsed and not isinstance(parsed[key], kind):
-            stop(f"{path}: {key} is of the wrong type")
-    _check_env(parsed.get("env", {}))
-    if not all(isinstance(name, str) for name in parsed.get("dependencies", [])):
-        stop(f"{path}: dependencies must be strings")
-    for key in SECTION_VARIABLES:
-        if key in parsed and not isinstance(parsed[key], dict):
-            stop(f"{path}: {key} must be an object")
-
-
-def _check_graph(where: str, given: Any) -> None:
-    entry = given if isinstance(given, dict) else {"path": given}
-    reference = entry.get("path")
-    if not isinstance(reference, str) or ":" not in reference:
-        stop(f"{where} must be path.py:name, not {given!r}")
-    if not isinstance(entry.get("description"), str | None):
-        stop(f"{where}.description must be a string")
-
-
-def _check_env(env: dict[str, Any] | str) -> None:
-    """Refuse what no environment has room for, and what is no text."""
-    for name, value in env.items() if isinstance(env, dict) else ():
-        path = settings.LANGGRAPH_CONFIG
-        if not name or "=" in name or "\0" in name:
-            stop(f"{path}: env: {name!r} can't be the name of a variable")
-        if not isinstance(value, (str, int, float)) or "\0" in str(value):
-            stop(f"{path}: env.{name} must be text without NUL, a number or a boolean")
-
-
-def _apply_environment(env: dict[str, Any] | str) -> None:
-    """Set what the environment does not say already: it is nearer to the operator."""
-    variables = env if isinstance(env, dict) else _dotenv(env)
-    for name, value in variables.items():
-        # As JSON has it: a boolean is no `True`.
-        text = value if isinstance(value, str) else json.dumps(value)
-        os.environ.setdefault(name, text)
-
-
-def _dotenv(name: str) -> dict[str, str]:
-    path = settings.LANGGRAPH_CONFIG.parent / name
-    try:
-        text = path.read_text(encoding=UTF_8)
-    except OSError as exc:
-        stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
-    except UnicodeDecodeError:
-        stop(f"{settings.LANGGRAPH_CONFIG}: env: {path} is not UTF-8")
-    variables = dotenv_values(stream=StringIO(text), interpolate=True)
-    return {name: value for name, value in variables.items() if value is not None}
-
-
-def import_places(dependencies: list[str]) -> Iterator[Path]:
-    """Where modules can be imported from.
-
-    The directory of langgraph.json always is such a place, as in the official CLI. What
-    names no directory there is a package, and the operator's to install.
-    """
-    home = settings.LANGGRAPH_CONFIG.parent
-    yield home
-    for dependency in dependencies:
-        path = (home / dependency).resolve()
-        if path.is_dir():
-            yield path
-            # A project's packages may lie below `src`: where pip would find them.
-            if (path / "pyproject.toml").is_file() and (path / "src").is_dir():
-                yield path / "src"
-        elif dependency.startswith("."):
-            stop(
-                f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}"
-            )

@@ -19,7 +19,7 @@ from langgraph.store.base import (
 )
 
 from spool.config.env import stop
-from spool.config.langgraph_json import load_object, section
+from spool.config.langgraph_json import langgraph_json, load_object
 from spool.database.json import from_jsonb, jsonb_bytes
 
 # What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
@@ -79,20 +79,14 @@ Vector = list[float]
 
 def index_config() -> Index | None:
     """What is configured. A bad value stops the process with one line."""
-    given: Any = section("store").get("index")
-    if not given:
+    given = langgraph_json().store.index
+    if given is None:
         return None
-    if not isinstance(given, dict):
-        _stop("must be an object", given)
-    dims, embed = given.get("dims"), given.get("embed")
-    fields = given.get("fields") or [WHOLE_VALUE]
-    if not isinstance(dims, int) or not 0 < dims <= MAX_DIMS:
-        _stop(f"dims must be a whole number up to {MAX_DIMS}", dims)
-    if not isinstance(embed, str) or ":" not in embed:
-        _stop("embed must be provider:model or path.py:function", embed)
-    if not isinstance(fields, list) or not all(isinstance(f, str) for f in fields):
-        _stop("fields must be a list of paths", fields)
-    return Index(dims, embed, tuple(fields))
+    if not 0 < given.dims <= MAX_DIMS:
+        _stop(f"dims must be a whole number up to {MAX_DIMS}", given.dims)
+    if ":" not in given.embed:
+        _stop("embed must be provider:model or path.py:function", given.embed)
+    return Index(given.dims, given.embed, tuple(given.paths or [WHOLE_VALUE]))
 
 
 @cache

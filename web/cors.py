@@ -13,7 +13,6 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
@@ -22,7 +21,7 @@ from django.utils.cache import patch_vary_headers
 
 from spool.config.access_mode import is_open
 from spool.config.env import origin_of, stop
-from spool.config.langgraph_json import langgraph_json
+from spool.config.langgraph_json import Cors, langgraph_json
 
 # What the official clients read from an answer.
 EXPOSED_HEADERS = ("content-location", "x-pagination-next", "x-pagination-total")
@@ -77,7 +76,7 @@ class CORSMiddleware:
 
 @cache
 def rules() -> Rules:
-    block = (langgraph_json().get("http") or {}).get("cors")
+    block = langgraph_json().http.cors
     if block is None:
         origins, regex = settings.CORS_ALLOW_ORIGINS, None
         if not origins and is_open():
@@ -158,33 +157,21 @@ def _name_origin(response: HttpResponseBase, origin: str, allowed: Rules) -> Non
         response["Access-Control-Allow-Credentials"] = "true"
 
 
-def _from_block(block: Any) -> Rules:
-    if not isinstance(block, dict):
-        stop("langgraph.json: http.cors must be an object")
-    regex = block.get("allow_origin_regex")
-    if regex is not None and not isinstance(regex, str):
-        stop("langgraph.json: http.cors.allow_origin_regex must be a string")
-    max_age = block.get("max_age", MAX_AGE_SECS)
-    if not isinstance(max_age, int) or isinstance(max_age, bool):
-        stop("langgraph.json: http.cors.max_age must be a whole number")
-    try:
-        compiled = re.compile(regex) if regex else None
-    except re.error as exc:
-        stop(f"langgraph.json: http.cors.allow_origin_regex: {exc}")
-    methods = [method.upper() for method in _strings(block, "allow_methods", ["GET"])]
+def _from_block(block: Cors) -> Rules:
+    methods = [method.upper() for method in block.allow_methods]
     return Rules(
-        origins=frozenset(_strings(block, "allow_origins", [])),
-        origin_regex=compiled,
+        origins=frozenset(block.allow_origins),
+        origin_regex=_compiled(block.allow_origin_regex),
         methods=ALL_METHODS if "*" in methods else tuple(methods),
-        headers=frozenset(h.lower() for h in _strings(block, "allow_headers", [])),
-        exposed=tuple(_strings(block, "expose_headers", [])),
-        allows_credentials=block.get("allow_credentials") is True,
-        max_age=max_age,
+        headers=frozenset(header.lower() for header in block.allow_headers),
+        exposed=tuple(block.expose_headers),
+        allows_credentials=block.allow_credentials,
+        max_age=block.max_age,
     )
 
 
-def _strings(block: dict[str, Any], key: str, default: list[str]) -> list[str]:
-    value = block.get(key, default)
-    if not isinstance(value, list) or not all(isinstance(v, str) for v in value):
-        stop(f"langgraph.json: http.cors.{key} must be a list of strings")
-    return value
+def _compiled(regex: str | None) -> re.Pattern[str] | None:
+    try:
+        return re.compile(regex) if regex else None
+    except re.error as exc:
+        stop(f"langgraph.json: http.cors.allow_origin_regex: {exc}")

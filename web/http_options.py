@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from fnmatch import fnmatchcase
-from typing import Any
 
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
 
-from spool.config.env import stop
-from spool.config.langgraph_json import section
+from spool.config.langgraph_json import langgraph_json
 from spool.web import errors
 
 # Who they let in is nobody else's business, whatever the patterns say.
@@ -36,10 +34,11 @@ GROUPS = [(name, re.compile(path, re.DOTALL)) for name, path in _PATHS]
 
 def configurable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     """The request's headers that runs get in their `configurable`."""
-    config = section("http").get("configurable_headers")
-    if not config:
+    patterns = langgraph_json().http.configurable_headers
+    if not patterns:
         return {}
-    includes, excludes = _patterns(config, "include"), _patterns(config, "exclude")
+    includes = [pattern.lower() for pattern in patterns.includes]
+    excludes = [pattern.lower() for pattern in patterns.excludes]
     return {
         name.lower(): value
         for name, value in headers.items()
@@ -55,32 +54,18 @@ def _is_copied(name: str, includes: list[str], excludes: list[str]) -> bool:
     return any(fnmatchcase(name, one) for one in includes)
 
 
-def _patterns(config: Any, key: str) -> list[str]:
-    if not isinstance(config, dict):
-        stop("langgraph.json: http.configurable_headers must be an object")
-    given = config.get(f"{key}s") or config.get(key) or []
-    if not isinstance(given, list) or not all(isinstance(one, str) for one in given):
-        stop(
-            f"langgraph.json: http.configurable_headers.{key}s must be a list of strings"
-        )
-    return [one.lower() for one in given]
-
-
-def check_switches() -> None:
-    """Stop at one that is neither on nor off: it would be taken for off."""
-    for name, value in section("http").items():
-        if name.startswith(("disable_", "enable_")) and not isinstance(
-            value, bool | None
-        ):
-            stop(f"langgraph.json: http.{name} must be true or false, not {value!r}")
-
-
 def is_disabled(path: str) -> bool:
-    options = section("http")
-    if not any(key.startswith("disable_") for key in options):
+    disabled = _disabled_groups()
+    if not disabled:
         return False
     group = next((name for name, fits in GROUPS if fits.fullmatch(path)), None)
-    return group is not None and options.get(f"disable_{group}") is True
+    return group in disabled
+
+
+def _disabled_groups() -> set[str]:
+    """The groups of routes that langgraph.json takes away."""
+    options = langgraph_json().http
+    return {name for name, _ in _PATHS if getattr(options, f"disable_{name}")}
 
 
 class DisabledRoutes:
@@ -93,7 +78,7 @@ class DisabledRoutes:
         path = request.path_info
         if is_disabled(path):
             return errors.not_found(request, Exception())
-        if path in ("/", "/ok") and section("http").get("disable_meta") is True:
+        if path in ("/", "/ok") and langgraph_json().http.disable_meta:
             # What depends on what is also about the server.
             return JsonResponse({"ok": True})
         return self.get_response(request)

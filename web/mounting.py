@@ -15,12 +15,11 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from spool.config.env import stop
-from spool.config.langgraph_json import load_object, section
+from spool.config.langgraph_json import langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.database.ids import uuid7
 from spool.web import cors, hooks, request_ids
 from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer
-from spool.web.http_options import check_switches, configurable_headers
 from spool.web.thread_pool import database_threads
 
 # What is ours whatever routes an operator's app has; many have pages of these names
@@ -43,16 +42,14 @@ def mounted(make: Callable[[], App]) -> App:
         settings.STATIC_URL = f"{prefix}/static/"
     app = make()
     if theirs:
-        needs_login = section("http").get("enable_custom_route_auth") is True
+        needs_login = langgraph_json().http.enable_custom_route_auth
         app = CustomRoutes(theirs, app, needs_login=needs_login)
     return Gate(Prefixed(app, prefix) if prefix else app)
 
 
 def mount_prefix() -> str:
     """With a slash before it and none after; empty for none."""
-    given = section("http").get("mount_prefix") or settings.MOUNT_PREFIX
-    if not isinstance(given, str):
-        stop("langgraph.json: http.mount_prefix must be a string")
+    given = langgraph_json().http.mount_prefix or settings.MOUNT_PREFIX
     path = given.strip("/")
     if _NOT_IN_A_PATH.search(path):
         stop(f"http.mount_prefix (MOUNT_PREFIX) must be a path, not {given!r}")
@@ -73,14 +70,12 @@ def check_routes(**kwargs: Any) -> list[CheckMessage]:
 def read_options() -> None:
     """Stop at what is wrong in `http`, before a request finds it."""
     mount_prefix()
-    check_switches()
     cors.rules()
-    configurable_headers({})
 
 
 def custom_app() -> App | None:
     """`http.app`, the operator's ASGI application. One that can't be loaded stops."""
-    reference = section("http").get("app")
+    reference = langgraph_json().http.app
     if not reference:
         return None
     try:

@@ -14,7 +14,7 @@ import re
 import socket
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache
 from ipaddress import (
     IPv4Address,
@@ -24,13 +24,12 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
-from typing import Any
 
 import httpx
 from django.conf import settings
 
 from spool.config.env import stop
-from spool.config.langgraph_json import section
+from spool.config.langgraph_json import Webhooks, langgraph_json
 from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)
@@ -46,14 +45,6 @@ NAT64 = ip_network("64:ff9b::/96")
 _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
 # What HTTP takes for the name of a header.
 _NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-_URL_KEYS = {
-    "require_https",
-    "allowed_domains",
-    "allowed_ports",
-    "max_url_length",
-    "disable_loopback",
-}
-
 # Seconds that the answer to a create waits for name servers.
 RESOLVE_PATIENCE = 3.0
 # Nobody waits for these threads: a name server may take its time.
@@ -133,11 +124,18 @@ class Policy:
 @cache
 def policy() -> Policy:
     """The policy of this server. Raises `BadSettings`."""
-    given = section("webhooks")
-    return Policy(
-        headers=_headers(given),
-        allowed_networks=tuple(map(_network, settings.WEBHOOK_ALLOWED_NETWORKS)),
-        **_url_options(given),
+    given = langgraph_json().webhooks
+    networks = tuple(map(_network, settings.WEBHOOK_ALLOWED_NETWORKS))
+    rules = Policy(headers=_headers(given), allowed_networks=networks)
+    if given.url is None:
+        return rules
+    return replace(
+        rules,
+        require_https=given.url.require_https,
+        allowed_domains=tuple(domain.lower() for domain in given.url.allowed_domains),
+        allowed_ports=tuple(given.url.allowed_ports),
+        max_url_length=min(given.url.max_url_length, MAX_URL_LENGTH),
+        disable_loopback=given.url.disable_loopback,
     )
 
 
@@ -156,7 +154,7 @@ def check_settings() -> None:
 
 def check(text: str) -> None:
     """Refuse a request for a webhook that is known to be refused later."""
-    if section("http").get("disable_webhooks"):
+    if langgraph_json().http.disable_webhooks:
         raise Unprocessable("webhook: this server has them disabled")
     try:
         policy().check_url(text)
@@ -210,61 +208,22 @@ def _unwrapped(address: Address) -> Address:
     return address.ipv4_mapped or address.sixtofour or address
 
 
-def _headers(given: dict[str, Any]) -> dict[str, str]:
-    prefix = given.get("env_prefix", "LG_WEBHOOK_")
-    headers = given.get("headers") or {}
-    _expect(isinstance(prefix, str), "env_prefix must be a string")
-    _expect(isinstance(headers, dict), "headers must be an object")
-    for name, value in headers.items():
-        _expect(isinstance(value, str), f"headers.{name} must be a string")
+def _headers(given: Webhooks) -> dict[str, str]:
+    for name in given.headers:
         _expect(bool(_NAME.fullmatch(name)), f"{name!r} can't be a header's name")
 
     def value_of(match: re.Match[str]) -> str:
-        name = match[1]
+        name, prefix = match[1], given.env_prefix
         _expect(name.startswith(prefix), f"{name} does not start with {prefix}")
         _expect(name in os.environ, f"{name} is not set")
         return os.environ[name]
 
-    made = {name: _VARIABLE.sub(value_of, headers[name]) for name in headers}
+    made = {n: _VARIABLE.sub(value_of, text) for n, text in given.headers.items()}
     for name, value in made.items():
         # A variable that was read from a file often ends with its line.
         fits = value.isascii() and value.isprintable()
         _expect(fits, f"headers.{name} has a character that none may have")
     return made
-
-
-def _url_options(given: dict[str, Any]) -> dict[str, Any]:
-    if "url" not in given:
-        return {}
-    url = given["url"]
-    _expect(isinstance(url, dict), "url must be an object")
-    for key in url.keys() - _URL_KEYS:
-        raise BadSettings(f"url has no option {key!r}")
-    domains = url.get("allowed_domains") or []
-    ports = url.get("allowed_ports") or []
-    _expect(_all(domains, str), "url.allowed_domains must be a list of strings")
-    _expect(_all(ports, int), "url.allowed_ports must be a list of numbers")
-    longest = url.get("max_url_length", MAX_URL_LENGTH)
-    _expect(isinstance(longest, int), "url.max_url_length must be a number")
-    return {
-        # Who writes a policy means a strict one.
-        "require_https": _switch(url, "require_https"),
-        "allowed_domains": tuple(domain.lower() for domain in domains),
-        "allowed_ports": tuple(ports),
-        "max_url_length": min(longest, MAX_URL_LENGTH),
-        "disable_loopback": _switch(url, "disable_loopback"),
-    }
-
-
-def _switch(url: dict[str, Any], name: str) -> bool:
-    """On unless it is turned off."""
-    given = url.get(name)
-    _expect(isinstance(given, bool | None), f"url.{name} must be true or false")
-    return given is not False
-
-
-def _all(items: Any, kind: type) -> bool:
-    return isinstance(items, list) and all(isinstance(item, kind) for item in items)
 
 
 def _expect(is_so: bool, otherwise: str) -> None:

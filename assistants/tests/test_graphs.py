@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from langgraph.checkpoint.memory import InMemorySaver
 
 from spool.assistants.graphs import GraphNotFound, NotAGraph, Registry
-from spool.config.langgraph_json import load_object
+from spool.config.langgraph_json import GraphEntry, load_object
 
 SOURCE = """
 from contextlib import asynccontextmanager, contextmanager
@@ -112,7 +112,7 @@ def home(tmp_path: Path, settings: LazySettings) -> Path:
 
 
 def run(name: str) -> Any:
-    registry = Registry({name: f"./agent.py:{name}"})
+    registry = Registry({name: GraphEntry(path=f"./agent.py:{name}")})
     user = {"identity": "ann", "display_name": "Ann", "permissions": []}
     configurable = {"word": "word", "thread_id": "1", "langgraph_auth_user": user}
     config: Any = {"configurable": configurable}
@@ -155,7 +155,7 @@ def test_a_factory_is_given_what_its_parameters_say(
 
 
 def test_who_only_looks_at_a_graph_executes_nothing(home: Path) -> None:
-    registry = Registry({"seen": "./agent.py:of_runtime"})
+    registry = Registry({"seen": GraphEntry(path="./agent.py:of_runtime")})
 
     async def look() -> Any:
         async with registry.look_into("seen", {}, access="threads.read") as graph:
@@ -169,7 +169,7 @@ def test_a_factory_that_wants_what_nobody_has_stops_the_start(
     home: Path, name: str
 ) -> None:
     with pytest.raises(SystemExit, match="UnknownParameter: the parameter 'model'"):
-        Registry({"two": f"./agent.py:{name}"})
+        Registry({"two": GraphEntry(path=f"./agent.py:{name}")})
 
 
 @pytest.mark.parametrize(

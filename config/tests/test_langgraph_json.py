@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import LanggraphJson, langgraph_json, load_object
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def project(
         del sys.modules[name]
 
 
-def read(project: Path, **content: Any) -> dict[str, Any]:
+def read(project: Path, **content: Any) -> LanggraphJson:
     text = json.dumps({"graphs": {"agent": "./agent.py:graph"}, **content})
     (project / "langgraph.json").write_text(text)
     return langgraph_json()
@@ -94,7 +94,7 @@ def test_a_mark_before_the_text_is_no_part_of_it(
     text = '{"graphs": {"agent": "./agent.py:graph"}, "env": ".env"}'
     (project / "langgraph.json").write_text(text, encoding="utf-8-sig")
 
-    assert langgraph_json()["env"] == ".env"
+    assert langgraph_json().env == ".env"
     assert os.environ["SPOOL_TEST_WORD"] == "marked"
     monkeypatch.delenv("SPOOL_TEST_WORD")
 

@@ -45,19 +45,19 @@ def _many_rows(db: None) -> None:
 @pytest.mark.parametrize(
     ("path", "index"),
     [
-        ("run/?status__exact=error", "runs_failed"),
-        ("webhookdelivery/?state=given+up", "webhook_deliveries_given_up"),
-        ("run/", "runs_by_created"),
-        ("webhookdelivery/", "webhook_deliveries_newest"),
+        ("runs/run/?status__exact=error", "runs_failed"),
+        ("webhooks/webhookdelivery/?state=given+up", "webhook_deliveries_given_up"),
+        ("runs/run/", "runs_by_created"),
+        ("webhooks/webhookdelivery/", "webhook_deliveries_newest"),
     ],
 )
 def test_a_page_of_a_list_reads_an_index(
     admin_client: Client, path: str, index: str
 ) -> None:
-    table = "runs" if path.startswith("run/") else "webhook_deliveries"
+    table = "runs" if path.startswith("runs/") else "webhook_deliveries"
 
     with CaptureQueriesContext(connection) as queries:
-        assert admin_client.get(f"/admin/runs/{path}").status_code == 200
+        assert admin_client.get(f"/admin/{path}").status_code == 200
 
     # The last one gets the rows; the one before counts them, as far as that goes.
     asked = [query["sql"] for query in queries if f'FROM "{table}"' in query["sql"]]

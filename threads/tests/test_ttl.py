@@ -96,7 +96,7 @@ def test_a_configuration_that_makes_no_sense_stops_the_start(
 ) -> None:
     configure(wrong)
 
-    with pytest.raises(SystemExit, match=r"checkpointer\.ttl: "):
+    with pytest.raises(SystemExit, match=r"checkpointer\.ttl[ .]"):
         ttl_config()
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -7,6 +8,7 @@ import pytest
 from django.conf import LazySettings
 from django.test import Client
 
+from spool.config.langgraph_json import langgraph_json
 from spool.web import cors
 
 ORIGIN = "https://chat.example"
@@ -18,12 +20,14 @@ def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
     """Serve with this `http.cors` in langgraph.json."""
 
     def use(block: dict[str, Any] | None) -> None:
-        http = {} if block is None else {"cors": block}
-        monkeypatch.setattr(cors, "langgraph_json", lambda: {"http": http})
+        monkeypatch.setenv("LANGGRAPH_HTTP", json.dumps({"cors": block}))
+        langgraph_json.cache_clear()
         cors.rules.cache_clear()
 
     use(None)
     yield use
+    monkeypatch.undo()
+    langgraph_json.cache_clear()
     cors.rules.cache_clear()
 
 

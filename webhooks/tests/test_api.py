@@ -157,7 +157,7 @@ def test_headers_take_values_from_the_environment(
         ({"headers": {"X": "${{ env.LG_WEBHOOK_NONE }}"}}, "is not set"),
         ({"headers": ["X"]}, "headers must be an object"),
         ({"url": []}, "url must be an object"),
-        ({"url": {"require_http": True}}, "no option 'require_http'"),
+        ({"url": {"require_http": True}}, "url.require_http: there is no such option"),
         ({"url": {"allowed_domains": "example.com"}}, "allowed_domains"),
         ({"url": {"allowed_ports": ["443"]}}, "allowed_ports"),
         ({"url": {"max_url_length": "long"}}, "max_url_length"),

@@ -24,10 +24,13 @@ from spool.webhooks.addresses import BadSettings, policy
         ),
         ({"headers": {"x": "ü"}}, "headers.x has a character that none may have"),
         ({"env_prefix": 5}, "env_prefix must be a string"),
-        ({"url": {"require_https": ""}}, "url.require_https must be true or false"),
+        (
+            {"url": {"require_https": ""}},
+            "url.require_https must be true or false, not ''",
+        ),
         (
             {"url": {"disable_loopback": 0}},
-            "url.disable_loopback must be true or false",
+            "url.disable_loopback must be true or false, not 0",
         ),
     ],
 )
@@ -40,10 +43,12 @@ def test_what_can_not_work_is_refused(
     monkeypatch.setenv("LG_WEBHOOK_TOKEN", "read from a file\n")
     webhook_config(**section)
 
-    with pytest.raises(BadSettings) as refused:
+    with pytest.raises((BadSettings, SystemExit)) as refused:
         policy()
 
-    assert str(refused.value) == reason
+    # What langgraph.json's model finds names the whole key.
+    text = str(refused.value).removeprefix("spool: langgraph.json: webhooks.")
+    assert text == reason
 
 
 def test_what_works_is_taken(webhook_config: Callable[..., None]) -> None:
