@@ -41,9 +41,9 @@ def watched() -> Iterator[Path]:
     parsed = module.langgraph_json()
     config = Path(os.environ["LANGGRAPH_CONFIG"])
     yield config
-    if isinstance(env := parsed.get("env"), str):
+    if isinstance(env := parsed.env, str):
         yield config.parent / env
-    for folder in {*module.import_places(parsed.get("dependencies", []))}:
+    for folder in {*module.import_places(parsed.dependencies)}:
         yield from code_below(folder)
 
 
