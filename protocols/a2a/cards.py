@@ -27,7 +27,7 @@ from spool.access.scope import Scope
 from spool.assistants.models import Assistant
 from spool.assistants.schemas import EdgeSchemas
 from spool.config.access_mode import is_open
-from spool.config.langgraph_json import section
+from spool.config.langgraph_json import langgraph_json
 from spool.protocols.a2a.calls import Call
 from spool.protocols.a2a.sending import fields_of
 from spool.protocols.a2a.tasks import MESSAGES, edges_of
@@ -93,7 +93,7 @@ def _card(request: HttpRequest, assistant: Assistant, edges: EdgeSchemas) -> Age
         supported_interfaces=_interfaces(request, assistant),
         capabilities=AgentCapabilities(
             streaming=True,
-            push_notifications=not section("http").get("disable_webhooks"),
+            push_notifications=not langgraph_json().http.disable_webhooks,
             extended_agent_card=not is_open(),
         ),
         default_input_modes=inputs,
