@@ -8,7 +8,7 @@ from rest_framework import serializers
 
 from spool.assistants.models import Assistant, AssistantVersion, Configured
 from spool.web.bodies import Body
-from spool.web.fields import Object, StringOrList, UUIDText
+from spool.web.fields import Metadata, Object, StringOrList, UUIDText
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 
@@ -104,7 +104,7 @@ class AssistantUpdate(Body):
     config = ConfigField(required=False, allow_null=True)
     # A serializer has a `context` of its own, but declared fields are taken off the class.
     context = Object(required=False, allow_null=True)  # type: ignore[assignment]
-    metadata = Object(required=False, allow_null=True, default=dict)
+    metadata = Metadata(required=False, allow_null=True, default=dict)
     name = _text(allow_blank=True)
     description = _text(allow_blank=True)
 

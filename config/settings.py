@@ -224,6 +224,23 @@ CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.0
 # --- Django ---------------------------------------------------------------------
 DEBUG = False
 REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)
+# How long a request's head may take to arrive, and then its body.
+REQUEST_HEAD_TIMEOUT_SECS = env_float(
+    "REQUEST_HEAD_TIMEOUT_SECS", default=15, least=0.1
+)
+REQUEST_BODY_TIMEOUT_SECS = env_float(
+    "REQUEST_BODY_TIMEOUT_SECS", default=120, least=0.1
+)
+# How many values (of objects and lists) a body may hold, and how deep they may lie.
+REQUEST_MAX_VALUES = env_int("REQUEST_MAX_VALUES", default=500_000, least=100)
+REQUEST_MAX_DEPTH = env_int("REQUEST_MAX_DEPTH", default=200, least=10, most=200)
+# What clients attach to assistants, threads, runs, crons and items.
+METADATA_MAX_BYTES = env_int("METADATA_MAX_BYTES", default=64 * 2**10, least=256)
+# Of an item's place in the store, which is one entry of an index.
+STORE_NAMESPACE_MAX_BYTES = env_int(
+    "STORE_NAMESPACE_MAX_BYTES", default=2000, least=16, most=2000
+)
+STORE_KEY_MAX_BYTES = env_int("STORE_KEY_MAX_BYTES", default=2000, least=16, most=2000)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # `web.handler` has bounded the body already.
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import NoneType
 from typing import Any
 from urllib.parse import urlencode
@@ -14,7 +14,14 @@ from rest_framework.fields import empty
 from spool.assistants.serializers import ConfigField
 from spool.runs.models import Run
 from spool.web.errors import BadRequest
-from spool.web.fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
+from spool.web.fields import (
+    AnyJSON,
+    Metadata,
+    Object,
+    QueryList,
+    StringOrList,
+    UUIDText,
+)
 
 STREAM_MODES = (
     "values",
@@ -31,21 +38,28 @@ STREAM_MODES = (
 THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
 
 
-def run_json(run: Run) -> dict[str, Any]:
-    return {
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "assistant_id": run.assistant_id,
-        "metadata": run.metadata,
-        "status": run.status,
-        "kwargs": run.kwargs,
-        "multitask_strategy": run.multitask_strategy,
-        "created_at": run.created_at,
-        "updated_at": run.updated_at,
-        "langsmith_session_name": run.kwargs.get("langsmith_tracer", {}).get(
-            "project_name"
-        ),
-    }
+# What a list may select, and the column that it is.
+COLUMNS = {
+    "run_id": "id",
+    "thread_id": "thread_id",
+    "assistant_id": "assistant_id",
+    "metadata": "metadata",
+    "status": "status",
+    "kwargs": "kwargs",
+    "multitask_strategy": "multitask_strategy",
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+    "langsmith_session_name": "kwargs",
+}
+
+
+def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
+    """A run as the wire shows it, or these fields of it."""
+    row = {name: getattr(run, COLUMNS[name]) for name in names}
+    if "langsmith_session_name" in row:
+        tracer = run.kwargs.get("langsmith_tracer", {})
+        row["langsmith_session_name"] = tracer.get("project_name")
+    return row
 
 
 class NodeNames(StringOrList):
@@ -122,7 +136,7 @@ class RunRequest(serializers.Serializer[Any]):
     context = Object(  # type: ignore[assignment]
         required=False, allow_null=True, default=dict
     )
-    metadata = Object(required=False, allow_null=True, default=dict)
+    metadata = Metadata(required=False, allow_null=True, default=dict)
     checkpoint = CheckpointField(required=False, allow_null=True, default=None)
     checkpoint_id = UUIDText(
         required=False,

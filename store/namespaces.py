@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from django.conf import settings
 from langgraph.store.base import InvalidNamespaceError
 
 from spool.database.json import clean_text
@@ -51,6 +52,16 @@ def check_writable(namespace: Sequence[Any]) -> None:
 
 
 def check_place(owner: str, path: str, key: str) -> None:
+    parts = (
+        ("Namespace", path, settings.STORE_NAMESPACE_MAX_BYTES, "NAMESPACE"),
+        ("Key", key, settings.STORE_KEY_MAX_BYTES, "KEY"),
+    )
+    for what, text, max_bytes, setting in parts:
+        if (size := len(text.encode())) > max_bytes:
+            raise PlaceTooLong(
+                f"{what} is too long: {size} bytes, at most {max_bytes} "
+                f"(STORE_{setting}_MAX_BYTES)"
+            )
     size = len(owner.encode()) + len(path.encode()) + len(key.encode())
     if size > MAX_PLACE_BYTES:
         raise PlaceTooLong(

@@ -9,7 +9,7 @@ from rest_framework import serializers
 
 from spool.store.items import FoundItem, StoredItem
 from spool.store.ttl import is_ttl
-from spool.web.fields import Object
+from spool.web.fields import Metadata, Object
 
 MAX_LIMIT = 1000
 MAX_NAMESPACES = 10_000
@@ -112,7 +112,7 @@ class PutItem(serializers.Serializer[Any]):
     key = Text()
     value = Object()
     # Left out it keeps what is stored.
-    metadata = Object(required=False)
+    metadata = Metadata(required=False)
     index = IndexField(allow_null=True, default=None)
     # Left out it is the configured default; null is never.
     ttl = TTLField(allow_null=True, required=False)

@@ -12,7 +12,14 @@ from spool.database.json import clean_text
 from spool.threads.models import Thread
 from spool.threads.ttl import MAX_MINUTES
 from spool.web.bodies import Body
-from spool.web.fields import AnyJSON, Object, QueryList, StringOrList, UUIDText
+from spool.web.fields import (
+    AnyJSON,
+    Metadata,
+    Object,
+    QueryList,
+    StringOrList,
+    UUIDText,
+)
 
 # What a search may select, and the column that it is.
 COLUMNS = {
@@ -159,7 +166,7 @@ def _is_update(update: Any) -> bool:
 
 class ThreadCreate(Body):
     thread_id = UUIDText(required=False, allow_null=True, default=None)
-    metadata = Object(required=False, allow_null=True, default=dict)
+    metadata = Metadata(required=False, allow_null=True, default=dict)
     if_exists = serializers.ChoiceField(
         choices=["raise", "do_nothing"],
         required=False,
@@ -171,7 +178,7 @@ class ThreadCreate(Body):
 
 
 class ThreadUpdate(Body):
-    metadata = Object(required=False, allow_null=True, default=dict)
+    metadata = Metadata(required=False, allow_null=True, default=dict)
     ttl = TTLField(required=False, allow_null=True, default=None)
 
 

@@ -12,6 +12,7 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from spool.database.json import loads
+from spool.web.limits import check_metadata
 
 
 def is_true(text: str | None) -> bool:
@@ -41,6 +42,15 @@ class Object(serializers.Field[Any, Any, Any, Any]):
 
     def to_representation(self, value: Any) -> Any:
         return value
+
+
+class Metadata(Object):
+    """What clients attach to a row: an object, of a limited size."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        found = super().to_internal_value(data)
+        check_metadata(found)
+        return found
 
 
 class UUIDText(serializers.UUIDField):

@@ -1,14 +1,18 @@
-"""uvicorn's own protocol, with an end to how long a request's head may get.
+"""uvicorn's own protocol, with an end to how long a request's head may get, and to the
+time that its head and its body may take.
 
-`uvicorn --http config.http_protocol:BoundedHead`. Without it `web.guards` refuses what
-is too long all the same, but only once all of it has been kept in memory; and streams
-that a stop of the server cuts look as if their clients had left.
+`uvicorn --http spool.web.http_protocol:BoundedHead`. Without it `web.guards` refuses what
+is too long all the same, but only once all of it has been kept in memory; connections
+that send nothing stay open; and streams that a stop of the server cuts look as if their
+clients had left.
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextvars import ContextVar
 
+from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 # Counted by what arrives at once, so far above what `web.guards` allows.
@@ -21,12 +25,32 @@ def server_is_stopping() -> bool:
     return connection is not None and connection.is_stopping
 
 
+TOO_SLOW = b"The request did not arrive in time."
+TIMED_OUT = (
+    b"HTTP/1.1 408 Request Timeout\r\ncontent-type: text/plain; charset=utf-8\r\n"
+    b"content-length: %d\r\nconnection: close\r\n\r\n%s" % (len(TOO_SLOW), TOO_SLOW)
+)
+
+
 class BoundedHead(HttpToolsProtocol):
     is_stopping = False
     _is_in_head = False
     _head_bytes = 0
+    # Runs while a head or a body is awaited.
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_within(settings.REQUEST_HEAD_TIMEOUT_SECS)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._stop_timer()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
+        if self._timer is None and (self.cycle is None or self.cycle.response_complete):
+            # The next request on a connection that is kept open.
+            self._await_within(settings.REQUEST_HEAD_TIMEOUT_SECS)
         super().data_received(data)
         if not self._is_in_head:
             return
@@ -40,9 +64,41 @@ class BoundedHead(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._is_in_head = False
+        self._await_within(settings.REQUEST_BODY_TIMEOUT_SECS)
         # The request's task begins with a copy of what is set here.
         _connection.set(self)
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._stop_timer()
+        super().on_message_complete()
+
+    def handle_websocket_upgrade(self) -> None:
+        self._stop_timer()
+        super().handle_websocket_upgrade()
+
+    def _await_within(self, seconds: float) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(seconds, self._time_out, seconds)
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    def _time_out(self, seconds: float) -> None:
+        self._timer = None
+        if self.transport.is_closing():
+            return
+        if self.flow.read_paused:  # It is the server that does not take it.
+            self._await_within(seconds)
+            return
+        is_answered = (
+            not self._is_in_head and self.cycle and self.cycle.response_started
+        )
+        if not is_answered:
+            self.transport.write(TIMED_OUT)
+        self.transport.close()
 
     def shutdown(self) -> None:
         self.is_stopping = True

@@ -10,6 +10,7 @@ from rest_framework.renderers import BaseRenderer
 
 from spool.database.json import TooDeep, dumps, loads
 from spool.web.errors import Unprocessable
+from spool.web.limits import check_json
 
 
 class JSONRenderer(BaseRenderer):
@@ -38,6 +39,7 @@ class JSONParser(BaseParser):
         parser_context: Any = None,
     ) -> Any:
         body = stream.read()
+        check_json(body)
         try:
             return loads(body)
         except TooDeep as exc:

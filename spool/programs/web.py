@@ -27,6 +27,7 @@ from spool.store.vectors import prepare_index  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
+from spool.web.memory import bound_arenas  # noqa: E402
 from spool.web.mounting import mounted, read_options  # noqa: E402
 
 # Streams that go on are cut after so many seconds, when the process is told to stop.
@@ -77,6 +78,7 @@ class Server(uvicorn.Server):
 
 def main(given: argparse.Namespace) -> int:
     limits.raise_open_files()
+    bound_arenas()
     if given.host:
         settings.HOST = given.host
     grace = SHUTDOWN_TIMEOUT_SECS if given.grace is None else given.grace

@@ -1,0 +1,74 @@
+"""How much a body may hold, found out before any object is made of it.
+
+A body of few bytes can hold millions of values, and each becomes an object of its own:
+25 MB of `{},{},…` would take 2 GB and half a minute.
+"""
+
+from __future__ import annotations
+
+import re
+
+from django.conf import settings
+from rest_framework import exceptions
+
+from spool.database.json import dumps
+from spool.web.errors import Unprocessable
+
+# Of JSON, what tells how many values it has and how deep they lie.
+_KEPT = b'"[]{},'
+_OTHERS = bytes(set(range(256)) - set(_KEPT))
+_STRINGS = re.compile(rb'"[^"]*"')
+
+
+class TooManyValues(exceptions.APIException):
+    status_code = 413
+
+
+def check_json(body: bytes) -> None:
+    """Refuse JSON with too many values, or values that lie too deep.
+
+    What is not JSON passes: it is refused when it is read.
+    """
+    max_values: int = settings.REQUEST_MAX_VALUES
+    max_depth: int = settings.REQUEST_MAX_DEPTH
+    # Without looking at strings first, which may hold any number of these.
+    containers = body.count(b"[") + body.count(b"{")
+    if containers <= max_depth and containers + body.count(b",") < max_values:
+        return
+    marks = _marks(body)
+    containers = marks.count(b"[") + marks.count(b"{")
+    if containers + marks.count(b",") >= max_values:
+        raise TooManyValues(
+            f"The body has more than {max_values} values (REQUEST_MAX_VALUES)"
+        )
+    if containers > max_depth and _depth(marks) > max_depth:
+        raise Unprocessable(
+            f"the JSON is nested more than {max_depth} levels deep (REQUEST_MAX_DEPTH)"
+        )
+
+
+def check_metadata(value: object) -> None:
+    """Refuse metadata that would make every list of its rows slow."""
+    max_bytes: int = settings.METADATA_MAX_BYTES
+    if len(dumps(value)) > max_bytes:
+        raise exceptions.ValidationError(
+            f"must have at most {max_bytes} bytes as JSON (METADATA_MAX_BYTES)"
+        )
+
+
+def _marks(body: bytes) -> bytes:
+    """The brackets and commas of JSON, without those in its strings."""
+    if b"\\" in body:
+        body = body.replace(b"\\\\", b"").replace(b'\\"', b"")
+    return _STRINGS.sub(b"", body.translate(None, _OTHERS))
+
+
+def _depth(marks: bytes) -> int:
+    depth = deepest = 0
+    for mark in marks:
+        if mark in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif mark in b"]}":
+            depth -= 1
+    return deepest
