@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from spool.access.owner import MAX_OWNER_LENGTH
 
@@ -17,13 +18,14 @@ class Caller:
     """`user` is what graphs get as `langgraph_auth_user`.
 
     `scopes` limit what the caller may do, see `access.scopes`; None is everything.
-    `key` says whose rate of requests is counted.
+    `key` says whose rate of requests is counted, `api_key_id` which API key was shown.
     """
 
     identity: str
     scopes: tuple[str, ...] | None = None
     user: dict[str, Any] = field(default_factory=dict)
     key: str = ""
+    api_key_id: UUID | None = None
 
 
 def new_caller(
@@ -31,6 +33,7 @@ def new_caller(
     *,
     scopes: tuple[str, ...] | None = None,
     key: str = "",
+    api_key_id: UUID | None = None,
     **more: Any,
 ) -> Caller:
     """Raises `BadIdentity` for what is no name, or none that the database could keep."""
@@ -42,7 +45,7 @@ def new_caller(
         **more,
         "identity": name,
     }
-    return Caller(name, scopes, user, key or name)
+    return Caller(name, scopes, user, key or name, api_key_id)
 
 
 def checked_identity(identity: Any) -> str:

@@ -70,7 +70,7 @@ def find_caller(text: str) -> Caller | None:
         return None
     _note_use(key)
     scopes = tuple(key.scopes) or None
-    caller = new_caller(key.owner, scopes=scopes, key=key.prefix)
+    caller = new_caller(key.owner, scopes=scopes, key=key.prefix, api_key_id=key.pk)
     remembered.put(digest, caller, _trusted_secs(key))
     return caller
 

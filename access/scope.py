@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Q
 from rest_framework.exceptions import PermissionDenied
@@ -19,6 +20,8 @@ class Scope:
     owner: str = ""
     rows: Q = field(default_factory=Q)
     user: dict[str, Any] | None = None
+    # The API key that the caller showed, if it was one.
+    api_key_id: UUID | None = None
 
     @property
     def identity(self) -> str | None:

@@ -181,6 +181,12 @@ CELERY_BEAT_SCHEDULER = "spool.beat_scheduler.PatientScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 
 # --- Runs -----------------------------------------------------------------------
+# Names what is deployed, in the record of runs; else a hash of each graph's files does.
+REVISION = env_str("SPOOL_REVISION")
+# A price list of one's own, instead of genai-prices; see `usage.prices`.
+PRICES_FILE = env_str("SPOOL_PRICES_FILE")
+# How long it can be told what happened in a run.
+RUN_RECORD_TTL_DAYS = env_float("RUN_RECORD_TTL_DAYS", default=7, least=0.01)
 N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, most=1000)
 # Threads for the tick and webhooks come on top: runs never take them.
 CELERY_WORKER_CONCURRENCY = N_JOBS_PER_WORKER + 4
@@ -320,6 +326,7 @@ INSTALLED_APPS = [
     "spool.assistants",
     "spool.threads",
     "spool.webhooks",
+    "spool.usage",
     "spool.runs",
     "spool.store",
     "spool.crons",

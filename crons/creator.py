@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
+from uuid import UUID
 
 from django.db.models import Q
 
@@ -23,9 +24,11 @@ class Creator:
     configurable: Mapping[str, Any] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
+        key = self.threads.api_key_id
         return {
             "owner": self.threads.owner,
             "user": self.threads.user,
+            "api_key_id": key and str(key),
             "threads": _filter_json(self.threads.rows),
             "assistants": _filter_json(self.assistants.rows),
             "configurable": self.configurable,
@@ -35,15 +38,17 @@ class Creator:
         """What they can see, whoever they are."""
         return replace(
             self,
-            threads=replace(self.threads, user=None),
+            threads=replace(self.threads, user=None, api_key_id=None),
             assistants=replace(self.assistants, user=None),
         )
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Creator:
         owner, user = stored["owner"], stored["user"]
+        given = stored.get("api_key_id")
+        key = UUID(given) if given else None
         return cls(
-            threads=Scope(owner, _filter(stored["threads"]), user),
+            threads=Scope(owner, _filter(stored["threads"]), user, key),
             assistants=Scope(owner, _filter(stored["assistants"]), user),
             configurable=stored.get("configurable", {}),
         )

@@ -168,6 +168,7 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
         scope=creator.threads,
         assistants=creator.assistants,
         thread_id=cron.thread_id,
+        run_class=Run.RunClass.CRON,
         # `headers` go into `configurable` beside what the request has there. Not in its
         # own: one with `context` may have none, and no graph's schema knows this key.
         request={

@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -28,7 +29,9 @@ from psycopg import errors
 
 from spool.database.json import jsonb
 from spool.database.loop import Pool
-from spool.runs.models import Run
+from spool.runs import record
+from spool.runs.models import Run, RunAttempt
+from spool.runs.record import NOTHING, Record
 from spool.threads.models import Thread
 from spool.threads.ttl import ttl_params
 
@@ -42,12 +45,13 @@ WITH thread AS (
 ), run AS (
     INSERT INTO runs (
         id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
-        multitask_strategy, is_temporary, owner, "user", attempt, losses,
-        created_at, updated_at, dispatched_at, first_run_id
+        multitask_strategy, is_temporary, owner, "user", run_class, api_key_id,
+        attempt, losses, created_at, updated_at, dispatched_at, first_run_id
     )
     SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
         %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
-        %(multitask_strategy)s, %(is_temporary)s, %(owner)s, %(user)s, 0, 0,
+        %(multitask_strategy)s, %(is_temporary)s, %(owner)s, %(user)s,
+        %(run_class)s, %(api_key_id)s, 0, 0,
         clock_timestamp() + make_interval(secs => %(after_seconds)s),
         clock_timestamp(),
         CASE WHEN %(after_seconds)s <= 0 AND NOT (
@@ -91,12 +95,14 @@ _FIRST = """NOT EXISTS (
 
 CLAIM = f"""
 UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
-    started_at = coalesce(started_at, clock_timestamp()), updated_at = clock_timestamp()
+    started_at = coalesce(started_at, clock_timestamp()), claimed_at = clock_timestamp(),
+    updated_at = clock_timestamp(),
+    revision = %(revisions)s::jsonb ->> graph_id
 WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
     AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
     AND {_FIRST}
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
-    owner, "user", attempt, cancel_action,
+    owner, "user", attempt, cancel_action, api_key_id, revision, created_at, claimed_at,
     (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
         AS thread_created_at
 """
@@ -149,6 +155,14 @@ waiting AS (
     FROM ended WHERE threads.id = ended.thread_id
 )"""
 
+# Runs that end before a worker had them have no attempt to record.
+_IF_HELD = "WHERE %(from_status)s = 'running'"
+_RECORD_END = record.ended_as("ended.status", error="ended.error", where=_IF_HELD)
+_RECORD_ROLLBACK = record.ended_as(
+    f"'{RunAttempt.Outcome.ROLLED_BACK}'", where=_IF_HELD
+)
+_RECORD_HAND_BACK = record.ended_as(f"'{RunAttempt.Outcome.HANDED_BACK}'")
+
 END = f"""
 WITH ended AS (
     UPDATE runs SET status = %(status)s, error = %(error)s,
@@ -181,7 +195,7 @@ WITH ended AS (
     FROM ended JOIN push_configs
         ON push_configs.first_run_id = coalesce(ended.first_run_id, ended.id)
     RETURNING id
-)
+), {_RECORD_END}
 SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
     ({NEXT}) AS other_run_id, (
         SELECT id FROM (TABLE outbox UNION ALL TABLE pushes) AS waiting LIMIT 1
@@ -195,17 +209,24 @@ WITH ended AS (
     DELETE FROM runs
     WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
     RETURNING *
-), {_AFTER}
+), {_AFTER}, {_RECORD_ROLLBACK}
 SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
     ({NEXT}) AS other_run_id, NULL AS delivery_id
 FROM ended
 """
 
-HAND_BACK = """
-UPDATE runs SET status = 'pending', worker_id = NULL, updated_at = clock_timestamp(),
-    dispatched_at = clock_timestamp()
-WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
-RETURNING id
+HAND_BACK = f"""
+WITH ended AS (
+    SELECT * FROM runs
+    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+    FOR NO KEY UPDATE
+), handed_back AS (
+    UPDATE runs SET status = 'pending', worker_id = NULL,
+        updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
+    FROM ended WHERE runs.id = ended.id
+    RETURNING runs.id
+), {_RECORD_HAND_BACK}
+SELECT id FROM handed_back
 """
 
 IS_HELD = """
@@ -222,17 +243,17 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 # The runs of workers that are gone go on elsewhere, until they have taken too many. Those
 # that somebody holds wait for the next tick. Of one that went on just now Postgres would
 # look again at its row, but not for its new worker: its attempt tells.
-TAKE_BACK = """
+TAKE_BACK = f"""
 WITH lost AS MATERIALIZED (
     SELECT id, attempt FROM runs
     WHERE status = 'running' AND losses + 1 < %(max_attempts)s AND NOT EXISTS (
         SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
     )
 ), held AS (
-    SELECT runs.id FROM runs JOIN lost USING (id, attempt)
+    SELECT runs.* FROM runs JOIN lost USING (id, attempt)
     WHERE runs.status = 'running' FOR NO KEY UPDATE OF runs SKIP LOCKED
-)
-UPDATE runs SET status = 'pending', worker_id = NULL, losses = losses + 1,
+), {record.lost("held")}
+UPDATE runs SET status = 'pending', worker_id = NULL, losses = runs.losses + 1,
     updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
 FROM held WHERE runs.id = held.id
 RETURNING runs.id
@@ -271,6 +292,15 @@ class Claim:
     attempt: int
     cancel_action: str | None
     thread_created_at: datetime
+    api_key_id: UUID | None
+    revision: str
+    created_at: datetime
+    claimed_at: datetime
+
+    @property
+    def identity(self) -> str:
+        """Who asked; "" where nobody has to log in."""
+        return str((self.user or {}).get("identity") or self.owner)
 
 
 @dataclass(frozen=True)
@@ -331,29 +361,48 @@ def create(params: dict[str, Any]) -> Run | None:
     return rows[0] if rows else None
 
 
-async def claim(pool: Pool, run_id: UUID, worker_id: UUID) -> Claim | None:
-    """Take a pending run whose turn it is. None: it is not, or somebody else did."""
-    params = {"run_id": run_id, "worker_id": worker_id}
+async def claim(
+    pool: Pool,
+    run_id: UUID,
+    worker_id: UUID,
+    *,
+    revisions: Mapping[str, str] = MappingProxyType({}),
+) -> Claim | None:
+    """Take a pending run whose turn it is. None: it is not, or somebody else did.
+
+    `revisions` are those of the graphs that this process serves.
+    """
+    params = {
+        "run_id": run_id,
+        "worker_id": worker_id,
+        "revisions": jsonb(dict(revisions)),
+    }
     try:
         async with pool.connection() as conn:
             row = await (await conn.execute(CLAIM, params)).fetchone()
     except errors.UniqueViolation:  # Another run of the thread started just now.
         return None
-    return Claim(**row) if row else None
+    return Claim(**{**row, "revision": row["revision"] or ""}) if row else None
 
 
-async def end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
-    """End a run that this worker holds.
+async def end(
+    pool: Pool, held: Claim, outcome: Outcome, written: Record = NOTHING
+) -> Ended | None:
+    """End a run that this worker holds, and write its record.
 
     None: it does not hold it any more, or the run is to be rolled back instead.
     """
-    params = outcome.params | {
-        "run_id": held.id,
-        "thread_id": held.thread_id,
-        "attempt": held.attempt,
-        "from_status": Run.Status.RUNNING,
-        "heeds_rollback": True,
-    }
+    params = (
+        outcome.params
+        | written.params
+        | {
+            "run_id": held.id,
+            "thread_id": held.thread_id,
+            "attempt": held.attempt,
+            "from_status": Run.Status.RUNNING,
+            "heeds_rollback": True,
+        }
+    )
     async with pool.connection() as conn, conn.pipeline(), conn.transaction():
         await conn.execute(LOCK, params)
         row = await (await conn.execute(outcome.statement, params)).fetchone()
@@ -363,13 +412,17 @@ async def end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
 @transaction.atomic
 def end_here(run: Run, outcome: Outcome) -> Ended | None:
     """End a run that no worker holds. None: it is not as `run` says any more."""
-    params = outcome.params | {
-        "run_id": run.id,
-        "thread_id": run.thread_id,
-        "attempt": run.attempt,
-        "from_status": run.status,
-        "heeds_rollback": False,
-    }
+    params = (
+        outcome.params
+        | NOTHING.params
+        | {
+            "run_id": run.id,
+            "thread_id": run.thread_id,
+            "attempt": run.attempt,
+            "from_status": run.status,
+            "heeds_rollback": False,
+        }
+    )
     lock_thread(run.thread_id)
     with connection.cursor() as cursor:
         cursor.execute(outcome.statement, params)
@@ -385,12 +438,12 @@ def lock_thread(thread_id: UUID) -> bool:
 
 
 def ask_to_stop(run: Run, action: str) -> bool:
-    """Tell the worker of a run, through its row, to interrupt or roll it back.
+    """Tell the worker of a run, through its row, why it is to stop it.
 
     An earlier wish to roll back stays: it is the stronger one.
     """
     active = Run.objects.filter(pk=run.pk).active()
-    if action == Run.CancelAction.INTERRUPT:
+    if action != Run.CancelAction.ROLLBACK:
         active = active.exclude(cancel_action=Run.CancelAction.ROLLBACK)
     return bool(active.update(cancel_action=action, updated_at=Now()))
 
@@ -409,9 +462,9 @@ async def is_gone(pool: Pool, run_id: UUID) -> bool:
         return await found.fetchone() is None
 
 
-async def hand_back(pool: Pool, held: Claim) -> bool:
+async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
     """Let another worker go on with a run, from its last checkpoint."""
-    params = {"run_id": held.id, "attempt": held.attempt}
+    params = written.params | {"run_id": held.id, "attempt": held.attempt}
     async with pool.connection() as conn:
         return (await conn.execute(HAND_BACK, params)).rowcount > 0
 

@@ -92,7 +92,20 @@ class Run(models.Model):
         INTERRUPT = "interrupt"
         ROLLBACK = "rollback"
 
+    class RunClass(models.TextChoices):
+        """Who waits for it."""
+
+        INTERACTIVE = "interactive"
+        BACKGROUND = "background"
+        CRON = "cron"
+
     ACTIVE = (Status.PENDING, Status.RUNNING)
+    # A `cancel_action` that no client can ask for, and how such a run ends.
+    OVER_BUDGET = "over_budget"
+    BUDGET_ERROR = {
+        "error": "BudgetExceeded",
+        "message": "The budget of the run's owner or API key is used up.",
+    }
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     thread = models.ForeignKey(Thread, on_delete=models.CASCADE, related_name="runs")
@@ -110,6 +123,13 @@ class Run(models.Model):
     is_temporary = models.BooleanField(default=False)
     # Whose run it is: the partition of the store that its graph gets.
     owner = models.TextField(default="", blank=True)
+    run_class = models.TextField(  # noqa: DJ001 - null: from before there was one
+        choices=RunClass.choices, null=True, blank=True
+    )
+    # The API key that asked, to count what it uses.
+    api_key_id = models.UUIDField(null=True, blank=True)
+    # Of the graph, in the process that claimed the run last.
+    revision = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     # Who asked, as graphs see them; kept apart from `kwargs`, which goes on the wire.
     user = JSONField(null=True, blank=True)
     # The fence: every write by a worker names the attempt that it belongs to.
@@ -139,6 +159,8 @@ class Run(models.Model):
     # When its wake-up message was last sent; null while its turn has not come.
     dispatched_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
+    # When its present attempt began.
+    claimed_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
     objects = RunQuerySet.as_manager()
@@ -213,3 +235,90 @@ class Run(models.Model):
     @property
     def is_active(self) -> bool:
         return self.status in self.ACTIVE
+
+
+class RunAttempt(models.Model):
+    """One attempt of a run, written when it ended; see `runs.record`."""
+
+    class Outcome(models.TextChoices):
+        SUCCESS = "success"
+        ERROR = "error"
+        TIMEOUT = "timeout"
+        INTERRUPTED = "interrupted"
+        ROLLED_BACK = "rolled_back"
+        # By a worker that stopped; another one went on.
+        HANDED_BACK = "handed_back"
+        # With its worker.
+        LOST = "lost"
+
+    pk = models.CompositePrimaryKey("run_id", "attempt")
+    run_id = models.UUIDField()
+    attempt = models.IntegerField()
+    # Null once its client has deleted it, until it is counted.
+    thread_id = models.UUIDField(null=True, blank=True)
+    # The identity that asked.
+    owner = models.TextField(default="", blank=True)
+    assistant_id = models.UUIDField(null=True, blank=True)
+    graph_id = models.TextField()
+    run_class = models.TextField(default="", blank=True)
+    revision = models.TextField(default="", blank=True)
+    worker_id = models.UUIDField(null=True, blank=True)
+    # From when on the run could have been claimed.
+    queued_at = models.DateTimeField()
+    started_at = models.DateTimeField()
+    ended_at = models.DateTimeField()
+    outcome = models.TextField(choices=Outcome.choices)
+    error = JSONField(null=True, blank=True)
+    # For operators alone.
+    traceback = models.TextField(default="", blank=True)
+    # Null where its worker did not live to say.
+    steps = models.IntegerField(null=True, blank=True)
+    # By model, see `usage.tokens.Tokens`.
+    tokens = JSONField(null=True, blank=True)
+
+    class Meta:
+        db_table = "run_attempts"
+        indexes = [
+            models.Index(fields=["thread_id"], name="run_attempts_by_thread"),
+            models.Index(fields=["ended_at"], name="run_attempts_by_end"),
+        ]
+
+    def __str__(self) -> str:
+        return f"attempt {self.attempt} of run {self.run_id}"
+
+
+class RunStep(models.Model):
+    """One execution of a node. Of a long attempt the first and last ones are kept."""
+
+    class Outcome(models.TextChoices):
+        SUCCESS = "success"
+        ERROR = "error"
+        # It waits for an answer.
+        INTERRUPTED = "interrupted"
+        # Its run ended before it did.
+        CANCELLED = "cancelled"
+
+    pk = models.CompositePrimaryKey("run_id", "attempt", "slot")
+    run_id = models.UUIDField()
+    attempt = models.IntegerField()
+    slot = models.IntegerField()
+    # Counted from 0 in the order in which they began.
+    number = models.IntegerField()
+    node = models.TextField()
+    # Of the subgraph; "" is the graph itself.
+    namespace = models.TextField(default="", blank=True)
+    task_id = models.TextField(default="", blank=True)
+    started_at = models.DateTimeField()
+    duration_ms = models.FloatField()
+    outcome = models.TextField(choices=Outcome.choices)
+    tokens = JSONField(default=dict)
+    # The tools that it called: name, duration_ms, outcome.
+    tools = JSONField(default=list)
+    error = JSONField(null=True, blank=True)
+    traceback = models.TextField(default="", blank=True)
+
+    class Meta:
+        db_table = "run_steps"
+
+    def __str__(self) -> str:
+        return f"step {self.number} ({self.node}) of run {self.run_id}"

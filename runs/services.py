@@ -18,7 +18,7 @@ from spool.assistants.models import Assistant
 from spool.assistants.services import mirror_context, resolve_assistant
 from spool.database.ids import uuid7
 from spool.database.json import jsonb
-from spool.runs import lifecycle, tasks
+from spool.runs import lifecycle, record, tasks
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run, RunQuerySet
 from spool.runs.streaming import events
@@ -30,6 +30,8 @@ from spool.threads.checkpoint_rows import (
 )
 from spool.threads.models import Thread
 from spool.threads.state import show_newest_state
+from spool.usage import budgets
+from spool.usage.budgets import Payer
 from spool.web import request_ids
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
@@ -67,6 +69,7 @@ def create_run(
     assistants: Scope | None = None,
     run_id: UUID | None = None,
     first_run_id: UUID | None = None,
+    run_class: str = Run.RunClass.BACKGROUND,
 ) -> Run:
     """Store a pending run, and wake a worker once it can be seen.
 
@@ -82,7 +85,12 @@ def create_run(
         raise BadRequest("You must provide a thread_id when resuming.")
     _check_thread_of(thread_id, request["checkpoint"] or {})
     params = _create_params(scope, assistant, thread_id, request)
-    params |= {"id": run_id or uuid7(), "first_run_id": first_run_id}
+    params |= {
+        "id": run_id or uuid7(),
+        "first_run_id": first_run_id,
+        "run_class": run_class,
+    }
+    budgets.check(Payer(scope.identity or scope.owner, scope.api_key_id))
     with _unit(thread_id, request):
         _check_limit(scope)
         try:
@@ -187,6 +195,8 @@ def requeue_run(run: Run) -> Run | None:
             "is_temporary": False,
             "owner": run.owner,
             "user": None if run.user is None else jsonb(run.user),
+            "run_class": run.run_class or Run.RunClass.BACKGROUND,
+            "api_key_id": run.api_key_id,
             "after_seconds": 0,
             "first_run_id": run.first_run_id,
             "resumes": False,
@@ -211,6 +221,7 @@ def delete_run(run: Run) -> None:
         while (ended := lifecycle.end_here(fresh, NEVER_WAS)) is None:
             # Claimed in between, or handed back. It can't end while we hold its thread.
             fresh.refresh_from_db()
+        record.forget_run(fresh.id)
         if fresh.is_active:
             _undo(fresh)
             transaction.on_commit(
@@ -336,6 +347,7 @@ def _create_params(
         "is_temporary": temporary,
         "owner": scope.owner,
         "user": None if scope.user is None else jsonb(scope.user),
+        "api_key_id": scope.api_key_id,
         "after_seconds": request["after_seconds"],
         "resumes": (request["command"] or {}).get("resume") is not None,
     }

@@ -23,9 +23,11 @@ from kombu.exceptions import KombuError
 from spool.assistants.graphs import registry
 from spool.database import task_connections
 from spool.database.redis import RedisHangs, patience
-from spool.runs import recovery
+from spool.runs import record, recovery
+from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
 from spool.runs.worker import worker
+from spool.usage.services import merge_counters
 from spool.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
@@ -82,6 +84,8 @@ def tick() -> None:
         can_tell = worker.current().contact.is_lasting
         for ended in recovery.recover_lost_runs(can_tell=can_tell):
             announce(ended)
+        for ended in stop_over_budget():
+            announce(ended)
         for run_id in recovery.runs_to_wake():
             dispatch(run_id)
         if deliveries.any_due():
@@ -100,6 +104,9 @@ def deliver_webhooks() -> None:
 def sweep() -> None:
     deliveries.sweep_deliveries()
     recovery.sweep_workers()
+    while record.sweep():
+        pass
+    merge_counters()
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:

@@ -13,6 +13,7 @@ urlpatterns = [
     path("runs/cancel", RunViewSet.as_view({"post": "cancel_many"})),
     # Where `Location` of a stateless stream, and clients without a thread, look.
     path("runs/<str:run_id>", RunViewSet.as_view({"get": "retrieve"})),
+    path("runs/<str:run_id>/timeline", RunViewSet.as_view({"get": "timeline"})),
     path("runs/<str:run_id>/stream", RunViewSet.as_view({"get": "join_stream"})),
     path(
         "threads/<str:thread_id>/stream",
@@ -22,6 +23,7 @@ urlpatterns = [
     path(f"{of_thread}/stream", RunViewSet.as_view({"post": "stream"})),
     path(f"{of_thread}/wait", RunViewSet.as_view({"post": "wait"})),
     path(one, RunViewSet.as_view({"get": "retrieve", "delete": "destroy"})),
+    path(f"{one}/timeline", RunViewSet.as_view({"get": "timeline"})),
     path(f"{one}/join", RunViewSet.as_view({"get": "join"})),
     path(f"{one}/stream", RunViewSet.as_view({"get": "join_stream"})),
     path(f"{one}/cancel", RunViewSet.as_view({"post": "cancel"})),

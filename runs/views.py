@@ -31,6 +31,7 @@ from spool.runs.streaming import run_stream, thread_stream
 from spool.runs.streaming.events import generation, newest_id, parse_id
 from spool.runs.streaming.run_stream import NEVER, RunStream
 from spool.runs.streaming.thread_stream import ThreadStream
+from spool.runs.timeline import TimelineBody, timeline_of
 from spool.threads.models import Thread
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import NotFound, Unprocessable
@@ -57,6 +58,7 @@ class RunViewSet(ScopedViewSet):
         "batch": "threads.create_run",
         "list": "threads.search",
         "retrieve": "threads.read",
+        "timeline": "threads.read",
         "destroy": "threads.delete",
         "join": "threads.read",
         "join_stream": "threads.read",
@@ -102,7 +104,11 @@ class RunViewSet(ScopedViewSet):
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         asked = valid(RunRequest, body)
         _check_webhooks([asked])
-        return services.create_run(**allowed(self.request, asked, parsed)), asked
+        run_class = Run.RunClass.INTERACTIVE
+        if self.action == "create":
+            run_class = Run.RunClass.BACKGROUND
+        given = allowed(self.request, asked, parsed)
+        return services.create_run(**given, run_class=run_class), asked
 
     # --- Reading runs ---------------------------------------------------------------
     @extend_schema(
@@ -129,6 +135,13 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> Response:
         return Response(run_json(self._run(thread_id, run_id)))
+
+    @extend_schema(responses={200: TimelineBody, **ERRORS})
+    def timeline(
+        self, request: Request, run_id: str, thread_id: str | None = None
+    ) -> Response:
+        """What happened in the run: its attempts, their steps, and what they took."""
+        return Response(timeline_of(self._run(thread_id, run_id)))
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, thread_id: str, run_id: str) -> Response:

@@ -12,6 +12,7 @@ from spool.config import lazy
 from spool.config.hook import Hook
 from spool.database.metrics import TableSizes
 from spool.runs.metrics import RunsCollector, queue_figures
+from spool.runs.record import forget_threads
 from spool.runs.services import delete_runs_of
 from spool.runs.worker.inputs import config_of_newest_run
 from spool.store.metrics import StoreCollector
@@ -47,6 +48,7 @@ def fill() -> None:
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
     threads_hooks.delete_runs_of.fill(delete_runs_of)
+    threads_hooks.forget_runs_of.fill(forget_threads)
     threads_hooks.config_of_newest_run.fill(config_of_newest_run)
     webhooks_hooks.render.fill(render_notification)
     web_hooks.queue_figures.fill(queue_figures)

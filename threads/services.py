@@ -98,15 +98,19 @@ def update_thread(
 
 
 @transaction.atomic
-def delete_threads(threads: ThreadQuerySet, *, skip_locked: bool = False) -> int:
+def delete_threads(threads: ThreadQuerySet, *, by_sweep: bool = False) -> int:
     """Delete threads with their runs and their state. How many there were.
+
+    A sweep skips those that are in use, and keeps the record of what happened in them.
 
     A run in flight loses its row first, and with it the right to save anything: its
     last save is waited for, and then goes with the others.
     """
     # In one order, so that two who delete the same threads don't wait for each other.
-    locked = threads.select_for_update(skip_locked=skip_locked).order_by("pk")
+    locked = threads.select_for_update(skip_locked=by_sweep).order_by("pk")
     ids = list(locked.values_list("pk", flat=True))
+    if not by_sweep:
+        hooks.forget_runs_of(ids)
     hooks.delete_runs_of(ids)
     delete_checkpoints(ids)
     # Django would read all of their state first, to look for what hangs on them.

@@ -100,7 +100,7 @@ def _delete_discarded(size: int) -> tuple[int, int]:
 @transaction.atomic
 def _delete(kind: str, threads: ThreadQuerySet, size: int) -> tuple[int, int]:
     ids = list(threads.values_list("pk", flat=True)[:size])
-    deleted = delete_threads(threads.filter(pk__in=ids), skip_locked=True)
+    deleted = delete_threads(threads.filter(pk__in=ids), by_sweep=True)
     _count(kind, deleted)
     return deleted, deleted
 

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from spool.assistants.graphs import registry
+from spool.assistants.revisions import revisions
 from spool.assistants.services import register_system_assistants
 from spool.config.langgraph_json import langgraph_json
 from spool.database.loop import close_shared_loop
@@ -30,6 +31,7 @@ echo.set_entry_point("echo")
 def forget_graphs() -> None:
     langgraph_json.cache_clear()
     registry.cache_clear()
+    revisions.cache_clear()
 
 
 @contextmanager

@@ -18,7 +18,7 @@ from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.tests.executing import Here, checkpoint_rows, published
-from spool.runs.worker.executor import described
+from spool.runs.worker.failures import described
 from spool.threads.models import Thread
 from spool.threads.state import get_history, get_state, state_update, update_state
 
@@ -53,10 +53,12 @@ def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     told: list[str] = []
     end = lifecycle.end
 
-    async def noting_end(pool: Pool, held: Claim, outcome: Outcome) -> Ended | None:
+    async def noting_end(
+        pool: Pool, held: Claim, outcome: Outcome, *written: Any
+    ) -> Ended | None:
         told.extend(name for name, _ in published(held.thread_id))
         events.redis_client().client_unpause()
-        return await end(pool, held, outcome)
+        return await end(pool, held, outcome, *written)
 
     monkeypatch.setattr("spool.runs.lifecycle.end", noting_end)
     return told

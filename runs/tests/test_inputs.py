@@ -32,6 +32,10 @@ def held(run: Run) -> Claim:
         attempt=1,
         cancel_action=None,
         thread_created_at=run.thread.created_at,
+        api_key_id=None,
+        revision="",
+        created_at=run.created_at,
+        claimed_at=run.created_at,
     )
 
 

@@ -28,7 +28,8 @@ class Execution:
     held: Claim
     task: asyncio.Task[Any]
     loop: asyncio.AbstractEventLoop
-    # Why it was stopped: a `Run.CancelAction`, `HAND_BACK`, or None: it was not.
+    # Why it was stopped: a `Run.CancelAction`, `Run.OVER_BUDGET`, `HAND_BACK`, or None:
+    # it was not.
     stopped: str | None = None
     # Done once it has stopped, or will not although it was told to.
     stopping: asyncio.Future[None] = field(init=False)

@@ -10,11 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -27,12 +27,14 @@ from redis.asyncio import Redis
 
 from spool.assistants.configurable import context_for
 from spool.assistants.graphs import registry
+from spool.assistants.revisions import revisions
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run
+from spool.runs.record import Record
 from spool.runs.streaming.events import METADATA, generation
 from spool.runs.streaming.modes import (
     Translator,
@@ -43,9 +45,12 @@ from spool.runs.streaming.modes import (
 from spool.runs.streaming.writer import EventWriter, last_events
 from spool.runs.worker.breakpoints import is_at_breakpoint
 from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
+from spool.runs.worker.failures import described
 from spool.runs.worker.fence import fence_of, store_permit_of
+from spool.runs.worker.flusher import Flusher
 from spool.runs.worker.graph_builds import Making, NotMade, is_cancelled
 from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
+from spool.runs.worker.recorder import Recorder
 from spool.store.backend import PostgresStore
 from spool.telemetry import logs
 from spool.threads.checkpoints import (
@@ -58,7 +63,10 @@ from spool.threads.checkpoints import (
 from spool.threads.models import Thread
 from spool.threads.snapshots import hides_state, output_of, read_state
 from spool.threads.state import cached_columns
+from spool.usage.meter import meter
 from spool.web import request_ids
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -76,6 +84,7 @@ class Executor:
     worker_id: Callable[[], UUID]
     # Whether the worker was heard of so lately that nobody can have taken its runs.
     has_lease: Callable[[], bool] = lambda: True
+    flusher: Flusher = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from before their claim to their end, not only while their graph runs.
     holding: list[UUID] = field(default_factory=list)
@@ -83,8 +92,13 @@ class Executor:
     _asked: dict[UUID, str] = field(default_factory=dict)
     _making: Making = field(default_factory=Making)
 
+    def __post_init__(self) -> None:
+        self.flusher = Flusher(self.pool, meter)
+
     def stop(self, run_id: UUID, reason: str) -> None:
         """Stop a run if it is here, from any thread."""
+        if reason == Run.OVER_BUDGET:
+            self.flusher.refuse_models(run_id)
         if execution := self.executions.get(run_id):
             execution.stop(reason)
         elif run_id in self.holding:
@@ -99,16 +113,22 @@ class Executor:
         """Execute a run to its end. None: it was not ours, or is not any more."""
         self.holding.append(run_id)
         try:
-            held = await lifecycle.claim(self.pool, run_id, self.worker_id())
+            held = await lifecycle.claim(
+                self.pool, run_id, self.worker_id(), revisions=revisions()
+            )
             if held is None:
                 return None
             _begin_log(held)
-            return await self._execute(held)
+            recorder = self.flusher.record(held)
+            try:
+                return await self._execute(held, recorder)
+            finally:
+                self.flusher.release(recorder)
         finally:
             self.holding.remove(run_id)
             self._asked.pop(run_id, None)
 
-    async def _execute(self, held: Claim) -> Ended | None:
+    async def _execute(self, held: Claim, recorder: Recorder) -> Ended | None:
         writer = EventWriter(
             self.redis,
             thread_id=held.thread_id,
@@ -119,17 +139,18 @@ class Executor:
         )
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
-            outcome = await self._outcome(held, writer)
+            outcome = await self._outcome(held, writer, recorder)
             # First, since viewers expect nothing more of a run that is over.
             await writer.settle()
             if outcome is None:
-                await retry_until_available(
-                    lambda: lifecycle.hand_back(self.pool, held)
+                await self._write(
+                    recorder, partial(lifecycle.hand_back, self.pool, held)
                 )
                 return Ended(held.thread_id, next_run_id=held.id)
-            outcome, ended = await self._end(held, outcome)
+            outcome, ended = await self._end(held, outcome, recorder)
             if ended is None and outcome.status:
-                outcome, ended = await self._end(held, await self._undone(held))
+                undone = await self._undone(held)
+                outcome, ended = await self._end(held, undone, recorder)
             if ended:
                 status = outcome.status or Run.Status.INTERRUPTED
                 last = last_events(status, outcome.error, **outcome.told)
@@ -152,15 +173,28 @@ class Executor:
         except (*CONNECTION_FAULTS, TimeoutError):
             return True  # Redis refuses what another attempt has overtaken.
 
-    async def _end(self, held: Claim, outcome: Outcome) -> tuple[Outcome, Ended | None]:
+    async def _end(
+        self, held: Claim, outcome: Outcome, recorder: Recorder
+    ) -> tuple[Outcome, Ended | None]:
         """End a run in this way, or as an error where this can't be written."""
         end = partial(lifecycle.end, self.pool, held)
         try:
-            return outcome, await retry_until_available(partial(end, outcome))
+            return outcome, await self._write(recorder, partial(end, outcome))
         except (DatabaseError, TooDeep) as exc:
             logger.exception("run %s: its state can't be kept", held.id)
             failed = Outcome(Run.Status.ERROR, described(exc))
-            return failed, await retry_until_available(partial(end, failed))
+            recorder.fail(exc)
+            return failed, await self._write(recorder, partial(end, failed))
+
+    async def _write(
+        self, recorder: Recorder, move: Callable[[Record], Awaitable[T]]
+    ) -> T:
+        """Make a move that ends the attempt, with its record."""
+        written = self.flusher.last(recorder)
+        answer = await retry_until_available(partial(move, written))
+        if answer:
+            self.flusher.written(recorder, written)
+        return answer
 
     async def _undone(self, held: Claim) -> Outcome:
         """Take back a run of which somebody wanted that while it came to its end.
@@ -171,8 +205,11 @@ class Executor:
         await retry_until_available(lambda: undo_run(self.pool, held.thread_id, fence))
         return Outcome(None, settles=False)
 
-    async def _outcome(self, held: Claim, writer: EventWriter) -> Outcome | None:
+    async def _outcome(
+        self, held: Claim, writer: EventWriter, recorder: Recorder
+    ) -> Outcome | None:
         """How the run ended. None: it did not, another worker shall go on."""
+        recorder.begin()
         config = graph_config(held)
         fence = fence_of(held)
         saver = None
@@ -193,7 +230,7 @@ class Executor:
                     stack.enter_async_context(opened),
                     patience=_making_patience(self._asked_of(held)),
                 )
-                drive = _Drive(graph, held, config, writer, saver)
+                drive = _Drive(graph, held, config, writer, saver, recorder)
                 return drive.with_output(await self._supervise(drive))
         except CheckpointsUnavailable as exc:
             logger.warning("run %s: handed back: %s", held.id, exc)
@@ -207,6 +244,7 @@ class Executor:
                 raise
             # A graph that can't be made: its factory is user code too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
+            recorder.fail(exc)
             return Outcome(Run.Status.ERROR, error=described(exc))
 
     def _asked_of(self, held: Claim) -> str | None:
@@ -219,6 +257,8 @@ class Executor:
             return None
         if asked == Run.CancelAction.ROLLBACK:
             return await self._undone(held)
+        if asked == Run.OVER_BUDGET:
+            return Outcome(Run.Status.ERROR, dict(Run.BUDGET_ERROR), settles=False)
         if asked:
             return Outcome(Run.Status.INTERRUPTED, settles=False)
         return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG)
@@ -242,19 +282,27 @@ class Executor:
         finally:
             del self.executions[held.id]
             drive.close()
-        if execution.stopped == HAND_BACK:
+        if execution.stopped:
+            return await self._stopped(drive, execution.stopped)
+        if not is_in_time:
+            return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG, await drive.state())
+        return await drive.finished(task)
+
+    async def _stopped(self, drive: _Drive, reason: str) -> Outcome | None:
+        """How a run ends that was stopped. None: another worker shall go on."""
+        held = drive.held
+        if reason == HAND_BACK:
             return None
-        if execution.stopped == Run.CancelAction.ROLLBACK:
+        if reason == Run.CancelAction.ROLLBACK:
             fence = fence_of(held)
             await retry_until_available(
                 lambda: undo_run(self.pool, held.thread_id, fence)
             )
             return Outcome(None, state=await drive.state())
-        if execution.stopped == Run.CancelAction.INTERRUPT:
-            return Outcome(Run.Status.INTERRUPTED, state=await drive.state())
-        if not is_in_time:
-            return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG, await drive.state())
-        return await drive.finished(task)
+        state = await drive.state()
+        if reason == Run.OVER_BUDGET:
+            return Outcome(Run.Status.ERROR, dict(Run.BUDGET_ERROR), state)
+        return Outcome(Run.Status.INTERRUPTED, state=state)
 
 
 @dataclass
@@ -266,6 +314,7 @@ class _Drive:
     config: RunnableConfig
     writer: EventWriter
     saver: RunSaver | None
+    recorder: Recorder
 
     def __post_init__(self) -> None:
         self.translator = Translator(self.held.kwargs["stream_mode"])
@@ -308,6 +357,7 @@ class _Drive:
             return Outcome(Run.Status.SUCCESS, state=await self.state(complete=True))
         if isinstance(exc, (LostRun, CheckpointsUnavailable)):
             raise exc
+        self.recorder.fail(exc)
         if isinstance(exc, UnknownInterruptError):  # Refused before anything was run.
             return Outcome(Run.Status.ERROR, described(exc), settles=False)
         # The graph is user code: whatever it raises is the run's result.
@@ -370,11 +420,6 @@ def _begin_log(held: Claim) -> None:
     logs.begin(
         run_id=held.id,
         thread_id=held.thread_id,
-        owner=(held.user or {}).get("identity") or held.owner,
+        owner=held.identity,
         request_id=configurable.get(request_ids.IN_RUNS),
     )
-
-
-def described(exc: BaseException) -> dict[str, str]:
-    """An exception as the wire tells of it, without the keys that some quote."""
-    return {"error": type(exc).__name__, "message": logs.without_secrets(str(exc))}

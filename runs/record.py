@@ -1,0 +1,263 @@
+"""The record of what happened in a run: its attempts, and the steps of each.
+
+An attempt's row is written by the statement that ends the attempt, whoever does: its
+worker, the tick that finds it lost, or a client that deletes the run. Steps come with
+the end, or before it in a run that takes longer than `worker.flusher.FLUSH_SECS`. The
+rows have no foreign key: they stay for `RUN_RECORD_TTL_DAYS`, unless a client deletes the
+run or its thread.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import connection
+
+from spool.database.json import jsonb
+from spool.usage.meter import Reading
+from spool.usage.statements import WRITE
+from spool.usage.tokens import Tokens
+
+# Of an attempt with more steps than both, these many of the first and of the last stay.
+FIRST_STEPS = 200
+LAST_STEPS = 100
+
+# How many attempts one sweep deletes at once.
+BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class StepRecord:
+    """A row of `run_steps`, but for its run and its attempt."""
+
+    # The row that it takes: its number, or in turn one of those for the last steps.
+    slot: int
+    number: int
+    node: str
+    namespace: str
+    task_id: str
+    started_at: datetime
+    duration_ms: float
+    outcome: str
+    tokens: dict[str, dict[str, int]]
+    tools: list[dict[str, Any]]
+    error: dict[str, str] | None
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptRecord:
+    """What only the worker of an attempt knows of it."""
+
+    steps: int | None = None
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+    traceback: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """What is written with the end of an attempt."""
+
+    attempt: AttemptRecord = AttemptRecord()
+    steps: Sequence[StepRecord] = ()
+    usage: Sequence[Reading] = ()
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """For statements with `ended_as` in them."""
+        tokens = {name: used.as_json() for name, used in self.attempt.tokens.items()}
+        return {
+            "step_count": self.attempt.steps,
+            "tokens": jsonb(tokens),
+            "traceback": self.attempt.traceback,
+            "steps": jsonb([asdict(step) for step in self.steps]),
+            "usage": jsonb([reading.as_json() for reading in self.usage]),
+        }
+
+
+NOTHING = Record()
+
+_ATTEMPT = """
+    INSERT INTO run_attempts (
+        run_id, attempt, thread_id, owner, assistant_id, graph_id, run_class, revision,
+        worker_id, queued_at, started_at, ended_at, outcome, error, traceback, steps,
+        tokens
+    )
+    SELECT {of}.id, {of}.attempt, {of}.thread_id,
+        coalesce({of}."user" ->> 'identity', {of}.owner), {of}.assistant_id,
+        {of}.graph_id, coalesce({of}.run_class, ''), coalesce({of}.revision, ''),
+        {worker}, {of}.created_at,
+        coalesce({of}.claimed_at, {of}.started_at, {of}.created_at),
+        clock_timestamp(), {outcome}, {error}, {traceback}, {steps}, {tokens}
+    FROM {of} {where}
+    ON CONFLICT (run_id, attempt) DO NOTHING
+"""
+
+_STEPS = """
+    INSERT INTO run_steps AS step (
+        run_id, attempt, slot, number, node, namespace, task_id, started_at,
+        duration_ms, outcome, tokens, tools, error, traceback
+    )
+    SELECT {run_id}, {attempt}, given.slot, given.number, given.node, given.namespace,
+        given.task_id, given.started_at, given.duration_ms, given.outcome, given.tokens,
+        given.tools, given.error, given.traceback
+    FROM {of}
+    ON CONFLICT (run_id, attempt, slot) DO UPDATE SET
+        number = excluded.number, node = excluded.node, namespace = excluded.namespace,
+        task_id = excluded.task_id, started_at = excluded.started_at,
+        duration_ms = excluded.duration_ms, outcome = excluded.outcome,
+        tokens = excluded.tokens, tools = excluded.tools, error = excluded.error,
+        traceback = excluded.traceback
+    WHERE step.number < excluded.number
+"""
+
+_COLUMNS = """slot int, number int, node text, namespace text, task_id text,
+    started_at timestamptz, duration_ms float8, outcome text, tokens jsonb, tools jsonb,
+    error jsonb, traceback text"""
+
+
+def ended_as(outcome: str, *, error: str = "NULL", where: str = "") -> str:
+    """CTEs that write the attempts of the runs in the CTE `ended`, with `Record.params`.
+
+    `outcome` and `error` are SQL. `ended` holds whole rows of `runs`.
+    """
+    attempt = _ATTEMPT.format(
+        of="ended",
+        worker="ended.worker_id",
+        outcome=outcome,
+        error=error,
+        traceback="%(traceback)s::text",
+        steps="%(step_count)s::int",
+        tokens="%(tokens)s::jsonb",
+        where=where,
+    )
+    steps = _STEPS.format(
+        run_id="ended.id",
+        attempt="ended.attempt",
+        of=f"ended, jsonb_to_recordset(%(steps)s) AS given ({_COLUMNS})",
+    )
+    return f"""attempt_record AS ({attempt}), step_records AS ({steps}),
+        usage_record AS ({WRITE})"""
+
+
+def lost(held: str) -> str:
+    """A CTE that writes the attempts of runs whose workers are gone.
+
+    `held` is a CTE of whole rows of `runs` as they were before.
+    """
+    attempt = _ATTEMPT.format(
+        of=held,
+        worker=f"{held}.worker_id",
+        outcome="'lost'",
+        error="NULL",
+        traceback="''",
+        steps="NULL",
+        tokens="NULL",
+        where="",
+    )
+    return f"attempt_record AS ({attempt})"
+
+
+# Steps of runs that still go on, and what was used meanwhile. A run that is being deleted
+# is locked, and gets no rows any more.
+FLUSH = f"""
+WITH given AS (
+    SELECT * FROM jsonb_to_recordset(%(steps)s)
+        AS given (run_id uuid, attempt int, {_COLUMNS})
+), kept AS (
+    SELECT id FROM runs WHERE id IN (SELECT run_id FROM given)
+    FOR KEY SHARE SKIP LOCKED
+), alive AS (
+    SELECT given.* FROM given JOIN kept ON kept.id = given.run_id
+), step_records AS (
+    {_STEPS.format(run_id="run_id", attempt="attempt", of="alive AS given")}
+), usage_record AS (
+    {WRITE}
+)
+SELECT count(*) AS steps FROM alive
+"""
+
+# Held, so that nothing is written for these runs after it was looked for.
+_LOCK = "SELECT id FROM runs WHERE {runs} FOR UPDATE"
+
+# What is counted by the minute is counted later: for that, attempts of just now stay
+# for a while, without saying whose they were.
+_FORGET = """
+WITH wanted AS (
+    SELECT unnest(%(run_ids)s::uuid[]) AS id
+    UNION
+    SELECT run_id FROM run_attempts WHERE {attempts}
+), steps AS (
+    DELETE FROM run_steps WHERE run_id IN (SELECT id FROM wanted)
+), old AS (
+    DELETE FROM run_attempts
+    WHERE run_id IN (SELECT id FROM wanted)
+        AND ended_at < now() - %(counted_after)s
+)
+UPDATE run_attempts SET run_id = gen_random_uuid(), thread_id = NULL, owner = '',
+    assistant_id = NULL, worker_id = NULL, error = NULL, traceback = ''
+WHERE run_id IN (SELECT id FROM wanted) AND ended_at >= now() - %(counted_after)s
+"""
+
+# How long it may take until an attempt is counted in its minute.
+COUNTED_AFTER = timedelta(minutes=10)
+
+_SWEEP = """
+WITH old AS (
+    DELETE FROM run_attempts WHERE ctid IN (
+        SELECT ctid FROM run_attempts
+        WHERE ended_at < now() - %(kept)s
+            OR thread_id IS NULL AND ended_at < now() - %(counted_after)s
+        ORDER BY ended_at LIMIT %(limit)s
+    )
+    RETURNING run_id, attempt
+), steps AS (
+    DELETE FROM run_steps USING old
+    WHERE run_steps.run_id = old.run_id AND run_steps.attempt = old.attempt
+)
+SELECT count(*) FROM old
+"""
+
+
+def forget_threads(thread_ids: Iterable[UUID]) -> None:
+    """Delete the records of all runs of these threads, before the runs are deleted."""
+    _forget(runs=_OF_THREADS, attempts=_OF_THREADS, wanted=list(thread_ids))
+
+
+def forget_run(run_id: UUID) -> None:
+    _forget(runs="id = %(wanted)s", attempts="run_id = %(wanted)s", wanted=run_id)
+
+
+def forget_owner(owner: str) -> None:
+    """Delete the records of all runs that this identity asked for."""
+    of_run = "coalesce(\"user\" ->> 'identity', owner) = %(wanted)s"
+    _forget(runs=of_run, attempts="owner = %(wanted)s", wanted=owner)
+
+
+_OF_THREADS = "thread_id = ANY(%(wanted)s)"
+
+
+def _forget(*, runs: str, attempts: str, wanted: Any) -> None:
+    params = {"wanted": wanted, "counted_after": COUNTED_AFTER}
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK.format(runs=runs), params)
+        params["run_ids"] = [run_id for (run_id,) in cursor.fetchall()]
+        cursor.execute(_FORGET.format(attempts=attempts), params)
+
+
+def sweep() -> int:
+    """Delete a batch of records whose time is over, the oldest first. How many."""
+    params: dict[str, Any] = {
+        "kept": timedelta(days=settings.RUN_RECORD_TTL_DAYS),
+        "counted_after": COUNTED_AFTER,
+        "limit": BATCH,
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(_SWEEP, params)
+        (count,) = cursor.fetchone()
+        return int(count)

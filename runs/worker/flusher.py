@@ -1,0 +1,116 @@
+"""Writes what the recorders of one loop have: with the ends of their runs, or in time.
+
+A run that is over soon has one write, its end. What a longer one did, and what models
+used, is written for all runs of the loop at once, at most `FLUSH_SECS` after it happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import asdict
+from typing import Any
+from uuid import UUID
+
+from spool.database.json import jsonb
+from spool.database.loop import Pool
+from spool.database.retries import CONNECTION_FAULTS
+from spool.runs import record
+from spool.runs.lifecycle import Claim
+from spool.runs.record import Record, StepRecord
+from spool.runs.worker.recorder import Recorder
+from spool.usage.meter import Meter
+
+logger = logging.getLogger(__name__)
+
+# Half of what a `kill -9` may lose.
+FLUSH_SECS = 0.5
+# Pause after a flush that failed.
+RETRY_SECS = 1.0
+
+
+class Flusher:
+    """The recorders of one event loop."""
+
+    def __init__(self, pool: Pool, meter: Meter) -> None:
+        self._pool = pool
+        self._meter = meter
+        self._loop = asyncio.get_running_loop()
+        self._recorders: set[Recorder] = set()
+        # Those whose attempts are over, with something left to write.
+        self._released: set[Recorder] = set()
+        # A flush has been scheduled, or is under way.
+        self._is_coming = False
+        self._flushing: asyncio.Task[None] | None = None
+
+    def record(self, held: Claim) -> Recorder:
+        recorder = Recorder(held, self._meter, self.soon)
+        self._recorders.add(recorder)
+        return recorder
+
+    def refuse_models(self, run_id: UUID) -> None:
+        for recorder in list(self._recorders):
+            if recorder.held.id == run_id:
+                recorder.refuse_models()
+
+    def release(self, recorder: Recorder) -> None:
+        """Forget a recorder whose attempt is over, unless it has something left."""
+        self._recorders.discard(recorder)
+        if recorder.steps:
+            self._released.add(recorder)
+            self.soon()
+
+    def last(self, recorder: Recorder) -> Record:
+        """What the end of the attempt writes."""
+        attempt = recorder.finish()
+        usage = self._meter.unwritten(recorder.keys)
+        return Record(attempt, recorder.steps, usage)
+
+    def written(self, recorder: Recorder, written: Record) -> None:
+        recorder.written(written.steps)
+        self._meter.written(written.usage)
+
+    def soon(self) -> None:
+        """Write what there is within `FLUSH_SECS`. Any thread may call this."""
+        if not self._is_coming:
+            self._is_coming = True
+            self._loop.call_soon_threadsafe(self._schedule, FLUSH_SECS)
+
+    def _schedule(self, delay: float) -> None:
+        self._loop.call_later(delay, self._start)
+
+    def _start(self) -> None:
+        self._flushing = self._loop.create_task(self._flush(), name="flush records")
+
+    async def _flush(self) -> None:
+        self._is_coming = False
+        recorders = self._recorders | self._released
+        found = {recorder: recorder.steps for recorder in recorders}
+        usage = self._meter.unwritten()
+        steps = [
+            _row(recorder.held, step)
+            for recorder, done in found.items()
+            for step in done
+        ]
+        if not steps and not usage:
+            return
+        params = {
+            "steps": jsonb(steps),
+            "usage": jsonb([reading.as_json() for reading in usage]),
+        }
+        try:
+            async with self._pool.connection() as conn:
+                await conn.execute(record.FLUSH, params)
+        except CONNECTION_FAULTS as exc:
+            logger.warning("records are not written, trying again: %s", exc)
+            self._is_coming = True
+            self._schedule(RETRY_SECS)
+            return
+        self._meter.written(usage)
+        for recorder, done in found.items():
+            recorder.written(done)
+        self._released -= found.keys()
+
+
+def _row(held: Claim, step: StepRecord) -> dict[str, Any]:
+    return {"run_id": held.id, "attempt": held.attempt, **asdict(step)}

@@ -1,0 +1,383 @@
+"""What a run does, as LangChain's callbacks report it: steps, tools, tokens, errors.
+
+One handler per attempt sees everything below the graph: subgraphs, parallel branches,
+models that tools call. It costs a few dictionary operations per node, writes nothing by
+itself, and never raises into the graph.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable, Sequence
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from langchain_core.callbacks import BaseCallbackHandler
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
+from langchain_core.tracers.context import register_configure_hook
+from langgraph.constants import TAG_HIDDEN
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+
+from spool.runs.lifecycle import Claim
+from spool.runs.models import RunStep
+from spool.runs.record import FIRST_STEPS, LAST_STEPS, AttemptRecord, StepRecord
+from spool.runs.worker.failures import described, traceback_of
+from spool.usage.meter import Key, Meter, Source
+from spool.usage.tokens import NO_TOKENS, Tokens, tokens_of_call
+
+# How long a graph that goes on over its budget waits for each refusal.
+REFUSAL_PAUSE_SECS = 0.5
+# Bounds of what one step keeps.
+MAX_TOOLS = 20
+MAX_NAME = 200
+
+# Added to every callback manager that is configured inside of a run, also where a node
+# passes callbacks of its own.
+_recorder: ContextVar[Recorder | None] = ContextVar("spool_recorder", default=None)
+register_configure_hook(_recorder, inheritable=True)
+
+
+class ModelsRefused(Exception):
+    """The run was stopped since its budget is used up."""
+
+
+@dataclass(slots=True)
+class _Call:
+    """A model or a tool that has been called and has not answered yet."""
+
+    node: str
+    namespace: str
+    name: str
+    provider: str = ""
+    started: float = field(default_factory=time.monotonic)
+    # What the chunks of a stream have reported so far.
+    streamed: Tokens = NO_TOKENS
+
+
+@dataclass(slots=True)
+class _Step:
+    number: int
+    node: str
+    namespace: str
+    task_id: str
+    started_at: datetime
+    started: float = field(default_factory=time.monotonic)
+    tokens: dict[str, Tokens] = field(default_factory=dict)
+    tools: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Recorder(BaseCallbackHandler):
+    """Records one attempt of one run. Callbacks come from the loop and from threads."""
+
+    run_inline = True
+
+    def __init__(self, held: Claim, meter: Meter, changed: Callable[[], None]) -> None:
+        super().__init__()
+        self.held = held
+        self._meter = meter
+        # Called when there is something new to write.
+        self._changed = changed
+        self._lock = threading.Lock()
+        self._count = 0
+        self._traceback = ""
+        self._tokens: dict[str, Tokens] = {}
+        # Steps that are being executed, by their checkpoint namespace.
+        self._open: dict[str, _Step] = {}
+        self._step_runs: dict[UUID, str] = {}
+        self._calls: dict[UUID, _Call] = {}
+        # Steps that are over and not written yet, by slot.
+        self._done: dict[int, StepRecord] = {}
+        self._used: set[Key] = set()
+
+    def refuse_models(self) -> None:
+        """Let no model be called any more, whatever the graph makes of being stopped."""
+        self.raise_error = True
+
+    def begin(self) -> None:
+        """Record what the current task and those that it starts do."""
+        _recorder.set(self)
+
+    # --- What is to be written ------------------------------------------------------
+    @property
+    def keys(self) -> list[Key]:
+        with self._lock:
+            return list(self._used)
+
+    @property
+    def steps(self) -> list[StepRecord]:
+        with self._lock:
+            return list(self._done.values())
+
+    def written(self, steps: Sequence[StepRecord]) -> None:
+        """These are in Postgres."""
+        with self._lock:
+            for step in steps:
+                if self._done.get(step.slot) is step:
+                    del self._done[step.slot]
+
+    def fail(self, exc: BaseException) -> None:
+        """Keep what the attempt failed with."""
+        self._traceback = traceback_of(exc)
+
+    def finish(self) -> AttemptRecord:
+        """The totals of the attempt; steps that are not over are recorded as such."""
+        with self._lock:
+            for step in self._open.values():
+                self._close(step, RunStep.Outcome.CANCELLED)
+            self._open.clear()
+            return AttemptRecord(self._count, dict(self._tokens), self._traceback)
+
+    @property
+    def tokens(self) -> Tokens:
+        with self._lock:
+            return sum(self._tokens.values(), NO_TOKENS)
+
+    # --- Nodes ----------------------------------------------------------------------
+    def on_chain_start(
+        self,
+        serialized: Any,
+        inputs: Any,
+        *,
+        run_id: UUID,
+        tags: list[str] | None = None,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        node = (metadata or {}).get("langgraph_node")
+        if node is None or kwargs.get("name") != node or TAG_HIDDEN in (tags or ()):
+            return
+        path = str((metadata or {}).get("langgraph_checkpoint_ns", ""))
+        namespace, _, task = path.rpartition("|")
+        with self._lock:
+            if path in self._open:  # What the node consists of has its name, too.
+                return
+            self._open[path] = _Step(
+                self._count,
+                str(node)[:MAX_NAME],
+                namespace,
+                task.rpartition(":")[2],
+                datetime.now(UTC),
+            )
+            self._count += 1
+            self._step_runs[run_id] = path
+
+    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        self._end_step(run_id, RunStep.Outcome.SUCCESS)
+
+    def on_chain_error(
+        self, error: BaseException, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        self._end_step(run_id, _outcome_of(error), error)
+
+    def _end_step(
+        self, run_id: UUID, outcome: str, error: BaseException | None = None
+    ) -> None:
+        with self._lock:
+            path = self._step_runs.pop(run_id, None)
+            step = self._open.pop(path, None) if path is not None else None
+            if step is None:
+                return
+            self._close(step, outcome, error)
+        self._changed()
+
+    def _close(
+        self, step: _Step, outcome: str, error: BaseException | None = None
+    ) -> None:
+        is_error = error is not None and outcome == RunStep.Outcome.ERROR
+        slot = step.number
+        if slot >= FIRST_STEPS:
+            slot = FIRST_STEPS + (slot - FIRST_STEPS) % LAST_STEPS
+        self._done[slot] = StepRecord(
+            slot=slot,
+            number=step.number,
+            node=step.node,
+            namespace=step.namespace,
+            task_id=step.task_id,
+            started_at=step.started_at,
+            duration_ms=_ms_since(step.started),
+            outcome=outcome,
+            tokens={name: tokens.as_json() for name, tokens in step.tokens.items()},
+            tools=step.tools,
+            error=described(error) if is_error and error else None,
+            traceback=traceback_of(error) if is_error and error else "",
+        )
+
+    # --- Models ---------------------------------------------------------------------
+    # Coroutines, for a graph that calls again at once must not hold up the loop.
+    async def on_chat_model_start(
+        self,
+        serialized: Any,
+        messages: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.raise_error:
+            await asyncio.sleep(REFUSAL_PAUSE_SECS)
+            raise ModelsRefused(str(self.held.id))
+        self._begin_model(run_id, metadata, kwargs)
+
+    async def on_llm_start(
+        self,
+        serialized: Any,
+        prompts: Any,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if self.raise_error:
+            await asyncio.sleep(REFUSAL_PAUSE_SECS)
+            raise ModelsRefused(str(self.held.id))
+        self._begin_model(run_id, metadata, kwargs)
+
+    def _begin_model(
+        self, run_id: UUID, metadata: dict[str, Any] | None, kwargs: dict[str, Any]
+    ) -> None:
+        found = _place(metadata)
+        invoked = kwargs.get("invocation_params") or {}
+        model = found.get("ls_model_name") or invoked.get("model_name")
+        call = _Call(
+            node=str(found.get("langgraph_node", ""))[:MAX_NAME],
+            namespace=str(found.get("langgraph_checkpoint_ns", "")),
+            name=str(model or invoked.get("model") or kwargs.get("name") or "")[
+                :MAX_NAME
+            ],
+            provider=str(found.get("ls_provider") or "")[:MAX_NAME],
+        )
+        with self._lock:
+            self._calls[run_id] = call
+
+    def on_llm_new_token(
+        self, token: Any, *, chunk: Any = None, run_id: UUID, **kwargs: Any
+    ) -> None:
+        message = getattr(chunk, "message", None)
+        reported = getattr(message, "usage_metadata", None)
+        if reported and (call := self._calls.get(run_id)):
+            call.streamed += tokens_of_call(reported)
+
+    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
+        message = _message(response)
+        about = getattr(message, "response_metadata", None) or {}
+        model = about.get("model_name") or about.get("model") or about.get("model_id")
+        self._end_model(
+            run_id,
+            getattr(message, "usage_metadata", None),
+            str(model or "")[:MAX_NAME],
+        )
+
+    def on_llm_error(
+        self, error: BaseException, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        # What was streamed until then is used up, whoever broke it off.
+        self._end_model(run_id, None, "")
+
+    def _end_model(self, run_id: UUID, reported: Any, model: str) -> None:
+        with self._lock:
+            call = self._calls.pop(run_id, None)
+            if call is None:
+                return
+            tokens = tokens_of_call(reported)
+            if not reported:
+                streamed = call.streamed.as_json() | {"calls": 1}
+                tokens = Tokens(**streamed)
+            name = model or call.name or "unknown"
+            self._tokens[name] = self._tokens.get(name, NO_TOKENS) + tokens
+            if step := self._open.get(call.namespace):
+                step.tokens[name] = step.tokens.get(name, NO_TOKENS) + tokens
+            self._used.add(self._meter.add(self._source(call, name), tokens))
+        self._changed()
+
+    def _source(self, call: _Call, model: str) -> Source:
+        held = self.held
+        return Source(
+            owner=held.identity,
+            api_key_id=held.api_key_id,
+            assistant_id=held.assistant_id,
+            graph_id=held.graph_id,
+            revision=held.revision,
+            node=call.node,
+            provider=call.provider,
+            model=model,
+        )
+
+    # --- Tools ----------------------------------------------------------------------
+    def on_tool_start(
+        self,
+        serialized: Any,
+        input_str: str,
+        *,
+        run_id: UUID,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        found = _place(metadata)
+        name = kwargs.get("name") or (serialized or {}).get("name") or ""
+        with self._lock:
+            self._calls[run_id] = _Call(
+                node="",
+                namespace=str(found.get("langgraph_checkpoint_ns", "")),
+                name=str(name)[:MAX_NAME],
+            )
+
+    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
+        failed = getattr(output, "status", None) == "error"
+        self._end_tool(
+            run_id, RunStep.Outcome.ERROR if failed else RunStep.Outcome.SUCCESS
+        )
+
+    def on_tool_error(
+        self, error: BaseException, *, run_id: UUID, **kwargs: Any
+    ) -> None:
+        self._end_tool(run_id, _outcome_of(error))
+
+    def _end_tool(self, run_id: UUID, outcome: str) -> None:
+        with self._lock:
+            call = self._calls.pop(run_id, None)
+            step = self._open.get(call.namespace) if call else None
+            if call and step and len(step.tools) < MAX_TOOLS:
+                step.tools.append(
+                    {
+                        "name": call.name,
+                        "duration_ms": _ms_since(call.started),
+                        "outcome": outcome,
+                    }
+                )
+
+
+def _place(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """Metadata that names the node, also where the node passed a config of its own."""
+    given = metadata or {}
+    if "langgraph_node" in given:
+        return given
+    around = (var_child_runnable_config.get() or {}).get("metadata") or {}
+    return {**around, **given}
+
+
+def _message(response: LLMResult) -> Any:
+    """Each of several answers has the usage of all: the first stands for them."""
+    try:
+        return getattr(response.generations[0][0], "message", None)
+    except IndexError:
+        return None
+
+
+def _outcome_of(error: BaseException) -> str:
+    if isinstance(error, GraphInterrupt):
+        return RunStep.Outcome.INTERRUPTED
+    if isinstance(error, (ParentCommand, GraphBubbleUp)):
+        return RunStep.Outcome.SUCCESS
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return RunStep.Outcome.CANCELLED
+    return RunStep.Outcome.ERROR
+
+
+def _ms_since(started: float) -> float:
+    return round((time.monotonic() - started) * 1000, 3)

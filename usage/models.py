@@ -1,0 +1,96 @@
+"""What was used, in totals that outlive the runs they come from, and budgets for it."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from spool.database.ids import uuid7
+
+
+class UsageTotalQuerySet(models.QuerySet["UsageTotal"]):
+    def of_owner(self, owner: str) -> UsageTotalQuerySet:
+        return self.filter(owner=owner)
+
+
+class UsageTotal(models.Model):
+    """One counter of one process (see `usage.meter`), or several that were merged.
+
+    No foreign keys: what was spent stays, whatever is deleted.
+    """
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # The identity that asked; "" where nobody has to log in.
+    owner = models.TextField(default="", blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    assistant_id = models.UUIDField()
+    graph_id = models.TextField()
+    revision = models.TextField(default="", blank=True)
+    # Of the innermost graph; "" for a call outside of every node.
+    node = models.TextField(default="", blank=True)
+    provider = models.TextField(default="", blank=True)
+    model = models.TextField(default="", blank=True)
+    # In UTC, when the model answered.
+    day = models.DateField()
+    calls = models.BigIntegerField(db_default=0)
+    input = models.BigIntegerField(db_default=0)
+    output = models.BigIntegerField(db_default=0)
+    cached = models.BigIntegerField(db_default=0)
+    cache_written = models.BigIntegerField(db_default=0)
+    reasoning = models.BigIntegerField(db_default=0)
+
+    objects = UsageTotalQuerySet.as_manager()
+
+    class Meta:
+        db_table = "usage_totals"
+        indexes = [
+            models.Index(fields=["owner", "day"], name="usage_totals_by_owner"),
+            models.Index(fields=["day"], name="usage_totals_by_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.owner} {self.day} {self.model}"
+
+
+class Budget(models.Model):
+    """How much an owner, or one of their API keys, may use in a day or a month."""
+
+    class Period(models.TextChoices):
+        DAY = "day"
+        MONTH = "month"
+
+    class Unit(models.TextChoices):
+        TOKENS = "tokens"
+        MONEY = "money"
+
+    id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
+    # One of the two.
+    owner = models.TextField(default="", blank=True)
+    api_key_id = models.UUIDField(null=True, blank=True)
+    period = models.TextField(choices=Period.choices)
+    unit = models.TextField(choices=Unit.choices)
+    limit = models.DecimalField(max_digits=24, decimal_places=6)
+    created_at = models.DateTimeField(db_default=Now())
+    updated_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "budgets"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "api_key_id", "period", "unit"],
+                name="one_budget_of_a_kind",
+                nulls_distinct=False,
+            ),
+            models.CheckConstraint(
+                condition=Q(owner="", api_key_id__isnull=False)
+                | ~Q(owner="") & Q(api_key_id__isnull=True),
+                name="budget_is_of_an_owner_or_a_key",
+            ),
+            models.CheckConstraint(
+                condition=Q(limit__gte=0), name="budget_is_not_negative"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.limit} {self.unit} a {self.period}"

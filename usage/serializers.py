@@ -1,0 +1,71 @@
+"""The wire's names and shapes for usage."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from spool.usage.report import GROUPS
+from spool.web.fields import Object, UUIDText
+
+MAX_DAYS = 400
+DEFAULT_DAYS = 30
+
+
+class UsageQuery(serializers.Serializer[Any]):
+    """Days are those of UTC, the first and the last one included."""
+
+    group_by = serializers.CharField(
+        default="model", allow_blank=True, help_text=f"Of {', '.join(GROUPS)}"
+    )
+    start = serializers.DateField(default=None)
+    end = serializers.DateField(default=None)
+    assistant_id = UUIDText(default=None)
+    graph_id = serializers.CharField(default=None)
+    node = serializers.CharField(default=None)
+    model = serializers.CharField(default=None)
+    owner = serializers.CharField(default=None)
+    format = serializers.ChoiceField(choices=["json", "csv"], default="json")
+
+    def validate_group_by(self, given: str) -> list[str]:
+        names = [name.strip() for name in given.split(",") if name.strip()]
+        if unknown := [name for name in names if name not in GROUPS]:
+            raise serializers.ValidationError(f"{unknown[0]} is not a group")
+        return list(dict.fromkeys(names))
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        end = attrs["end"] or timezone.now().date()
+        start = attrs["start"] or end - timedelta(days=DEFAULT_DAYS - 1)
+        if start > end:
+            raise serializers.ValidationError("start: it is after end")
+        if (end - start).days > MAX_DAYS:
+            raise serializers.ValidationError(f"start: more than {MAX_DAYS} days ago")
+        return {**attrs, "start": start, "end": end}
+
+
+class UsageRow(serializers.Serializer[Any]):
+    calls = serializers.IntegerField()
+    input_tokens = serializers.IntegerField()
+    output_tokens = serializers.IntegerField()
+    total_tokens = serializers.IntegerField()
+    cached_tokens = serializers.IntegerField(help_text="Of the input")
+    cache_written_tokens = serializers.IntegerField(help_text="Of the input")
+    reasoning_tokens = serializers.IntegerField(help_text="Of the output")
+    cost = serializers.CharField(help_text="A decimal number")
+    unpriced_models = serializers.ListField(
+        child=serializers.CharField(), help_text="Whose cost is not in `cost`"
+    )
+
+
+class UsageBody(serializers.Serializer[Any]):
+    start = serializers.DateField()
+    end = serializers.DateField()
+    currency = serializers.CharField()
+    prices = Object()
+    usage = serializers.ListField(
+        child=Object(), help_text="The groups by their names, and a `UsageRow`"
+    )
+    total = UsageRow()

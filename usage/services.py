@@ -1,0 +1,29 @@
+"""Use cases that change what is stored of usage."""
+
+from __future__ import annotations
+
+from django.db import connection
+
+from spool.usage.models import UsageTotal
+from spool.usage.statements import MERGE
+
+# How far back counters are merged; those of a server that was off for longer stay.
+MERGED_DAYS = 40
+BATCH = 500
+
+
+def merge_counters() -> int:
+    """Make one row of the counters of past days that say the same; how many there were."""
+    total = 0
+    with connection.cursor() as cursor:
+        while True:
+            cursor.execute(MERGE, {"days": MERGED_DAYS, "limit": BATCH})
+            (merged,) = cursor.fetchone()
+            if not merged:
+                return total
+            total += merged
+
+
+def delete_owned_by(owner: str) -> int:
+    """Delete what is known of an owner's usage."""
+    return UsageTotal.objects.of_owner(owner).delete()[0]

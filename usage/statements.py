@@ -1,0 +1,56 @@
+"""SQL that writes and reads usage, for statements that other parts put together."""
+
+from __future__ import annotations
+
+# The list of `Reading.as_json` in `%(usage)s`, as it goes into a `WITH`. GREATEST: of two
+# writes of one counter the later value may come first.
+WRITE = """
+    INSERT INTO usage_totals AS total (
+        id, owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
+        day, calls, input, output, cached, cache_written, reasoning
+    )
+    SELECT id, owner, api_key_id, assistant_id, graph_id, revision, node, provider,
+        model, day, calls, input, output, cached, cache_written, reasoning
+    FROM jsonb_to_recordset(%(usage)s) AS reading (
+        id uuid, owner text, api_key_id uuid, assistant_id uuid, graph_id text,
+        revision text, node text, provider text, model text, day date, calls bigint,
+        input bigint, output bigint, cached bigint, cache_written bigint,
+        reasoning bigint
+    )
+    ON CONFLICT (id) DO UPDATE SET
+        calls = greatest(total.calls, excluded.calls),
+        input = greatest(total.input, excluded.input),
+        output = greatest(total.output, excluded.output),
+        cached = greatest(total.cached, excluded.cached),
+        cache_written = greatest(total.cache_written, excluded.cache_written),
+        reasoning = greatest(total.reasoning, excluded.reasoning)
+"""
+
+# Counters of past days that differ in nothing but the process become one row. Those of
+# the last two days may still be written.
+MERGE = """
+WITH same AS (
+    SELECT array_agg(id) AS ids FROM usage_totals
+    WHERE day < (now() AT TIME ZONE 'UTC')::date - 2
+        AND day > (now() AT TIME ZONE 'UTC')::date - %(days)s::int
+    GROUP BY owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
+        day
+    HAVING count(*) > 1
+    LIMIT %(limit)s
+), merged AS (
+    DELETE FROM usage_totals WHERE id IN (SELECT unnest(ids) FROM same)
+    RETURNING *
+), written AS (
+    INSERT INTO usage_totals (
+        id, owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
+        day, calls, input, output, cached, cache_written, reasoning
+    )
+    SELECT gen_random_uuid(), owner, api_key_id, assistant_id, graph_id, revision, node,
+        provider, model, day, sum(calls), sum(input), sum(output), sum(cached),
+        sum(cache_written), sum(reasoning)
+    FROM merged
+    GROUP BY owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
+        day
+)
+SELECT count(*) FROM merged
+"""

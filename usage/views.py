@@ -1,0 +1,93 @@
+"""Usage over HTTP: each caller's own."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import Any
+
+from django.http import HttpResponse
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from spool.access.views import ScopedViewSet
+from spool.usage.models import UsageTotal, UsageTotalQuerySet
+from spool.usage.report import report
+from spool.usage.serializers import UsageBody, UsageQuery
+from spool.web.bodies import valid
+
+FILTERS = ("assistant_id", "graph_id", "node", "model", "owner")
+
+
+class UsageViewSet(ScopedViewSet):
+    # A handler's filter is about threads, which may be gone. Usage has an owner.
+    events = {"list": "threads.search"}
+
+    @extend_schema(
+        parameters=[UsageQuery],
+        responses={
+            200: UsageBody,
+            422: OpenApiResponse(description="A field that is not valid, named"),
+        },
+    )
+    def list(self, request: Request) -> Response | HttpResponse:
+        """What the caller's runs used, by model or as asked, with its cost.
+
+        Where nobody has to log in, it is that of all.
+        """
+        asked = valid(UsageQuery, request.query_params)
+        found = report(self._totals(asked), asked["group_by"])
+        if asked["format"] == "csv":
+            return _csv(asked["group_by"], found)
+        return Response({"start": asked["start"], "end": asked["end"], **found})
+
+    def _totals(self, asked: dict[str, Any]) -> UsageTotalQuerySet:
+        scope = self.scope(
+            {
+                "metadata": {},
+                "values": {},
+                "status": None,
+                "limit": 1,
+                "offset": 0,
+                "ids": None,
+            }
+        )
+        totals = UsageTotal.objects.filter(day__range=(asked["start"], asked["end"]))
+        if scope.identity is not None:
+            totals = totals.of_owner(scope.identity)
+        wanted = {name: asked[name] for name in FILTERS if asked[name] is not None}
+        return totals.filter(**wanted)
+
+
+def _csv(groups: list[str], found: dict[str, Any]) -> HttpResponse:
+    names = [*groups, *(n for n in found["total"] if n != "unpriced_models")]
+    text = io.StringIO()
+    writer = csv.DictWriter(
+        text, [*names, "currency", "unpriced_models"], extrasaction="ignore"
+    )
+    writer.writeheader()
+    for row in found["usage"]:
+        unpriced = " ".join(row["unpriced_models"])
+        cells = {name: _cell(row[name]) for name in names}
+        writer.writerow(
+            {**cells, "currency": found["currency"], "unpriced_models": unpriced}
+        )
+    return HttpResponse(
+        text.getvalue(),
+        content_type="text/csv; charset=utf-8",
+        headers={"Content-Disposition": 'attachment; filename="usage.csv"'},
+    )
+
+
+def _cell(value: Any) -> Any:
+    """Spreadsheets execute text that begins like a formula."""
+    is_formula = isinstance(value, str) and value[:1] in (
+        "=",
+        "+",
+        "-",
+        "@",
+        "\t",
+        "\r",
+    )
+    return f"'{value}" if is_formula else value
