@@ -9,3 +9,6 @@ from spool.config.hook import Hook
 
 # Delete the threads in the scope that were last run by this assistant.
 delete_threads_of: Hook[[UUID, Scope], None] = Hook("assistants.delete_threads_of")
+
+# Called once a change of assistants is committed, for clients that list them.
+changed: Hook[[], None] = Hook("assistants.changed")

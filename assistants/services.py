@@ -12,6 +12,7 @@ from django.db.models import Max
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
+from spool.assistants import hooks
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantQuerySet, AssistantVersion
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
@@ -55,6 +56,7 @@ def register_system_assistants() -> None:
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
     _describe_anew({one.id: one.description for one in assistants})
     _name_the_taken([one.id for one in assistants])
+    hooks.changed()
 
 
 def _describe_anew(described: dict[UUID, str | None]) -> None:
@@ -172,6 +174,7 @@ def create_assistant(
             raise AssistantExists(assistant.id) from None
         return visible
     _record_version(assistant)
+    transaction.on_commit(hooks.changed)
     assistant.refresh_from_db()
     return assistant
 
@@ -213,6 +216,7 @@ def delete_assistant(assistants: AssistantQuerySet, assistant_id: UUID) -> None:
     locked = assistants.select_for_update(of=("self",)).filter(pk=assistant_id)
     for assistant in locked:
         assistant.delete()
+        transaction.on_commit(hooks.changed)
 
 
 @transaction.atomic
@@ -256,6 +260,7 @@ def _save_head(assistant: Assistant) -> None:
     Assistant.objects.filter(pk=assistant.pk).update(
         **{name: getattr(assistant, name) for name in VERSIONED}, updated_at=Now()
     )
+    transaction.on_commit(hooks.changed)
     assistant.refresh_from_db()
 
 

@@ -15,6 +15,7 @@ MODULES = (
     "spool.protocols.a2a.cards",
     "spool.protocols.a2a.endpoints",
     "spool.protocols.a2a.notifications",
+    "spool.protocols.mcp.application",
     "spool.usage.known_prices",
 )
 

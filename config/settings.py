@@ -223,6 +223,12 @@ WEBHOOK_DELIVERIES_TTL_DAYS = env_float(
     "WEBHOOK_DELIVERIES_TTL_DAYS", default=7, least=0.01
 )
 
+# --- Protocols --------------------------------------------------------------------
+# How long a thread is kept that was made by an MCP call and waits for an answer.
+MCP_INTERRUPT_TTL_MINUTES = env_float(
+    "MCP_INTERRUPT_TTL_MINUTES", default=60, least=0.01
+)
+
 # --- Crons ----------------------------------------------------------------------
 # How long the record of a cron's firings is kept.
 CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)

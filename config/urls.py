@@ -25,6 +25,7 @@ urlpatterns = [
     path("", include("spool.store.urls")),
     path("", include("spool.protocols.a2a.urls")),
     path("", include("spool.usage.urls")),
+    path("", include("spool.protocols.mcp.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
     path("admin/", admin.site.urls),
     path(

@@ -11,6 +11,7 @@ from spool.assistants import hooks as assistants_hooks
 from spool.config import lazy
 from spool.config.hook import Hook
 from spool.database.metrics import TableSizes
+from spool.protocols.mcp.signals import publish_change
 from spool.runs.metrics import RunsCollector, queue_figures
 from spool.runs.record import forget_threads
 from spool.runs.services import delete_runs_of
@@ -47,6 +48,7 @@ def fill() -> None:
     """Called by every program that serves, executes or changes something."""
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
+    assistants_hooks.changed.fill(publish_change)
     threads_hooks.delete_runs_of.fill(delete_runs_of)
     threads_hooks.forget_runs_of.fill(forget_threads)
     threads_hooks.config_of_newest_run.fill(config_of_newest_run)

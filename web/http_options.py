@@ -24,7 +24,7 @@ _PATHS = (
     ("assistants", r"/assistants(/.*)?"),
     ("threads", r"/threads(/.*)?"),
     ("store", r"/store(/.*)?"),
-    ("mcp", r"/mcp(/.*)?"),
+    ("mcp", r"/mcp(/.*)?|/\.well-known/oauth-protected-resource(/mcp)?"),
     ("a2a", r"/a2a(/.*)?|(/.*)?/\.well-known/agent-card\.json"),
     ("ui", r"/ui(/.*)?"),
 )

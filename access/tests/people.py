@@ -8,6 +8,7 @@ from typing import Any
 from rest_framework.test import APIClient
 
 from spool.access.keys import create_key
+from spool.config import lazy
 from spool.runs.streaming.fanout import close_fanout
 
 # How long a stream of the tests may take to its end, in seconds.
@@ -47,6 +48,7 @@ def streamed(response: Any) -> str:
             async with asyncio.timeout(STREAM_SECS):
                 return b"".join([part async for part in response])
         finally:
+            await lazy.close_loaded()
             await close_fanout()
 
     return asyncio.run(read()).decode()

@@ -10,7 +10,11 @@ from typing import Any
 from django.urls import URLPattern, URLResolver, get_resolver
 
 # About the server, for everybody; the admin has Django's own login.
-PUBLIC = {"/", "/ok", "/info", "/metrics", "/docs", "/openapi.json", "/admin"}
+PUBLIC = {
+    *("/", "/ok", "/info", "/metrics", "/docs", "/openapi.json", "/admin"),
+    "/.well-known/oauth-protected-resource",
+    "/.well-known/oauth-protected-resource/mcp",
+}
 ADMIN = "/admin/"
 
 

@@ -115,6 +115,15 @@ BODIES: dict[str, Any] = {
     "POST /a2a/{assistant_id}/tasks/{id}/pushNotificationConfigs": {
         "url": "https://93.184.215.14/"
     },
+    "POST /mcp": {
+        "jsonrpc": "2.0",
+        "id": 1,
+        "method": "tools/call",
+        "params": {
+            "name": "memory",
+            "arguments": {"thread_id": "{thread_id}", "resume": "mine"},
+        },
+    },
 }
 QUERIES = {
     "GET /store/items": "?namespace=notes&key={key}",

@@ -17,7 +17,6 @@ from a2a.types.a2a_pb2 import (
     StringList,
 )
 from a2a.utils.errors import ExtendedAgentCardNotConfiguredError
-from django.conf import settings
 from django.http import HttpRequest
 from django.urls import reverse
 from google.protobuf.json_format import ParseDict, ParseError
@@ -31,6 +30,7 @@ from spool.config.langgraph_json import langgraph_json
 from spool.protocols.a2a.calls import Call
 from spool.protocols.a2a.sending import fields_of
 from spool.protocols.a2a.tasks import MESSAGES, edges_of
+from spool.web.links import absolute_url
 
 JSON = "application/json"
 TEXT = "text/plain"
@@ -114,7 +114,7 @@ def _card(request: HttpRequest, assistant: Assistant, edges: EdgeSchemas) -> Age
 
 
 def _interfaces(request: HttpRequest, assistant: Assistant) -> list[AgentInterface]:
-    url = _absolute(request, reverse("a2a", args=[assistant.id]))
+    url = absolute_url(request, reverse("a2a", args=[assistant.id]))
     return [
         AgentInterface(url=url, protocol_binding=binding, protocol_version=version)
         for binding, version in (
@@ -123,12 +123,6 @@ def _interfaces(request: HttpRequest, assistant: Assistant) -> list[AgentInterfa
             ("JSONRPC", "0.3"),
         )
     ]
-
-
-def _absolute(request: HttpRequest, path: str) -> str:
-    if settings.PUBLIC_URL:
-        return f"{settings.PUBLIC_URL.rstrip('/')}{path}"
-    return request.build_absolute_uri(path)
 
 
 def _input_modes(edges: EdgeSchemas) -> list[str]:

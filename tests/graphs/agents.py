@@ -198,6 +198,30 @@ def _tried_again() -> Any:
 unsteady = _tried_again()
 
 
+class Question(TypedDict):
+    question: str
+
+
+class Answer(TypedDict):
+    answer: str
+
+
+class Deliberation(Question, Answer):
+    hidden: str
+
+
+def _secretive() -> Any:
+    """Its state has a key that its output has not."""
+    graph = StateGraph(Deliberation, input_schema=Question, output_schema=Answer)
+    graph.add_node("think", lambda state: {"hidden": "hidden", "answer": "nothing"})
+    graph.add_edge(START, "think")
+    graph.add_edge("think", END)
+    return graph.compile()
+
+
+secretive = _secretive()
+
+
 class Odd:
     @classmethod
     def __get_pydantic_core_schema__(cls, *args: Any) -> Any:

@@ -1,0 +1,324 @@
+"""A tool call as a run: how it begins, what became of it, and what is left of it.
+
+A call that names no thread gets one of its own. Should the run stop to ask something, the
+thread is kept for the answer, for `MCP_INTERRUPT_TTL_MINUTES`; else it goes with the call.
+Where the process dies before that, the thread's TTL sees to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+from uuid import UUID
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from rest_framework.request import Request
+
+from spool.access.policy import Scope, authorize
+from spool.protocols.mcp.interrupts import Content, RequestState, question
+from spool.protocols.mcp.schemas import (
+    INPUT,
+    INTERRUPTS,
+    RESULT,
+    RESUME,
+    THREAD_ID,
+    find_mistake,
+)
+from spool.protocols.mcp.tools import AssistantTool
+from spool.runs import lifecycle
+from spool.runs.models import Run
+from spool.runs.requests import allowed
+from spool.runs.serializers import RunRequest
+from spool.runs.services import cancel_run, create_run
+from spool.runs.streaming.events import newest_id
+from spool.runs.streaming.run_stream import NEVER
+from spool.threads.models import Thread
+from spool.threads.services import delete_threads
+from spool.web.bodies import valid
+from spool.web.errors import Conflict, NotFound, Unprocessable
+
+# Marks a thread that goes with its call, in its metadata.
+OWN_THREAD = {"created_by": "mcp"}
+# The names of nodes that have ended, and what nodes write to the stream: progress.
+PROGRESS_MODES = ["updates", "custom"]
+# The mode of which most runs have no events, since one has to be named.
+QUIET_MODES = ["custom"]
+
+
+class NothingAsked(Conflict):
+    default_detail = "Nothing is asked there any more: it was answered, or has expired."
+
+
+@dataclass(frozen=True)
+class Call:
+    """Who calls which tool, and whether the client wants to see how far it is."""
+
+    request: Request | HttpRequest
+    tool: AssistantTool
+    shows_progress: bool
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Arguments that are a graph's input; without a thread the call gets its own."""
+
+    thread_id: UUID | None
+    input: Any
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Arguments that answer what is open on a thread, in whatever form its graph wants."""
+
+    thread_id: UUID
+    answer: Any
+
+
+Arguments = Begin | Resume
+
+
+@dataclass(frozen=True)
+class Started:
+    run_id: UUID
+    thread_id: UUID
+    # The thread goes with the call.
+    owns_thread: bool
+    # The thread's events that are older are not of this run.
+    after: tuple[int, int] = NEVER
+
+
+@dataclass(frozen=True)
+class Finished:
+    output: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Failed:
+    reason: str
+
+
+@dataclass(frozen=True)
+class Asking:
+    """The run has stopped: its interrupts, in the order of its tasks."""
+
+    thread_id: UUID
+    interrupts: tuple[Mapping[str, Any], ...]
+
+    @property
+    def output(self) -> dict[str, Any]:
+        """What clients get that can't ask their user."""
+        asked = [{"id": one["id"], "value": one["value"]} for one in self.interrupts]
+        return {THREAD_ID: str(self.thread_id), INTERRUPTS: asked}
+
+
+Outcome = Finished | Failed | Asking
+
+
+def read_arguments(tool: AssistantTool, given: Mapping[str, Any]) -> Arguments:
+    """Raises 422, which says what is wrong with them."""
+    own = {key: given[key] for key in given if key in tool.schemas.own_arguments}
+    rest = {key: value for key, value in given.items() if key not in own}
+    thread_id = _thread_id(own.get(THREAD_ID))
+    if RESUME in own:
+        if thread_id is None:
+            raise Unprocessable("resume: name the thread by thread_id")
+        return Resume(thread_id, own[RESUME])
+    if mistake := find_mistake(tool.schemas.input, rest):
+        raise Unprocessable(mistake)
+    return Begin(thread_id, _graph_input(tool, rest))
+
+
+def start(call: Call, arguments: Arguments) -> Started:
+    """Make the call's run. Raises what REST framework has an answer for."""
+    if isinstance(arguments, Resume):
+        return _resume(call, arguments)
+    if arguments.thread_id is None:
+        return _start_alone(call, arguments.input)
+    after = newest_id(arguments.thread_id) or NEVER
+    asked = _asked(call, input=arguments.input)
+    run = create_run(**allowed(call.request, asked, arguments.thread_id))
+    return Started(run.id, run.thread_id, owns_thread=False, after=after)
+
+
+def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> Started:
+    """Go on with a run that stopped to ask. A second answer to it is a 409."""
+    _check_tool(call, state)
+    if not set(state.interrupt_ids) <= set(contents):
+        raise Unprocessable("inputResponses: some of what was asked is not answered")
+
+    answers = {key: contents[key] for key in state.interrupt_ids}
+    thread = Thread.objects.filter(pk=state.thread_id).first()
+    if thread:  # Whether the caller may see it is asked below.
+        asked = {one.interrupt_id: one for one in map(question, interrupts_of(thread))}
+        answers |= {
+            key: asked[key].read(answers[key]) for key in asked if key in answers
+        }
+    return _resume(call, Resume(state.thread_id, answers), state.interrupt_ids)
+
+
+def find_open(call: Call, state: RequestState) -> Asking:
+    """What is asked there still."""
+    thread = _thread_of(call, state)
+    return Asking(thread.id, interrupts_of(thread))
+
+
+def give_up(call: Call, state: RequestState) -> None:
+    """What was asked will not be answered."""
+    thread = _thread_of(call, state)
+    if _goes_with_its_call(thread):
+        _delete_at_rest(thread.id)
+
+
+def find_outcome(call: Call, started: Started) -> Outcome:
+    """What became of a run that has ended."""
+    run = Run.objects.select_related("thread").filter(pk=started.run_id).first()
+    if run is None:
+        return Failed("The run was deleted.")
+    if run.status == Run.Status.ERROR:
+        error = run.error or {}
+        return Failed(f"{error.get('error')}: {error.get('message')}")
+    if run.status == Run.Status.TIMEOUT:
+        return Failed("The run took too long.")
+    if run.status != Run.Status.SUCCESS:
+        return Failed("The run was cancelled.")
+    # Not `status`: another run of the thread may have begun.
+    if run.thread.resting_status == Thread.Status.INTERRUPTED:
+        return Asking(run.thread_id, interrupts_of(run.thread))
+    return Finished(_output(call.tool, run.thread.values))
+
+
+def clean_up(started: Started) -> None:
+    """Delete the call's own thread, of which nothing more is wanted."""
+    if started.owns_thread:
+        _delete_at_rest(started.thread_id)
+
+
+def cancel(started: Started) -> None:
+    """Stop the call's run, whose result will reach no client."""
+    if started.owns_thread:
+        delete_threads(Thread.objects.filter(pk=started.thread_id))
+    elif run := Run.objects.filter(pk=started.run_id).first():
+        cancel_run(run, Run.CancelAction.INTERRUPT)
+
+
+def interrupts_of(thread: Thread) -> tuple[Mapping[str, Any], ...]:
+    """What is open, in the order of the tasks."""
+    tasks = (thread.interrupts or {}).values()
+    return tuple(interrupt for task in tasks for interrupt in task)
+
+
+def _asked(call: Call, **more: Any) -> dict[str, Any]:
+    body = {
+        "assistant_id": str(call.tool.assistant.id),
+        "stream_mode": PROGRESS_MODES if call.shows_progress else QUIET_MODES,
+        "on_completion": "keep",
+        **more,
+    }
+    return valid(RunRequest, body)
+
+
+def _start_alone(call: Call, graph_input: Any) -> Started:
+    """A run on a new thread, which has its TTL from its first moment."""
+    asked = _asked(call, input=graph_input, metadata=dict(OWN_THREAD))
+    arguments = allowed(call.request, asked, None)
+    minutes = settings.MCP_INTERRUPT_TTL_MINUTES
+    with transaction.atomic():
+        run = create_run(**arguments)
+        Thread.objects.filter(pk=run.thread_id).update(
+            ttl_minutes=minutes,
+            ttl_strategy=Thread.TTLStrategy.DELETE,
+            expires_at=Now() + timedelta(minutes=minutes),
+        )
+    return Started(run.id, run.thread_id, owns_thread=True)
+
+
+def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> Started:
+    """A run with the answer to what is open on a thread, these interrupts among it.
+
+    Under the thread's lock: of two answers at once one finds the thread busy, and of two
+    in a row one finds nothing open.
+    """
+    after = newest_id(resume.thread_id) or NEVER
+    command = {"resume": resume.answer}
+    asked = _asked(call, command=command, multitask_strategy="reject")
+    arguments = allowed(call.request, asked, resume.thread_id)
+    with transaction.atomic():
+        thread = _locked(arguments["scope"], resume.thread_id)
+        is_open = {str(one["id"]) for one in interrupts_of(thread)}
+        if (
+            thread.resting_status != Thread.Status.INTERRUPTED
+            or not set(interrupt_ids) <= is_open
+        ):
+            raise NothingAsked
+        run = create_run(**arguments)
+    owns = _goes_with_its_call(thread)
+    return Started(run.id, run.thread_id, owns_thread=owns, after=after)
+
+
+def _delete_at_rest(thread_id: UUID) -> None:
+    """Delete a thread, unless a run has begun there that is not this call's."""
+    threads = Thread.objects.filter(pk=thread_id)
+    delete_threads(threads.exclude(status=Thread.Status.BUSY))
+
+
+def _check_tool(call: Call, state: RequestState) -> None:
+    if state.assistant_id != call.tool.assistant.id:
+        raise Unprocessable("requestState: it is of another tool")
+
+
+def _thread_of(call: Call, state: RequestState) -> Thread:
+    _check_tool(call, state)
+    scope = authorize(call.request, "threads.read", {"thread_id": state.thread_id})
+    thread = Thread.objects.visible_to(scope).filter(pk=state.thread_id).first()
+    if thread is None:
+        raise NothingAsked
+    return thread
+
+
+def _goes_with_its_call(thread: Thread) -> bool:
+    return all(thread.metadata.get(key) == OWN_THREAD[key] for key in OWN_THREAD)
+
+
+def _locked(scope: Scope, thread_id: UUID) -> Thread:
+    visible = Thread.objects.visible_to(scope).filter(pk=thread_id)
+    # Seen first: another owner's row is not locked.
+    if visible.exists():
+        lifecycle.lock_thread(thread_id)
+        if thread := visible.first():
+            return thread
+    raise NotFound(f"Thread with ID {thread_id} not found")
+
+
+def _thread_id(given: Any) -> UUID | None:
+    if given is None:
+        return None
+    try:
+        return UUID(given)
+    except (ValueError, TypeError, AttributeError):
+        raise Unprocessable("thread_id: it must be a UUID") from None
+
+
+def _graph_input(tool: AssistantTool, given: Mapping[str, Any]) -> Any:
+    if tool.schemas.wraps_input:
+        return given[INPUT]
+    return {key: _field(tool, key, value) for key, value in given.items()}
+
+
+def _field(tool: AssistantTool, key: str, value: Any) -> Any:
+    """A text in the place of messages is what the user says."""
+    if key in tool.schemas.message_fields and isinstance(value, str):
+        return [{"role": "user", "content": value}]
+    return value
+
+
+def _output(tool: AssistantTool, values: Any) -> dict[str, Any]:
+    """Only what the graph's output schema holds."""
+    keys = tool.schemas.output_keys
+    if keys is None or not isinstance(values, dict):
+        return {RESULT: values}
+    return {key: value for key, value in values.items() if key in keys}

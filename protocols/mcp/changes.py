@@ -1,0 +1,75 @@
+"""`subscriptions/listen` of 2026-07-28: a client hears that its list of tools is another.
+
+That assistants have changed is published without saying whose. Each listener looks at its
+own caller's list then, and says something only if that has changed: no one learns of what
+others do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from mcp.server.subscriptions import ListenHandler, ServerEvent, ToolsListChanged
+from mcp_types import SubscriptionsListenRequestParams, SubscriptionsListenResult
+from rest_framework.request import Request
+
+from spool.protocols.mcp.callers import Context, view_request
+from spool.protocols.mcp.signals import signals
+from spool.protocols.mcp.tools import list_digest
+from spool.web.thread_pool import database_threads
+
+logger = logging.getLogger(__name__)
+
+# Changes that come together are looked at together, after so many seconds.
+GATHER_SECS = 0.1
+
+
+async def listen_to_changes(
+    context: Context, params: SubscriptionsListenRequestParams
+) -> SubscriptionsListenResult:
+    request = view_request(context)
+    # Before the client is told that it is heard: what comes after that is a change.
+    digest = await database_threads.query(list_digest, request)
+    return await ListenHandler(CallerChanges(request, digest))(context, params)
+
+
+class CallerChanges:
+    """The library's bus of events, for one listener."""
+
+    def __init__(self, request: Request, digest: str) -> None:
+        self._request = request
+        self._digest = digest
+        self._changed = asyncio.Event()
+
+    async def publish(self, event: ServerEvent) -> None:
+        """Not used: who changes an assistant may be in another process."""
+        raise NotImplementedError
+
+    def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:
+        watching = asyncio.create_task(self._watch(listener))
+
+        def unsubscribe() -> None:
+            watching.cancel()
+
+        return unsubscribe
+
+    async def _watch(self, listener: Callable[[ServerEvent], None]) -> None:
+        self._changed.set()  # Since the digest was made.
+        with signals().listening(self._changed.set):
+            while True:
+                await self._changed.wait()
+                await asyncio.sleep(GATHER_SECS)
+                self._changed.clear()
+                if await self._is_new():
+                    listener(ToolsListChanged())
+
+    async def _is_new(self) -> bool:
+        try:
+            digest = await database_threads.query(list_digest, self._request)
+        except Exception:  # Postgres may be away; the next change finds it again.
+            logger.exception("mcp: a list of tools could not be looked at")
+            return False
+        is_new, self._digest = digest != self._digest, digest
+        return is_new

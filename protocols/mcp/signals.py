@@ -1,0 +1,166 @@
+"""What one web process has to learn of another, over Redis.
+
+A client's answer to a question, and its cancellation of a call, are requests of their own,
+which any web process may get. Whoever gets one leaves it under a key that only the caller
+of both requests can name, and publishes the key. Published too is that assistants have
+changed, for clients that listen to the list of tools.
+
+There is one connection for all that wait in a process, made at first use.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any, cast
+
+from django.conf import settings
+from redis.exceptions import RedisError
+
+from spool.database.redis import patience
+from spool.runs.streaming.events import new_async_redis, redis_client
+
+logger = logging.getLogger(__name__)
+
+# Pause before the connection to Redis is made again, in seconds.
+RECONNECT_DELAY_SECS = 0.5
+CLOSE_RETRY_SECS = 0.1
+
+
+def letter_key(*parts: str) -> str:
+    """The key of what is left for one waiting call. Its parts can't be guessed from it."""
+    digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
+    return f"{settings.REDIS_KEY_PREFIX}spool:mcp:{digest}"
+
+
+class Signals:
+    """Those of one event loop."""
+
+    def __init__(self) -> None:
+        self._redis = new_async_redis()
+        self._waiting: dict[str, asyncio.Future[bytes]] = {}
+        self._listeners: set[Callable[[], None]] = set()
+        self._listening: asyncio.Task[None] | None = None
+        self._fetching: set[asyncio.Task[None]] = set()
+
+    async def leave(self, key: str, letter: bytes, *, keep_secs: int) -> None:
+        """Leave a letter for the call that waits for `key`. Raises `RedisError`."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.set(key, letter, ex=keep_secs)
+            pipeline.publish(_letters(), key)
+            await pipeline.execute()
+
+    @contextmanager
+    def expecting(self, key: str) -> Iterator[asyncio.Future[bytes]]:
+        """The letter under `key`, as soon as it is there."""
+        loop = asyncio.get_running_loop()
+        self._waiting[key] = letter = loop.create_future()
+        self._start()
+        self._fetch([key])  # It may have been left before.
+        try:
+            yield letter
+        finally:
+            del self._waiting[key]
+            letter.cancel()
+
+    @contextmanager
+    def listening(self, listener: Callable[[], None]) -> Iterator[None]:
+        """Call `listener` whenever assistants have changed, or may have."""
+        self._listeners.add(listener)
+        self._start()
+        try:
+            yield
+        finally:
+            self._listeners.discard(listener)
+
+    async def close(self) -> None:
+        tasks = {*self._fetching, *([self._listening] if self._listening else [])}
+        while tasks:
+            for task in tasks:
+                task.cancel()
+            # Redis's client swallows a cancellation now and then: cancel again.
+            _, tasks = await asyncio.wait(tasks, timeout=CLOSE_RETRY_SECS)
+        await self._redis.aclose()
+
+    def _start(self) -> None:
+        if self._listening is None:
+            self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        while True:
+            try:
+                await self._receive()
+            except (RedisError, OSError) as exc:
+                logger.warning("redis: %s; connecting again", exc)
+            await asyncio.sleep(RECONNECT_DELAY_SECS)
+
+    async def _receive(self) -> None:
+        async with self._redis.pubsub() as pubsub:
+            await pubsub.subscribe(_letters(), _changes())
+            while True:
+                message: Any = await pubsub.get_message(timeout=None)
+                if message is None:
+                    continue
+                if message["type"] == "subscribe":
+                    # What was published until now has not reached us.
+                    self._fetch(list(self._waiting))
+                    self._call_listeners()
+                elif message["channel"].decode() == _changes():
+                    self._call_listeners()
+                elif (key := message["data"].decode()) in self._waiting:
+                    self._fetch([key])
+
+    def _call_listeners(self) -> None:
+        for listener in list(self._listeners):
+            listener()
+
+    def _fetch(self, keys: list[str]) -> None:
+        if keys:
+            task = asyncio.create_task(self._deliver(keys))
+            self._fetching.add(task)
+            task.add_done_callback(self._fetching.discard)
+
+    async def _deliver(self, keys: list[str]) -> None:
+        # Should Redis be away, they are fetched once it is back.
+        with suppress(RedisError, OSError):
+            letters = await self._redis.mget(keys)
+            for key, letter in zip(keys, letters, strict=True):
+                waiting = self._waiting.get(key)
+                if letter is not None and waiting and not waiting.done():
+                    waiting.set_result(cast("bytes", letter))
+
+
+def publish_change() -> None:
+    """Fills `assistants.hooks.changed`."""
+    try:
+        with patience():
+            redis_client().publish(_changes(), b"")
+    except RedisError as exc:  # Clients also list anew by themselves, now and then.
+        logger.warning("a change of assistants was not published: %s", exc)
+
+
+def _letters() -> str:
+    return f"{settings.REDIS_KEY_PREFIX}spool:mcp:letters"
+
+
+def _changes() -> str:
+    return f"{settings.REDIS_KEY_PREFIX}spool:assistants"
+
+
+_signals: dict[asyncio.AbstractEventLoop, Signals] = {}
+
+
+def signals() -> Signals:
+    """Those of the running event loop."""
+    loop = asyncio.get_running_loop()
+    if loop not in _signals:
+        _signals[loop] = Signals()
+    return _signals[loop]
+
+
+async def close_signals() -> None:
+    if found := _signals.pop(asyncio.get_running_loop(), None):
+        await found.close()

@@ -1,0 +1,89 @@
+"""What web processes tell one another, over the real Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from spool.protocols.mcp.signals import (
+    Signals,
+    letter_key,
+    publish_change,
+)
+from spool.runs.streaming.events import redis_client
+
+
+@pytest.fixture
+async def here() -> AsyncIterator[Signals]:
+    signals = Signals()
+    yield signals
+    await signals.close()
+
+
+@pytest.fixture
+async def there() -> AsyncIterator[Signals]:
+    """Another process."""
+    signals = Signals()
+    yield signals
+    await signals.close()
+
+
+async def test_a_letter_reaches_the_process_that_waits(
+    here: Signals, there: Signals
+) -> None:
+    key = letter_key("alice", "session", "1")
+    with here.expecting(key) as letter:
+        await there.leave(key, b"yes", keep_secs=10)
+
+        assert await asyncio.wait_for(letter, 20) == b"yes"
+
+
+async def test_a_letter_may_come_first(here: Signals, there: Signals) -> None:
+    key = letter_key("alice", "session", "2")
+    await there.leave(key, b"yes", keep_secs=10)
+
+    with here.expecting(key) as letter:
+        assert await asyncio.wait_for(letter, 20) == b"yes"
+
+
+async def test_a_letter_is_not_lost_with_the_connection(
+    here: Signals, there: Signals
+) -> None:
+    first, second = (letter_key("alice", "session", number) for number in "34")
+    with here.expecting(first) as letter:
+        await there.leave(first, b"connected", keep_secs=10)
+        await asyncio.wait_for(letter, 20)
+    with here.expecting(second) as letter:
+        redis_client().client_kill_filter(_type="pubsub")
+        await there.leave(second, b"again", keep_secs=10)
+
+        assert await asyncio.wait_for(letter, 20) == b"again"
+
+
+def test_a_key_is_of_all_its_parts() -> None:
+    keys = {
+        letter_key("alice", "s", "1"),
+        letter_key("bob", "s", "1"),
+        letter_key("alice", "s1", ""),
+        letter_key("alice", "s", "1", ""),
+    }
+
+    assert len(keys) == 4
+
+
+async def test_a_change_wakes_all_listeners(here: Signals, there: Signals) -> None:
+    calls = [asyncio.Event(), asyncio.Event()]
+    with here.listening(calls[0].set), there.listening(calls[1].set):
+        # Once for what may have been missed before they listened.
+        async with asyncio.timeout(20):
+            for call in calls:
+                await call.wait()
+                call.clear()
+
+        publish_change()
+
+        async with asyncio.timeout(20):
+            for call in calls:
+                await call.wait()

@@ -1,0 +1,82 @@
+"""`/mcp` over HTTP, and what tells its clients where to log in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.urls import reverse
+from django.views.decorators.http import require_safe
+from drf_spectacular.utils import OpenApiResponse, extend_schema
+from rest_framework import serializers
+from rest_framework.request import Request
+
+from spool.access.views import ScopedViewSet
+from spool.config import lazy
+from spool.web.asgi_response import ASGIResponse
+from spool.web.errors import answer
+from spool.web.fields import AnyJSON, Object
+from spool.web.links import absolute_url
+
+APPLICATION = "spool.protocols.mcp.application"
+
+
+class Message(serializers.Serializer[Any]):
+    """A JSON-RPC message, for the documentation: the library reads it."""
+
+    jsonrpc = serializers.ChoiceField(choices=["2.0"])
+    id = AnyJSON(required=False)
+    method = serializers.CharField(required=False)
+    params = Object(required=False)
+    result = Object(required=False)
+    error = Object(required=False)
+
+
+class MCPViewSet(ScopedViewSet):
+    # Each message asks the policy for itself; all of them are about assistants.
+    events = {"message": "assistants.search"}
+
+    @extend_schema(
+        operation_id="mcp",
+        description="One JSON-RPC message of the Model Context Protocol.",
+        request=Message,
+        responses={
+            200: OpenApiResponse(
+                Message, description="The answer: JSON, or server-sent events"
+            ),
+            400: OpenApiResponse(Message, description="No message of the protocol"),
+            202: OpenApiResponse(description="Taken: a message without an answer"),
+        },
+    )
+    def message(self, request: Request) -> ASGIResponse:
+        # Both versions have their own rules for a client that leaves.
+        return ASGIResponse(
+            request, lazy.load(APPLICATION, "application"), outlives_client=True
+        )
+
+    def get_authenticate_header(self, request: Request) -> str:
+        """Where to get a token, for clients that can get one by themselves."""
+        if not _issuer():
+            return "Bearer"
+        url = absolute_url(request._request, reverse("mcp-resource-metadata"))
+        return f'Bearer resource_metadata="{url}"'
+
+
+@require_safe
+def resource_metadata(request: HttpRequest) -> HttpResponse:
+    """RFC 9728: who issues the tokens that `/mcp` takes."""
+    if not _issuer():
+        return answer(404, "Not Found")
+    resource = absolute_url(request, reverse("mcp"))
+    return JsonResponse(
+        {
+            "resource": resource,
+            "authorization_servers": [_issuer()],
+            "bearer_methods_supported": ["header"],
+        }
+    )
+
+
+def _issuer() -> str:
+    return settings.JWT_ISSUER if "jwt" in settings.AUTH else ""

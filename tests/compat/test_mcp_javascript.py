@@ -1,0 +1,16 @@
+"""The official MCP clients for JavaScript, of 2026-07-28 and of before it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from spool.tests.compat.javascript import NEEDS_NODE, run_tests
+from spool.tests.live import Server
+
+FOLDER = Path(__file__).parent / "mcp_js"
+
+pytestmark = NEEDS_NODE
+
+
+def test_the_javascript_clients(server: Server) -> None:
+    run_tests(FOLDER, SPOOL_URL=server.url)
