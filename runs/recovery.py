@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -11,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Exists, OuterRef, Sum
 from django.db.models.functions import Now
 
-from spool.runs import lifecycle
+from spool.runs import lifecycle, presence
 from spool.runs.lifecycle import Ended, Outcome
 from spool.runs.models import Run, Worker
 from spool.runs.streaming.events import generation
@@ -34,12 +35,20 @@ def expire_workers() -> None:
         logger.warning("%d workers have gone silent", count)
 
 
+def expire_dead(worker_ids: Sequence[UUID]) -> None:
+    """The same at once for workers whose process has ended."""
+    dead = Worker.objects.filter(pk__in=worker_ids, expired_at=None)
+    if count := dead.update(expired_at=Now()):
+        logger.warning("%d workers of this machine have died", count)
+
+
 def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     """Runs whose worker is gone: pending again, or ended if that happens every time.
 
     Answers with what the ends set going; the others are woken like any run. `can_tell`
     is false where silent workers may be alive: Postgres was away, and so all were.
     """
+    presence.bury(expire_dead)
     if can_tell:
         expire_workers()
     recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)

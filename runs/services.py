@@ -377,6 +377,7 @@ def _kwargs(
         "checkpoint_during": request["durability"] != "exit",
         "durability": request["durability"],
         **{name: request[name] for name in SELDOM if request[name]},
+        **({"on_disconnect": "cancel"} if request.get("ends_with_client") else {}),
     }
 
 

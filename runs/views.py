@@ -77,7 +77,7 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
         after = _before_new_run(thread_id)
-        run, asked = self._create(request.data, thread_id)
+        run, asked = self._create(request.data, thread_id, has_client=True)
         stream = _new_stream(run, asked, after)
         return _sse(run_stream.sse(stream), _path(run, stateless=thread_id is None))
 
@@ -86,7 +86,7 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
         after = _before_new_run(thread_id)
-        run, asked = self._create(request.data, thread_id)
+        run, asked = self._create(request.data, thread_id, has_client=True)
         return _json_later(run_stream.wait(_new_stream(run, asked, after)), run)
 
     @extend_schema(
@@ -100,9 +100,13 @@ class RunViewSet(ScopedViewSet):
         asked = [allowed(request, body, None) for body in bodies]
         return Response([run_json(run) for run in services.create_runs(asked)])
 
-    def _create(self, body: Any, thread_id: str | None) -> tuple[Run, dict[str, Any]]:
+    def _create(
+        self, body: Any, thread_id: str | None, *, has_client: bool = False
+    ) -> tuple[Run, dict[str, Any]]:
+        """`has_client`: one waits for its events or its result."""
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         asked = valid(RunRequest, body)
+        asked["ends_with_client"] = has_client and asked["on_disconnect"] == "cancel"
         _check_webhooks([asked])
         run_class = Run.RunClass.INTERACTIVE
         if self.action == "create":
@@ -163,6 +167,7 @@ class RunViewSet(ScopedViewSet):
             run.thread_id,
             run.id,
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
+            ends_with_client="on_disconnect" in run.kwargs,
         )
         return _json_later(run_stream.wait(stream), run, query["again"])
 
@@ -185,6 +190,7 @@ class RunViewSet(ScopedViewSet):
             modes=query["stream_mode"],
             with_ids=run.kwargs["resumable"],
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
+            ends_with_client="on_disconnect" in run.kwargs,
         )
         path = _path(run, stateless=thread_id is None)
         return _sse(run_stream.sse(stream), path, query["again"])
@@ -342,6 +348,7 @@ def _new_stream(run: Run, asked: dict[str, Any], after: tuple[int, int]) -> RunS
         with_ids=asked["stream_resumable"],
         is_new=True,
         on_disconnect=_canceller(run, asked["on_disconnect"] == "cancel"),
+        ends_with_client="on_disconnect" in run.kwargs,
     )
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Set
-from contextlib import aclosing
+from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
@@ -18,6 +18,7 @@ from django.conf import settings
 from spool.database.json import dumps, loads
 from spool.runs.models import Run
 from spool.runs.streaming import events
+from spool.runs.streaming.attendance import attending
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Viewer, fanout
 from spool.runs.streaming.modes import INTERRUPT, with_interrupts
@@ -51,6 +52,8 @@ class RunStream:
     is_new: bool = False
     # Called when the client goes away before the end.
     on_disconnect: Callable[[], None] | None = None
+    # The run ends with its client, also where this process can't tell of it any more.
+    ends_with_client: bool = False
 
     def wants(self, event: Event) -> bool:
         if event.run_id != str(self.run_id):
@@ -182,7 +185,11 @@ async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     """
     ended = False
     try:
-        async with aclosing(_follow(stream)) as batches:
+        async with AsyncExitStack() as stack:
+            if stream.ends_with_client:
+                redis = fanout().redis
+                await stack.enter_async_context(attending(redis, stream.run_id))
+            batches = await stack.enter_async_context(aclosing(_follow(stream)))
             async for batch in batches:
                 yield batch
         ended = True

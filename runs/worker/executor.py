@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
-from contextlib import AsyncExitStack, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -35,6 +35,7 @@ from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run
 from spool.runs.record import Record
+from spool.runs.streaming.attendance import wait_until_gone
 from spool.runs.streaming.events import METADATA, generation
 from spool.runs.streaming.modes import (
     Translator,
@@ -278,7 +279,8 @@ class Executor:
                 task.cancel()  # Before it has begun.
                 execution.stop(asked)
         try:
-            is_in_time = await execution.comes_to_an_end()
+            async with self._ending_with_client(execution):
+                is_in_time = await execution.comes_to_an_end()
         finally:
             del self.executions[held.id]
             drive.close()
@@ -303,6 +305,24 @@ class Executor:
         if reason == Run.OVER_BUDGET:
             return Outcome(Run.Status.ERROR, dict(Run.BUDGET_ERROR), state)
         return Outcome(Run.Status.INTERRUPTED, state=state)
+
+    @asynccontextmanager
+    async def _ending_with_client(self, execution: Execution) -> AsyncIterator[None]:
+        """Cancel the run if its client goes, and its web process with it."""
+        if "on_disconnect" not in execution.held.kwargs:
+            yield
+            return
+        leaving = asyncio.create_task(self._end_with_client(execution))
+        try:
+            yield
+        finally:
+            leaving.cancel()
+
+    async def _end_with_client(self, execution: Execution) -> None:
+        run_id = execution.held.id
+        await wait_until_gone(self.redis, run_id)
+        logger.warning("run %s: cancelled, since its client is gone", run_id)
+        execution.stop(Run.CancelAction.INTERRUPT)
 
 
 @dataclass

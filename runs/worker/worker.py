@@ -23,6 +23,7 @@ from spool.database.ids import uuid7
 from spool.database.loop import Loop, conninfo
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Ended
+from spool.runs.presence import Presence
 from spool.runs.streaming import events
 from spool.runs.worker.execution import HAND_BACK
 from spool.runs.worker.executor import Executor
@@ -104,6 +105,7 @@ class Worker:
         # As of the last heartbeat.
         self.others_have_room = False
         self.contact = Contact()
+        self._presence = Presence()
         self._slots = threading.Semaphore(self.capacity)
         # The threads that have one: they may be just about to claim a run.
         self._at_work: set[int] = set()
@@ -140,6 +142,7 @@ class Worker:
     def leave(self) -> None:
         """Say goodbye, so that nobody waits for the lease to run out."""
         self._has_left.set()  # First: the heartbeat must not sign on again.
+        self._presence.withdraw()
         with suppress(psycopg.Error), psycopg.connect(conninfo()) as conn:
             conn.execute(LEAVE, {"id": self.id})
 
@@ -224,6 +227,7 @@ class Worker:
                 "capacity": self.capacity,
             },
         )
+        self._presence.announce(self.id)
         self._registered.set()
 
     def _beat(self, conn: psycopg.Connection) -> None:

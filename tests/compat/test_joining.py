@@ -198,7 +198,7 @@ async def test_whoever_leaves_at_any_moment_takes_the_run_along(
     content = json.dumps({**SLOW, "on_disconnect": "cancel"}).encode()
 
     for number, path in enumerate(runs):
-        head = f"POST {path}/{kind} HTTP/1.1\r\nHost: x\r\n"
+        head = f"POST {path}/{kind} HTTP/1.1\r\nHost: localhost\r\n"
         length = f"Content-Length: {len(content)}\r\n\r\n"
         _, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head.encode() + length.encode() + content)

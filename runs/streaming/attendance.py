@@ -1,0 +1,64 @@
+"""Whether a run's client is still there, for runs that end with it (`on_disconnect`).
+
+The web process that serves the client renews a key in Redis while it does. The worker
+looks for it: where web process and client died together, nobody else would notice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from uuid import UUID
+
+import redis.asyncio
+from django.conf import settings
+from redis.exceptions import RedisError
+
+# A client is gone once it has not been seen for so many heartbeats of its stream.
+LEASE_BEATS = 3
+
+
+def key(run_id: UUID | str) -> str:
+    return f"{settings.REDIS_KEY_PREFIX}spool:run:{run_id}:attended"
+
+
+def lease_secs() -> float:
+    return LEASE_BEATS * float(settings.STREAM_HEARTBEAT_SECS)
+
+
+@asynccontextmanager
+async def attending(client: redis.asyncio.Redis, run_id: UUID) -> AsyncIterator[None]:
+    """Say that the run's client is there, again and again, while the context lasts."""
+    renewing = asyncio.create_task(_renew(client, run_id))
+    try:
+        yield
+    finally:
+        renewing.cancel()
+        await asyncio.wait([renewing])
+
+
+async def _renew(client: redis.asyncio.Redis, run_id: UUID) -> None:
+    while True:
+        with suppress(RedisError, OSError):
+            # Not cancelled half way: that would break a connection that others use.
+            renewal = client.set(key(run_id), 1, px=int(lease_secs() * 1000))
+            await asyncio.shield(asyncio.ensure_future(renewal))
+        await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
+
+
+async def wait_until_gone(client: redis.asyncio.Redis, run_id: UUID) -> None:
+    """Return once the run's client has been away for a whole lease.
+
+    A Redis that can't be asked tells of nothing: the time begins anew. One that has lost
+    the key gets it again long before that.
+    """
+    clock = asyncio.get_running_loop().time
+    seen_at = clock()
+    while clock() - seen_at < lease_secs():
+        await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
+        try:
+            if await client.exists(key(run_id)):
+                seen_at = clock()
+        except (RedisError, OSError):
+            seen_at = clock()

@@ -1,0 +1,84 @@
+"""Workers and web processes that die, with leases too long to be waited for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spool.tests.company import ENVIRONMENT, Company, has_begun
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
+
+pytestmark = pytest.mark.e2e
+
+LONG = {**ENVIRONMENT, "WORKER_LEASE_SECS": "300", "BG_JOB_TIMEOUT_SECS": "60"}
+
+
+@pytest.fixture(scope="module")
+def patient() -> Iterator[Server]:
+    """A server with one worker, and a lease that runs out in no test."""
+    with serving(CONFIG, workers=1, **LONG) as server:
+        yield server
+
+
+@pytest.fixture
+def company(patient: Server) -> Iterator[Company]:
+    patient.wait_until_ready()
+    company = Company(patient)
+    yield company
+    company.dismiss()
+
+
+def test_the_run_of_a_killed_worker_goes_on_with_its_successor(
+    company: Company, file: Path
+) -> None:
+    run = company.steps(file, delay=0.5)
+    wait_until(lambda: has_begun(file, "2"), 20)
+
+    company.server.worker().kill()
+
+    assert run.ended() == "success"
+    assert company.attempts(run) == (2, 1)
+
+
+def test_a_neighbour_notices_a_killed_worker(company: Company, file: Path) -> None:
+    [worker] = company.hire(N_JOBS_PER_WORKER="1")
+    runs = [company.steps(file, delay=0.5) for _ in range(11)]
+    wait_until(lambda: company.rows(HELD_BY, worker.pid), 20)
+
+    worker.kill()
+
+    assert {run.ended() for run in runs} == {"success"}
+
+
+HELD_BY = """
+SELECT runs.id FROM runs JOIN workers ON workers.id = worker_id
+WHERE pid = %s AND status = 'running'
+"""
+
+
+@pytest.mark.parametrize("on_disconnect", ["cancel", "continue"])
+def test_a_run_ends_with_its_client_although_web_died_with_it(
+    company: Company, file: Path, on_disconnect: str
+) -> None:
+    thread = company.http.post("/threads", json={}).json()["thread_id"]
+    body = {
+        "assistant_id": "steps",
+        "input": {"file": str(file), "delay": 2},
+        "on_disconnect": on_disconnect,
+    }
+    with company.http.stream("POST", f"/threads/{thread}/runs/stream", json=body):
+        wait_until(lambda: has_begun(file, "1"), 20)
+        company.server.web().kill()
+
+    ended = {"cancel": "interrupted", "continue": "success"}
+    company.server.wait_until_ready()
+    wait_until(lambda: statuses(company, thread) <= {"success", "interrupted"}, 40)
+    assert statuses(company, thread) == {ended[on_disconnect]}
+
+
+def statuses(company: Company, thread_id: str) -> set[str]:
+    asked = "SELECT status FROM runs WHERE thread_id = %s"
+    return {status for (status,) in company.rows(asked, thread_id)}
