@@ -16,7 +16,7 @@ serve: $(VENV)/.runtime
 	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
 
 test: $(VENV)/.dev
-	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 3)
+	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 4)
 
 test-long: $(VENV)/.dev
 	$(BIN)/pytest -m long $(ARGS)

@@ -24,15 +24,15 @@ celery_app.set_default()
 
 
 class ByFolder(LoadScopeScheduling):  # type: ignore[misc]  # It has no types.
-    """What `-n 3` does side by side: the tests of the apps, which share one Postgres and
-    one Valkey, and may empty or pause them; those with one server for all of them; and
-    each file of those that start, hold up and kill servers of their own.
+    """What `-n 4` does side by side: the tests of each app; those with one server for all
+    of them; and each file of those that start, hold up and kill servers of their own.
     """
 
     def _split_scope(self, nodeid: str) -> str:
         if nodeid.startswith("tests/e2e/"):
             return nodeid.partition("::")[0]
-        return "compat" if nodeid.startswith("tests/compat/") else "apps"
+        first, second, *_ = nodeid.split("/")
+        return f"{first}/{second}" if first in ("tests", "protocols") else first
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:

@@ -26,22 +26,43 @@ from spool.embedded.valkey import Valkey
 
 ROOT = Path(__file__).resolve().parent.parent
 
+# The variables that name servers which the tests have started.
+OURS = "SPOOL_TEST_SERVERS"
+
 _running: list[tuple[Postgres | Valkey, subprocess.Popen[bytes]]] = []
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
-    database, broker = given(DATABASE_VARIABLES), given(REDIS_VARIABLES)
-    os.environ.setdefault("SPOOL_HOME", str(ROOT / ".spool" / "test"))
     os.environ.setdefault("LANGGRAPH_CONFIG", str(ROOT / "examples" / "langgraph.json"))
-    if database and broker:
-        return
-    home = Home(ROOT / ".spool" / "test")
-    home.clear_leftovers()
-    if not database:
-        os.environ["DATABASE_URL"] = _start(home, Postgres(home.path, durable=False))
-    if not broker:
-        os.environ["REDIS_URL"] = _start(home, Valkey(home.path, durable=False))
+    # Each process of `-n` has servers of its own: tests empty them, pause them, and wait
+    # until somewhere in Postgres a statement waits for a lock.
+    is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
+    if is_one_of_several:
+        for variable in os.environ.pop(OURS, "").split():
+            del os.environ[variable]
+    home_path = ROOT / ".spool" / "test" / os.environ.get("PYTEST_XDIST_WORKER", "")
+    started = _start_servers(home_path)
+    if is_one_of_several:
+        os.environ["SPOOL_HOME"] = str(home_path)
+    else:
+        os.environ.setdefault("SPOOL_HOME", str(home_path))
+        os.environ[OURS] = " ".join(started)
+
+
+def _start_servers(home_path: Path) -> list[str]:
+    """Start what the environment does not name; which variables name it now."""
+    variables = {"DATABASE_URL": DATABASE_VARIABLES, "REDIS_URL": REDIS_VARIABLES}
+    missing = [name for name, known in variables.items() if not given(known)]
+    if missing:
+        home = Home(home_path)
+        home.clear_leftovers()
+        if "DATABASE_URL" in missing:
+            postgres = Postgres(home.path, durable=False)
+            os.environ["DATABASE_URL"] = _start(home, postgres)
+        if "REDIS_URL" in missing:
+            os.environ["REDIS_URL"] = _start(home, Valkey(home.path, durable=False))
+    return missing
 
 
 def _start(home: Home, server: Postgres | Valkey) -> str:
