@@ -1,16 +1,16 @@
 PYTHON ?= python3
 VENV ?= .venv
-BIN := $(VENV)/bin
+BIN := $(abspath $(VENV))/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 COMPILE := $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate
 
 # What the wheel holds, as links: the checkers follow files, not `spool.__path__`.
-LAYOUT := $(CURDIR)/$(VENV)/layout
+LAYOUT := $(abspath $(VENV))/layout
 
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: serve test test-long lint format bench bench-scale lock
+.PHONY: serve test test-long lint format bench bench-scale lock wheel
 
 serve: $(VENV)/.runtime
 	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
@@ -26,9 +26,11 @@ lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	@rm -rf $(LAYOUT) && mkdir -p $(LAYOUT)/spool
 	@ln -s $(CURDIR)/spool/* $(patsubst %/__init__.py,$(CURDIR)/%,$(filter-out spool/%,$(wildcard */__init__.py))) $(CURDIR)/conftest.py $(LAYOUT)/spool
-	cd $(LAYOUT) && $(LINT_ENV) MYPYPATH=$(LAYOUT) $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p spool
-	cd $(LAYOUT) && PYTHONPATH=$(LAYOUT) $(CURDIR)/$(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml --no-cache
+	cd $(LAYOUT) && $(LINT_ENV) MYPYPATH=$(LAYOUT) $(BIN)/mypy --config-file $(CURDIR)/pyproject.toml --cache-dir $(CURDIR)/.mypy_cache -p spool
+	cd $(LAYOUT) && PYTHONPATH=$(LAYOUT) $(BIN)/lint-imports --no-logo --config $(CURDIR)/pyproject.toml --no-cache
 	$(LINT_ENV) LANGGRAPH_CONFIG=examples/langgraph.json $(BIN)/python -W ignore manage.py makemigrations --check --dry-run
+	$(BIN)/hadolint deploy/Dockerfile
+	$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec deploy/compose.yaml
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
@@ -45,11 +47,18 @@ bench-scale: $(VENV)/.dev
 	-$(BIN)/python -m spool.bench.threads_scale --open
 	-$(BIN)/python -m spool.bench.store_scale
 
-lock: $(VENV)/.dev
-	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+# What an earlier build has left would be packed again.
+wheel: $(VENV)/.dev
+	@rm -rf build dist
+	$(BIN)/uv build --quiet --wheel --no-build-isolation --python $(BIN)/python --out-dir dist .
+	@rm -rf build
+	@ls dist/*.whl
 
-$(VENV)/.runtime: requirements.txt setup.py
+lock: $(VENV)/.dev
+	$(COMPILE) pyproject.toml --extra embedded -o requirements.txt
+	$(COMPILE) pyproject.toml --extra embedded --group dev -c requirements.txt -o requirements-dev.txt
+
+$(VENV)/.runtime: requirements.txt setup.py pyproject.toml
 	@echo "Installing what Spool runs on into $(VENV) (this happens once)"
 	@test -x $(BIN)/python || \
 		$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \

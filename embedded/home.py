@@ -22,6 +22,9 @@ class Home:
             self.logs = self.path / "logs"
             # The home may be a directory that was there, open to others.
             self.logs.mkdir(mode=0o700, exist_ok=True)
+            # It may lie in a project's folder; nothing of it belongs into a repository.
+            if not (ignored := self.path / ".gitignore").exists():
+                ignored.write_text("*\n", encoding="utf-8")
             self._lock: IO[str] = (self.path / "lock").open("a+", encoding="utf-8")
         except OSError as exc:
             raise CannotStart(f"SPOOL_HOME: {exc.filename}: {exc.strerror}") from None

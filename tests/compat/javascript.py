@@ -3,19 +3,14 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
-NO_NODE = shutil.which("node") is None or shutil.which("npm") is None
 NEEDS_NODE = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        NO_NODE,
-        reason="node and npm are not installed: JavaScript clients are not tested",
-    ),
+    pytest.mark.needs("node", "npm"),
 ]
 INSTALL_SECS = 300
 SUITE_SECS = 120

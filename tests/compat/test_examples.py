@@ -13,7 +13,6 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk.errors import ConflictError
 
-from spool.tests.compat.javascript import NO_NODE
 from spool.tests.compat.test_javascript import FOLDER
 from spool.tests.live import ROOT, Server, serving
 
@@ -59,7 +58,7 @@ def test_the_readmes_python(examples: Server) -> None:
     assert output.endswith("\n 2 messages are in the thread\n")
 
 
-@pytest.mark.skipif(NO_NODE, reason="node and npm are not installed")
+@pytest.mark.needs("node", "npm")
 @pytest.mark.usefixtures("javascript_client")
 def test_the_readmes_javascript(examples: Server) -> None:
     script = snippet("javascript", examples)

@@ -19,13 +19,7 @@ from spool.tests.live import ROOT, Server, serving
 CHROMIUM = shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
 
-pytestmark = [
-    pytest.mark.e2e,
-    pytest.mark.skipif(
-        not (CHROMIUM and DRIVER),
-        reason="chromium and chromedriver are not installed: pages are not looked at",
-    ),
-]
+pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ pytest names a module for the folders with an `__init__.py` around it, which wou
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -79,6 +80,15 @@ def pytest_unconfigure() -> None:
         processes.stop(process, server.stop_signal, 10)
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test whose programs are missing; or fail it, where all must be there."""
+    for mark in item.iter_markers("needs"):
+        if missing := [name for name in mark.args if not shutil.which(name)]:
+            give_up = pytest.fail if os.environ.get("REQUIRE_ALL") else pytest.skip
+            give_up(f"not installed: {', '.join(missing)}")
+
+
 def _with_our_name(
     resolve: Callable[..., tuple[Path, str]],
 ) -> Callable[..., tuple[Path, str]]:
@@ -99,7 +109,7 @@ pathlib.resolve_pkg_root_and_module_name = _with_our_name(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     if wrong := sorted(_wrongly_named()):
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
-        print(f"\nERROR: our modules were loaded under other names: {wrong}")
+        sys.stderr.write(f"\nERROR: modules loaded under other names: {wrong}\n")
 
 
 def _wrongly_named() -> set[str]:
