@@ -38,6 +38,8 @@ Graph = Pregel[Any, Any, Any, Any]
 
 # A factory that asks somebody who does not answer must not hold a request for ever.
 PATIENCE_SECS = 30.0
+# LangGraph's name for a graph that was given none.
+DEFAULT_NAME = "LangGraph"
 
 
 class GraphNotFound(Exception):
@@ -98,6 +100,32 @@ class Registry:
     def description(self, graph_id: str) -> str | None:
         return self._descriptions.get(graph_id)
 
+    def name(self, graph_id: str) -> str:
+        """The name that the graph was given, or else its id."""
+        source = self._sources[graph_id]
+        own = "" if isinstance(source, Factory) else source.name
+        return own if own and own != DEFAULT_NAME else graph_id
+
+    def find(self, name: str) -> str | None:
+        """The graph of that id, or of that name."""
+        if name in self._sources:
+            return name
+        named = (graph_id for graph_id in self._sources if self.name(graph_id) == name)
+        return next(named, None)
+
+    def bound_elsewhere(self) -> list[tuple[str, str]]:
+        """Graphs with a store or a checkpointer of their own, which Spool replaces."""
+        return [
+            (graph_id, part)
+            for graph_id, source in self._sources.items()
+            if isinstance(source, Pregel)
+            for part, kind in (
+                ("checkpointer", BaseCheckpointSaver),
+                ("store", BaseStore),
+            )
+            if isinstance(getattr(source, part), kind)
+        ]
+
     def takes_config(self, graph_id: str) -> bool:
         """Whether a factory makes the graph, which may make another for each config."""
         source = self._sources[graph_id]
@@ -154,6 +182,15 @@ class Registry:
                 logger.warning("graph %s can't be made", graph_id, exc_info=exc)
                 raise GraphNotMade(graph_id, exc) from exc
             yield graph
+
+
+def warn_of_replaced_parts() -> None:
+    for graph_id, part in registry().bound_elsewhere():
+        logger.warning(
+            "graph %s was compiled with a %s of its own, which Spool's replaces",
+            graph_id,
+            part,
+        )
 
 
 @cache

@@ -7,7 +7,7 @@ import uuid
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.functions import Lower, Now
 
 from spool.access.owner import owner_column
 from spool.access.policy import Scope
@@ -24,6 +24,10 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
 
     def in_order(self, field: str, *, descending: bool) -> AssistantQuerySet:
         """Ties go the other way round, as in the indexes: read back, one serves both."""
+        if field == "name":
+            by_name = Lower("name")
+            order = by_name.desc() if descending else by_name.asc()
+            return self.order_by(order, "id" if descending else "-id")
         return (
             self.order_by(f"-{field}", "id")
             if descending

@@ -7,7 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, NotRequired, TypeVar
+from typing import Annotated, Any, NotRequired, Required, TypeVar, get_args, get_origin
 from weakref import WeakKeyDictionary
 
 from langgraph.channels.base import BaseChannel
@@ -178,7 +178,8 @@ def _schemas(graph: Graph) -> dict[str, Any]:
         "input_schema": _schema("input", lambda: _edge_type(graph, "input")),
         "output_schema": _schema("output", lambda: _edge_type(graph, "output")),
         "state_schema": _schema("state", lambda: _state_model(graph)),
-        "config_schema": _schema("config", lambda: _config_model(context)),
+        # The same once more, and empty where there is none: forms are made of it.
+        "config_schema": _schema("context", lambda: context) if context else {},
         "context_schema": _schema("context", lambda: context) if context else None,
     }
 
@@ -192,21 +193,32 @@ def _edge_type(graph: Graph, edge: str) -> Any:
 
 def _state_model(graph: Graph) -> Any:
     """All channels that a state shows."""
-    fields = {
-        name: (channel.ValueType, None)
+    kinds = {
+        name: _without_marks(channel.ValueType)
         for name, channel in graph.channels.items()
         if name in graph.stream_channels_list and isinstance(channel, BaseChannel)
     }
-    return _model("state", fields)
+    fields: Any = {name: (_described(kind), None) for name, kind in kinds.items()}
+    return create_model("state", **fields)
 
 
-def _config_model(context: Any) -> Any:
-    configurable = (_with_new_typed_dicts(context), None)
-    return _model("config", {"configurable": configurable} if context else {})
+def _described(kind: Any) -> Any:
+    """The type itself, or any value, so that one field does not hide the others."""
+    try:
+        TypeAdapter(_with_new_typed_dicts(kind)).json_schema()
+    except Exception:
+        return Any
+    return kind
 
 
-def _model(name: str, fields: dict[str, Any]) -> Any:
-    return create_model(name, **fields)
+def _without_marks(kind: Any) -> Any:
+    """A type without what only a key of a TypedDict may be marked with."""
+    if get_origin(kind) in (NotRequired, Required):
+        return _without_marks(get_args(kind)[0])
+    if get_origin(kind) is Annotated:
+        inner, *metadata = get_args(kind)
+        return Annotated[(_without_marks(inner), *metadata)]
+    return kind
 
 
 def _schema(title: str, given: Callable[[], Any]) -> dict[str, Any]:

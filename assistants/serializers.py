@@ -7,15 +7,20 @@ from typing import Any
 from rest_framework import serializers
 
 from spool.assistants.models import Assistant, AssistantVersion, Configured
+from spool.database.json import moment
 from spool.web.bodies import Body
-from spool.web.fields import Metadata, Object, StringOrList, UUIDText
+from spool.web.fields import Metadata, Object, StringOrList, Text, UUIDText
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 
 
 def assistant_json(assistant: Assistant) -> dict[str, Any]:
     row = _configured(assistant)
-    return {"assistant_id": assistant.id, **row, "updated_at": assistant.updated_at}
+    return {
+        "assistant_id": assistant.id,
+        **row,
+        "updated_at": moment(assistant.updated_at),
+    }
 
 
 def version_json(version: AssistantVersion) -> dict[str, Any]:
@@ -29,7 +34,7 @@ def _configured(row: Configured) -> dict[str, Any]:
         "context": row.context,
         "metadata": row.metadata,
         "name": row.name,
-        "created_at": row.created_at,
+        "created_at": moment(row.created_at),
         "version": row.version,
         "description": row.description,
     }
@@ -53,10 +58,8 @@ class AssistantBody(serializers.Serializer[Any]):
 SELECTABLE = tuple(AssistantBody().fields)
 
 
-def _text(**kwargs: Any) -> serializers.CharField:
-    return serializers.CharField(
-        required=False, allow_null=True, trim_whitespace=False, **kwargs
-    )
+def _text(**kwargs: Any) -> Text:
+    return Text(required=False, allow_null=True, trim_whitespace=False, **kwargs)
 
 
 class ConfigField(Object):
@@ -110,7 +113,7 @@ class AssistantUpdate(Body):
 
 
 class AssistantCreate(AssistantUpdate):
-    graph_id = serializers.CharField(trim_whitespace=False)
+    graph_id = Text(trim_whitespace=False)
     assistant_id = UUIDText(required=False, allow_null=True)
     if_exists = serializers.ChoiceField(
         choices=["raise", "do_nothing"],

@@ -35,7 +35,7 @@ def register_system_assistants() -> None:
         Assistant(
             id=system_assistant_id(graph_id),
             graph_id=graph_id,
-            name=graph_id,
+            name=graphs.name(graph_id),
             description=graphs.description(graph_id),
             metadata=SYSTEM_METADATA,
             is_system=True,
@@ -54,25 +54,24 @@ def register_system_assistants() -> None:
         for assistant in assistants
     ]
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
-    _describe_anew({one.id: one.description for one in assistants})
+    _describe_anew({one.id: (one.name, one.description) for one in assistants})
     _name_the_taken([one.id for one in assistants])
     hooks.changed()
 
 
-def _describe_anew(described: dict[UUID, str | None]) -> None:
-    """Follow langgraph.json where it describes a graph in other words by now.
+def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
+    """Follow a graph's name, and how langgraph.json describes it, where they changed.
 
-    Not where somebody has changed the assistant: that is theirs to describe.
+    Not where an owner has changed the assistant: that is theirs to describe.
     """
     unchanged = Assistant.objects.filter(is_system=True, version=1)
     for assistant in unchanged.filter(pk__in=described):
-        wanted = described[assistant.id]
-        if assistant.description != wanted:
-            unchanged.filter(pk=assistant.pk).update(
-                description=wanted, updated_at=Now()
-            )
+        name, description = wanted = described[assistant.id]
+        if (assistant.name, assistant.description) != wanted:
+            changes = {"name": name, "description": description}
+            unchanged.filter(pk=assistant.pk).update(**changes, updated_at=Now())
             versions = AssistantVersion.objects.filter(assistant=assistant, version=1)
-            versions.update(description=wanted)
+            versions.update(**changes)
 
 
 def _name_the_taken(ids: list[UUID]) -> None:
@@ -94,8 +93,8 @@ def assistant_id_of(name_or_id: str) -> UUID:
     try:
         return UUID(name_or_id)
     except ValueError:
-        if name_or_id in registry().graph_ids:
-            return system_assistant_id(name_or_id)
+        if graph_id := registry().find(name_or_id):
+            return system_assistant_id(graph_id)
     known = ", ".join(registry().graph_ids)
     raise Unprocessable(
         f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant "

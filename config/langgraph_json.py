@@ -308,6 +308,7 @@ def langgraph_json() -> LanggraphJson:
         for section, variable in SECTION_VARIABLES.items()
         if (text := os.environ.get(variable))
     }
+    _check_encryption(given)
     try:
         parsed = LanggraphJson.model_validate(given | from_environment)
     except ValidationError as exc:
@@ -317,6 +318,14 @@ def langgraph_json() -> LanggraphJson:
     for place in import_places(parsed.dependencies):
         add_users_folder(place)
     return parsed
+
+
+def _check_encryption(given: dict[str, Any]) -> None:
+    """What its owner believes encrypted must not lie in plain text."""
+    if os.environ.get("LANGGRAPH_ENCRYPTION"):
+        stop("LANGGRAPH_ENCRYPTION: encryption is not supported")
+    if given.get("encryption"):
+        stop(f"{settings.LANGGRAPH_CONFIG}: encryption is not supported")
 
 
 def _stop_at(error: ErrorDetails, from_environment: set[str]) -> NoReturn:
@@ -351,6 +360,9 @@ PROBLEMS = {
 
 
 def warn_of_ignored_keys() -> None:
+    env = langgraph_json().env
+    if isinstance(env, str) and not (settings.LANGGRAPH_CONFIG.parent / env).exists():
+        logger.warning("%s: env: there is no file %s", settings.LANGGRAPH_CONFIG, env)
     for key in ignored_keys():
         logger.warning(
             "%s: %r is not supported and has no effect", settings.LANGGRAPH_CONFIG, key
@@ -404,6 +416,8 @@ def _dotenv(name: str) -> dict[str, str]:
     path = settings.LANGGRAPH_CONFIG.parent / name
     try:
         text = path.read_text(encoding=UTF_8)
+    except FileNotFoundError:
+        return {}  # As in every fresh clone of a template; see `warn_of_ignored_keys`.
     except OSError as exc:
         stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
     except UnicodeDecodeError:

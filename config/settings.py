@@ -345,6 +345,7 @@ MIDDLEWARE = [
     "spool.web.metrics.CountRequests",
     "spool.web.cors.CORSMiddleware",
     "spool.web.middleware.BoundBodies",
+    "spool.web.middleware.RedirectTrailingSlashes",
     "spool.web.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",

@@ -33,5 +33,10 @@ urlpatterns = [
         SpectacularAPIView.as_view(renderer_classes=[JSONRenderer]),
         name="openapi",
     ),
-    path("docs", SpectacularSwaggerView.as_view(url_name="openapi"), name="docs"),
+    path(
+        "docs",
+        # Its page is no answer to OPTIONS.
+        SpectacularSwaggerView.as_view(url_name="openapi", metadata_class=None),
+        name="docs",
+    ),
 ]

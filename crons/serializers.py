@@ -9,9 +9,10 @@ from rest_framework import serializers
 
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
+from spool.database.json import moment
 from spool.runs.models import Run
 from spool.runs.serializers import RunRequest
-from spool.web.fields import Object, UUIDText
+from spool.web.fields import Capped, Object, Text, UUIDText
 
 
 def cron_json(cron: Cron) -> dict[str, Any]:
@@ -20,7 +21,7 @@ def cron_json(cron: Cron) -> dict[str, Any]:
         "assistant_id": cron.assistant_id,
         "thread_id": cron.thread_id,
         "user_id": cron.user_id,
-        "end_time": cron.end_time,
+        "end_time": moment(cron.end_time),
         "schedule": cron.schedule,
         "timezone": cron.timezone,
         "payload": cron.payload,
@@ -29,15 +30,15 @@ def cron_json(cron: Cron) -> dict[str, Any]:
         "on_run_completed": cron.on_run_completed,
         "enabled": cron.enabled,
         "disabled_reason": cron.disabled_reason or None,
-        "created_at": cron.created_at,
-        "updated_at": cron.updated_at,
+        "created_at": moment(cron.created_at),
+        "updated_at": moment(cron.updated_at),
     }
 
 
 def firing_json(firing: CronFiring) -> dict[str, Any]:
     return {
         "slot": slot_text(firing.slot),
-        "fired_at": firing.fired_at,
+        "fired_at": moment(firing.fired_at),
         "lateness": firing.lateness,
         "missed": firing.missed,
         "run_id": firing.run_id,
@@ -52,7 +53,7 @@ def slot_text(slot: datetime | None) -> str | None:
     return slot.astimezone(UTC).isoformat(timespec="seconds") if slot else None
 
 
-class ScheduleField(serializers.CharField):
+class ScheduleField(Text):
     def to_internal_value(self, data: Any) -> str:
         schedule = super().to_internal_value(data)
         try:
@@ -62,7 +63,7 @@ class ScheduleField(serializers.CharField):
         return schedule
 
 
-class TimezoneField(serializers.CharField):
+class TimezoneField(Text):
     def to_internal_value(self, data: Any) -> str:
         name = super().to_internal_value(data)
         try:
@@ -72,12 +73,19 @@ class TimezoneField(serializers.CharField):
         return name
 
 
+class EndTime(serializers.DateTimeField):
+    """A time without an offset is in the cron's own zone, see `CronRequest.validate`."""
+
+    def enforce_timezone(self, value: datetime) -> datetime:
+        return value
+
+
 class CronRequest(RunRequest):
     """The body that makes a cron: when it fires, and a run's body to fire with."""
 
     schedule = ScheduleField()
     timezone = TimezoneField(required=False, allow_null=True, default=None)
-    end_time = serializers.DateTimeField(required=False, allow_null=True, default=None)
+    end_time = EndTime(required=False, allow_null=True, default=None)
     enabled = serializers.BooleanField(required=False, allow_null=True, default=True)
     on_run_completed = serializers.ChoiceField(
         choices=Cron.OnRunCompleted.choices,
@@ -95,13 +103,16 @@ class CronRequest(RunRequest):
             raise serializers.ValidationError(
                 {"on_disconnect": "a cron's runs have no client that could go away"}
             )
+        end_time = attrs.get("end_time")
+        if end_time is not None and end_time.tzinfo is None:
+            attrs["end_time"] = end_time.replace(tzinfo=zone(attrs.get("timezone")))
         return super().validate(attrs)
 
 
 class CronPatch(CronRequest):
     """Any subset of the body; only documents the API, see `services.update_cron`."""
 
-    assistant_id = serializers.CharField(required=False)
+    assistant_id = Text(required=False)
     schedule = ScheduleField(required=False)
 
 
@@ -172,7 +183,7 @@ class CronSearch(CronFilter):
 
 
 class PageQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(default=10, min_value=1, max_value=1000)
+    limit = Capped(default=10, min_value=1)
     offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
 
 

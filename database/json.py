@@ -27,12 +27,17 @@ from pydantic import BaseModel
 MAX_DEPTH = 200
 
 REPLACEMENT = "\ufffd"
+NO_TEXT = "An internal error occurred"
 # An escaped NUL, but not the six characters of an escaped backslash and "u0000".
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
 
 
 class TooDeep(ValueError):
     """A document nested deeper than `MAX_DEPTH`."""
+
+
+class Unstorable(ValueError):
+    """JSON that Postgres can't keep as it is."""
 
 
 def dumps(value: Any) -> bytes:
@@ -57,6 +62,24 @@ def dumps(value: Any) -> bytes:
 def loads(text: bytes | str) -> Any:
     """Parse JSON, cleaned for Postgres. Raises `ValueError` for what is not JSON."""
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
+    value, is_clean = _parsed(raw)
+    return value if is_clean else clean(value)
+
+
+def loads_exact(raw: bytes) -> Any:
+    """Parse a client's JSON, which is kept as it is or not at all.
+
+    Raises `Unstorable` for numbers beyond those of a double, NUL characters and lone
+    surrogates, and `ValueError` for what is not JSON.
+    """
+    value, is_clean = _parsed(raw)
+    if not is_clean:
+        _check_storable(value)
+    return value
+
+
+def _parsed(raw: bytes) -> tuple[Any, bool]:
+    """The value, and whether Postgres takes it for sure."""
     try:
         value = orjson.loads(raw)
         is_clean = b"\\u0000" not in raw
@@ -66,7 +89,28 @@ def loads(text: bytes | str) -> Any:
         is_clean = False
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         _check_depth(value)
-    return value if is_clean else clean(value)
+    return value, is_clean
+
+
+def _check_storable(value: Any) -> None:
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            _check_storable(key)
+            _check_storable(item)
+    elif isinstance(value, list):
+        for item in value:
+            _check_storable(item)
+    elif isinstance(value, float) and value in _INFINITE:
+        raise Unstorable("a number is too large to be stored")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        raise Unstorable("text with a NUL character can't be stored")
+    if clean_text(text) != text:
+        raise Unstorable("text with half of a surrogate pair can't be stored")
 
 
 def plain(value: Any) -> Any:
@@ -79,8 +123,6 @@ def plain(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, datetime):
-        return _moment(value)
     for kinds, write in _WRITERS:
         if isinstance(value, kinds):
             return write(value)
@@ -94,12 +136,22 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else str(value)
 
 
-def _moment(value: datetime) -> str:
-    """With microseconds always, as on the wire; orjson leaves them out when zero."""
-    if value.tzinfo:
-        with suppress(OverflowError):  # In the first hours of year 1, or the last ever.
-            value = value.astimezone(UTC)
-    return value.isoformat(timespec="microseconds")
+def moment(value: datetime | None) -> str | None:
+    """A time of the server's own, as the wire has it: in UTC, with microseconds always.
+
+    Those of graphs keep their offset, and have microseconds where there are some.
+    """
+    if value is None:
+        return None
+    return value.astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def text_of(exc: BaseException) -> str:
+    """An exception's text; of one that has none, or fails to say it, what clients get."""
+    with suppress(Exception):
+        if text := str(exc):
+            return text
+    return NO_TEXT
 
 
 def clean(value: Any) -> Any:
@@ -157,7 +209,7 @@ _WRITERS: tuple[tuple[Any, Callable[[Any], Any]], ...] = (
     (timedelta, lambda delta: delta.total_seconds()),
     (
         BaseException,
-        lambda exc: {"error": type(exc).__name__, "message": str(exc)},
+        lambda exc: {"error": type(exc).__name__, "message": text_of(exc)},
     ),
     (Mapping, dict),
     (type, lambda kind: kind.__name__),

@@ -12,14 +12,17 @@ from rest_framework import serializers
 from rest_framework.fields import empty
 
 from spool.assistants.serializers import ConfigField
+from spool.database.json import moment
 from spool.runs.models import Run
 from spool.web.errors import BadRequest
 from spool.web.fields import (
     AnyJSON,
+    Capped,
     Metadata,
     Object,
     QueryList,
     StringOrList,
+    Text,
     UUIDText,
 )
 
@@ -53,13 +56,16 @@ COLUMNS = {
 }
 
 
+TIMES = ("created_at", "updated_at")
+
+
 def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
     """A run as the wire shows it, or these fields of it."""
     row = {name: getattr(run, COLUMNS[name]) for name in names}
     if "langsmith_session_name" in row:
         tracer = run.kwargs.get("langsmith_tracer", {})
         row["langsmith_session_name"] = tracer.get("project_name")
-    return row
+    return row | {name: moment(row[name]) for name in TIMES if name in row}
 
 
 class NodeNames(StringOrList):
@@ -75,10 +81,9 @@ class NodeNames(StringOrList):
 
 class CommandField(Object):
     def to_internal_value(self, data: Any) -> Any:
+        # Whatever else there is, as in the `Command` of the JavaScript library, is not ours.
         command = super().to_internal_value(data)
-        unknown = set(command) - {"update", "resume", "goto"}
-        if unknown:
-            raise serializers.ValidationError(f"unknown key {sorted(unknown)[0]!r}")
+        command = {k: command[k] for k in ("update", "resume", "goto") if k in command}
         for send in _sends(command.get("goto")):
             if not isinstance(send, str) and not (
                 isinstance(send, dict) and isinstance(send.get("node"), str)
@@ -117,7 +122,7 @@ class CheckpointField(Object):
 class Tracing(serializers.Serializer[Any]):
     """Where LangSmith is to file the trace."""
 
-    project_name = serializers.CharField(required=False, allow_null=True)
+    project_name = Text(required=False, allow_null=True)
     example_id = UUIDText(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> Any:
@@ -128,7 +133,7 @@ class Tracing(serializers.Serializer[Any]):
 class RunRequest(serializers.Serializer[Any]):
     """The body of every call that makes a run."""
 
-    assistant_id = serializers.CharField()
+    assistant_id = Text()
     input = AnyJSON(required=False, allow_null=True, default=None)
     command = CommandField(required=False, allow_null=True, default=None)
     config = ConfigField(required=False, allow_null=True, default=dict)
@@ -155,7 +160,7 @@ class RunRequest(serializers.Serializer[Any]):
     stream_subgraphs = serializers.BooleanField(required=False, default=False)
     stream_resumable = serializers.BooleanField(required=False, default=False)
     feedback_keys = serializers.ListField(
-        child=serializers.CharField(), required=False, allow_null=True, default=None
+        child=Text(), required=False, allow_null=True, default=None
     )
     multitask_strategy = serializers.ChoiceField(
         choices=Run.MultitaskStrategy.choices,
@@ -182,9 +187,7 @@ class RunRequest(serializers.Serializer[Any]):
         min_value=0,
         max_value=10 * 365 * 86400,
     )
-    webhook = serializers.CharField(
-        required=False, allow_null=True, default=None, max_length=65536
-    )
+    webhook = Text(required=False, allow_null=True, default=None, max_length=65536)
     durability = serializers.ChoiceField(
         choices=["sync", "async", "exit"], required=False, allow_null=True, default=None
     )
@@ -202,6 +205,8 @@ class RunRequest(serializers.Serializer[Any]):
             if attrs.get(name) is None and field.default is not empty:
                 default = field.default
                 attrs[name] = default() if callable(default) else default
+        # `useStream` asks for none before a component has read something.
+        attrs["stream_mode"] = attrs["stream_mode"] or ["values"]
         if attrs["durability"] is None:
             exits = attrs["checkpoint_during"] is False
             attrs["durability"] = "exit" if exits else "async"
@@ -267,7 +272,7 @@ class RunBody(serializers.Serializer[Any]):
     langsmith_session_name = serializers.CharField(allow_null=True)
 
 
-class Limit(serializers.IntegerField):
+class Limit(Capped):
     """The one number whose official refusal is a 400."""
 
     def to_internal_value(self, data: Any) -> int:
@@ -278,7 +283,7 @@ class Limit(serializers.IntegerField):
 
 
 class RunListQuery(serializers.Serializer[Any]):
-    limit = Limit(default=10, min_value=0, max_value=1000)
+    limit = Limit(default=10, min_value=0)
     offset = serializers.IntegerField(default=0, min_value=0, max_value=2**31)
     status = serializers.CharField(default="", allow_blank=True)
     select = QueryList(choices=tuple(RunBody().fields), required=False, default=None)

@@ -332,12 +332,13 @@ def _create_params(
     temporary = thread_id is None and request["on_completion"] == "delete"
     config, context = _merged_config(assistant, request)
     named = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.id)}
+    metadata = {**(request["config"].get("metadata") or {}), **request["metadata"]}
     return {
         "thread_id": thread_id or uuid7(),
         "assistant_id": assistant.id,
         "graph_id": assistant.graph_id,
         "assistant_metadata": jsonb(assistant.metadata),
-        "metadata": jsonb({**named, **request["metadata"]}),
+        "metadata": jsonb({**named, **metadata}),
         "thread_metadata": jsonb(named),
         "thread_config": jsonb(
             {**assistant.config, **_thread_config(request["config"])}
@@ -428,4 +429,5 @@ def _fork_point(request: dict[str, Any]) -> dict[str, Any]:
 
 
 def _thread_config(config: dict[str, Any]) -> dict[str, Any]:
-    return {k: v for k, v in config.items() if k in ("tags", "recursion_limit")}
+    kept = ("tags", "recursion_limit", "metadata")
+    return {name: config[name] for name in kept if config.get(name) is not None}

@@ -7,8 +7,9 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from spool.database.json import moment
 from spool.store.items import FoundItem, StoredItem
-from spool.store.ttl import is_ttl
+from spool.store.ttl import MAX_TTL_MINUTES, is_ttl
 from spool.web.fields import Metadata, Object
 
 MAX_LIMIT = 1000
@@ -45,8 +46,8 @@ def item_json(item: StoredItem | FoundItem) -> dict[str, Any]:
         "key": item.key,
         "value": item.value,
         "metadata": item.metadata,
-        "created_at": item.created_at,
-        "updated_at": item.updated_at,
+        "created_at": moment(item.created_at),
+        "updated_at": moment(item.updated_at),
     }
 
 
@@ -101,7 +102,7 @@ class TTLField(serializers.Field[Any, Any, Any, Any]):
     def to_internal_value(self, data: Any) -> float:
         if not is_ttl(data):
             raise serializers.ValidationError("must be a positive number of minutes")
-        return float(data)
+        return min(float(data), MAX_TTL_MINUTES)
 
     def to_representation(self, value: Any) -> Any:
         return value

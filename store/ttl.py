@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from datetime import timedelta
 from typing import Any, cast
 
 from langgraph.store.base import TTLConfig
 
-from spool.config.langgraph_json import MAX_MINUTES, langgraph_json
+from spool.config.langgraph_json import langgraph_json
 
 TTL_KEYS = {"refresh_on_read", "default_ttl", "sweep_interval_minutes"}
+# Longer than that is for ever: Postgres runs out of dates.
+MAX_TTL_MINUTES = 1000 * 365 * 24 * 60
 
 
 def ttl_config() -> TTLConfig:
@@ -25,4 +28,4 @@ def sweep_interval() -> timedelta | None:
 
 def is_ttl(minutes: Any) -> bool:
     is_number = isinstance(minutes, (int, float)) and not isinstance(minutes, bool)
-    return is_number and 0 < minutes <= MAX_MINUTES
+    return is_number and 0 < minutes < math.inf

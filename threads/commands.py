@@ -34,4 +34,7 @@ def _update(update: Any) -> Any:
 
 
 def _goto(goto: Any) -> str | Send:
-    return goto if isinstance(goto, str) else Send(goto["node"], goto.get("input"))
+    if isinstance(goto, str):
+        return goto
+    # The JavaScript library's own `Send` calls it `args`.
+    return Send(goto["node"], goto.get("input", goto.get("args")))

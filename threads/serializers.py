@@ -8,16 +8,18 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from spool.database.json import clean_text
+from spool.database.json import clean_text, moment
 from spool.threads.models import Thread
 from spool.threads.ttl import MAX_MINUTES
 from spool.web.bodies import Body
 from spool.web.fields import (
     AnyJSON,
+    Capped,
     Metadata,
     Object,
     QueryList,
     StringOrList,
+    Text,
     UUIDText,
 )
 
@@ -44,9 +46,9 @@ def thread_json(thread: Thread) -> dict[str, Any]:
     """`interrupts` and `error` appear once a run has ended, as officially."""
     row = {
         "thread_id": thread.id,
-        "created_at": thread.created_at,
-        "updated_at": thread.updated_at,
-        "state_updated_at": thread.state_updated_at,
+        "created_at": moment(thread.created_at),
+        "updated_at": moment(thread.updated_at),
+        "state_updated_at": moment(thread.state_updated_at),
         "metadata": thread.metadata,
         "status": thread.status,
         "config": thread.config,
@@ -61,7 +63,8 @@ def selected_json(thread: Thread, names: list[str]) -> dict[str, Any]:
     row = {name: getattr(thread, COLUMNS[name]) for name in names}
     if "interrupts" in row:
         row["interrupts"] = thread.ordered_interrupts
-    return row
+    times = {name for name in row if name.endswith("_at")}
+    return row | {name: moment(row[name]) for name in times}
 
 
 def ttl_json(thread: Thread) -> dict[str, Any] | None:
@@ -70,7 +73,7 @@ def ttl_json(thread: Thread) -> dict[str, Any] | None:
     return {
         "strategy": thread.ttl_strategy,
         "ttl_minutes": thread.ttl_minutes,
-        "expires_at": thread.expires_at,
+        "expires_at": moment(thread.expires_at),
     }
 
 
@@ -207,7 +210,7 @@ class ExtractField(Object):
 class ThreadSearch(ThreadFilter):
     # Checked by the view: a bad id is a 400 here.
     ids = serializers.ListField(
-        child=serializers.CharField(), required=False, allow_null=True, default=list
+        child=Text(), required=False, allow_null=True, default=list
     )
     limit = serializers.IntegerField(
         required=False, allow_null=True, default=10, min_value=1, max_value=1000
@@ -216,7 +219,7 @@ class ThreadSearch(ThreadFilter):
         required=False, allow_null=True, default=0, min_value=0, max_value=2**31
     )
     sort_by = serializers.ChoiceField(
-        choices=SORTABLE, required=False, allow_null=True, default="created_at"
+        choices=SORTABLE, required=False, allow_null=True, default="updated_at"
     )
     sort_order = serializers.ChoiceField(
         choices=["asc", "desc"], required=False, allow_null=True, default="desc"
@@ -243,9 +246,9 @@ CHECKPOINT_KINDS = {"checkpoint_id": str, "checkpoint_ns": str, "checkpoint_map"
 
 class StateUpdateBody(Body):
     values = AnyJSON(required=False, allow_null=True, default=None)
-    as_node = serializers.CharField(required=False, allow_null=True, default=None)
+    as_node = Text(required=False, allow_null=True, default=None)
     checkpoint = CheckpointField(required=False, allow_null=True, default=None)
-    checkpoint_id = serializers.CharField(required=False, allow_null=True, default=None)
+    checkpoint_id = Text(required=False, allow_null=True, default=None)
 
     def validate_values(self, values: Any) -> Any:
         if not isinstance(values, (dict, list, type(None))):
@@ -278,7 +281,7 @@ class StateQuery(serializers.Serializer[Any]):
 
 
 class HistoryQuery(serializers.Serializer[Any]):
-    limit = serializers.IntegerField(default=None, min_value=1, max_value=1000)
+    limit = Capped(default=None, min_value=1)
     before = BeforeField(default=None)
     select = QueryList(default=list)
 

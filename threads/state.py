@@ -291,7 +291,10 @@ def update_state(
     locked, graph_id = _locked_at_rest(thread)
     config = _config(thread.id, checkpoint)
     # What history can be filtered by. Only a run's own checkpoints go when it does.
-    config["metadata"] = {k: v for k, v in locked.metadata.items() if k != "run_id"}
+    config["metadata"] = {
+        **{key: v for key, v in locked.metadata.items() if key != "run_id"},
+        "thread_id": str(thread.id),
+    }
     steps = [list(step) for step in updates]
     work = _update(locked, _made_for(locked, graph_id), config, steps)
     try:

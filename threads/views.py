@@ -16,6 +16,7 @@ from rest_framework.response import Response
 
 from spool.access.policy import Scope, authorize
 from spool.access.views import ScopedViewSet
+from spool.assistants.graphs import registry
 from spool.database.ids import uuid7
 from spool.threads import checkpoint_rows, services, state
 from spool.threads.models import Thread, ThreadQuerySet
@@ -83,11 +84,16 @@ class ThreadViewSet(ScopedViewSet):
     def _replay(
         self, thread: Thread, supersteps: list[list[dict[str, Any]]]
     ) -> Response:
-        """Give a new thread its state. The thread stays where that fails: a 201."""
+        """Give a new thread its state. The thread stays where that fails.
+
+        That is a 400 where the graph has refused it, and a 201 where there is none.
+        """
         try:
             steps = [[state.state_update(**u) for u in step] for step in supersteps]
             state.update_state(thread, steps)
         except APIException as exc:
+            if thread.metadata.get("graph_id") in registry().graph_ids:
+                raise
             problem = (
                 f"Thread {thread.id} was created, but there were problems updating "
                 f"the state: {exc.detail}"

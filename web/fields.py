@@ -53,6 +53,26 @@ class Metadata(Object):
         return found
 
 
+class Text(serializers.CharField):
+    """A text: of a number Django REST Framework makes one too."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if not isinstance(data, str):
+            raise serializers.ValidationError("must be a string")
+        return super().to_internal_value(data)
+
+
+class Capped(serializers.IntegerField):
+    """How many rows a GET wants. It gets what one answer may hold, if that is less."""
+
+    def __init__(self, *, most: int = 1000, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.most = most
+
+    def to_internal_value(self, data: Any) -> int:
+        return min(int(super().to_internal_value(data)), self.most)
+
+
 class UUIDText(serializers.UUIDField):
     """An id, which is a text: of the number 5 Django REST Framework makes one too."""
 

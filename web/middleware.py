@@ -14,9 +14,10 @@ from django.conf import settings
 from django.contrib.auth import middleware as auth
 from django.contrib.messages import middleware as messages
 from django.contrib.sessions import middleware as sessions
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.middleware import clickjacking, csrf
+from django.urls import is_valid_path
 
 from spool.web import errors
 
@@ -89,6 +90,23 @@ class ContentSecurityPolicy:
         if request.path_info.startswith(ADMIN):
             response["Content-Security-Policy"] = self.policy
         return response
+
+
+class RedirectTrailingSlashes:
+    """307 for a route with a slash behind it, which nothing of the API has."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        path = request.path_info
+        without = path.rstrip("/")
+        is_slashed = path.endswith("/") and without and not is_valid_path(path)
+        if not (is_slashed and is_valid_path(without)):
+            return self.get_response(request)
+        query = request.META.get("QUERY_STRING")
+        place = request.path.rstrip("/") + (f"?{query}" if query else "")
+        return HttpResponse(status=307, headers={"Location": place})
 
 
 class BoundBodies:

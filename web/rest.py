@@ -8,7 +8,7 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.renderers import BaseRenderer
 
-from spool.database.json import TooDeep, dumps, loads
+from spool.database.json import TooDeep, Unstorable, dumps, loads_exact
 from spool.web.errors import Unprocessable
 from spool.web.limits import check_json
 
@@ -41,8 +41,8 @@ class JSONParser(BaseParser):
         body = stream.read()
         check_json(body)
         try:
-            return loads(body)
-        except TooDeep as exc:
+            return loads_exact(body)
+        except (TooDeep, Unstorable) as exc:
             raise Unprocessable(str(exc)) from None
         except (ValueError, RecursionError):
             raise Unprocessable("Invalid JSON in request body") from None

@@ -177,18 +177,6 @@ def test_nobody_writes_the_owner(alice_client: Client, bob_client: Client) -> No
     assert changed.json()["metadata"] == {"owner": "bob", "a": 1}
 
 
-def test_text_that_postgres_refuses_is_cleaned(alice_client: Client) -> None:
-    body = (
-        b'{"graph_id": "echo", "name": "a\\u0000b", "metadata": {"\\ud800": "\\u0000"}}'
-    )
-
-    response = alice_client.post("/assistants", body, content_type="application/json")
-
-    assert response.status_code == 200
-    assert response.json()["name"] == "a\ufffdb"
-    assert response.json()["metadata"]["\ufffd"] == "\ufffd"
-
-
 # --- Get ----------------------------------------------------------------------------
 def test_get(alice_client: Client) -> None:
     made = make(alice_client)

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from typing import TypedDict
 from langchain_core.runnables import RunnableConfig
 from langgraph_sdk.runtime import ServerRuntime
+from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.store.memory import InMemoryStore
 from langgraph.func import entrypoint
 from langgraph.graph import START, StateGraph
 
@@ -36,6 +38,9 @@ def made(said):
     return graph
 
 compiled = made("compiled").compile()
+named = made("named").compile(
+    name="math", checkpointer=InMemorySaver(), store=InMemoryStore()
+)
 builder = made("builder")
 
 @entrypoint()
@@ -109,6 +114,26 @@ def home(tmp_path: Path, settings: LazySettings) -> Path:
     settings.LANGGRAPH_CONFIG = tmp_path / "langgraph.json"
     (tmp_path / "agent.py").write_text(SOURCE)
     return tmp_path
+
+
+def test_a_graph_goes_by_its_id_and_by_its_own_name(home: Path) -> None:
+    named = ("named", "compiled", "factory")
+    registry = Registry({n: GraphEntry(path=f"./agent.py:{n}") for n in named})
+
+    assert [registry.name(graph_id) for graph_id in named] == [
+        "math",
+        "compiled",
+        "factory",
+    ]
+    assert (registry.find("named"), registry.find("math")) == ("named", "named")
+    assert registry.find("LangGraph") is None
+
+
+def test_what_a_graph_was_compiled_with_is_known(home: Path) -> None:
+    named = ("named", "compiled", "factory")
+    registry = Registry({n: GraphEntry(path=f"./agent.py:{n}") for n in named})
+
+    assert registry.bound_elsewhere() == [("named", "checkpointer"), ("named", "store")]
 
 
 def run(name: str) -> Any:

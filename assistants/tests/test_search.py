@@ -146,3 +146,16 @@ def test_search_takes_two_queries_at_most(
 
     with django_assert_max_num_queries(2):
         alice_client.call("post", "/assistants/search", {})
+
+
+@pytest.mark.parametrize("order", ["asc", "desc"])
+def test_names_are_sorted_whatever_their_case(alice_client: Client, order: str) -> None:
+    for name in ("Zed", "alice", "Bob"):
+        make(alice_client, name=name)
+    asked = {"sort_by": "name", "sort_order": order, "graph_id": "echo"}
+
+    found = alice_client.call("post", "/assistants/search", asked).json()
+
+    names = [one["name"] for one in found if one["name"] in ("Zed", "alice", "Bob")]
+    ordered = ["alice", "Bob", "Zed"]
+    assert names == (ordered if order == "asc" else ordered[::-1])

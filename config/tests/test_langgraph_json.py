@@ -14,7 +14,12 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from spool.config.langgraph_json import LanggraphJson, langgraph_json, load_object
+from spool.config.langgraph_json import (
+    LanggraphJson,
+    langgraph_json,
+    load_object,
+    warn_of_ignored_keys,
+)
 
 
 @pytest.fixture
@@ -110,3 +115,26 @@ def test_the_environment_goes_before_the_file(
     assert os.environ["SPOOL_TEST_WORD"] == "given"
     assert os.environ["SPOOL_TEST_OTHER"] == "5"
     monkeypatch.delenv("SPOOL_TEST_OTHER")
+
+
+def test_an_env_file_that_is_not_there_is_one_warning(
+    project: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    read(project, env=".env")
+
+    warn_of_ignored_keys()
+
+    (line,) = caplog.messages
+    assert line.endswith("env: there is no file .env")
+
+
+@pytest.mark.parametrize("by", ["file", "environment"])
+def test_encryption_stops_the_start(
+    project: Path, by: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = {"path": "./encryption.py:encryption"}
+    if by == "environment":
+        monkeypatch.setenv("LANGGRAPH_ENCRYPTION", json.dumps(path))
+
+    with pytest.raises(SystemExit, match="encryption"):
+        read(project, **({"encryption": path} if by == "file" else {}))

@@ -183,15 +183,13 @@ def test_messages_are_written_as_the_wire_has_them() -> None:
         ),
         (
             dt.datetime(2026, 1, 2, 3, 4, 5, 0, dt.UTC),
-            "2026-01-02T03:04:05.000000+00:00",
+            "2026-01-02T03:04:05+00:00",
         ),
-        (dt.datetime(2026, 1, 2, 3, 4, 5, 0, CET), "2026-01-02T02:04:05.000000+00:00"),
-        (dt.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05.000000"),
+        (dt.datetime(2026, 1, 2, 3, 4, 5, 0, CET), "2026-01-02T03:04:05+01:00"),
+        (dt.datetime(2026, 1, 2, 3, 4, 5), "2026-01-02T03:04:05"),
     ],
 )
-def test_datetimes_have_microseconds_and_are_utc(
-    moment: dt.datetime, written: str
-) -> None:
+def test_datetimes_keep_their_offset(moment: dt.datetime, written: str) -> None:
     assert json.loads(dumps({"at": moment})) == {"at": written}
     assert json.loads(dumps({"at": moment, 1: 1}))["at"] == written
 

@@ -164,3 +164,85 @@ def test_a_callers_identity_is_the_default_of_the_users_id(
     run = execute("configurable", scope=alice, input={})
 
     assert told(run, "values")[-1]["out"]["configurable"]["user_id"] == "alice"
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [("?", "ValueError"), ("clumsy", "Clumsy")],
+)
+def test_an_exception_without_a_text_has_one_for_clients(
+    execute: Callable[..., Run], kind: str, error: str
+) -> None:
+    modes = ["tasks", "debug"]
+    run = execute("values", input={"kind": kind}, stream_mode=modes)
+
+    expected = {"error": error, "message": "An internal error occurred"}
+    assert run.error == expected
+    assert Thread.objects.get(pk=run.thread_id).error == expected
+    assert told(run, "error") == [expected]
+    assert run_stream.result(run.id) == {"__error__": expected}
+    [failed] = [task for task in told(run, "tasks") if task.get("error")]
+    assert failed["error"] == expected
+
+
+@pytest.mark.parametrize(
+    ("kind", "written"),
+    [
+        ("summer", "2024-07-01T03:04:05+02:00"),
+        ("naive", "2024-01-01T03:04:05"),
+        ("utc", "2024-01-01T00:00:00+00:00"),
+    ],
+)
+def test_datetimes_are_written_as_python_does(
+    execute: Callable[..., Run], alice_client: Client, kind: str, written: str
+) -> None:
+    run = execute("values", input={"kind": kind})
+
+    path = f"/threads/{run.thread_id}"
+    state = alice_client.call("get", f"{path}/state").json()
+    thread = alice_client.call("get", path).json()
+    assert told(run, "values")[-1]["out"] == written
+    assert state["values"]["out"] == thread["values"]["out"] == written
+    # The server's own times are as they were.
+    assert len(thread["created_at"]) == len("2026-11-23T08:48:37.301094+00:00")
+
+
+def test_metadata_of_a_config_is_metadata_of_the_run(
+    execute: Callable[..., Run],
+) -> None:
+    config = {"metadata": {"purpose": "test", "both": "config"}}
+    run = execute(
+        "values", input={"kind": "utc"}, config=config, metadata={"both": "run"}
+    )
+
+    assert (run.metadata["purpose"], run.metadata["both"]) == ("test", "run")
+    kept = Thread.objects.get(pk=run.thread_id).config["metadata"]
+    assert kept == config["metadata"]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"stream_mode": []},
+        {"stream_mode": None},
+        {"command": {"lg_name": "Command", "goto": []}},
+    ],
+)
+def test_what_says_nothing_counts_as_left_out(
+    execute: Callable[..., Run], body: dict[str, Any]
+) -> None:
+    run = execute("private_state", input={"question": "hi"}, **body)
+
+    assert told(run, "values")[-1] == {"answer": "HI"}
+
+
+def test_a_command_of_the_javascript_library_resumes(
+    execute: Callable[..., Run],
+) -> None:
+    execute("private_state", input={"question": "stop"})
+    command = {"lg_name": "Command", "resume": {"ok": True}, "goto": []}
+
+    run = execute("private_state", command=command)
+
+    assert run.kwargs["command"] == {"resume": {"ok": True}, "goto": []}
+    assert told(run, "values")[-1] == {"answer": "STOP"}

@@ -94,7 +94,7 @@ def test_a_stateless_run_has_a_thread_of_its_own(alice_client: Client) -> None:
         ({**ECHO, "config": {"recursion_limit": 0}}, "recursion_limit"),
         ({**ECHO, "config": {"recursion_limit": True}}, "recursion_limit"),
         ({**ECHO, "config": {"configurable": []}}, "configurable"),
-        ({**ECHO, "command": {"junk": 1}}, "command"),
+        ({**ECHO, "command": {"goto": 1}}, "command"),
         ({**ECHO, "checkpoint": {"checkpoint_id": "junk"}}, "Invalid checkpoint ID"),
         ({**ECHO, "checkpoint_id": "junk"}, "Invalid checkpoint ID"),
         ({**ECHO, "checkpoint": {"checkpoint_map": 1}}, "checkpoint_map"),
@@ -346,3 +346,7 @@ def test_a_new_run_reads_back_nothing_of_earlier_ones(
     alice_client.call("post", f"{path}/{kind}", ECHO)
 
     assert [stream.after for stream in seen] == [events.newest_id(run.thread_id)]
+
+
+def test_a_list_of_runs_is_capped(alice_client: Client, path: str) -> None:
+    assert alice_client.call("get", f"{path}?limit=100000").status_code == 200

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import traceback
 
+from spool.database.json import text_of
 from spool.telemetry.logs import without_secrets
 
 MAX_TRACEBACK = 8_000
@@ -11,7 +12,7 @@ MAX_TRACEBACK = 8_000
 
 def described(exc: BaseException) -> dict[str, str]:
     """An exception as the wire describes it, without the keys that some quote."""
-    return {"error": type(exc).__name__, "message": without_secrets(_text(exc))}
+    return {"error": type(exc).__name__, "message": without_secrets(text_of(exc))}
 
 
 def traceback_of(exc: BaseException) -> str:
@@ -21,10 +22,3 @@ def traceback_of(exc: BaseException) -> str:
     except Exception:  # Raised by the exception's own code.
         text = type(exc).__name__
     return without_secrets(text[-MAX_TRACEBACK:])
-
-
-def _text(exc: BaseException) -> str:
-    try:
-        return str(exc)
-    except Exception:
-        return ""

@@ -16,6 +16,7 @@ django.setup()
 # What follows needs Django's settings.
 from spool import hooks  # noqa: E402
 from spool.access.start import check_access  # noqa: E402
+from spool.assistants.graphs import warn_of_replaced_parts  # noqa: E402
 from spool.assistants.services import register_system_assistants  # noqa: E402
 from spool.config.celery import app as celery_app  # noqa: E402
 from spool.config.env import stop  # noqa: E402
@@ -43,6 +44,7 @@ ON_START = (
     prepare_index,
     # Loads the graphs, so that a broken one stops the start.
     register_system_assistants,
+    warn_of_replaced_parts,
 )
 ON_STOP = (close_loaded, close_fanout)
 

@@ -260,18 +260,40 @@ def test_supersteps_take_commands_in_each_form(alice_client: Client) -> None:
 
 
 @pytest.mark.parametrize(
-    ("metadata", "update"),
+    "updates",
     [
-        ({}, {"values": {"topic": "t"}, "as_node": "ask"}),
-        ({"graph_id": "gone"}, {"values": {"topic": "t"}, "as_node": "ask"}),
-        ({"graph_id": "human"}, {"values": {"topic": "t"}, "as_node": "zzz"}),
-        ({"graph_id": "human"}, {"values": {"log": 5}, "as_node": "ask"}),
-        ({"graph_id": "human"}, {"command": {"goto": {"a": 1}}, "as_node": "ask"}),
+        [{"values": {"topic": "t"}, "as_node": "zzz"}],
+        [{"values": {"log": 5}, "as_node": "ask"}],
+        [{"command": {"goto": {"a": 1}}, "as_node": "ask"}],
+        [],
     ],
 )
-def test_supersteps_that_fail_leave_the_thread(
-    alice_client: Client, metadata: dict[str, Any], update: dict[str, Any]
+def test_supersteps_that_a_graph_refuses_leave_the_thread(
+    alice_client: Client, updates: list[Any]
 ) -> None:
+    body = {"metadata": {"graph_id": "human"}, "supersteps": [{"updates": updates}]}
+
+    response = alice_client.call("post", "/threads", body)
+
+    assert response.status_code == 400
+    assert response.json()["detail"]
+    assert Thread.objects.count() == 1
+
+
+def test_a_bad_superstep_is_named(alice_client: Client) -> None:
+    step = {"updates": [{"values": {"topic": "t"}, "as_node": "zzz"}]}
+    body = {"metadata": {"graph_id": "human"}, "supersteps": [step]}
+
+    detail = alice_client.call("post", "/threads", body).json()["detail"]
+
+    assert detail == "Node zzz does not exist"
+
+
+@pytest.mark.parametrize("metadata", [{}, {"graph_id": "gone"}])
+def test_supersteps_without_a_graph_leave_the_thread(
+    alice_client: Client, metadata: dict[str, Any]
+) -> None:
+    update = {"values": {"topic": "t"}, "as_node": "ask"}
     body = {"metadata": metadata, "supersteps": [{"updates": [update]}]}
 
     response = alice_client.call("post", "/threads", body)
@@ -323,6 +345,5 @@ def test_wild_text_in_values(alice_client: Client) -> None:
         f"/threads/{thread.id}/state", body, content_type="application/json"
     )
 
-    assert response.status_code == 200
-    assert UUID(response.json()["checkpoint_id"])
-    assert state_of(alice_client, thread)["values"]["answer"] == "\ufffd \ufffd"
+    assert response.status_code == 422
+    assert "answer" not in state_of(alice_client, thread)["values"]
