@@ -26,8 +26,12 @@ logger = logging.getLogger(__name__)
 REQUEST = "spool.request"
 
 
-class UnfinishedAnswer(Exception):
-    """The application ended in the middle of its answer. The connection must be cut."""
+class UnfinishedAnswer(OSError):
+    """The application ended in the middle of its answer. The connection must be cut.
+
+    An error of the connection, of which servers write no traceback: a server that stops
+    ends all of its streams this way.
+    """
 
 
 class ASGIResponse(StreamingHttpResponse):
