@@ -40,13 +40,14 @@ class Unstorable(ValueError):
     """JSON that Postgres can't keep as it is."""
 
 
-def dumps(value: Any) -> bytes:
+def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Compact UTF-8 JSON of anything; NaN and infinities become `null`.
 
+    `default` says what types that JSON does not know are written as, if not by `plain`.
     Raises `TooDeep` for what contains itself.
     """
     try:
-        return orjson.dumps(value, default=plain, option=_OPTIONS)
+        return orjson.dumps(value, default=default or plain, option=_OPTIONS)
     except TypeError:
         pass
     # Integers over 64 bits, keys that are no strings, lone surrogates, depth: rare,

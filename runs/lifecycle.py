@@ -35,6 +35,9 @@ from spool.runs.record import NOTHING, Record
 from spool.threads.models import Thread
 from spool.threads.ttl import ttl_params
 
+# More events than one attempt of a run has.
+SEQS_OF_ATTEMPT = 2**24
+
 LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 
 # `thread` reads the row as it is once the lock is held. A busy thread gives the run its
@@ -104,7 +107,8 @@ WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
     owner, "user", attempt, cancel_action, api_key_id, revision, created_at, claimed_at,
     (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
-        AS thread_created_at
+        AS thread_created_at,
+    (SELECT event_seq FROM threads WHERE threads.id = runs.thread_id) AS event_seq
 """
 
 # The next run that any worker may take, longest waiting first.
@@ -151,8 +155,12 @@ waiting AS (
         updated_at = clock_timestamp(),
         -- A run may take longer than its thread has to live.
         expires_at = clock_timestamp() + make_interval(secs => 60 * ttl_minutes),
-        discarded_at = CASE WHEN ended.is_temporary THEN clock_timestamp() END
+        discarded_at = CASE WHEN ended.is_temporary THEN clock_timestamp() END,
+        event_seq = greatest(event_seq, %(event_seq)s::bigint,
+            CASE WHEN %(event_seq)s::bigint IS NULL
+                THEN event_seq + ended.attempt * %(seqs_of_attempt)s + 1 END)
     FROM ended WHERE threads.id = ended.thread_id
+    RETURNING threads.event_seq
 )"""
 
 # Runs that end before a worker had them have no attempt to record.
@@ -199,7 +207,8 @@ WITH ended AS (
 SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
     ({NEXT}) AS other_run_id, (
         SELECT id FROM (TABLE outbox UNION ALL TABLE pushes) AS waiting LIMIT 1
-    ) AS delivery_id
+    ) AS delivery_id,
+    (SELECT event_seq FROM thread) AS event_seq
 FROM ended
 """
 
@@ -211,7 +220,8 @@ WITH ended AS (
     RETURNING *
 ), {_AFTER}, {_RECORD_ROLLBACK}
 SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
-    ({NEXT}) AS other_run_id, NULL AS delivery_id
+    ({NEXT}) AS other_run_id, NULL AS delivery_id,
+    (SELECT event_seq FROM thread) AS event_seq
 FROM ended
 """
 
@@ -297,10 +307,21 @@ class Claim:
     created_at: datetime
     claimed_at: datetime
 
+    # The last number that events of the thread's runs had when one ended.
+    event_seq: int = 0
+
     @property
     def identity(self) -> str:
         """Who asked; "" where nobody has to log in."""
         return str((self.user or {}).get("identity") or self.owner)
+
+    @property
+    def used_seq(self) -> int:
+        """No event has had a number above this one, but for those in Redis.
+
+        How far an attempt came is known only if it ended.
+        """
+        return self.event_seq + (self.attempt - 1) * SEQS_OF_ATTEMPT
 
 
 @dataclass(frozen=True)
@@ -310,7 +331,8 @@ class Outcome:
     `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
     it the thread keeps what it shows. `output` is what viewers get of its values, and
     `told` what else its end says, see `events.last_events`. `settles` is false for a run
-    that never started.
+    that never started. `asked_in` has the namespaces of its interrupts, where they are
+    known, and `event_seq` is the last number of its events, if a worker knows it.
     """
 
     status: str | None
@@ -319,6 +341,8 @@ class Outcome:
     settles: bool = True
     output: Any = None
     told: Mapping[str, Any] = field(default_factory=dict)
+    asked_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    event_seq: int | None = None
 
     @property
     def statement(self) -> str:
@@ -338,6 +362,8 @@ class Outcome:
             "values": jsonb(state.get("values")),
             "interrupts": jsonb(state.get("interrupts")),
             "interrupt_order": jsonb(state.get("interrupt_order")),
+            "event_seq": self.event_seq,
+            "seqs_of_attempt": SEQS_OF_ATTEMPT,
         }
 
 
@@ -350,6 +376,8 @@ class Ended:
     next_run_id: UUID | None = None
     other_run_id: UUID | None = None
     delivery_id: UUID | None = None
+    # The last number that is known to be used for an event of the thread.
+    event_seq: int | None = None
 
 
 def create(params: dict[str, Any]) -> Run | None:

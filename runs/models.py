@@ -14,6 +14,9 @@ from spool.database.fields import JSONField
 from spool.database.ids import uuid7
 from spool.threads.models import Thread
 
+# In a run's `kwargs`: its events are those of event streaming, which started it.
+EVENT_STREAMING = "event_streaming"
+
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
     def alive(self) -> WorkerQuerySet:

@@ -85,6 +85,8 @@ def _give_up(run: Run) -> Ended | None:
             Run.Status.ERROR,
             error,
             generation=generation(run.thread.created_at),
+            graph_id=run.graph_id,
+            used_seq=(ended.event_seq or 1) - 1,
         )
     return ended
 

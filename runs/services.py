@@ -19,8 +19,8 @@ from spool.assistants.services import mirror_context, resolve_assistant
 from spool.database.ids import uuid7
 from spool.database.json import jsonb
 from spool.runs import lifecycle, record, tasks
-from spool.runs.lifecycle import Outcome
-from spool.runs.models import Run, RunQuerySet
+from spool.runs.lifecycle import Ended, Outcome
+from spool.runs.models import EVENT_STREAMING, Run, RunQuerySet
 from spool.runs.streaming import events
 from spool.runs.streaming.writer import publish_end
 from spool.threads.checkpoint_rows import (
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
 # Shown in a run's `kwargs` only where they were given.
-SELDOM = ("langsmith_tracer", "strict_resume")
+SELDOM = ("langsmith_tracer", "strict_resume", EVENT_STREAMING)
 CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
 NEVER_WAS = Outcome(None, settles=False)
 
@@ -227,7 +227,7 @@ def delete_run(run: Run) -> None:
             transaction.on_commit(
                 partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)
             )
-            _announce_end(fresh)
+            _announce_end(fresh, ended)
         elif not needs_all_its_checkpoints(fresh.thread_id) and _undo(fresh):
             transaction.on_commit(partial(_show_newest_state, fresh.thread_id))
         transaction.on_commit(partial(events.remove, fresh.thread_id, fresh.id))
@@ -244,7 +244,7 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
     for run in active.select_related("thread"):
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
-        _announce_end(run)
+        _announce_end(run, None)  # Nothing comes after it.
     # Once its viewers have heard of the end, and nothing more is told.
     transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()
@@ -279,7 +279,7 @@ def _stop(run: Run, action: str) -> None:
         ended = lifecycle.end_here(run, NEVER_WAS if rollback else CANCELLED)
         if ended:
             _undo(run)
-            _announce_end(run)
+            _announce_end(run, ended)
             transaction.on_commit(partial(tasks.announce, ended))
             return
         run.refresh_from_db()  # A worker has claimed it in between.
@@ -305,7 +305,7 @@ def _show_newest_state(thread_id: UUID) -> None:
         logger.exception("thread %s: its state can't be shown again", thread_id)
 
 
-def _announce_end(run: Run) -> None:
+def _announce_end(run: Run, ended: Ended | None) -> None:
     generation = events.generation(run.thread.created_at)
     transaction.on_commit(
         partial(
@@ -314,6 +314,8 @@ def _announce_end(run: Run) -> None:
             run.id,
             Run.Status.INTERRUPTED,
             generation=generation,
+            graph_id=run.graph_id,
+            used_seq=ended.event_seq - 1 if ended and ended.event_seq else 0,
         )
     )
 
@@ -377,7 +379,7 @@ def _kwargs(
         "resumable": request["stream_resumable"],
         "checkpoint_during": request["durability"] != "exit",
         "durability": request["durability"],
-        **{name: request[name] for name in SELDOM if request[name]},
+        **{name: request[name] for name in SELDOM if request.get(name)},
         **({"on_disconnect": "cancel"} if request.get("ends_with_client") else {}),
     }
 

@@ -79,6 +79,8 @@ class Thread(models.Model):
     # A temporary thread whose run has ended: gone for lists and reads, but its last
     # viewers may still fetch the result until the sweep deletes it.
     discarded_at = models.DateTimeField(null=True, blank=True, editable=False)
+    # The last number that is known to be used for an event of its runs.
+    event_seq = models.BigIntegerField(db_default=0, editable=False)
     owner = owner_column()
 
     objects = ThreadQuerySet.as_manager()

@@ -49,7 +49,7 @@ def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponseBa
     elif isinstance(exc, (OperationalError, InterfaceError)):
         return _database_failed(exc, context)
     if isinstance(exc, exceptions.ValidationError):
-        return _answer(422, "; ".join(_lines(exc.detail)))
+        return _answer(422, "; ".join(lines(exc.detail)))
     if isinstance(exc, exceptions.MethodNotAllowed):
         return _answer(405, "Method Not Allowed", _headers(exc))
     if isinstance(exc, exceptions.APIException):
@@ -119,14 +119,14 @@ def _asked(context: dict[str, Any]) -> str:
     return f"{request.method} {request.path}" if request else "no request"
 
 
-def _lines(detail: Any, path: str = "") -> Iterator[str]:
+def lines(detail: Any, path: str = "") -> Iterator[str]:
     """A line for each field that is wrong, named by its path."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             below = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")
-            yield from _lines(value, below)
+            yield from lines(value, below)
     elif isinstance(detail, list):
         for value in detail:
-            yield from _lines(value, path)
+            yield from lines(value, path)
     else:
         yield f"{path}: {detail}" if path else str(detail)

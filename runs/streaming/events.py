@@ -2,7 +2,8 @@
 
 A thread has one Redis stream; its runs follow one another in it. An entry is a batch
 of events of one run; what a viewer calls an event's id is `<ms>-<n>`, by Redis's clock,
-and the entry's own id is that of its last event. Each batch is also published, so that
+and the entry's own id is that of its last event. Events are also numbered: `seq` counts
+all events of a thread, and is never used twice. Each batch is also published, so that
 viewers get it without asking. Postgres holds the truth: losing all of this loses none.
 """
 
@@ -10,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -35,6 +36,10 @@ END = "end"
 # In the place of what Redis has lost for good: `{"from": id, "to": id}`, the last event
 # that the viewer has, and the last one that is missing.
 GAP = "gap"
+# The first characters of names of events in the form of event streaming: those that
+# viewers of runs get too, in the form of their stream mode, and those that they don't.
+NORMALISED = "@"
+SUBSCRIBERS_ONLY = "~"
 
 # Redis counts both halves of an id in 64 bits.
 _LAST_ID = 2**64 - 1
@@ -42,7 +47,10 @@ _LAST_ID = 2**64 - 1
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One event as viewers get it; `id` orders all events of a thread."""
+    """One event as viewers get it.
+
+    `id` orders all events of a thread, and `seq` counts them.
+    """
 
     run_id: str
     id: tuple[int, int]
@@ -52,12 +60,26 @@ class Event:
     previous: tuple[int, int] | None = None
     # Which of the threads that had this id, one after another; see `generation`.
     generation: int = 0
+    seq: int = 0
+    graph_id: str = ""
 
     def sse(self, *, with_id: bool) -> bytes:
         """The official server's framing: CRLF, and the id last."""
         data = b"null" if self.name == END else self.data
         end = b"\r\nid: %d-%d\r\n\r\n" % self.id if with_id else b"\r\n\r\n"
         return b"event: %s\r\ndata: %s%s" % (self.name.encode(), data, end)
+
+
+def in_a_runs_form(event: Event) -> Event | None:
+    """An event as viewers of runs get it; None: they don't."""
+    mark = event.name[:1]
+    if mark not in (NORMALISED, SUBSCRIBERS_ONLY):
+        return event
+    channel, *namespace = event.name[1:].split("|")
+    mode = channel.partition(":")[0]
+    if mark == SUBSCRIBERS_ONLY or mode not in ("values", "updates", "custom", "tasks"):
+        return None
+    return replace(event, name="|".join([mode, *namespace]))
 
 
 def stream_key(thread_id: UUID | str) -> str:
@@ -133,9 +155,11 @@ def remove(thread_id: UUID, run_id: UUID) -> None:
         logger.warning("run %s: its events were not deleted: %s", run_id, exc)
 
 
-def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
-    """A batch: the run's id, then a name and compact JSON for each event, by lines."""
-    lines = [str(run_id).encode()]
+def encode(
+    run_id: UUID | str, events: Iterable[tuple[str, bytes]], graph_id: str = ""
+) -> bytes:
+    """A batch: the run's id and graph, then a name and compact JSON for each event."""
+    lines = [f"{run_id} {graph_id}".replace("\n", " ").encode()]
     for name, data in events:
         lines += [name.replace("\n", " ").encode(), data]
     return b"\n".join(lines)
@@ -146,21 +170,33 @@ def decode(
     batch: bytes,
     previous: tuple[int, int] | None = None,
     generation: int = 0,
+    last_seq: int = 0,
 ) -> Iterator[Event]:
-    run_id, *lines = batch.split(b"\n")
-    ms, seq = first
-    for index in range(0, len(lines), 2):
-        event_id, before = (ms, seq + index // 2), None if index else previous
-        name, data = lines[index].decode(), lines[index + 1]
-        yield Event(run_id.decode(), event_id, name, data, before, generation)
+    """The events of a batch; `last_seq` is the number of the last of them."""
+    head, *lines = batch.split(b"\n")
+    run_id, _, graph_id = head.decode().partition(" ")
+    count = len(lines) // 2
+    for index in range(count):
+        yield Event(
+            run_id,
+            (first[0], first[1] + index),
+            lines[2 * index].decode(),
+            lines[2 * index + 1],
+            None if index else previous,
+            generation,
+            last_seq - count + 1 + index,
+            graph_id,
+        )
 
 
 def decode_published(message: bytes) -> list[Event]:
     """The events of a batch as it is published."""
     head, _, batch = message.partition(b"\n")
     first, *rest = head.decode().split(" ")
-    previous, told = (parse_id(rest[0]), int(rest[1])) if rest else (None, 0)
-    return list(decode(parse_id(first), batch, previous, told))
+    previous = parse_id(rest[0]) if rest else None
+    # The version before wrote less.
+    told, last_seq = (int(part) for part in [*rest[1:], "0", "0"][:2])
+    return list(decode(parse_id(first), batch, previous, told, last_seq))
 
 
 def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Event]:
@@ -169,7 +205,46 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
     first = ms, last - int(fields[b"n"]) + 1
     before = fields.get(b"p")
     previous = parse_id(before.decode()) if before else None
-    yield from decode(first, fields[b"e"], previous, int(fields.get(b"g", 0)))
+    told, last_seq = (int(fields.get(name, 0)) for name in (b"g", b"s"))
+    yield from decode(first, fields[b"e"], previous, told, last_seq)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a number of a thread's events is in its stream, and which are kept."""
+
+    after: tuple[int, int]
+    oldest_seq: int
+    newest_seq: int
+
+
+async def find_place(client: redis.asyncio.Redis, thread_id: UUID, seq: int) -> Place:
+    """The place after the events up to `seq`: nothing of it is read before."""
+    script = client.register_script(scripts.FIND)
+    found: list[bytes] = await script(keys=[stream_key(thread_id)], args=[seq])
+    at, oldest, newest = (part.decode() for part in found)
+    return Place(parse_id(at) if at else (0, 0), int(oldest), int(newest))
+
+
+def kept_events(thread_id: UUID) -> Iterator[Event]:
+    """All events of a thread that Redis has; none where it can't be asked."""
+    try:
+        with patience():
+            entries: Any = redis_client().xrange(stream_key(thread_id))
+    except RedisError:
+        return
+    for entry_id, fields in entries:
+        yield from decode_entry(entry_id, fields)
+
+
+def newest_seq(thread_id: UUID) -> int:
+    """The number of a thread's newest event in Redis; 0 where that can't be told."""
+    try:
+        with patience():
+            found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
+    except RedisError:
+        return 0
+    return int(found[0][1].get(b"s", 0)) if found else 0
 
 
 def parse_id(text: str) -> tuple[int, int]:
@@ -205,3 +280,23 @@ def end_of(event: Event) -> dict[str, Any]:
     """What an END says, also one of the version before, which said the status alone."""
     said = loads(event.data)
     return said if isinstance(said, dict) else {"status": said}
+
+
+def lifecycle_of(
+    status: str, error: Mapping[str, str] | None, *, is_paused: bool = False
+) -> dict[str, str]:
+    """How event streaming tells the end of a run.
+
+    A cancelled run fails: of the protocol's words it is the only one that every client
+    takes for an end, and not for a success.
+    """
+    if status == "success":
+        return {"event": "interrupted" if is_paused else "completed"}
+    if status == "error":
+        error = error or {}
+        said = (
+            error.get("message") or error.get("error") or "An internal error occurred"
+        )
+        return {"event": "failed", "error": said}
+    said = "The run timed out" if status == "timeout" else "The run was cancelled"
+    return {"event": "failed", "error": said}

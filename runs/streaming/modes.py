@@ -45,6 +45,8 @@ class Translator:
         self.interrupted = False
         # What it stopped to ask, in the order in which it did.
         self.interrupts: list[Any] = []
+        # The namespace of the graph that did, by the interrupt's id.
+        self.asked_in: dict[str, tuple[str, ...]] = {}
         # How many events of the root graph's values there were.
         self.number_of_values = 0
         self._wanted = set(wire_modes)
@@ -72,6 +74,17 @@ class Translator:
             self.interrupted = True
             if mode == "updates":
                 self.interrupts += payload[INTERRUPT]
+
+    def note(
+        self, namespace: tuple[str, ...], values: Any, interrupts: Sequence[Interrupt]
+    ) -> None:
+        """Remember values that are streamed in another form than a translated one."""
+        for one in interrupts:
+            known = self.asked_in.get(one.id, ())
+            self.asked_in[one.id] = max(known, namespace, key=len)
+        if not namespace:
+            self.values = values
+            self.interrupted = self.interrupted or bool(interrupts)
 
     def _whole_messages(
         self, message: BaseMessage, metadata: dict[str, Any]

@@ -214,7 +214,8 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
             batch = await next_events(viewer, last, beat)
             if batch:
                 last = batch[-1].id
-            wanted = [event for event in batch if stream.wants(event)]
+            shown = (events.in_a_runs_form(event) for event in batch)
+            wanted = [event for event in shown if event and stream.wants(event)]
             if wanted:
                 yield wanted
             if any(event.name == events.END for event in wanted):

@@ -4,7 +4,8 @@ An entry is a batch of events of one run; its id is that of its last event. Its 
 `n` number of events, `e` the batch, `a` attempt (`OVER` after the run's end), `b` number
 of the batch in its attempt, `p` id of the run's event before it, `g` generation of the
 thread, `o` how the run ends with it, `k` and `t` number and bytes of all events added up
-to it, `fk` and `ft` how many of these were known to be gone.
+to it, `fk` and `ft` how many of these were known to be gone, `s` number of its last event
+among all of the thread's.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ GONE = b"gone"
 RESTORED = b"restored"
 # What `APPEND` answers where the stream lacks what its writer has added.
 LOST = b"lost"
+# What numbers jump by where Redis has lost a thread's events: Postgres may not know of
+# the last few that were used.
+SEQ_JUMP = 1000
 # How a run ends with an entry: not at all, by its holder, by others.
 GOES_ON, ENDED_HERE, ENDED_BY_OTHERS = 0, 1, 2
 
@@ -58,17 +62,18 @@ end
 # batch in its attempt; id of the run's event before it (empty: find it); number of events
 # that were dropped before it; generation of the thread; most events and most bytes that
 # are kept; life of the stream in ms; how the run ends with it; how long the events of
-# ended runs are kept, in ms.
+# ended runs are kept, in ms; the last number of the thread's events that is known to be
+# used.
 #
 # Stores and publishes, and takes ids from one clock whoever the writer is. A batch that
 # was added before is not added again. Answers with the ids of its first event and of the
-# one before that. Nil: another attempt has overtaken this one, the run is over, or the
+# one before that, and the number of its last. Nil: another attempt has overtaken this one, the run is over, or the
 # thread is another one by now; a worker that is cut off goes on for a while. Without
 # events it only tells whether they are still there.
 APPEND = (
     _FUNCTIONS
     + f"""
-local OVER = {OVER}
+local OVER, SEQ_JUMP = {OVER}, {SEQ_JUMP}
 """
     + """
 local channel, batch, count, run = ARGV[1], ARGV[2], tonumber(ARGV[3]), ARGV[4]
@@ -76,6 +81,7 @@ local attempt, index, previous = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local dropped, generation = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_events, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
 local life, ending, kept_ms = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14])
+local used = tonumber(ARGV[15])
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
@@ -95,7 +101,8 @@ local function is_decided(entry)
     local other = number(entry, 'a')
     if other == attempt and number(entry, 'b') == index and index > 0 then
         local ms, seq = parts(entry[1])
-        known = {id_of(ms, seq - number(entry, 'n') + 1), field(entry, 'p')}
+        known = {id_of(ms, seq - number(entry, 'n') + 1), field(entry, 'p'),
+            field(entry, 's')}
     elseif other > attempt or other == OVER then
         known = false
     else
@@ -111,7 +118,7 @@ if previous ~= '' then
         if is_decided(later[i]) then return known end
     end
     if not is_there then return 'lost' end
-    if count == 0 then return {previous, previous} end
+    if count == 0 then return {previous, previous, ARGV[15]} end
 else
     newest_first('+', function(entry)
         if is_decided(entry) then return true end
@@ -149,6 +156,12 @@ if index == 1 then
         end
     end)
 end
+if newest then
+    used = math.max(used, number(newest, 's'))
+elseif used > 0 then
+    used = used + SEQ_JUMP
+end
+local last_number = string.format('%.0f', used + dropped + count)
 local total, bytes, gone, gone_bytes = count, #batch, 0, 0
 if newest then
     total, bytes = total + number(newest, 'k'), bytes + number(newest, 't')
@@ -171,19 +184,20 @@ end
 local first = id_of(ms, seq)
 redis.call('XADD', key, id_of(ms, seq + count - 1), 'n', count, 'e', batch,
     'a', ending == '0' and attempt or OVER, 'b', index, 'p', previous, 'g', ARGV[9],
-    'o', ending, 'k', total, 't', bytes, 'fk', gone, 'ft', gone_bytes)
+    'o', ending, 'k', total, 't', bytes, 'fk', gone, 'ft', gone_bytes,
+    's', last_number)
 if ending == '1' or redis.call('PTTL', key) < life then
     redis.call('PEXPIRE', key, life)
 end
 redis.call('PUBLISH', channel,
-    first .. ' ' .. previous .. ' ' .. ARGV[9] .. '\\n' .. batch)
-return {first, previous}
+    first .. ' ' .. previous .. ' ' .. ARGV[9] .. ' ' .. last_number .. '\\n' .. batch)
+return {first, previous, last_number}
 """
 )
 
 # KEYS: stream. ARGV: channel; run; attempt; generation; life of the stream in ms; then id,
-# number of events, batch, number of the batch and id of the event before it, of each entry
-# that the writer has added. Those that are missing are added again, in their places. Nil
+# number of events, batch, number of the batch, id of the event before it and number of its
+# last event, of each entry that the writer has added. Those that are missing are added again, in their places. Nil
 # as for `APPEND`.
 RESTORE = (
     _FUNCTIONS
@@ -195,11 +209,11 @@ for _, entry in ipairs(entries) do
     if number(entry, 'g') > tonumber(generation) then return false end
     if run_of(entry) == run and number(entry, 'a') > attempt then return false end
 end
-for i = 6, #ARGV, 5 do
+for i = 6, #ARGV, 6 do
     if not is_there[ARGV[i]] then
         table.insert(entries, {ARGV[i], {'n', ARGV[i + 1], 'e', ARGV[i + 2],
             'a', ARGV[3], 'b', ARGV[i + 3], 'p', ARGV[i + 4], 'g', generation,
-            'o', '0'}})
+            'o', '0', 's', ARGV[i + 5]}})
     end
 end
 table.sort(entries, function(one, other)
@@ -214,7 +228,7 @@ for _, entry in ipairs(entries) do
     redis.call('XADD', key, entry[1], 'n', field(entry, 'n'), 'e', field(entry, 'e'),
         'a', number(entry, 'a'), 'b', number(entry, 'b'), 'p', field(entry, 'p') or '',
         'g', number(entry, 'g'), 'o', field(entry, 'o') or '0',
-        'k', total, 't', bytes, 'fk', 0, 'ft', 0)
+        'k', total, 't', bytes, 'fk', 0, 'ft', 0, 's', field(entry, 's') or '0')
 end
 redis.call('PEXPIRE', key, ARGV[5])
 redis.call('PUBLISH', ARGV[1], 'restored')
@@ -235,5 +249,27 @@ while true do
     if #page < 64 then return 1 end
     after = '(' .. page[64][1]
 end
+"""
+)
+
+# KEYS: stream. ARGV: a number. The id of the newest entry up to that number (empty: none,
+# or all are asked for), and the numbers of the oldest and of the newest event.
+FIND = (
+    _FUNCTIONS
+    + """
+local newest = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
+if not newest then return {'', '0', '0'} end
+local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
+local first = string.format('%.0f', number(oldest, 's') - number(oldest, 'n') + 1)
+local last, before, wanted = field(newest, 's') or '0', '+', tonumber(ARGV[1])
+while wanted > 0 do
+    local page = redis.call('XREVRANGE', key, before, '-', 'COUNT', 64)
+    for _, entry in ipairs(page) do
+        if number(entry, 's') <= wanted then return {entry[1], first, last} end
+    end
+    if #page < 64 then break end
+    before = '(' .. page[64][1]
+end
+return {'', first, last}
 """
 )

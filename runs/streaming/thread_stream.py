@@ -84,7 +84,8 @@ class _Runs:
                     yield from self._wanted(_done(event))
                 continue
             self.viewer.watched.add(run_id)
-            yield from self._wanted(event)
+            if shown := events.in_a_runs_form(event):
+                yield from self._wanted(shown)
 
     def missed(self, over: set[UUID], last: tuple[int, int] | None) -> Iterator[Event]:
         """The ends of runs that are over, and of whose end Redis does not know."""

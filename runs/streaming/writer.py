@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,7 @@ from spool.runs.streaming.events import (
     ERROR,
     channel,
     encode,
+    lifecycle_of,
     redis_client,
     stream_key,
 )
@@ -63,6 +64,7 @@ class Batch:
     ending: int = scripts.GOES_ON
     first: str = ""
     previous: str = ""
+    last_seq: int = 0
 
     @property
     def last(self) -> str:
@@ -70,13 +72,21 @@ class Batch:
         return f"{ms}-{int(seq) + self.count - 1}"
 
 
-def last_events(status: str, error: object, **more: Any) -> list[tuple[str, Any]]:
+def last_events(
+    status: str,
+    error: Mapping[str, str] | None,
+    *,
+    is_paused: bool = False,
+    **more: Any,
+) -> list[tuple[str, Any]]:
     """What viewers get once the end of a run is in Postgres.
 
+    `is_paused`: the run succeeded, and left work that waits for an answer.
     Of a run that a worker has ended, `more` says how many `values` its last attempt told,
     and what its tasks ask for (`interrupts`), if they stopped to ask.
     """
-    end = {"status": status, **more}
+    lifecycle = lifecycle_of(status, error, is_paused=is_paused)
+    end = {"status": status, "lifecycle": lifecycle, **more}
     return [*([(ERROR, error)] if status == "error" else []), (END, end)]
 
 
@@ -84,17 +94,21 @@ def publish_end(
     thread_id: UUID,
     run_id: UUID,
     status: str,
-    error: object = None,
+    error: Mapping[str, str] | None = None,
     *,
     generation: int,
+    graph_id: str = "",
+    is_paused: bool = False,
+    used_seq: int = 0,
 ) -> None:
     """Publish the end of a run that no worker held."""
-    events = [(name, dumps(data)) for name, data in last_events(status, error)]
+    last = last_events(status, error, is_paused=is_paused)
+    events = [(name, dumps(data)) for name, data in last]
     # Another run of the thread may be running: its events must stay.
     ending = scripts.ENDED_BY_OTHERS
-    batch = Batch(0, len(events), encode(run_id, events), ending=ending)
+    batch = Batch(0, len(events), encode(run_id, events, graph_id), ending=ending)
     keys = [stream_key(thread_id)]
-    argv = _arguments(thread_id, run_id, batch, scripts.OVER, "", generation)
+    argv = _arguments(thread_id, run_id, batch, scripts.OVER, "", generation, used_seq)
     try:
         with patience():
             redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
@@ -121,6 +135,8 @@ class EventWriter:
         run_id: UUID,
         attempt: int = 1,
         generation: int = 0,
+        graph_id: str = "",
+        used_seq: int = 0,
         is_held: Callable[[], Awaitable[bool]] = _is_held,
     ) -> None:
         self._append = client.register_script(scripts.APPEND)
@@ -130,6 +146,9 @@ class EventWriter:
         self._run_id = run_id
         self._attempt = attempt
         self._generation = generation
+        self._graph_id = graph_id
+        # The last number of the thread's events that is known to be used.
+        self.used_seq = used_seq
         self._is_held = is_held
         # Not sent yet; sent, but not confirmed; confirmed. With their bytes.
         self._waiting: deque[WireEvent] = deque()
@@ -219,7 +238,8 @@ class EventWriter:
         self._waiting_bytes -= size
         self._index += 1
         dropped, self._dropped = self._dropped, 0
-        return Batch(self._index, len(events), encode(self._run_id, events), dropped)
+        data = encode(self._run_id, events, self._graph_id)
+        return Batch(self._index, len(events), data, dropped)
 
     # --- Writing -----------------------------------------------------------------------
     async def _flush(self, *, checks: bool = False) -> None:
@@ -292,7 +312,7 @@ class EventWriter:
                 await self._append_once(self._sent)
             if ending:
                 self._index += 1
-                data = encode(self._run_id, ending)
+                data = encode(self._run_id, ending, self._graph_id)
                 dropped, self._dropped = self._dropped, 0
                 self._sent = Batch(
                     self._index, len(ending), data, dropped, scripts.ENDED_HERE
@@ -310,14 +330,18 @@ class EventWriter:
             self._attempt,
             last_id,
             self._generation,
+            self.used_seq,
         )
         while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
             await self._write_again()
         if found is None:
             self._give_up()
         elif batch.count:
-            first, previous = (part.decode() for part in found)
-            written = replace(batch, first=first, previous=previous)
+            first, previous, last_seq = (part.decode() for part in found)
+            self.used_seq = max(self.used_seq, int(last_seq))
+            written = replace(
+                batch, first=first, previous=previous, last_seq=int(last_seq)
+            )
             self._written.append(written)
             self._written_bytes += len(written.data)
             self._last_id, self._sent = written.last, None
@@ -334,7 +358,8 @@ class EventWriter:
             _life_ms(scripts.GOES_ON),
         ]
         for batch in self._written:
-            argv += [batch.last, batch.count, batch.data, batch.index, batch.previous]
+            argv += [batch.last, batch.count, batch.data]
+            argv += [batch.index, batch.previous, batch.last_seq]
         await self._restore(keys=[stream_key(self._thread_id)], args=argv)
 
     def _give_up(self) -> None:
@@ -351,6 +376,7 @@ def _arguments(
     attempt: int,
     last_id: str,
     generation: int,
+    used_seq: int = 0,
 ) -> list[Any]:
     """What `scripts.APPEND` is given."""
     return [
@@ -368,6 +394,7 @@ def _arguments(
         _life_ms(batch.ending),
         batch.ending,
         settings.RESUMABLE_STREAM_TTL_SECONDS * 1000,
+        used_seq,
     ]
 
 

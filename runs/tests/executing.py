@@ -17,7 +17,7 @@ from spool.database.loop import Loop
 from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, Worker
 from spool.runs.streaming import events
-from spool.runs.streaming.events import Event, decode, parse_id, stream_key
+from spool.runs.streaming.events import Event
 from spool.runs.worker.executor import Executor
 from spool.tests.live import wait_until
 from spool.webhooks import addresses
@@ -66,10 +66,10 @@ def begun(folder: Path) -> list[str]:
 
 
 def told(thread_id: UUID) -> Iterator[Event]:
-    """What viewers of a thread could read."""
-    entries: Any = events.redis_client().xrange(stream_key(thread_id))
-    for entry_id, fields in entries:
-        yield from decode(parse_id(entry_id.decode()), fields[b"e"])
+    """What viewers of a thread's runs could read."""
+    for event in events.kept_events(thread_id):
+        if shown := events.in_a_runs_form(event):
+            yield shown
 
 
 def published(thread_id: UUID) -> list[tuple[str, bytes]]:

@@ -33,17 +33,19 @@ from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
-from spool.runs.models import Run
+from spool.runs.models import EVENT_STREAMING, Run
 from spool.runs.record import Record
 from spool.runs.streaming.attendance import wait_until_gone
-from spool.runs.streaming.events import METADATA, generation
+from spool.runs.streaming.events import METADATA, SUBSCRIBERS_ONLY, generation
 from spool.runs.streaming.modes import (
     Translator,
     WireEvent,
+    in_order_of_tasks,
     stream_graph,
     with_interrupts,
 )
 from spool.runs.streaming.writer import EventWriter, last_events
+from spool.runs.worker import hooks
 from spool.runs.worker.breakpoints import is_at_breakpoint
 from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
 from spool.runs.worker.failures import described
@@ -136,6 +138,8 @@ class Executor:
             run_id=held.id,
             attempt=held.attempt,
             generation=generation(held.thread_created_at),
+            graph_id=held.graph_id,
+            used_seq=held.used_seq,
             is_held=partial(self._is_held, held, self.worker_id()),
         )
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
@@ -148,14 +152,14 @@ class Executor:
                     recorder, partial(lifecycle.hand_back, self.pool, held)
                 )
                 return Ended(held.thread_id, next_run_id=held.id)
+            outcome = replace(outcome, event_seq=writer.used_seq)
             outcome, ended = await self._end(held, outcome, recorder)
             if ended is None and outcome.status:
                 undone = await self._undone(held)
+                undone = replace(undone, event_seq=writer.used_seq)
                 outcome, ended = await self._end(held, undone, recorder)
             if ended:
-                status = outcome.status or Run.Status.INTERRUPTED
-                last = last_events(status, outcome.error, **outcome.told)
-                await writer.close(*last, if_lost=_final_values(held, outcome))
+                await _close(writer, held, outcome)
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
@@ -183,7 +187,8 @@ class Executor:
             return outcome, await self._write(recorder, partial(end, outcome))
         except (DatabaseError, TooDeep) as exc:
             logger.exception("run %s: its state can't be kept", held.id)
-            failed = Outcome(Run.Status.ERROR, described(exc))
+            error, seq = described(exc), outcome.event_seq
+            failed = Outcome(Run.Status.ERROR, error, event_seq=seq)
             recorder.fail(exc)
             return failed, await self._write(recorder, partial(end, failed))
 
@@ -349,22 +354,34 @@ class _Drive:
             config = self._newest()
             if await is_at_breakpoint(self.graph, config, kwargs):
                 return
-        options: dict[str, Any] = {}
+        options: dict[str, Any] = {
+            "context": context_for(self.graph.context_schema, kwargs["context"]),
+            "interrupt_before": kwargs["interrupt_before"],
+            "interrupt_after": kwargs["interrupt_after"],
+        }
         if not self.held.is_temporary:
             options["durability"] = kwargs["durability"]
-        async for name, data in stream_graph(
+        given = None if resumes else graph_input(kwargs)
+        async for name, data in self._events(given, config, options):
+            self.writer.emit(name, data)
+
+    def _events(
+        self, given: Any, config: RunnableConfig, options: dict[str, Any]
+    ) -> AsyncIterator[WireEvent]:
+        kwargs = self.held.kwargs
+        if kwargs.get(EVENT_STREAMING):
+            return hooks.normalised_events(
+                self.graph, given, config, self.translator, options
+            )
+        return stream_graph(
             self.graph,
-            None if resumes else graph_input(kwargs),
+            given,
             config,
             wire_modes=kwargs["stream_mode"],
             translator=self.translator,
             subgraphs=kwargs["subgraphs"],
-            context=context_for(self.graph.context_schema, kwargs["context"]),
-            interrupt_before=kwargs["interrupt_before"],
-            interrupt_after=kwargs["interrupt_after"],
             **options,
-        ):
-            self.writer.emit(name, data)
+        )
 
     def close(self) -> None:
         """Let the graph save nothing more, should it still be at work."""
@@ -374,7 +391,9 @@ class _Drive:
     async def finished(self, task: asyncio.Task[None]) -> Outcome:
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
         if exc is None:
-            return Outcome(Run.Status.SUCCESS, state=await self.state(complete=True))
+            state = await self.state(complete=True)
+            asked_in = self.translator.asked_in
+            return Outcome(Run.Status.SUCCESS, state=state, asked_in=asked_in)
         if isinstance(exc, (LostRun, CheckpointsUnavailable)):
             raise exc
         self.recorder.fail(exc)
@@ -426,6 +445,29 @@ def _making_patience(asked: str | None) -> float:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # Its state can be read by its graph alone, if there is one.
     return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
+
+
+async def _close(writer: EventWriter, held: Claim, outcome: Outcome) -> None:
+    """Tell viewers how a run ended, and subscribers what it stopped to ask."""
+    state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
+    is_paused = state.get("status") == Thread.Status.INTERRUPTED
+    last = last_events(status, outcome.error, is_paused=is_paused, **outcome.told)
+    if status == Run.Status.SUCCESS and not held.is_temporary:
+        last = [*_subscribers_events(held.kwargs, outcome), *last]
+    await writer.close(*last, if_lost=_final_values(held, outcome))
+
+
+def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEvent]:
+    """What subscribers of event streaming get at the end of a run, and others don't."""
+    events: list[WireEvent] = []
+    if "values" not in kwargs["stream_mode"]:
+        events.append((f"{SUBSCRIBERS_ONLY}values", outcome.output))
+    for one in in_order_of_tasks((outcome.state or {}).get("interrupts")):
+        # Both names, since clients differ in which of them they read.
+        told = {"interrupt_id": one.id, "payload": one.value, "value": one.value}
+        where = outcome.asked_in.get(one.id, ())
+        events.append(("|".join((f"{SUBSCRIBERS_ONLY}input.requested", *where)), told))
+    return events
 
 
 def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:

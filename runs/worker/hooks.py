@@ -1,0 +1,18 @@
+"""What the worker needs of higher parts; filled in `spool/hooks.py`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+
+from spool.config.hook import Hook
+from spool.runs.streaming.modes import Translator, WireEvent
+
+# Runs a graph as `stream_graph` does, in the events of event streaming.
+normalised_events: Hook[
+    [Pregel[Any, Any, Any, Any], Any, RunnableConfig, Translator, dict[str, Any]],
+    AsyncIterator[WireEvent],
+] = Hook("spool.runs.worker.worker.normalised_events")
