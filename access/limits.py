@@ -17,6 +17,7 @@ import redis
 from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
+from rest_framework.exceptions import Throttled
 from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
@@ -70,6 +71,15 @@ class RateLimit(BaseThrottle):
         return self.count.reset_secs if self.count else None
 
 
+def count_caller(request: HttpRequest) -> None:
+    """Count what is no view's request, a WebSocket's handshake. Raises 429."""
+    if not settings.RATE_LIMIT:
+        return
+    count = count_request(_who(request), settings.RATE_LIMIT)
+    if count and count.used > count.limit:
+        raise Throttled(count.reset_secs)
+
+
 class LimitLogins:
     """Middleware: the admin's passwords are not to be tried until one fits."""
 
@@ -118,7 +128,7 @@ def count_request(who: str, limit: int) -> Count | None:
     return Count(limit, used, reset_secs)
 
 
-def _who(request: Request) -> str:
+def _who(request: Request | HttpRequest) -> str:
     """Each key has a count of its own; where nobody logs in, each address."""
     if is_open():
         return f"address:{_address(request)}"

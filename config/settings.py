@@ -210,6 +210,15 @@ STREAM_MAX_BYTES = env_int("STREAM_MAX_BYTES", default=32 * 2**20, least=2**16)
 STREAM_BUFFER_BYTES = env_int("STREAM_BUFFER_BYTES", default=8 * 2**20, least=2**16)
 # Both kinds of stream say that they are alive this often, in seconds.
 STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
+# Event streaming: the largest message of a WebSocket, the subscriptions of one, and the
+# connections (WebSockets and streams) of a caller to one web process; 0: any number.
+EVENT_STREAM_MAX_MESSAGE_BYTES = env_int(
+    "EVENT_STREAM_MAX_MESSAGE_BYTES", default=4 * 2**20, least=1024
+)
+EVENT_STREAM_MAX_SUBSCRIPTIONS = env_int(
+    "EVENT_STREAM_MAX_SUBSCRIPTIONS", default=256, least=1
+)
+EVENT_STREAM_MAX_CONNECTIONS = env_int("EVENT_STREAM_MAX_CONNECTIONS", default=0)
 
 # --- Webhooks -------------------------------------------------------------------
 # Signs what is sent; see `webhooks.deliveries.signature_headers`.

@@ -20,6 +20,7 @@ urlpatterns = [
     path("", include("spool.assistants.urls")),
     # Crons before runs: `/runs/crons/…` must not be read as a run's id.
     path("", include("spool.crons.urls")),
+    path("", include("spool.protocols.event_streaming.urls")),
     path("", include("spool.runs.urls")),
     path("", include("spool.threads.urls")),
     path("", include("spool.store.urls")),

@@ -306,7 +306,6 @@ class Claim:
     revision: str
     created_at: datetime
     claimed_at: datetime
-
     # The last number that events of the thread's runs had when one ended.
     event_seq: int = 0
 

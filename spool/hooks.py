@@ -11,10 +11,13 @@ from spool.assistants import hooks as assistants_hooks
 from spool.config import lazy
 from spool.config.hook import Hook
 from spool.database.metrics import TableSizes
+from spool.protocols.event_streaming import websockets
+from spool.protocols.event_streaming.normalising import normalised_events
 from spool.protocols.mcp.signals import publish_change
 from spool.runs.metrics import RunsCollector, queue_figures
 from spool.runs.record import forget_threads
 from spool.runs.services import delete_runs_of
+from spool.runs.worker import hooks as worker_hooks
 from spool.runs.worker.inputs import config_of_newest_run
 from spool.store.metrics import StoreCollector
 from spool.telemetry import metrics
@@ -60,4 +63,6 @@ def fill() -> None:
         partial(TableSizes, LARGE_TABLES),
         StoreCollector,
     )
+    web_hooks.serve_websocket.fill(websockets.serve)
+    worker_hooks.normalised_events.fill(normalised_events)
     Hook.are_filled = True

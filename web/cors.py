@@ -13,11 +13,13 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
+from urllib.parse import urlsplit
 
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.http.response import HttpResponseBase
 from django.utils.cache import patch_vary_headers
+from rest_framework.exceptions import APIException
 
 from spool.config.access_mode import is_open
 from spool.config.env import origin_of, stop
@@ -95,6 +97,22 @@ def rules() -> Rules:
             max_age=MAX_AGE_SECS,
         )
     return _from_block(block)
+
+
+class OriginRefused(APIException):
+    status_code = 403
+    default_detail = "This origin may not call the API"
+
+
+def lets_in(request: HttpRequest) -> bool:
+    """Whether a WebSocket may be opened: browsers don't ask first, as they do for HTTP.
+
+    What has no origin is no page.
+    """
+    origin = request.META.get("HTTP_ORIGIN")
+    if origin is None or rules().allows_origin(origin):
+        return True
+    return bool(urlsplit(origin).netloc == request.META.get("HTTP_HOST"))
 
 
 def with_headers(request: HttpRequest, response: HttpResponseBase) -> HttpResponseBase:

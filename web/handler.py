@@ -35,7 +35,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver, set_script_prefix
 
 from spool.telemetry import logs
-from spool.web import cors, errors, memory
+from spool.web import cors, errors, hooks, memory
 from spool.web.asgi_response import ASGIResponse
 from spool.web.request_ids import NameRequests
 from spool.web.thread_pool import database_threads
@@ -185,7 +185,7 @@ class Application:
         if scope["type"] == "http":
             await self.handler(scope, receive, send)
         elif scope["type"] == "websocket":
-            await _refuse_websocket(receive, send)
+            await hooks.serve_websocket(scope, receive, send)
         elif scope["type"] == "lifespan":
             await self._lifespan(receive, send)
 
@@ -273,10 +273,3 @@ def _more(body: bytes) -> Message:
 async def _disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-async def _refuse_websocket(receive: Receive, send: Send) -> None:
-    await receive()
-    # A close code reaches the client only once the connection is accepted.
-    await send({"type": "websocket.accept"})
-    await send({"type": "websocket.close", "code": 4404, "reason": "Not Found"})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Awaitable, MutableMapping
 from typing import Any
 
 from spool.config.hook import Hook
@@ -12,3 +12,9 @@ queue_figures: Hook[[], dict[str, Any]] = Hook("web.queue_figures")
 # The user that a request or a handshake (its ASGI scope) comes from, for
 # `scope["user"]`; None where nobody has to log in. Raises an `APIException`.
 authenticate: Hook[[MutableMapping[str, Any]], Any] = Hook("web.authenticate")
+
+# Serves a WebSocket: its ASGI scope, `receive` and `send`. One that leads nowhere is
+# closed.
+serve_websocket: Hook[[MutableMapping[str, Any], Any, Any], Awaitable[None]] = Hook(
+    "web.serve_websocket"
+)

@@ -87,6 +87,12 @@ BODIES: dict[str, Any] = {
     "POST /threads/{thread_id}/state/checkpoint": {
         "checkpoint": {"checkpoint_id": "{checkpoint_id}"}
     },
+    "POST /threads/{thread_id}/commands": {
+        "id": 1,
+        "method": "state.get",
+        "params": {"namespace": []},
+    },
+    "POST /threads/{thread_id}/stream/events": {"channels": ["values"]},
     "POST /runs": RUN,
     "POST /runs/wait": RUN,
     "POST /runs/stream": RUN,

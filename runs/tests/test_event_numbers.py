@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime
+from dataclasses import replace
 from threading import Barrier
 from typing import Any
 from uuid import UUID
@@ -15,7 +15,7 @@ from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs import lifecycle
 from spool.runs.lifecycle import SEQS_OF_ATTEMPT, Outcome
-from spool.runs.models import Run
+from spool.runs.models import Run, Worker
 from spool.runs.streaming import events
 from spool.runs.streaming.events import kept_events
 from spool.runs.streaming.scripts import SEQ_JUMP
@@ -137,18 +137,20 @@ def test_after_a_loss_numbers_jump_once(attempt: Callable[..., Attempt]) -> None
 
 def test_an_attempt_goes_on_above_all_that_one_before_it_may_have_used(
     attempt: Callable[..., Attempt],
+    make: Callable[..., Run],
+    loop: Loop,
+    worker: Worker,
 ) -> None:
-    thread_id = uuid7()
-    ids: Any = (uuid7(), thread_id, uuid7(), "echo")
-    held: Any = ({}, {}, False, "", None, 2, None, datetime.now(tz=UTC), 7)
-    claim = lifecycle.Claim(*ids, *held)
+    first = loop.run(lifecycle.claim(loop.pool, make().id, worker.id))
+    assert first
+    second = replace(first, event_seq=7, attempt=2)
 
-    one = attempt(thread_id, used_seq=claim.used_seq, attempt=2)
+    one = attempt(first.thread_id, used_seq=second.used_seq, attempt=2)
     one.tell("1")
 
-    assert claim.used_seq == 7 + SEQS_OF_ATTEMPT
+    assert (first.used_seq, second.used_seq) == (0, 7 + SEQS_OF_ATTEMPT)
     # An attempt that finds nothing of the one before it leaves room for that.
-    assert numbers(thread_id) == [claim.used_seq + SEQ_JUMP + 1]
+    assert numbers(first.thread_id) == [second.used_seq + SEQ_JUMP + 1]
 
 
 def test_postgres_knows_how_far_runs_came(

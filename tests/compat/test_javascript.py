@@ -13,4 +13,5 @@ pytestmark = NEEDS_NODE
 
 
 def test_the_javascript_client(server: Server) -> None:
-    run_tests(FOLDER, SPOOL_URL=server.url)
+    # Node 20 has a WebSocket only if it is told so.
+    run_tests(FOLDER, SPOOL_URL=server.url, NODE_OPTIONS="--experimental-websocket")

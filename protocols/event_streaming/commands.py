@@ -1,0 +1,306 @@
+"""The commands of the protocol, each authorised as the route that does the same.
+
+All but the subscriptions of a WebSocket, which are the connection's own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.db import transaction
+from django.http import HttpRequest
+from rest_framework.exceptions import APIException
+from rest_framework.request import Request
+
+from spool.access.policy import authorize
+from spool.protocols.event_streaming.errors import Refusal, refusal_of
+from spool.protocols.event_streaming.forms import written
+from spool.protocols.event_streaming.requests import (
+    Command,
+    InputRespond,
+    ListCheckpoints,
+    OfRun,
+    Overrides,
+    RunStart,
+    StateFork,
+    StateGet,
+    parsed,
+)
+from spool.protocols.event_streaming.trees import tree_of
+from spool.runs import lifecycle
+from spool.runs.models import EVENT_STREAMING, Run
+from spool.runs.requests import allowed
+from spool.runs.serializers import RunRequest
+from spool.runs.services import ThreadNotFound, create_run
+from spool.runs.streaming.events import newest_seq
+from spool.threads import state
+from spool.threads.models import Thread
+from spool.web.bodies import valid
+from spool.web.errors import NotFound
+
+# What runs of event streaming are shown to stream; their events are of another form.
+STREAM_MODES = (
+    *("values", "updates", "messages", "tools"),
+    *("lifecycle", "custom", "tasks", "checkpoints"),
+)
+
+
+@dataclass(frozen=True)
+class Conversation:
+    """Who sends commands about which thread."""
+
+    request: Request | HttpRequest
+    thread_id: UUID
+
+    def thread(self, event: str = "threads.read") -> Thread:
+        """The thread, if the caller may see it."""
+        scope = authorize(self.request, event, {"thread_id": self.thread_id})
+        visible = Thread.objects.visible_to(scope).filter(pk=self.thread_id)
+        if thread := visible.first():
+            return thread
+        raise Refusal("no_such_run", f"Thread with ID {self.thread_id} not found")
+
+    def start(self, body: dict[str, Any], *, makes_thread: bool = False) -> Run:
+        exists = "create" if makes_thread else "reject"
+        asked = valid(RunRequest, {**body, "if_not_exists": exists}) | {
+            "stream_mode": list(STREAM_MODES),
+            "stream_subgraphs": True,
+            "stream_resumable": True,
+            EVENT_STREAMING: True,
+        }
+        return create_run(**allowed(self.request, asked, self.thread_id))
+
+
+def answered(conversation: Conversation, command: Command) -> dict[str, Any]:
+    """The response to a command, whatever becomes of it."""
+    # Before anything is set going: its events come later.
+    through = newest_seq(conversation.thread_id)
+    try:
+        result = executed(conversation, command)
+    except Refusal as exc:
+        return refused(command.id, exc)
+    return {
+        "type": "success",
+        "id": command.id,
+        "result": result,
+        "meta": {"applied_through_seq": through},
+    }
+
+
+def refused(command_id: int | None, refusal: Refusal) -> dict[str, Any]:
+    return {
+        "type": "error",
+        "id": command_id,
+        "error": refusal.code,
+        "message": str(refusal),
+    }
+
+
+def executed(conversation: Conversation, command: Command) -> Any:
+    """The result of a command. Raises `Refusal`."""
+    method = METHODS.get(command.method)
+    if method is None:
+        raise Refusal("unknown_command", f"Unknown command: {command.method}")
+    try:
+        return method(conversation, command.params)
+    except Refusal:
+        raise
+    except APIException as exc:
+        if exc.status_code in (401, 429, 503):  # Of the request, not of the command.
+            raise
+        raise refusal_of(exc) from None
+
+
+# --- Runs -------------------------------------------------------------------------------
+def run_start(conversation: Conversation, params: Any) -> Any:
+    """Start a run, or resume the thread where it waits for an answer.
+
+    Clients without a word for resuming (`RemoteGraph`) send the answer as the input.
+    """
+    asked = parsed(RunStart, params)
+    body = asked.model_dump(exclude_none=True)
+    forks = (asked.config.get("configurable") or {}).get("checkpoint_id")
+    if asked.input is not None and not forks and _is_paused(conversation):
+        body["command"] = {"resume": body.pop("input")}
+    run = conversation.start(body, makes_thread=True)
+    return {"run_id": str(run.id)}
+
+
+def _is_paused(conversation: Conversation) -> bool:
+    """Whether the thread waits for an answer, as far as the caller may know."""
+    try:
+        thread = conversation.thread()
+    except Refusal:
+        return False
+    return thread.status == Thread.Status.INTERRUPTED and bool(thread.interrupts)
+
+
+@transaction.atomic
+def input_respond(conversation: Conversation, params: Any) -> Any:
+    """Resume a run with answers to some of its interrupts, each answered once."""
+    asked = parsed(InputRespond, params)
+    lifecycle.lock_thread(conversation.thread_id)
+    thread = conversation.thread()
+    waiting = _waiting_interrupts(thread)
+    for answer in asked.responses:
+        if answer.interrupt_id not in waiting:
+            message = f"No interrupt {answer.interrupt_id!r} waits for an answer"
+            raise Refusal("no_such_interrupt", message)
+    resume = {one.interrupt_id: one.response for one in asked.responses}
+    command = {"resume": resume, "update": asked.update, "goto": asked.goto}
+    newest = thread.runs.newest_first().first()
+    body = {
+        **_continued(thread, newest, asked),
+        "command": command,
+        "strict_resume": asked.strict_resume,
+    }
+    conversation.start(body)
+    return {}
+
+
+def _waiting_interrupts(thread: Thread) -> set[str]:
+    """The interrupts that no active run answers."""
+    asked = (thread.interrupts or {}).values()
+    waiting = {one["id"] for several in asked for one in several}
+    for kwargs in thread.runs.active().values_list("kwargs", flat=True):
+        resume = (kwargs.get("command") or {}).get("resume")
+        waiting -= set(resume) if isinstance(resume, dict) else set()
+    return waiting
+
+
+def _continued(thread: Thread, newest: Run | None, asked: Overrides) -> dict[str, Any]:
+    """A run that goes on where another stopped has its config, but for what is given."""
+    before: dict[str, Any] = newest.kwargs if newest else {}
+    config = before.get("config") or {}
+    points = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+    configurable = {
+        name: value
+        for name, value in (config.get("configurable") or {}).items()
+        if name not in points
+    }
+    given = asked.config.get("configurable") or {}
+    merged = {**config, **asked.config, "configurable": {**configurable, **given}}
+    body: dict[str, Any] = {
+        "assistant_id": _assistant_of(thread, newest),
+        "config": merged,
+        "metadata": asked.metadata,
+    }
+    if context := before.get("context"):
+        # The context is the configurable, too; both would contradict each other.
+        body["context"] = context
+        merged["configurable"] = given
+    if not merged["configurable"]:
+        del merged["configurable"]
+    return body
+
+
+def _assistant_of(thread: Thread, newest: Run | None) -> str:
+    named = newest.assistant_id if newest else thread.metadata.get("assistant_id")
+    named = named or thread.metadata.get("graph_id")
+    if not named:
+        raise Refusal("no_such_run", "No run was started on this thread yet")
+    return str(named)
+
+
+def input_inject(conversation: Conversation, params: Any) -> Any:
+    raise Refusal("not_supported", "LangGraph runs take no input while they run")
+
+
+def agent_get_tree(conversation: Conversation, params: Any) -> Any:
+    asked = parsed(OfRun, params)
+    runs = conversation.thread().runs.newest_first()
+    if asked.run_id is None:
+        run = runs.active().first()
+    else:
+        run = next((one for one in runs if str(one.id) == asked.run_id), None)
+    if run is None:
+        raise Refusal("no_such_run", "There is no such run, or none that goes on")
+    return {"tree": tree_of(run)}
+
+
+# --- State ------------------------------------------------------------------------------
+def state_get(conversation: Conversation, params: Any) -> Any:
+    asked = parsed(StateGet, params)
+    checkpoint = {"checkpoint_ns": "|".join(asked.namespace)}
+    if asked.checkpoint_id:
+        checkpoint["checkpoint_id"] = asked.checkpoint_id
+    named = asked.namespace or asked.checkpoint_id
+    thread = conversation.thread()
+    snapshot = state.get_state(thread, checkpoint=checkpoint if named else None)
+    if named and not snapshot.created_at:
+        if asked.checkpoint_id:
+            raise Refusal("no_such_checkpoint", "There is no such checkpoint")
+        raise Refusal("no_such_namespace", "There is no such namespace")
+    values = snapshot.values
+    if asked.keys is not None and isinstance(values, dict):
+        values = {name: values[name] for name in asked.keys if name in values}
+    found: dict[str, Any] = {"values": written(values)}
+    configurable = snapshot.config.get("configurable", {})
+    if checkpoint_id := configurable.get("checkpoint_id"):
+        found["checkpoint"] = {"id": checkpoint_id}
+        if namespace := configurable.get("checkpoint_ns"):
+            found["checkpoint"]["ns"] = namespace
+    return found
+
+
+def state_list_checkpoints(conversation: Conversation, params: Any) -> Any:
+    asked = parsed(ListCheckpoints, params)
+    namespace = "|".join(asked.namespace)
+    snapshots = state.get_history(
+        conversation.thread(),
+        limit=asked.limit,
+        before={"checkpoint_id": asked.before} if asked.before else None,
+        checkpoint={"checkpoint_ns": namespace} if namespace else None,
+    )
+    return {
+        "checkpoints": [
+            {
+                "id": snapshot.config["configurable"]["checkpoint_id"],
+                "timestamp": snapshot.created_at,
+                "step": (snapshot.metadata or {}).get("step", -1),
+                "metadata": snapshot.metadata or {},
+            }
+            for snapshot in snapshots
+        ]
+    }
+
+
+def state_fork(conversation: Conversation, params: Any) -> Any:
+    """Start a run from a checkpoint: with an input, or with what came after it."""
+    asked = parsed(StateFork, params)
+    thread = conversation.thread()
+    newest = thread.runs.newest_first().first()
+    body = _continued(thread, newest, asked)
+    checkpoint = {"checkpoint_id": asked.checkpoint_id}
+    try:
+        run = conversation.start(
+            {**body, "input": asked.input, "checkpoint": checkpoint}
+        )
+    except ThreadNotFound:
+        raise
+    except NotFound as exc:
+        raise Refusal("no_such_checkpoint", str(exc.detail)) from None
+    return {"run_id": str(run.id), "thread_id": str(thread.id)}
+
+
+def of_a_connection(conversation: Conversation, params: Any) -> Any:
+    """A subscription over HTTP is a request of its own."""
+    message = "Subscriptions by command need a WebSocket: use POST …/stream/events"
+    raise Refusal("not_supported", message)
+
+
+METHODS: dict[str, Callable[[Conversation, Any], Any]] = {
+    "run.start": run_start,
+    "input.respond": input_respond,
+    "input.inject": input_inject,
+    "agent.getTree": agent_get_tree,
+    "state.get": state_get,
+    "state.listCheckpoints": state_list_checkpoints,
+    "state.fork": state_fork,
+    "subscription.subscribe": of_a_connection,
+    "subscription.unsubscribe": of_a_connection,
+    "subscription.reconnect": of_a_connection,
+}

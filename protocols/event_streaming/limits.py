@@ -1,0 +1,37 @@
+"""How many connections each caller may have open to one web process."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from django.conf import settings
+from rest_framework.exceptions import Throttled
+
+
+class TooManyConnections(Throttled):
+    default_detail = "Too many connections: close one first"
+    extra_detail_singular = extra_detail_plural = ""
+
+
+_open: Counter[str] = Counter()
+
+
+def check_connections(who: str) -> None:
+    """Raises `TooManyConnections` where the caller has all that are allowed."""
+    limit = settings.EVENT_STREAM_MAX_CONNECTIONS
+    if limit and _open[who] >= limit:
+        raise TooManyConnections
+
+
+@contextmanager
+def counted(who: str) -> Iterator[None]:
+    """Of one connection, for as long as it is open. On the event loop only."""
+    _open[who] += 1
+    try:
+        yield
+    finally:
+        _open[who] -= 1
+        if not _open[who]:
+            del _open[who]

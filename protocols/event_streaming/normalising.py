@@ -1,0 +1,202 @@
+"""From a graph to normalised events: LangGraph's own, as they go on the wire.
+
+Runs in the worker, for runs that were started by `run.start`; `runs.worker.worker.hooks` says
+what for. An event's name is `@`, its channel and its namespace, by `|`.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import AsyncIterator, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+from langchain_core._api import LangChainBetaWarning
+from langchain_core.runnables import RunnableConfig
+from langgraph.pregel import Pregel
+from langgraph.stream import StreamChannel, StreamTransformer
+
+from spool.protocols.event_streaming.forms import written
+from spool.runs.streaming.events import NORMALISED
+from spool.runs.streaming.modes import INTERRUPT, Translator, WireEvent
+from spool.threads.snapshots import hides_state
+
+warnings.filterwarnings(
+    "ignore", "The v3 streaming protocol on Pregel", LangChainBetaWarning
+)
+
+Graph = Pregel[Any, Any, Any, Any]
+Namespace = tuple[str, ...]
+
+# LangGraph's word for a run that is told to stop early is none of the protocol's.
+STATUSES = {"drained": "interrupted"}
+
+
+async def normalised_events(
+    graph: Graph,
+    given: Any,
+    config: RunnableConfig,
+    translator: Translator,
+    options: dict[str, Any],
+) -> AsyncIterator[WireEvent]:
+    """Run `graph`, yielding its events. `options` are those of `Pregel.astream`.
+
+    `translator` is given what the state of the run's thread is made of.
+    """
+    public = None
+    if hides_state(graph):
+        public = frozenset(graph.output_channels)
+    options = {**options, "output_keys": graph.output_channels}
+    run = await graph.astream_events(
+        given, config, version="v3", transformers=[_Everything], **options
+    )
+    normaliser = _Normaliser(translator, public)
+    async with run:
+        try:
+            async for event in run:
+                for one in normaliser.events(event):
+                    yield one
+        except Exception:
+            for one in normaliser.release():
+                yield one
+            raise
+        for one in normaliser.release():
+            yield one
+
+
+class _Everything(StreamTransformer):
+    """Asks a graph for all that can be subscribed to.
+
+    Of itself LangGraph makes something else of the tasks, and drops them.
+    """
+
+    _native = True
+    required_stream_modes = ("checkpoints", "custom", "tasks", "tools", "updates")
+    before_builtins = True
+
+    def init(self) -> dict[str, Any]:
+        if self.scope:  # A subgraph's events come by the root, too.
+            return {}
+        self._tasks: StreamChannel[Any] = StreamChannel("tasks")
+        return {"spool_tasks": self._tasks}
+
+    def process(self, event: Any) -> bool:
+        if not self.scope and event["method"] == "tasks":
+            params = event["params"]
+            self._tasks.push((tuple(params["namespace"]), params["data"]))
+        return True
+
+
+@dataclass
+class _Normaliser:
+    translator: Translator
+    # The root graph's channels that clients may see; None: all.
+    public: frozenset[str] | None
+    _graph_names: dict[Namespace, str] = field(default_factory=dict)
+    # Where checkpoints come after values, and not the other way round as clients
+    # have it: the values that wait for theirs.
+    _held: tuple[Namespace, WireEvent] | None = None
+    _begun: set[Namespace] = field(default_factory=set)
+    _unsaved: set[Namespace] = field(default_factory=set)
+
+    def events(self, event: Any) -> Iterator[WireEvent]:
+        method, params = event["method"], event["params"]
+        namespace, data = tuple(params["namespace"]), params["data"]
+        if method == "checkpoints":
+            yield _named(method, namespace, _checkpoint(data))
+            if self._held and self._held[0] == namespace:
+                yield self._held[1]
+                self._held = None
+            self._begun.add(namespace)
+            return
+        yield from self.release()
+        if method == "values":
+            yield from self._values(namespace, data, params.get("interrupts") or ())
+        else:
+            yield from self._others(method, namespace, data)
+
+    def release(self) -> list[WireEvent]:
+        """What was held for a checkpoint that does not come."""
+        if self._held is None:
+            return []
+        (namespace, event), self._held = self._held, None
+        self._unsaved.add(namespace)
+        return [event]
+
+    def _values(
+        self, namespace: Namespace, values: Any, interrupts: Sequence[Any]
+    ) -> Iterator[WireEvent]:
+        self.translator.note(namespace, values, interrupts)
+        event = _named("values", namespace, values)
+        is_first = namespace not in self._begun
+        self._begun.add(namespace)
+        if interrupts or is_first or namespace in self._unsaved:
+            yield event
+        else:
+            self._held = namespace, event
+
+    def _others(
+        self, method: str, namespace: Namespace, data: Any
+    ) -> Iterator[WireEvent]:
+        if method == "lifecycle":
+            yield self._lifecycle(data)
+        elif method == "tasks":
+            yield self._task(*data)
+        elif method == "messages":
+            # A whole message is in the values, as soon as it is anywhere.
+            if isinstance(data[0], dict):
+                yield _named(method, namespace, data[0])
+        elif method.startswith("custom"):
+            yield _custom(method, namespace, data)
+        elif method == "tools" or (method == "updates" and INTERRUPT not in data):
+            yield _named(method, namespace, data)
+
+    def _lifecycle(self, data: Any) -> WireEvent:
+        namespace = tuple(data["namespace"])
+        told = {**data, "event": STATUSES.get(data["event"], data["event"])}
+        if data["event"] == "started":
+            self._graph_names[namespace] = data.get("graph_name", "")
+        elif name := self._graph_names.get(namespace):
+            del told["namespace"]
+            told = {"event": told.pop("event"), "graph_name": name, **told}
+        return _named("lifecycle", namespace, told)
+
+    def _task(self, namespace: Namespace, data: Any) -> WireEvent:
+        told = {**data}
+        if isinstance(data.get("error"), BaseException):
+            told["error"] = str(data["error"]) or type(data["error"]).__name__
+        if self.public is not None and not namespace:
+            for part in ("input", "result"):
+                if isinstance(told.get(part), dict):
+                    told[part] = {
+                        k: v for k, v in told[part].items() if k in self.public
+                    }
+                elif part in told:
+                    del told[part]
+        return _named("tasks", namespace, told)
+
+
+def _custom(method: str, namespace: Namespace, data: Any) -> WireEvent:
+    """What a node has written, or a transformer of the graph's own has made."""
+    if method != "custom":
+        told = {"name": method.removeprefix("custom:"), "payload": data}
+        return _named(method, namespace, told)
+    name = data.get("name") if isinstance(data, dict) else None
+    is_named = isinstance(name, str) and name
+    return _named(f"custom:{name}" if is_named else method, namespace, data)
+
+
+def _named(channel: str, namespace: Namespace, data: Any) -> WireEvent:
+    name = "|".join((NORMALISED + channel, *namespace))
+    return name, data if isinstance(data, orjson.Fragment) else written(data)
+
+
+def _checkpoint(data: Any) -> dict[str, Any]:
+    """The little of a checkpoint that clients need to go on from it."""
+    metadata, parent = data.get("metadata") or {}, data.get("parent_config") or {}
+    told = {"id": data["config"]["configurable"]["checkpoint_id"]}
+    if parent_id := parent.get("configurable", {}).get("checkpoint_id"):
+        told["parent_id"] = parent_id
+    named = {"step": metadata.get("step"), "source": metadata.get("source")}
+    return {**told, **{k: v for k, v in named.items() if v is not None}}

@@ -1,0 +1,36 @@
+"""The shapes of the protocol in the description of the API; see `requests` for more."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from spool.protocols.event_streaming.commands import METHODS
+from spool.web.fields import AnyJSON, Object
+
+
+class CommandBody(serializers.Serializer[Any]):
+    id = serializers.IntegerField(min_value=0)
+    method = serializers.ChoiceField(choices=sorted(METHODS))
+    params = Object(required=False)
+
+
+class CommandResponseBody(serializers.Serializer[Any]):
+    """`result` with the type `success`; `error` and `message` with `error`."""
+
+    type = serializers.ChoiceField(choices=["success", "error"])
+    id = serializers.IntegerField(allow_null=True)
+    result = AnyJSON(required=False)
+    error = serializers.CharField(required=False)
+    message = serializers.CharField(required=False)
+    meta = Object(required=False)
+
+
+class EventStreamBody(serializers.Serializer[Any]):
+    channels = serializers.ListField(child=serializers.CharField(), min_length=1)
+    namespaces = serializers.ListField(
+        child=serializers.ListField(child=serializers.CharField()), required=False
+    )
+    depth = serializers.IntegerField(min_value=0, required=False)
+    since = serializers.IntegerField(min_value=0, required=False)
