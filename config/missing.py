@@ -26,7 +26,12 @@ PACKAGES = {
 
 
 def install_hint(exc: BaseException) -> str:
-    """The `pip install` line for a package whose absence raised this; else nothing."""
+    """What to do where a package is missing, or a relative import can't work."""
+    if isinstance(exc, ImportError) and "relative import" in str(exc):
+        return (
+            "; a file that is named by its path is in no package: import absolutely "
+            "(`from my_agent.tools import …`), or name its module (my_agent.graph:graph)"
+        )
     if not isinstance(exc, ModuleNotFoundError) or not exc.name:
         return ""
     module = exc.name.partition(".")[0]

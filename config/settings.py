@@ -385,6 +385,8 @@ TEMPLATES = [
 ]
 REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["spool.web.rest.JSONRenderer"],
+    # OPTIONS is 405: what REST framework says of a view is not part of the API.
+    "DEFAULT_METADATA_CLASS": None,
     "DEFAULT_PARSER_CLASSES": ["spool.web.rest.JSONParser"],
     "DEFAULT_AUTHENTICATION_CLASSES": ["spool.access.authentication.Authentication"],
     "DEFAULT_PERMISSION_CLASSES": [],

@@ -30,6 +30,9 @@ DECLINED = (404, 405)
 RUN_PATHS = ("/threads/", "/runs/")
 # What would have to be escaped in a URL, or names no place below the root.
 _NOT_IN_A_PATH = re.compile(r"[^\w.~/-]|//|(^|/)\.\.?(/|$)", re.ASCII)
+# In the paths of Starlette's routes.
+_CONVERTER = re.compile(r":\w+\}")
+_PARAMETER = re.compile(r"\{(\w+)\}")
 HEARD = {b"origin": "HTTP_ORIGIN", b"x-request-id": "HTTP_X_REQUEST_ID"}
 
 
@@ -91,6 +94,32 @@ def custom_app() -> App | None:
     return found
 
 
+def is_always_ours(path: str) -> bool:
+    return any(f"{path}/".startswith(f"{place}/") for place in OURS)
+
+
+def custom_schema() -> dict[str, Any]:
+    """What `http.app` says of its routes in OpenAPI's words: FastAPI's does, in full."""
+    app: Any = custom_app()
+    if hasattr(app, "openapi"):
+        described: dict[str, Any] = app.openapi()
+        return described
+    paths: dict[str, Any] = {}
+    for route in getattr(app, "routes", None) or ():
+        if not getattr(route, "include_in_schema", False):
+            continue
+        path = _CONVERTER.sub("}", route.path)
+        names = _PARAMETER.findall(path)
+        given = [
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+            for name in names
+        ]
+        for method in sorted((getattr(route, "methods", None) or set()) - {"HEAD"}):
+            told = {"responses": {"200": {"description": ""}}, "parameters": given}
+            paths.setdefault(path, {})[method.lower()] = told
+    return {"paths": paths}
+
+
 class Prefixed:
     """All routes below `prefix`. `/ok` stays at the root too, for who watches."""
 
@@ -136,19 +165,30 @@ class Prefixed:
 class CustomRoutes:
     """The operator's app for the routes that it has, `inner` for all others.
 
-    An app that can say which routes it has (Starlette's, FastAPI's) is asked. Another
-    is called, and what it declines (404, 405) goes on to `inner`.
+    An app of Starlette's kind (FastAPI's, too) says which routes it has, and its
+    middleware is put around all routes, ours included. Another is called, and what it
+    declines (404, 405) goes on to `inner`.
     """
 
     def __init__(self, app: App, inner: App, *, needs_login: bool) -> None:
         self.app = app
         self.inner = inner
         self.needs_login = needs_login
+        self._is_around = _has_middleware(app)
+        if self._is_around:
+            _put_inside(app, self)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
             await self._lifespan(scope, receive, send)
-        elif self._is_ours(scope):
+        elif self._is_around:
+            await self.app(scope, receive, send)
+        else:
+            await self.route(scope, receive, send)
+
+    async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass a request on to the route that answers it, theirs or ours."""
+        if self._is_ours(scope):
             await self.inner(scope, receive, send)
         elif self.needs_login and (refused := await _refusal(scope)):
             await answer(scope, receive, _with_our_headers(scope, send), *refused)
@@ -157,7 +197,7 @@ class CustomRoutes:
 
     def _is_ours(self, scope: Scope) -> bool:
         path = scope["path"].removeprefix(scope.get("root_path", ""))
-        if any(f"{path}/".startswith(f"{place}/") for place in OURS):
+        if is_always_ours(path):
             return True
         routes = getattr(self.app, "routes", None)
         if routes is None:
@@ -168,6 +208,10 @@ class CustomRoutes:
 
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         theirs = _with_our_headers(scope, send)
+        if self._is_around:
+            router: Inside = self.app.router  # type: ignore[attr-defined]
+            await router.inner(scope, receive, theirs)
+            return
         if hasattr(self.app, "routes"):
             await self.app(scope, receive, theirs)
             return
@@ -206,6 +250,34 @@ class CustomRoutes:
             await send(message)
 
         await self.inner(scope, receive, send_last)
+
+
+class Inside:
+    """In the place of an app's router, inside of its middleware: it has all routes."""
+
+    def __init__(self, inner: Any, routes: CustomRoutes) -> None:
+        self.inner = inner
+        self._routes = routes
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.inner, name)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await self.inner(scope, receive, send)
+        else:
+            await self._routes.route(scope, receive, send)
+
+
+def _has_middleware(app: Any) -> bool:
+    """Whether an app is of Starlette's kind."""
+    return hasattr(app, "router") and hasattr(app, "build_middleware_stack")
+
+
+def _put_inside(app: Any, routes: CustomRoutes) -> None:
+    router = app.router
+    app.router = Inside(router.inner if isinstance(router, Inside) else router, routes)
+    app.middleware_stack = None  # It is made anew, around this.
 
 
 class Lifespan:
