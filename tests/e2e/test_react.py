@@ -17,9 +17,9 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
-from spool.tests.compat.javascript import NO_NODE, install
-from spool.tests.e2e.test_browser import CHROMIUM, DRIVER, wait
+from spool.tests.compat.javascript import install
 from spool.tests.e2e.test_browser import browser as browser
+from spool.tests.e2e.test_browser import wait
 from spool.tests.live import Server
 
 FOLDER = Path(__file__).parent / "react"
@@ -28,10 +28,7 @@ HI = {"messages": [{"type": "human", "content": "hi"}]}
 
 pytestmark = [
     pytest.mark.e2e,
-    pytest.mark.skipif(
-        NO_NODE or not (CHROMIUM and DRIVER),
-        reason="node, chromium and chromedriver are not all installed",
-    ),
+    pytest.mark.needs("node", "npm", "chromium", "chromedriver"),
 ]
 
 
