@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Annotated, Any, TypedDict
 
 from agents import chain
+from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
+from langchain_core.messages import AIMessage
+from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.types import interrupt
@@ -41,6 +44,32 @@ def step(number: int) -> tuple[str, Any]:
         return {"log": [f"step{number}"]}
 
     return f"s{number}", take
+
+
+class Counted(GenericFakeChatModel):
+    """Says that each call used 10 tokens, and 5 more."""
+
+    def _generate(self, *args: Any, **kwargs: Any) -> Any:
+        answer = AIMessage(
+            "yes",
+            usage_metadata={
+                "input_tokens": 10,
+                "output_tokens": 5,
+                "total_tokens": 15,
+            },
+            response_metadata={"model_name": "counted-1"},
+        )
+        return ChatResult(generations=[ChatGeneration(message=answer)])
+
+
+def spend(number: int) -> tuple[str, Any]:
+    async def call(state: Steps) -> dict[str, Any]:
+        await Counted(messages=iter([])).ainvoke("hm")
+        note(state, number, os.getpid())
+        await asyncio.sleep(state.get("delay", 0.2))
+        return {"log": [f"call{number}"]}
+
+    return f"s{number}", call
 
 
 async def ask(state: Steps) -> dict[str, Any]:
@@ -86,3 +115,4 @@ blocking = chain(Steps, ("block", block))
 sleeping = chain(Steps, ("sleep", sleep))
 ticking = chain(Ticks, ("tick", tick))
 killer = chain(Steps, ("kill", kill))
+spending = chain(Steps, *(spend(number) for number in range(1, 4)))

@@ -1,0 +1,56 @@
+"""What is known of a run whose worker was killed: what it did, and what it used."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spool.tests.company import Company, Run, asked, begun, has_begun
+from spool.tests.live import wait_until
+
+pytestmark = pytest.mark.e2e
+
+# How long after a model's answer it is counted, whatever is killed.
+COUNTED_SECS = 1.0
+
+
+def used(company: Company) -> dict[str, int]:
+    """Calls by node, of all runs of the graph."""
+    query = "graph_id=spending&group_by=node"
+    rows = asked(company.http, f"/usage?{query}")["usage"]
+    assert all(row["input_tokens"] == 10 * row["calls"] for row in rows)
+    assert all(row["output_tokens"] == 5 * row["calls"] for row in rows)
+    return {row["node"]: row["calls"] for row in rows}
+
+
+def timeline(company: Company, run: Run) -> Any:
+    return asked(company.http, f"{run.path}/timeline")
+
+
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_calls_of_a_killed_worker_count_once(
+    company: Company, file: Path, step: int
+) -> None:
+    before = used(company)
+    company.hire(2)
+    run = company.run("spending", input={"file": str(file), "delay": COUNTED_SECS + 0.5})
+    wait_until(lambda: has_begun(file, str(step)), 20)
+    time.sleep(COUNTED_SECS)
+
+    company.by_pid(int(begun(file)[-1][1])).kill()
+
+    assert run.ended() == "success"
+    noted = [int(number) for number, _ in begun(file)]
+    expected = {f"s{n}": before.get(f"s{n}", 0) + noted.count(n) for n in (1, 2, 3)}
+    assert used(company) == expected
+    assert noted.count(step) == 2
+    attempts = timeline(company, run)["attempts"]
+    assert [attempt["outcome"] for attempt in attempts] == ["lost", "success"]
+    first = [s["node"] for s in attempts[0]["steps"]]
+    assert first == [f"s{n}" for n in range(1, step)]
+    assert [s["node"] for s in attempts[1]["steps"]] == [
+        f"s{n}" for n in range(step, 4)
+    ]
