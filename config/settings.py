@@ -450,7 +450,14 @@ LOGGING = {
             else "spool.telemetry.logs.Text"
         }
     },
-    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "filters": {"outages": {"()": "spool.telemetry.outages.QuietOutages"}},
+    "handlers": {
+        "console": {
+            "class": "logging.StreamHandler",
+            "formatter": "line",
+            "filters": ["outages"],
+        }
+    },
     "root": {"handlers": ["console"], "level": LOG_LEVEL},
     # Celery would say so of each message, and beat sends some every second.
     "loggers": {name: {"level": "WARNING"} for name in ("httpx", "celery", "kombu")},

@@ -31,6 +31,7 @@ from spool.runs.streaming.events import (
     redis_client,
     stream_key,
 )
+from spool.telemetry import outages
 
 logger = logging.getLogger(__name__)
 
@@ -186,7 +187,7 @@ class EventWriter:
             async with asyncio.timeout(CLOSE_TIMEOUT_SECS):
                 await self._write_at_last(waiting)
         except TimeoutError:  # Viewers get the final values from Postgres.
-            logger.warning("run %s: its end was not published", self._run_id)
+            outages.redis.failed(f"run {self._run_id}: its end was not published")
 
     async def settle(self) -> None:
         """Write what waits, unless Redis hangs; nothing but an end may follow."""

@@ -122,6 +122,7 @@ class Executor:
             if held is None:
                 return None
             _begin_log(held)
+            _log_start(held)
             recorder = self.flusher.record(held)
             try:
                 return await self._execute(held, recorder)
@@ -151,6 +152,7 @@ class Executor:
                 await self._write(
                     recorder, partial(lifecycle.hand_back, self.pool, held)
                 )
+                _log_end(held, recorder, "handed back")
                 return Ended(held.thread_id, next_run_id=held.id)
             outcome = replace(outcome, event_seq=writer.used_seq)
             outcome, ended = await self._end(held, outcome, recorder)
@@ -160,6 +162,7 @@ class Executor:
                 outcome, ended = await self._end(held, undone, recorder)
             if ended:
                 await _close(writer, held, outcome)
+                _log_end(held, recorder, outcome.status or "rolled back")
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
@@ -484,4 +487,24 @@ def _begin_log(held: Claim) -> None:
         thread_id=held.thread_id,
         owner=held.identity,
         request_id=configurable.get(request_ids.IN_RUNS),
+    )
+
+
+def _log_start(held: Claim) -> None:
+    logger.info(
+        "run started: graph %s, attempt %d, %.3f s after it was created",
+        held.graph_id,
+        held.attempt,
+        (held.claimed_at - held.created_at).total_seconds(),
+    )
+
+
+def _log_end(held: Claim, recorder: Recorder, outcome: str) -> None:
+    logger.info(
+        "run ended: %s, graph %s, attempt %d, %.3f s, %d tokens",
+        outcome,
+        held.graph_id,
+        held.attempt,
+        recorder.seconds,
+        recorder.tokens.total,
     )

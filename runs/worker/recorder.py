@@ -84,6 +84,7 @@ class Recorder(BaseCallbackHandler):
         # Called when there is something new to write.
         self._changed = changed
         self._lock = threading.Lock()
+        self._began = time.monotonic()
         self._count = 0
         self._traceback = ""
         self._tokens: dict[str, Tokens] = {}
@@ -132,6 +133,11 @@ class Recorder(BaseCallbackHandler):
                 self._close(step, RunStep.Outcome.CANCELLED)
             self._open.clear()
             return AttemptRecord(self._count, dict(self._tokens), self._traceback)
+
+    @property
+    def seconds(self) -> float:
+        """Since the attempt began."""
+        return time.monotonic() - self._began
 
     @property
     def tokens(self) -> Tokens:

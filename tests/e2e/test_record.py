@@ -36,7 +36,9 @@ def test_calls_of_a_killed_worker_count_once(
 ) -> None:
     before = used(company)
     company.hire(2)
-    run = company.run("spending", input={"file": str(file), "delay": COUNTED_SECS + 0.5})
+    run = company.run(
+        "spending", input={"file": str(file), "delay": COUNTED_SECS + 0.5}
+    )
     wait_until(lambda: has_begun(file, str(step)), 20)
     time.sleep(COUNTED_SECS)
 

@@ -1,0 +1,201 @@
+"""Postgres or Redis that is away: said once, and not by everything that notices.
+
+While a server is away, its libraries and our own retries would each log what they ran
+into, with tracebacks, many times a second. A filter on the log's handler takes such
+records for what they are: a process says once that the server is away, then at most once
+in `REPEAT_SECS` with the time since and the number of failures, and once when it is back.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+logger = logging.getLogger(__name__)
+
+REPEAT_SECS = 10.0
+# How often a server that is away is asked whether it is back.
+PROBE_SECS = 0.5
+# How long an outage explains what tasks that nobody waits for failed with.
+AFTERMATH_SECS = 30.0
+# Whose records may be about our servers. What graphs and their libraries log stays.
+LOGGERS = (
+    *("spool", "celery", "kombu", "django", "django_celery_beat", "psycopg", "redis"),
+    *("uvicorn", "asyncio", "py"),
+)
+# Logs what graphs raise, which may be about servers of their own.
+OF_GRAPHS = "spool.runs.worker.executor"
+# Libraries that say so without an exception, by their loggers.
+SPEAKERS = {
+    "psycopg.pool": "Postgres",
+    "celery.worker.consumer.consumer": "Redis",
+    "celery.beat": "Redis",
+    "kombu.connection": "Redis",
+}
+
+
+class Outage:
+    """What a process knows of one server that may be away."""
+
+    def __init__(self, server: str) -> None:
+        self.server = server
+        # Whether the server answers; the part that can connect to it sets this.
+        self.probe: Callable[[], bool] | None = None
+        self._lock = threading.Lock()
+        self._since = 0.0
+        self._said_at = 0.0
+        self._ended_at = -AFTERMATH_SECS
+        self._failures = 0
+
+    @property
+    def is_on(self) -> bool:
+        return self._since > 0
+
+    @property
+    def is_recent(self) -> bool:
+        """Whether it is on, or was just now: some tasks end a little later."""
+        return self.is_on or time.monotonic() - self._ended_at < AFTERMATH_SECS
+
+    def failed(self, reason: object) -> None:
+        """Something could not be done since the server is away."""
+        with self._lock:
+            now = time.monotonic()
+            self._failures += 1
+            if not self.is_on:
+                self._since = self._said_at = now
+                self._start_probing()
+                text = f"{self.server} is away: {_first_line(reason)}"
+            elif now - self._said_at >= REPEAT_SECS:
+                self._said_at = now
+                text = (
+                    f"{self.server} is away for {now - self._since:.0f} s, "
+                    f"{self._failures} attempts failed"
+                )
+            else:
+                return
+        logger.warning("%s", text, extra={"is_outage": True})
+
+    def recovered(self) -> None:
+        with self._lock:
+            if not self.is_on:
+                return
+            seconds, failures = time.monotonic() - self._since, self._failures
+            self._since, self._failures = 0.0, 0
+            self._ended_at = time.monotonic()
+        logger.warning(
+            "%s is back after %.1f s, %d attempts failed",
+            self.server,
+            seconds,
+            failures,
+            extra={"is_outage": True},
+        )
+
+    def _start_probing(self) -> None:
+        name = f"probe {self.server}"
+        threading.Thread(target=self._probe, name=name, daemon=True).start()
+
+    def _probe(self) -> None:
+        while self.is_on:
+            time.sleep(PROBE_SECS)
+            if self.probe is None or self.probe():
+                self.recovered()
+
+
+postgres = Outage("Postgres")
+redis = Outage("Redis")
+_BY_NAME = {outage.server: outage for outage in (postgres, redis)}
+
+
+class QuietOutages(logging.Filter):
+    """Drops records that say that a server is away, and has its `Outage` say so."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno < logging.WARNING or hasattr(record, "is_outage"):
+            return True
+        outage = _outage_of(record)
+        if outage is None:
+            return True
+        exc = record.exc_info[1] if record.exc_info else None
+        if outage.is_on or record.name != "asyncio":
+            outage.failed(exc or record.getMessage())
+        return False
+
+
+def _outage_of(record: logging.LogRecord) -> Outage | None:
+    if record.name.partition(".")[0] not in LOGGERS:
+        return None
+    if record.name == OF_GRAPHS and record.levelno >= logging.ERROR:
+        return None
+    found = [record.exc_info[1]] if record.exc_info else []
+    args = record.args if isinstance(record.args, tuple) else ()
+    found += [arg for arg in args if isinstance(arg, BaseException)]
+    for exc in found:
+        for cause in _causes(exc):
+            if name := _server_of(cause):
+                outage = _BY_NAME[name]
+                # Tasks of graphs end there, too.
+                return outage if record.name != "asyncio" or outage.is_recent else None
+    return _spoken_of(record) if not found else None
+
+
+def _spoken_of(record: logging.LogRecord) -> Outage | None:
+    """Of records without an exception."""
+    if server := SPEAKERS.get(record.name):
+        return _BY_NAME[server] if "connect" in record.getMessage().lower() else None
+    if is_aftermath(record):
+        return next((outage for outage in _BY_NAME.values() if outage.is_on), None)
+    return None
+
+
+def is_aftermath(record: logging.LogRecord) -> bool:
+    """What follows from an outage: answers to clients, and Celery's own remarks."""
+    if record.name == "django.request":
+        return int(getattr(record, "status_code", 0)) >= 500
+    return record.name == "py.warnings" and "celery/worker/consumer" in (
+        record.getMessage()
+    )
+
+
+def _causes(exc: BaseException | None) -> Iterator[BaseException]:
+    for _ in range(10):
+        if exc is None:
+            return
+        yield exc
+        exc = exc.__cause__ or exc.__context__
+
+
+def _server_of(exc: BaseException) -> str | None:
+    """By the names of its classes: telemetry imports neither library."""
+    for kind in type(exc).__mro__:
+        name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
+        if server := FAULTS.get(name):
+            return None if _is_no_outage(exc) else server
+    return None
+
+
+FAULTS = {
+    "psycopg.OperationalError": "Postgres",
+    "psycopg.InterfaceError": "Postgres",
+    "psycopg_pool.PoolTimeout": "Postgres",
+    "django.OperationalError": "Postgres",
+    "django.InterfaceError": "Postgres",
+    "redis.ConnectionError": "Redis",
+    "redis.TimeoutError": "Redis",
+    "kombu.OperationalError": "Redis",
+    "kombu.ConnectionLimitExceeded": "Redis",
+}
+
+
+def _is_no_outage(exc: BaseException) -> bool:
+    """Postgres answered: a lock that was not to be had, a statement that took too long.
+
+    Its codes of a server that goes or is not there yet begin with 57P, and with 08.
+    """
+    code = getattr(exc, "sqlstate", None) or getattr(exc.__cause__, "sqlstate", None)
+    return bool(code) and not str(code).startswith(("57P", "08"))
+
+
+def _first_line(reason: object) -> str:
+    return (str(reason).strip() or type(reason).__name__).splitlines()[0]
