@@ -1,5 +1,5 @@
-"""The outbox of webhooks: what receivers have still to be told of runs that ended; and
-where the clients of tasks want to be told of them.
+"""The outbox of webhooks: what is still to be sent of runs that ended; and where the
+clients of tasks want their states sent.
 """
 
 from __future__ import annotations

@@ -61,7 +61,10 @@ class AgentHandler(RequestHandler):
         if not returns:
             await until_end(sent.stream)
         return await call.query(
-            reading.read_task, sent.task.ref, _history_length(params.configuration)
+            reading.read_left,
+            sent.task.ref,
+            sent.stream.run_id,
+            _history_length(params.configuration),
         )
 
     @validate_request_params
@@ -112,8 +115,9 @@ class AgentHandler(RequestHandler):
         self, params: CancelTaskRequest, context: ServerCallContext
     ) -> Task:
         call, ref = call_of(context), TaskRef.parse(params.id)
-        await until_end(await call.query(reading.cancel_task, ref))
-        task = await call.query(reading.read_task, ref, None)
+        stream = await call.query(reading.cancel_task, ref)
+        await until_end(stream)
+        task = await call.query(reading.read_left, ref, stream.run_id)
         if task.status.state != TaskState.TASK_STATE_CANCELED:
             # It came to its end before its worker heard of the wish.
             raise TaskNotCancelableError

@@ -1,4 +1,4 @@
-"""Push notification configurations: who is told of a task's states, by the outbox."""
+"""Push notification configurations: where the outbox sends a task's states."""
 
 from __future__ import annotations
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from uuid import UUID
 
 from a2a.types.a2a_pb2 import Task
 from a2a.utils.errors import TaskNotCancelableError, UnsupportedOperationError
@@ -14,9 +15,11 @@ from spool.protocols.a2a.tasks import (
     TaskRef,
     TaskRuns,
     build_task,
+    edges_for,
     edges_of,
     find_task,
     of_agent,
+    task_left_by,
 )
 from spool.runs.models import Run
 from spool.runs.services import cancel_run
@@ -36,6 +39,14 @@ def read_task(call: Call, ref: TaskRef, history_length: int | None) -> Task:
     scope, task = _find(call, ref)
     edges = edges_of(call.assistant_id, scope)
     return build_task(task, edges, history_length=history_length)
+
+
+def read_left(
+    call: Call, ref: TaskRef, run_id: UUID, history_length: int | None = None
+) -> Task:
+    """The task as the run left it that the caller has just made, or cancelled."""
+    task = task_left_by(ref, run_id)
+    return build_task(task, edges_for(task), history_length=history_length)
 
 
 def join_task(call: Call, ref: TaskRef) -> Joined:

@@ -7,7 +7,7 @@ artifacts are those that its runs added to the thread's state.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 from uuid import UUID
 
@@ -121,7 +121,7 @@ class TaskRuns:
 
 
 @dataclass(frozen=True)
-class Told:
+class Entry:
     """A message of a task, said in one of its runs; and what of it is an artifact."""
 
     run: Run
@@ -162,9 +162,25 @@ def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
     return task_of(found)
 
 
-def find_any(ref: TaskRef) -> TaskRuns:
-    """The task, of which its caller was let see the beginning."""
-    return find_task(Run.objects.select_related("thread"), ref)
+def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
+    """The task as one of its runs left it, also if it has been answered since.
+
+    For those who were let see the run's beginning, or configured a notification.
+    """
+    whole = find_task(Run.objects.select_related("thread"), ref)
+    ids = [run.pk for run in whole.runs]
+    if run_id not in ids:
+        raise TaskNotFoundError
+    task = task_of(whole.runs[: ids.index(run_id) + 1])
+    if task.is_latest or task.newest.status != Run.Status.SUCCESS:
+        return task
+    return replace(task, waited=bool(end_state(task, task.newest).interrupts))
+
+
+def edges_for(task: TaskRuns) -> EdgeSchemas:
+    """What the task's agent takes and gives, for the owner of its run."""
+    run = task.newest
+    return edges_of(run.assistant_id, Scope(run.owner, user=run.user))
 
 
 def task_of(runs: Sequence[Run]) -> TaskRuns:
@@ -196,14 +212,14 @@ def build_task(
     built = bare_task(task)
     if history_length == 0 and not with_artifacts:
         return built
-    told = list(told_in(task, edges))
+    entries = list(conversation(task, edges))
     if message := closing_message(task):
         built.status.message.CopyFrom(message)
     if history_length != 0:
-        messages = [one.message for one in told]
+        messages = [one.message for one in entries]
         built.history.extend(messages[-history_length:] if history_length else messages)
     if with_artifacts:
-        built.artifacts.extend(one.artifact for one in told if one.artifact)
+        built.artifacts.extend(one.artifact for one in entries if one.artifact)
         if output := output_artifact(task, edges):
             built.artifacts.append(output)
     return built
@@ -308,19 +324,19 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
     return EndState(*loads(dumps([found[0].values, asked])))
 
 
-def told_in(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Told]:
+def conversation(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Entry]:
     """All that was said in a task, in order."""
     known: set[str] = set()
     for run in task.runs:
-        yield Told(run, _sent_message(task, run))
+        yield Entry(run, _sent_message(task, run))
         for message in _new_messages(task, run, known) if shows_messages(edges) else ():
             known.add(str(message.get("id")))
             if message.get("type") == "human":
                 continue
             if built := message_of(message, **_ids(task)):
-                yield Told(run, built, artifact_of(message))
+                yield Entry(run, built, artifact_of(message))
         if run is not task.newest and (asked := _question(task, run)):
-            yield Told(run, asked)
+            yield Entry(run, asked)
 
 
 def _sent_message(task: TaskRuns, run: Run) -> Message:

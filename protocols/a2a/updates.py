@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 from a2a.types.a2a_pb2 import (
     Artifact,
@@ -28,11 +29,11 @@ from spool.protocols.a2a.tasks import (
     TaskRuns,
     artifact_of,
     closing_message,
-    find_any,
+    conversation,
     output_artifact,
     shows_messages,
     status_of,
-    told_in,
+    task_left_by,
 )
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
@@ -53,7 +54,7 @@ async def updates(
             for event in batch:
                 for update in translator.translate(event):
                     yield update
-    for update in await call.query(_ending, ref, edges, translator):
+    for update in await call.query(_ending, stream.run_id, edges, translator):
         yield update
 
 
@@ -65,9 +66,9 @@ async def until_end(stream: RunStream) -> None:
 
 
 def _ending(
-    call: Call, ref: TaskRef, edges: EdgeSchemas, translator: Translator
+    call: Call, run_id: UUID, edges: EdgeSchemas, translator: Translator
 ) -> list[Update]:
-    return list(translator.ending(find_any(ref), edges))
+    return list(translator.ending(task_left_by(translator.ref, run_id), edges))
 
 
 @dataclass
@@ -88,8 +89,8 @@ class Translator:
 
     def ending(self, task: TaskRuns, edges: EdgeSchemas) -> Iterator[Update]:
         """What was not streamed of the newest run, and the state that it led to."""
-        told = [one for one in told_in(task, edges) if one.run is task.newest]
-        for artifact in [one.artifact for one in told if one.artifact]:
+        entries = [one for one in conversation(task, edges) if one.run is task.newest]
+        for artifact in [one.artifact for one in entries if one.artifact]:
             if not self._has_said(artifact):
                 yield self._update(artifact, last_chunk=True)
         if output := output_artifact(task, edges):

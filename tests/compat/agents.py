@@ -51,11 +51,11 @@ class Agent:
     blocking: Client
     http: httpx.AsyncClient
 
-    async def stream(self, *parts: Any, **more: Any) -> Told:
-        told = Told()
+    async def stream(self, *parts: Any, **more: Any) -> Received:
+        received = Received()
         async for event in self.streaming.send_message(request(*parts, **more)):
-            told.add(event)
-        return told
+            received.add(event)
+        return received
 
     async def send(self, *parts: Any, **more: Any) -> Task:
         asked = request(*parts, **more)
@@ -75,8 +75,8 @@ class Agent:
 
 
 @dataclass
-class Told:
-    """What a stream has told so far, put together as a client has it."""
+class Received:
+    """What a stream has received so far, put together as a client has it."""
 
     task: Task | None = None
     states: list[TaskState] = field(default_factory=list)

@@ -29,7 +29,7 @@ from spool.tests.compat.agents import (
     ONE_ZERO,
     Agent,
     Binding,
-    Told,
+    Received,
     opened,
     request,
     texts,
@@ -77,20 +77,20 @@ async def test_an_answer_is_waited_for(agent: Open) -> None:
 async def test_an_answer_is_streamed_token_by_token(agent: Open) -> None:
     chat = await agent("chat")
     pieces = []
-    told = Told()
+    received = Received()
 
     async for event in chat.streaming.send_message(request("hi")):
-        told.add(event)
+        received.add(event)
         if event.HasField("artifact_update"):
             pieces.append(event.artifact_update)
 
-    assert told.states == [SUBMITTED, WORKING, COMPLETED]
-    assert told.texts == ["hello brave new world"]
+    assert received.states == [SUBMITTED, WORKING, COMPLETED]
+    assert received.texts == ["hello brave new world"]
     assert len(pieces) > 3
     assert pieces[-1].last_chunk
     assert [
-        artifact.artifact_id for artifact in (await chat.get(told.id)).artifacts
-    ] == (list(told.artifacts))
+        artifact.artifact_id for artifact in (await chat.get(received.id)).artifacts
+    ] == (list(received.artifacts))
 
 
 async def test_a_task_is_returned_before_it_is_done(agent: Open) -> None:
@@ -100,8 +100,8 @@ async def test_a_task_is_returned_before_it_is_done(agent: Open) -> None:
     task = await slow.send({"delay": 0.05}, configuration=now)
 
     assert task.status.state in (SUBMITTED, WORKING)
-    told = await _followed(slow, task.id)
-    assert told.states[-1] == COMPLETED
+    received = await _followed(slow, task.id)
+    assert received.states[-1] == COMPLETED
     assert (await slow.get(task.id)).status.state == COMPLETED
 
 
@@ -157,11 +157,11 @@ async def test_a_context_may_be_named_by_the_client(agent: Open) -> None:
 async def test_a_failure_says_why(agent: Open) -> None:
     raises = await agent("raises")
 
-    told = await raises.stream({})
+    received = await raises.stream({})
 
-    assert told.states == [SUBMITTED, WORKING, FAILED]
-    assert told.last_message
-    assert texts([told.last_message]) == ["boom happened"]
+    assert received.states == [SUBMITTED, WORKING, FAILED]
+    assert received.last_message
+    assert texts([received.last_message]) == ["boom happened"]
 
 
 # --- Parts ---------------------------------------------------------------------------
@@ -220,11 +220,11 @@ async def test_a_function_takes_one_value(agent: Open) -> None:
 async def test_what_is_private_stays_so(agent: Open) -> None:
     judging = await agent("judging")
 
-    told = await judging.stream("well?", {"question": "theft"})
+    received = await judging.stream("well?", {"question": "theft"})
 
-    task = await judging.get(told.id)
+    task = await judging.get(received.id)
     assert "between you and me" not in str(task)
-    [[part]] = told.artifacts.values()
+    [[part]] = received.artifacts.values()
     assert _data(part) == {"verdict": "guilty of theft"}
 
 
@@ -290,17 +290,17 @@ async def test_an_answer_of_a_run_endpoint_goes_on_with_the_task(
 # --- Following and stopping ----------------------------------------------------------
 async def test_a_task_is_cancelled(agent: Open) -> None:
     slow = await agent("slow")
-    told = Told()
+    received = Received()
 
     async for event in slow.streaming.send_message(request({"delay": 30})):
-        told.add(event)
-        if told.states[-1] == WORKING:
-            task = await slow.cancel(told.id)
+        received.add(event)
+        if received.states[-1] == WORKING:
+            task = await slow.cancel(received.id)
             assert task.status.state == CANCELED
 
-    assert told.states == [SUBMITTED, WORKING, CANCELED]
+    assert received.states == [SUBMITTED, WORKING, CANCELED]
     with pytest.raises(TaskNotCancelableError):
-        await slow.cancel(told.id)
+        await slow.cancel(received.id)
 
 
 async def test_a_late_subscriber_misses_nothing(agent: Open, tmp_path: Path) -> None:
@@ -311,19 +311,19 @@ async def test_a_late_subscriber_misses_nothing(agent: Open, tmp_path: Path) -> 
     now = SendMessageConfiguration(return_immediately=True)
     task = await dictating.send(said, configuration=now)
 
-    told = Told()
+    received = Received()
     async for event in dictating.subscribe(task.id):
-        told.add(event)
-        if "one" in "".join(told.texts):
+        received.add(event)
+        if "one" in "".join(received.texts):
             gate.unlink(missing_ok=True)
 
-    assert told.states[-1] == COMPLETED
-    assert told.texts == [f"{said} "]
+    assert received.states[-1] == COMPLETED
+    assert received.texts == [f"{said} "]
     with pytest.raises(A2AError, match="is over"):
         [one async for one in dictating.subscribe(task.id)]
 
 
-async def test_tasks_of_nobody_are_not_found(agent: Open) -> None:
+async def test_missing_tasks_are_not_found(agent: Open) -> None:
     echo, slow = await agent("echo"), await agent("slow")
     task = await echo.send("hi")
 
@@ -446,11 +446,11 @@ async def test_which_card_is_meant_has_to_be_said(http: Any) -> None:
     assert unknown.status_code == 404
 
 
-async def _followed(agent: Agent, task_id: str) -> Told:
-    told = Told()
+async def _followed(agent: Agent, task_id: str) -> Received:
+    received = Received()
     async for event in agent.subscribe(task_id):
-        told.add(event)
-    return told
+        received.add(event)
+    return received
 
 
 def _data(part: Part) -> Any:

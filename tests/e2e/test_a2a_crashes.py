@@ -15,7 +15,7 @@ from a2a.types.a2a_pb2 import SendMessageConfiguration, TaskState
 from google.protobuf.json_format import MessageToDict
 
 from spool.tests import company
-from spool.tests.compat.agents import BINDINGS, Agent, Told, opened
+from spool.tests.compat.agents import BINDINGS, Agent, Received, opened
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving, wait_until
 
@@ -57,21 +57,21 @@ async def begun(file: Path, number: str) -> None:
     await asyncio.to_thread(wait_until, is_begun, 20)
 
 
-async def followed(agent: Agent, task_id: str) -> Told:
-    told = Told()
+async def followed(agent: Agent, task_id: str) -> Received:
+    received = Received()
     async for event in agent.subscribe(task_id):
-        told.add(event)
-    return told
+        received.add(event)
+    return received
 
 
-async def heard_until(agent: Agent, task_id: str, word: str, then: Any) -> Told:
+async def heard_until(agent: Agent, task_id: str, word: str, then: Any) -> Received:
     """Follow a task to its end; `then` is called once it has said the word."""
-    told = Told()
+    received = Received()
     async for event in agent.subscribe(task_id):
-        told.add(event)
-        if word in "".join(told.texts):
+        received.add(event)
+        if word in "".join(received.texts):
             then()
-    return told
+    return received
 
 
 async def test_a_follower_outlives_the_worker(
@@ -83,10 +83,10 @@ async def test_a_follower_outlives_the_worker(
     await begun(file, "2")
 
     crashing.worker().kill()
-    told = await following
+    received = await following
 
-    assert told.states[-3:] == [WORKING, WORKING, COMPLETED]
-    [[output]] = told.artifacts.values()
+    assert received.states[-3:] == [WORKING, WORKING, COMPLETED]
+    [[output]] = received.artifacts.values()
     assert MessageToDict(output.data)["log"] == ALL_STEPS
 
 
@@ -105,9 +105,9 @@ async def test_a_follower_comes_back_after_the_web_process(
         await heard_until(dictating, task.id, "one", lambda: web.send_signal(number))
     await asyncio.to_thread(wait_until, lambda: not web.is_running(), 20)
     await asyncio.to_thread(crashing.wait_until_ready)
-    told = await heard_until(
+    received = await heard_until(
         dictating, task.id, "one", lambda: gate.unlink(missing_ok=True)
     )
 
-    assert told.states[-1] == COMPLETED
-    assert told.texts == [f"{said} "]
+    assert received.states[-1] == COMPLETED
+    assert received.texts == [f"{said} "]

@@ -23,7 +23,7 @@ class Failed(Exception):
 
 
 class Caller:
-    """Calls the methods of one agent, by somebody's key."""
+    """Calls the methods of one agent, with one person's key."""
 
     def __init__(self, client: Client, agent: str = "echo") -> None:
         self.client = client

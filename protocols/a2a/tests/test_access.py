@@ -26,7 +26,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 SECRET = "only alice knows 4711"
 VERSION = {"a2a-version": "1.0"}
-NOBODYS = "01a22c00-0000-7000-8000-000000000000:01a22c00-0000-7000-8000-000000000001"
+MISSING = "01a22c00-0000-7000-8000-000000000000:01a22c00-0000-7000-8000-000000000001"
 PUSH = "TaskPushNotificationConfig"
 
 
@@ -72,7 +72,7 @@ def test_bob_learns_and_changes_nothing(
     before = list(Run.objects.values()), list(PushConfig.objects.values())
 
     hidden = bob_calls.answer(method, **params(alices["id"]))
-    missing = bob_calls.answer(method, **params(NOBODYS))
+    missing = bob_calls.answer(method, **params(MISSING))
 
     assert hidden == missing
     assert SECRET not in json.dumps(hidden)
@@ -120,9 +120,7 @@ SEND = {"message": message_of("hi"), "configuration": {"returnImmediately": True
     ("path", "body"),
     [("/a2a/echo", rpc("SendMessage", **SEND)), ("/a2a/echo/message:send", SEND)],
 )
-async def test_who_has_to_log_in_is_told_so(
-    open_server: Open, path: str, body: Any
-) -> None:
+async def test_callers_have_to_log_in(open_server: Open, path: str, body: Any) -> None:
     async with open_server() as http:
         answer = await post(http, body, path=path)
 
@@ -187,7 +185,7 @@ async def test_bodies_are_bounded(
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 300 + "]" * 300, '{"a": "\\ud800"}'])
-async def test_what_is_no_json_is_told_as_such(
+async def test_what_is_no_json_is_refused(
     open_server: Open, alice: Person, text: str
 ) -> None:
     async with open_server() as http:

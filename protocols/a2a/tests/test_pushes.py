@@ -33,7 +33,7 @@ def configure(calls: Caller, task_id: str, url: str, **more: Any) -> Any:
     return calls.call(SET, taskId=task_id, url=url, **more)
 
 
-def test_an_end_is_told_to_all_who_wanted_it(
+def test_an_end_is_sent_to_every_configuration(
     alice_calls: Caller, here: Here, receiver: Receiver
 ) -> None:
     task = alice_calls.send("please")
@@ -46,10 +46,10 @@ def test_an_end_is_told_to_all_who_wanted_it(
     execute_all(here)
     assert deliver_due() == 2
 
-    told = {one.path: one for one in receiver.received}
-    assert told["/a"].headers["x-a2a-notification-token"] == "t0ken"
-    assert told["/b"].headers["authorization"] == "Basic YTpi"
-    body = json.loads(told["/a"].body)["task"]
+    sent = {one.path: one for one in receiver.received}
+    assert sent["/a"].headers["x-a2a-notification-token"] == "t0ken"
+    assert sent["/b"].headers["authorization"] == "Basic YTpi"
+    body = json.loads(sent["/a"].body)["task"]
     assert body["id"] == task["id"]
     assert body["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
     assert body["status"]["message"]["parts"][0]["text"] == "Are you sure?"
@@ -73,7 +73,7 @@ def test_a_configuration_comes_with_the_message(
     assert sorted(states) == ["TASK_STATE_COMPLETED", "TASK_STATE_INPUT_REQUIRED"]
 
 
-def test_a_client_of_0_3_is_told_in_its_own_shape(
+def test_a_client_of_0_3_gets_its_own_shape(
     alice_calls: Caller, here: Here, receiver: Receiver
 ) -> None:
     task = alice_calls.send("please")
@@ -92,8 +92,8 @@ def test_a_client_of_0_3_is_told_in_its_own_shape(
     execute_all(here)
     deliver_due()
 
-    [told] = receiver.received
-    shown = json.loads(told.body)
+    [sent] = receiver.received
+    shown = json.loads(sent.body)
     assert (shown["kind"], shown["status"]["state"]) == ("task", "input-required")
 
 

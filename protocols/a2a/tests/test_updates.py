@@ -49,10 +49,10 @@ def test_tokens_are_appended() -> None:
 def test_another_attempt_takes_back_what_was_left_unfinished() -> None:
     begun = (METADATA, {"attempt": 1})
 
-    told = translated(begun, chunk("half an ans"), begun, chunk("whole", id="n"))
+    updates = translated(begun, chunk("half an ans"), begun, chunk("whole", id="n"))
 
     working = ("TASK_STATE_WORKING",)
-    assert told == [
+    assert updates == [
         working,
         ("half an ans", False),
         ("", False),
@@ -61,7 +61,7 @@ def test_another_attempt_takes_back_what_was_left_unfinished() -> None:
     ]
 
 
-def test_a_message_is_told_once() -> None:
+def test_a_message_is_shown_once() -> None:
     whole = {"type": "ai", "id": "m", "content": "ab"}
 
     assert translated(chunk("a"), chunk("b"), ("messages", [whole, {}])) == [
@@ -71,7 +71,7 @@ def test_a_message_is_told_once() -> None:
     assert translated(("messages", [whole, {}])) == [("ab", False)]
 
 
-def test_calls_of_tools_and_what_is_private_are_not_told() -> None:
+def test_calls_of_tools_and_what_is_private_are_not_shown() -> None:
     call = {"type": "ai", "id": "m", "content": "", "tool_calls": [{"name": "t"}]}
     tool = {"type": "tool", "id": "t", "content": "secret"}
 
