@@ -40,7 +40,9 @@ def line(row: Row) -> str:
         met = "met" if row.is_met else "MISSED"
         verdict = f"{bound} {row.budget:<6g} {met}"
     details = "  ".join(f"{key} {value:.4g}" for key, value in row.details.items())
-    return f"{row.name:44} {row.value:8.2f} {row.unit:8}  {verdict:22} {details}"
+    multiple = f"{row.measured:8.2f} x" if row.floor else " " * 10
+    measured = f"{row.value:8.2f} {row.unit:8} {multiple}"
+    return f"{row.name:44} {measured} {verdict:22} {details}"
 
 
 def write_section(heading: str, about: str, rows: list[Row]) -> None:
@@ -48,8 +50,8 @@ def write_section(heading: str, about: str, rows: list[Row]) -> None:
     found = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else TITLE
     title, *sections = found.split("\n## ")
     table = [
-        "| what | measured | budget | | details |",
-        "|---|---|---|---|---|",
+        "| what | measured | floors | budget | | details |",
+        "|---|---|---|---|---|---|",
         *map(table_row, rows),
     ]
     new = "\n".join([heading, "", about, "", *machine(), "", *table, ""])
@@ -67,7 +69,28 @@ def table_row(row: Row) -> str:
         budget = f"{'≥' if row.more_is_better else '≤'} {row.budget:g}"
         met = "met" if row.is_met else "**missed**"
     details = ", ".join(f"{key} {value:.4g}" for key, value in row.details.items())
-    return f"| {row.name.strip()} | {row.value:.2f} {row.unit} | {budget} | {met} | {details} |"
+    multiple = f"{row.measured:.2f}" if row.floor else ""
+    return (
+        f"| {row.name.strip()} | {row.value:.2f} {row.unit} | {multiple} | {budget} |"
+        f" {met} | {details} |"
+    )
+
+
+def add_to_history(heading: str, about: str, rows: list[Row]) -> None:
+    """Add a line for this commit to the section, in the place of an earlier one of it."""
+    title, *sections = RESULTS.read_text(encoding="utf-8").split("\n## ")
+    names = [row.name for row in rows]
+    table = [f"| commit | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]
+    written = [section for section in sections if section.startswith(heading)]
+    if written and table[0] in written[0]:
+        lines = written[0].split(table[1] + "\n", 1)[1].splitlines()
+        table += [line for line in lines if line.startswith("| ")]
+    commit = f"| {_commit()} |"
+    table = [line for line in table if not line.startswith(commit)]
+    figures = " | ".join(f"{row.measured:.2f}" for row in rows)
+    new = "\n".join([heading, "", about, "", *table, f"{commit} {figures} |", ""])
+    others = [section for section in sections if not section.startswith(heading)]
+    RESULTS.write_text("\n## ".join([title, new, *others]), encoding="utf-8")
 
 
 def machine() -> list[str]:
