@@ -52,4 +52,5 @@ def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:
     rows = Q(owner=caller.identity)
     if resource == "assistants" and action in scopes.LOOKING:
         rows |= Q(is_system=True)
-    return Scope(caller.identity, rows, caller.user, caller.api_key_id)
+    key_id = caller.api_key_id
+    return Scope(caller.identity, rows, caller.user, key_id, is_plain=True)

@@ -9,6 +9,9 @@ from uuid import UUID
 from django.db.models import Q
 from rest_framework.exceptions import PermissionDenied
 
+# A condition on a table with the column `owner`, for a plain scope.
+OWNED = "(%(scope_owner)s::text IS NULL OR owner = %(scope_owner)s::text)"
+
 
 @dataclass(frozen=True)
 class Scope:
@@ -22,6 +25,13 @@ class Scope:
     user: dict[str, Any] | None = None
     # The API key that the caller showed, if it was one.
     api_key_id: UUID | None = None
+    # Whether `rows` is everything, or what has the owner `owner` (of assistants also the
+    # system's). Then a statement can say so itself; see `OWNED` and `params`.
+    is_plain: bool = False
+
+    @property
+    def params(self) -> dict[str, str | None]:
+        return {"scope_owner": self.owner if self.rows else None}
 
     @property
     def identity(self) -> str | None:
@@ -33,7 +43,7 @@ class Scope:
 
 
 # Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
-EVERYTHING = Scope()
+EVERYTHING = Scope(is_plain=True)
 
 # What makes or changes a row gets its owner's stamp.
 STAMPED = ("create", "update", "create_run")

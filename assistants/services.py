@@ -102,14 +102,25 @@ def assistant_id_of(name_or_id: str) -> UUID:
     )
 
 
-def resolve_assistant(scope: Scope, name_or_id: str) -> Assistant:
+# Assistants that runs of this process have named, for callers with a plain scope.
+_remembered: dict[UUID, Assistant] = {}
+MAX_REMEMBERED = 1000
+
+
+def resolve_assistant(
+    scope: Scope, name_or_id: str, *, remembered: bool = False
+) -> Assistant:
     """The assistant that a run or a cron names.
 
+    One that is `remembered` may have changed since: `updated_at` tells.
     Raises 422 for a name that no graph has, 404 for an id that the caller can't see,
     and 422 for an assistant whose graph is not served any more.
     """
     assistant_id = assistant_id_of(name_or_id)
-    assistant = Assistant.objects.usable_by(scope).filter(pk=assistant_id).first()
+    assistant = _remembered.get(assistant_id) if remembered else None
+    if assistant is None or not _is_usable_by(scope, assistant):
+        assistant = Assistant.objects.usable_by(scope).filter(pk=assistant_id).first()
+        _remember(assistant_id, assistant)
     if assistant is None:
         raise NotFound("Thread or assistant not found.")
     if assistant.graph_id not in registry().graph_ids:
@@ -117,6 +128,22 @@ def resolve_assistant(scope: Scope, name_or_id: str) -> Assistant:
             f"assistant_id: graph '{assistant.graph_id}' is not in langgraph.json any more"
         )
     return assistant
+
+
+def _is_usable_by(scope: Scope, assistant: Assistant) -> bool:
+    """What `usable_by` finds, where that can be told without Postgres."""
+    if not scope.is_plain:
+        return False
+    return not scope.rows or assistant.is_system or assistant.owner == scope.owner
+
+
+def _remember(assistant_id: UUID, assistant: Assistant | None) -> None:
+    if len(_remembered) >= MAX_REMEMBERED:
+        _remembered.clear()
+    if assistant is None:
+        _remembered.pop(assistant_id, None)
+    else:
+        _remembered[assistant_id] = assistant
 
 
 def mirror_context(

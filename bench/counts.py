@@ -141,7 +141,7 @@ class QuietServer:
 @contextmanager
 def quiet(config: Path = CONFIG) -> Iterator[tuple[Server, QuietServer]]:
     with (
-        serving(config, **QUIET) as server,
+        serving(config, 1, **QUIET) as server,
         psycopg.connect(
             server.environment()["DATABASE_URL"], autocommit=True
         ) as database,

@@ -253,6 +253,10 @@ class Webhooks(Section):
     url: WebhookURLs | None = Field(None, description="which URLs may be called")
 
 
+class Priority(Section):
+    path: str | None = Field(None, description="a `langgraph_sdk.Priority`")
+
+
 class LanggraphJson(Section):
     graphs: dict[str, GraphEntry] = Field(description="what is served, by id")
     dependencies: Strings = Field([], description="folders of modules; packages")
@@ -262,6 +266,7 @@ class LanggraphJson(Section):
     checkpointer: Checkpointer = Field(Checkpointer(), description="state of threads")
     http: Http = Field(Http(), description="how requests are served")
     webhooks: Webhooks = Field(Webhooks(), description="which webhooks are sent")
+    priority: Priority = Field(Priority(), description="whose runs go first")
 
     @field_validator("graphs", mode="before")
     @classmethod

@@ -75,6 +75,14 @@ ALLOW_OPEN = env_bool("SPOOL_ALLOW_OPEN", default=False)
 RATE_LIMIT = env_int("SPOOL_RATE_LIMIT", default=0)
 # Runs that one owner may have waiting and running at once; 0 is no limit.
 MAX_RUNS_PER_OWNER = env_int("SPOOL_MAX_RUNS_PER_OWNER", default=0)
+# Runs of one owner, and of one graph, that workers execute at once; 0 is no limit. What
+# is over it waits. What counts as an owner here is the key of a run's metadata that
+# `metadata.<key>` names, where a backend calls for all of its users.
+FAIRNESS_KEY = env_str("SPOOL_FAIRNESS_KEY")
+if FAIRNESS_KEY and not FAIRNESS_KEY.startswith("metadata."):
+    stop(f"SPOOL_FAIRNESS_KEY must be metadata.<key>, not {FAIRNESS_KEY!r}")
+MAX_RUNNING_PER_OWNER = env_int("SPOOL_MAX_RUNNING_PER_OWNER", default=0)
+MAX_RUNNING_PER_GRAPH = env_int("SPOOL_MAX_RUNNING_PER_GRAPH", default=0)
 
 
 # --- Postgres -----------------------------------------------------------------
@@ -131,7 +139,9 @@ DATABASES = {
         # One lasting connection a thread: the web's thread pool bounds their number.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        "OPTIONS": _options,
+        # Only what `database.prepared` executes is prepared, and so too large a number.
+        "OPTIONS": _options
+        | {"prepare_threshold": 2**31 - 1 if DATABASE_PREPARED_STATEMENTS else None},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -133,6 +133,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         "disabled_reason",
         "next_run_date",
         "end_time",
+        "catch_up",
         "missed",
         "owner",
         "user_id",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
+from typing import cast
 from uuid import UUID
 
 from django.conf import settings
@@ -28,6 +29,7 @@ from spool.assistants.models import Assistant
 from spool.crons.creator import Creator
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone
+from spool.crons.serializers import SKIP
 from spool.crons.services import (
     check_makes_the_same,
     check_sees,
@@ -49,6 +51,7 @@ BATCH = 50
 MOST_BATCHES = 20
 # A slot at the very end may fire this late.
 GRACE = timedelta(minutes=1)
+SECOND = timedelta(seconds=1)
 # A cron for every second that slept for a year is not worth an exact figure.
 MOST_COUNTED = 1000
 
@@ -123,13 +126,23 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
 
 
 def _fire(cron: Cron, now: datetime) -> None:
-    slot = cron.next_run_date
     # Not `end_time + GRACE`, which may be after the last date that there is.
     if cron.end_time and now - GRACE > cron.end_time:
         disable(cron, "end_time has passed")
         _save(cron)
         return
-    firing = CronFiring(cron=cron, slot=slot, status=Run.Status.ERROR)
+    left_out = _leave_out(cron, now)
+    if cron.next_run_date is None or cron.next_run_date > now:
+        _save(cron)
+        return
+    firing = _make(cron)
+    firing.missed = left_out + _move_on(cron, now)
+    firing.save(force_insert=True)
+
+
+def _make(cron: Cron) -> CronFiring:
+    """The cron's run for its slot, or why there is none."""
+    firing = CronFiring(cron=cron, slot=cron.next_run_date, status=Run.Status.ERROR)
     try:
         with transaction.atomic():
             run = make_run(cron)
@@ -147,8 +160,7 @@ def _fire(cron: Cron, now: datetime) -> None:
     else:
         firing.run_id, firing.thread_id = run.id, run.thread_id
         firing.status = Run.Status.PENDING
-    firing.missed = _move_on(cron, now)
-    firing.save(force_insert=True)
+    return firing
 
 
 def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
@@ -201,21 +213,77 @@ def _what_is_gone(cron: Cron) -> str:
 
 
 def _move_on(cron: Cron, now: datetime) -> int:
-    """Go to the first slot that is still to come; the number of those passed over."""
+    """Go to the next slot to fire, which is to come; the number of those passed over.
+
+    A cron that catches up more than once goes to the next one that was missed.
+    """
     missed, slot = 0, cron.next_run_date
     if cron.enabled and slot is not None:
         slot = next_run(cron, after=slot)
-        while slot is not None and slot <= now and missed < MOST_COUNTED:
-            missed += 1
-            slot = next_run(cron, after=slot)
-        if slot is not None and slot <= now:
-            slot = next_run(cron, after=now)
-        cron.next_run_date = slot
-        cron.missed += missed
-        if slot is None:
-            disable(cron, "the schedule has no slot left before end_time")
+        if not cron.catch_up.isdecimal():
+            missed, slot = _pass_over(cron, slot, now)
+        _go_to(cron, slot, missed)
     _save(cron)
     return missed
+
+
+def _leave_out(cron: Cron, now: datetime) -> int:
+    """Go to the first slot that is to be caught up with; the number of those left out.
+
+    That may be one to come.
+    """
+    if cron.catch_up == SKIP:
+        due = [slot for slot in _newest_due(cron, now, 1) if slot >= now - GRACE]
+    elif cron.catch_up.isdecimal():
+        due = _newest_due(cron, now, int(cron.catch_up))
+    else:
+        return 0
+    following = due[0] if due else next_run(cron, after=now)
+    if following == cron.next_run_date:
+        return 0
+    before = due[0] - SECOND if due else now
+    left_out = 1 + _pass_over(cron, next_run(cron, after=_slot(cron)), before)[0]
+    _go_to(cron, following, left_out)
+    return left_out
+
+
+def _newest_due(cron: Cron, now: datetime, most: int) -> list[datetime]:
+    """The newest slots that are due, at most so many; looked for from now backwards."""
+    first, window = _slot(cron), GRACE
+    while True:
+        after = max(now - window, first)
+        found = [first] if after == first else []
+        slot = next_run(cron, after=after)
+        while slot is not None and slot <= now:
+            found.append(slot)
+            slot = next_run(cron, after=slot)
+        if after == first or len(found) >= most:
+            return found[-most:]
+        window *= 8
+
+
+def _slot(cron: Cron) -> datetime:
+    return cast(datetime, cron.next_run_date)
+
+
+def _pass_over(
+    cron: Cron, slot: datetime | None, until: datetime
+) -> tuple[int, datetime | None]:
+    """How many slots from this one on are not later than `until`, and the one after."""
+    missed = 0
+    while slot is not None and slot <= until and missed < MOST_COUNTED:
+        missed += 1
+        slot = next_run(cron, after=slot)
+    if slot is not None and slot <= until:
+        slot = next_run(cron, after=until)
+    return missed, slot
+
+
+def _go_to(cron: Cron, slot: datetime | None, missed: int) -> None:
+    cron.next_run_date = slot
+    cron.missed += missed
+    if slot is None:
+        disable(cron, "the schedule has no slot left before end_time")
 
 
 def _save(cron: Cron) -> None:

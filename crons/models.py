@@ -49,6 +49,9 @@ class Cron(models.Model):
     disabled_reason = models.TextField(default="", blank=True)
     end_time = models.DateTimeField(null=True, blank=True)
     next_run_date = models.DateTimeField(null=True, blank=True)
+    # What becomes of slots that nothing was there to fire: `once`, `skip`, or the largest
+    # number of them to fire.
+    catch_up = models.TextField(blank=True, db_default="once")
     # Slots that nobody was there to fire.
     missed = models.IntegerField(default=0)
     # Who its runs are for, see `crons.creator`.

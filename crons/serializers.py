@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from spool.crons.models import Cron, CronFiring
@@ -29,6 +30,7 @@ def cron_json(cron: Cron) -> dict[str, Any]:
         "metadata": cron.metadata,
         "on_run_completed": cron.on_run_completed,
         "enabled": cron.enabled,
+        "catch_up": CatchUpField().to_representation(cron.catch_up),
         "disabled_reason": cron.disabled_reason or None,
         "created_at": moment(cron.created_at),
         "updated_at": moment(cron.updated_at),
@@ -80,6 +82,35 @@ class EndTime(serializers.DateTimeField):
         return value
 
 
+ONCE, SKIP = "once", "skip"
+MAX_CATCH_UP = 1000
+
+
+@extend_schema_field(
+    {
+        "oneOf": [
+            {"type": "string", "enum": [ONCE, SKIP]},
+            {"type": "integer", "minimum": 1, "maximum": MAX_CATCH_UP},
+        ]
+    }
+)
+class CatchUpField(serializers.Field[Any, Any, Any, Any]):
+    """What becomes of missed slots: `once`, `skip`, or how many of them may fire."""
+
+    def to_internal_value(self, data: Any) -> str:
+        if data in (ONCE, SKIP):
+            return str(data)
+        is_whole = isinstance(data, int) and not isinstance(data, bool)
+        if not is_whole or not 1 <= data <= MAX_CATCH_UP:
+            raise serializers.ValidationError(
+                f"must be {ONCE}, {SKIP}, or a number from 1 to {MAX_CATCH_UP}"
+            )
+        return str(data)
+
+    def to_representation(self, value: str) -> str | int:
+        return int(value) if value.isdecimal() else value
+
+
 class CronRequest(RunRequest):
     """The body that makes a cron: when it fires, and a run's body to fire with."""
 
@@ -87,6 +118,7 @@ class CronRequest(RunRequest):
     timezone = TimezoneField(required=False, allow_null=True, default=None)
     end_time = EndTime(required=False, allow_null=True, default=None)
     enabled = serializers.BooleanField(required=False, allow_null=True, default=True)
+    catch_up = CatchUpField(required=False, allow_null=True, default=ONCE)
     on_run_completed = serializers.ChoiceField(
         choices=Cron.OnRunCompleted.choices,
         required=False,
@@ -133,6 +165,7 @@ class CronBody(serializers.Serializer[Any]):
         choices=Cron.OnRunCompleted.choices, allow_null=True
     )
     enabled = serializers.BooleanField()
+    catch_up = CatchUpField()
     disabled_reason = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()

@@ -11,7 +11,7 @@ from django.db import connection, transaction
 from spool.crons.creator import Creator
 from spool.crons.models import Cron
 from spool.crons.schedule import next_slot
-from spool.crons.serializers import CronRequest
+from spool.crons.serializers import CatchUpField, CronRequest
 from spool.runs.models import Run
 from spool.runs.serializers import RunRequest
 from spool.runs.services import create_run
@@ -23,7 +23,7 @@ from spool.webhooks import addresses
 STOPS = {"enabled": False}
 # Changes to these alone change nothing of a run, and with the metadata not whether there
 # can be one.
-TIMING = {"schedule", "timezone", "end_time", "enabled"}
+TIMING = {"schedule", "timezone", "end_time", "enabled", "catch_up"}
 HARMLESS = {*TIMING, "metadata"}
 
 
@@ -44,6 +44,7 @@ def create_cron(
         user_id=creator.threads.identity,
     )
     _schedule(cron, request)
+    cron.catch_up = request["catch_up"]
     _keep_payload(cron, request, payload)
     _rehearse(cron, request["assistant_id"])
     cron.save(force_insert=True)
@@ -81,6 +82,7 @@ def update_cron(
     request = changed_request(cron, changes)
     cron.metadata = changed_metadata(cron, stamp)
     _schedule(cron, request)
+    cron.catch_up = request["catch_up"]
     _keep_payload(cron, request, _changed_payload(cron, changes))
     # One whose assistant is gone can still be paused, but not be enabled again.
     if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
@@ -255,6 +257,7 @@ def _schedule_json(cron: Cron) -> dict[str, Any]:
         "timezone": cron.timezone,
         "end_time": cron.end_time.isoformat() if cron.end_time else None,
         "enabled": cron.enabled,
+        "catch_up": CatchUpField().to_representation(cron.catch_up),
     }
 
 

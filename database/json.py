@@ -163,6 +163,8 @@ def clean(value: Any) -> Any:
         return {_key(key): clean(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)) and not hasattr(value, "_asdict"):
         return [clean(item) for item in value]
+    if isinstance(value, orjson.Fragment):
+        return clean(from_jsonb(orjson.dumps(value)))
     if isinstance(value, (int, float)) or value is None:
         return None if value != value or value in _INFINITE else value
     return clean(plain(value))

@@ -23,11 +23,15 @@ from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from psycopg import errors
+from psycopg.types.json import Jsonb
 
-from spool.database.json import jsonb
+from spool.access.scope import EVERYTHING, OWNED, Scope
+from spool.database import prepared
+from spool.database.json import from_jsonb, jsonb
 from spool.database.loop import Pool
 from spool.runs import record
 from spool.runs.models import Run, RunAttempt
@@ -41,23 +45,30 @@ SEQS_OF_ATTEMPT = 2**24
 LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 
 # `thread` reads the row as it is once the lock is held. A busy thread gives the run its
-# turn when it comes, unless all that it waits for is a later run (`after_seconds`).
-CREATE = """
-WITH thread AS (
-    SELECT id, status, metadata FROM threads WHERE id = %(thread_id)s FOR UPDATE
+# turn when it comes, unless all that it waits for is a later run (`after_seconds`). What
+# has been read of the assistant before has to be true still.
+CREATE = f"""
+WITH assistant AS (
+    SELECT FROM assistants
+    WHERE id = %(assistant_id)s AND updated_at = %(assistant_updated_at)s::timestamptz
+), thread AS (
+    SELECT id, status, metadata FROM threads
+    WHERE id = %(thread_id)s AND discarded_at IS NULL AND {OWNED}
+    FOR UPDATE
 ), run AS (
     INSERT INTO runs (
         id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
         multitask_strategy, is_temporary, owner, "user", run_class, api_key_id,
+        fairness_group, queue_rank,
         attempt, losses, created_at, updated_at, dispatched_at, first_run_id
     )
     SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
         %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
-        %(multitask_strategy)s, %(is_temporary)s, %(owner)s, %(user)s,
-        %(run_class)s, %(api_key_id)s, 0, 0,
-        clock_timestamp() + make_interval(secs => %(after_seconds)s),
+        %(multitask_strategy)s::text, %(is_temporary)s, %(owner)s, %(user)s::jsonb,
+        %(run_class)s, %(api_key_id)s::uuid, %(fairness_group)s, %(queue_rank)s, 0, 0,
+        clock_timestamp() + make_interval(secs => %(after_seconds)s::float8),
         clock_timestamp(),
-        CASE WHEN %(after_seconds)s <= 0 AND NOT (
+        CASE WHEN %(after_seconds)s::float8 <= 0 AND NOT (
             thread.status = 'busy' AND EXISTS (
                 SELECT FROM runs ahead WHERE ahead.thread_id = thread.id
                     AND ahead.status IN ('pending', 'running')
@@ -66,26 +77,37 @@ WITH thread AS (
             )
         ) THEN clock_timestamp() END,
         -- A run that resumes another one goes on with its task.
-        coalesce(%(first_run_id)s, CASE WHEN %(resumes)s THEN (
+        coalesce(%(first_run_id)s::uuid, CASE WHEN %(resumes)s THEN (
             SELECT resumed.first_run_id FROM runs resumed
             WHERE resumed.thread_id = thread.id
             ORDER BY resumed.created_at DESC, resumed.id DESC LIMIT 1
         ) END)
     FROM thread
-    WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s = 'reject')
-    RETURNING *
+    WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s::text = 'reject')
+        AND (%(assistant_updated_at)s::timestamptz IS NULL
+            OR EXISTS (SELECT FROM assistant))
+    RETURNING thread_id, graph_id, fairness_group, metadata, created_at, updated_at,
+        dispatched_at, first_run_id
+), queued AS (
+    INSERT INTO run_queue (graph_id, fairness_group, since)
+    SELECT graph_id, fairness_group, dispatched_at FROM run
+    WHERE dispatched_at IS NOT NULL
+    ON CONFLICT DO NOTHING
 ), busy AS (
     UPDATE threads SET status = 'busy', updated_at = clock_timestamp(),
         metadata = threads.metadata || %(thread_metadata)s,
         config = threads.config || %(thread_config)s,
         ttl_strategy = CASE WHEN threads.ttl_minutes IS NULL
             THEN %(ttl_strategy)s ELSE threads.ttl_strategy END,
-        ttl_minutes = coalesce(threads.ttl_minutes, %(ttl_minutes)s),
+        ttl_minutes = coalesce(threads.ttl_minutes, %(ttl_minutes)s::float8),
         expires_at = clock_timestamp() + make_interval(
-            secs => 60 * coalesce(threads.ttl_minutes, %(ttl_minutes)s))
+            secs => 60 * coalesce(threads.ttl_minutes, %(ttl_minutes)s::float8))
     FROM run WHERE threads.id = run.thread_id
 )
-SELECT run.* FROM run
+SELECT EXISTS (SELECT FROM thread), EXISTS (SELECT FROM assistant),
+    run.metadata::text, run.created_at, run.updated_at, run.dispatched_at,
+    run.first_run_id
+FROM (VALUES (1)) AS always LEFT JOIN run ON true
 """
 
 # Of `runs`: nothing is ahead of it on its thread.
@@ -96,12 +118,19 @@ _FIRST = """NOT EXISTS (
             AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
 )"""
 
+# A run of one's choice, or the next in the queue.
 CLAIM = f"""
+WITH chosen AS (
+    SELECT coalesce(%(run_id)s::uuid, spool_next_run_1(
+        %(worker_id)s, %(hint)s::uuid, %(max_per_group)s, %(max_per_graph)s
+    )) AS run_id
+)
 UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
     started_at = coalesce(started_at, clock_timestamp()), claimed_at = clock_timestamp(),
     updated_at = clock_timestamp(),
     revision = %(revisions)s::jsonb ->> graph_id
-WHERE id = %(run_id)s AND status = 'pending' AND created_at <= clock_timestamp()
+WHERE id = (SELECT run_id FROM chosen) AND status = 'pending'
+    AND created_at <= clock_timestamp()
     AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
     AND {_FIRST}
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
@@ -138,7 +167,11 @@ waiting AS (
     UPDATE runs SET dispatched_at = clock_timestamp()
     FROM waiting
     WHERE runs.id = waiting.id AND waiting.created_at <= clock_timestamp()
-    RETURNING runs.id
+    RETURNING runs.id, runs.graph_id, runs.fairness_group
+), queued AS (
+    INSERT INTO run_queue (graph_id, fairness_group, since)
+    SELECT graph_id, fairness_group, clock_timestamp() FROM turn
+    ON CONFLICT DO NOTHING
 ), thread AS (
     UPDATE threads SET
         status = CASE WHEN EXISTS (SELECT FROM busy) THEN 'busy'
@@ -225,6 +258,14 @@ SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
 FROM ended
 """
 
+# Of the moved runs `{moved}`, what claims look for.
+_QUEUE = """queued AS (
+    INSERT INTO run_queue (graph_id, fairness_group, since)
+    SELECT DISTINCT graph_id, fairness_group, clock_timestamp() FROM {moved}
+    ORDER BY graph_id, fairness_group
+    ON CONFLICT DO NOTHING
+)"""
+
 HAND_BACK = f"""
 WITH ended AS (
     SELECT * FROM runs
@@ -234,8 +275,8 @@ WITH ended AS (
     UPDATE runs SET status = 'pending', worker_id = NULL,
         updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
     FROM ended WHERE runs.id = ended.id
-    RETURNING runs.id
-), {_RECORD_HAND_BACK}
+    RETURNING runs.id, runs.graph_id, runs.fairness_group
+), {_QUEUE.format(moved="handed_back")}, {_RECORD_HAND_BACK}
 SELECT id FROM handed_back
 """
 
@@ -262,28 +303,47 @@ WITH lost AS MATERIALIZED (
 ), held AS (
     SELECT runs.* FROM runs JOIN lost USING (id, attempt)
     WHERE runs.status = 'running' FOR NO KEY UPDATE OF runs SKIP LOCKED
-), {record.lost("held")}
-UPDATE runs SET status = 'pending', worker_id = NULL, losses = runs.losses + 1,
-    updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
-FROM held WHERE runs.id = held.id
-RETURNING runs.id
+), {record.lost("held")}, taken_back AS (
+    UPDATE runs SET status = 'pending', worker_id = NULL, losses = runs.losses + 1,
+        updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
+    FROM held WHERE runs.id = held.id
+    RETURNING runs.id, runs.graph_id, runs.fairness_group
+), {_QUEUE.format(moved="taken_back")}
+SELECT id FROM taken_back
 """
 
 # Pending runs whose turn it is and that nobody came for: their message was lost, they
 # waited for their time (`after_seconds`), or a race left them behind.
 WAKE = f"""
-UPDATE runs SET dispatched_at = clock_timestamp()
-WHERE id IN (
-    SELECT id FROM runs
-    WHERE status = 'pending' AND created_at <= clock_timestamp()
-        AND (dispatched_at IS NULL
-            OR dispatched_at < clock_timestamp() - make_interval(secs => %(patience)s))
-        AND {_FIRST}
-    ORDER BY created_at LIMIT %(limit)s
-    FOR UPDATE SKIP LOCKED
-)
-RETURNING id
+WITH woken AS (
+    UPDATE runs SET dispatched_at = clock_timestamp()
+    WHERE id IN (
+        SELECT id FROM runs
+        WHERE status = 'pending' AND created_at <= clock_timestamp()
+            AND (dispatched_at IS NULL OR dispatched_at
+                < clock_timestamp() - make_interval(secs => %(patience)s))
+            AND NOT EXISTS (SELECT FROM run_pauses
+                WHERE kind = 'graph' AND name = runs.graph_id
+                    OR kind = 'owner' AND name = runs.fairness_group)
+            AND {_FIRST}
+        ORDER BY created_at LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, graph_id, fairness_group
+), {_QUEUE.format(moved="woken")}
+SELECT id FROM woken
 """
+
+
+@dataclass(frozen=True)
+class Creation:
+    """A new run, or why there is none: without one of these the thread is busy."""
+
+    run: Run | None
+    # The assistant is not as it was read any more.
+    is_stale: bool
+    # There is a thread that the caller can see.
+    has_thread: bool
 
 
 @dataclass(frozen=True)
@@ -379,29 +439,61 @@ class Ended:
     event_seq: int | None = None
 
 
-def create(params: dict[str, Any]) -> Run | None:
-    """Insert a pending run under its thread's lock. None: refused, the thread is busy.
+# Of the parameters of `CREATE`, those that are columns of the run as they are.
+GIVEN = (
+    *("id", "thread_id", "assistant_id", "graph_id", "kwargs", "multitask_strategy"),
+    *("is_temporary", "owner", "user", "run_class", "api_key_id"),
+    *("fairness_group", "queue_rank"),
+)
+RETURNED = ("created_at", "updated_at", "dispatched_at", "first_run_id")
 
-    `params` are those of `CREATE`, but for the TTL that its thread may get.
+
+def create(
+    params: dict[str, Any],
+    *,
+    scope: Scope = EVERYTHING,
+    assistant_updated_at: datetime | None = None,
+) -> Creation:
+    """Insert a pending run under its thread's lock.
+
+    `params` are those of `CREATE`, but for the TTL that its thread may get. `scope` is a
+    plain one. `assistant_updated_at` is given where the assistant may have changed since.
     """
-    rows = list(Run.objects.raw(CREATE, params | ttl_params()))
-    return rows[0] if rows else None
+    seen = {"assistant_updated_at": assistant_updated_at}
+    [row] = prepared.fetch_all(CREATE, params | ttl_params() | scope.params | seen)
+    has_thread, has_assistant, metadata, *found = row
+    if metadata is None:
+        is_stale = assistant_updated_at is not None and not has_assistant
+        return Creation(None, is_stale=is_stale, has_thread=has_thread)
+    given = {name: params[name] for name in GIVEN}
+    run = Run(
+        **{k: v.obj if isinstance(v, Jsonb) else v for k, v in given.items()},
+        metadata=from_jsonb(metadata),
+        **dict(zip(RETURNED, found, strict=True)),
+    )
+    run._state.adding = False
+    return Creation(run, is_stale=False, has_thread=True)
 
 
 async def claim(
     pool: Pool,
-    run_id: UUID,
+    run_id: UUID | None,
     worker_id: UUID,
     *,
+    hint: UUID | None = None,
     revisions: Mapping[str, str] = MappingProxyType({}),
 ) -> Claim | None:
-    """Take a pending run whose turn it is. None: it is not, or somebody else did.
+    """Take a pending run whose turn it is; without `run_id` the next of the queue.
 
-    `revisions` are those of the graphs that this process serves.
+    None: there is none, or another worker was first. `hint` is a run that may be missing
+    in the queue; `revisions` are those of the graphs that this process serves.
     """
     params = {
         "run_id": run_id,
         "worker_id": worker_id,
+        "hint": hint,
+        "max_per_group": settings.MAX_RUNNING_PER_OWNER,
+        "max_per_graph": settings.MAX_RUNNING_PER_GRAPH,
         "revisions": jsonb(dict(revisions)),
     }
     try:
@@ -510,9 +602,3 @@ def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return [run_id for (run_id,) in cursor.fetchall()]
-
-
-async def next_claimable(pool: Pool) -> UUID | None:
-    async with pool.connection() as conn:
-        row = await (await conn.execute(NEXT)).fetchone()
-    return row["id"] if row else None

@@ -135,6 +135,9 @@ class Run(models.Model):
     revision = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     # Who asked, as graphs see them; kept apart from `kwargs`, which goes on the wire.
     user = JSONField(null=True, blank=True)
+    # What counts as its owner in the queue, and its place there: priority and class.
+    fairness_group = models.TextField(blank=True, db_default="")
+    queue_rank = models.SmallIntegerField(db_default=1)
     # The fence: every write by a worker names the attempt that it belongs to.
     attempt = models.IntegerField(default=0)
     # Attempts whose worker died. Being handed over by a worker that stops is none.
@@ -202,6 +205,12 @@ class Run(models.Model):
             models.Index(
                 fields=["dispatched_at"],
                 name="runs_dispatched",
+                condition=Q(status="pending", dispatched_at__isnull=False),
+            ),
+            # What a worker claims, see `spool_next_run_1`.
+            models.Index(
+                fields=["graph_id", "fairness_group", "queue_rank", "created_at", "id"],
+                name="runs_queue",
                 condition=Q(status="pending", dispatched_at__isnull=False),
             ),
             models.Index(
@@ -325,3 +334,49 @@ class RunStep(models.Model):
 
     def __str__(self) -> str:
         return f"step {self.number} ({self.node}) of run {self.run_id}"
+
+
+class QueueEntry(models.Model):
+    """Runs of this graph wait for a worker in this group: where claims look for one.
+
+    An entry may be there for nothing, or be missing for a moment; the tick adds it then.
+    """
+
+    pk = models.CompositePrimaryKey("graph_id", "fairness_group")
+    graph_id = models.TextField()
+    fairness_group = models.TextField(blank=True)
+    # When it was last served, or came.
+    since = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "run_queue"
+        verbose_name_plural = "queue entries"
+        indexes = [
+            models.Index(fields=["graph_id", "since"], name="run_queue_since"),
+            models.Index(fields=["fairness_group"], name="run_queue_group"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.graph_id} of {self.fairness_group!r}"
+
+
+class Pause(models.Model):
+    """Of what is named here no run starts. What runs goes on, what waits stays pending."""
+
+    class Kind(models.TextChoices):
+        OWNER = "owner"  # Or a fairness group: what counts as an owner in the queue.
+        GRAPH = "graph"
+        WORKER = "worker"
+
+    kind = models.TextField(choices=Kind.choices)
+    name = models.TextField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        db_table = "run_pauses"
+        constraints = [
+            models.UniqueConstraint(fields=["kind", "name"], name="one_pause_of_each")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.name}"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -13,14 +14,15 @@ from django.conf import settings
 from django.db import connection, transaction
 from rest_framework.exceptions import APIException
 
-from spool.access.policy import Scope
+from spool.access.policy import EVERYTHING, Scope
 from spool.assistants.models import Assistant
 from spool.assistants.services import mirror_context, resolve_assistant
 from spool.database.ids import uuid7
 from spool.database.json import jsonb
-from spool.runs import lifecycle, record, tasks
+from spool.runs import lifecycle, priority, queue, record, tasks
 from spool.runs.lifecycle import Ended, Outcome
 from spool.runs.models import EVENT_STREAMING, Run, RunQuerySet
+from spool.runs.priority import ThreadPriority
 from spool.runs.streaming import events
 from spool.runs.streaming.writer import publish_end
 from spool.threads.checkpoint_rows import (
@@ -57,6 +59,10 @@ class TooManyRuns(APIException):
     status_code = 429
 
 
+class AssistantChanged(Exception):
+    """It is not as it was read any more."""
+
+
 class ThreadNotFound(NotFound):
     default_detail = "Thread or assistant not found."
 
@@ -80,26 +86,49 @@ def create_run(
     """
     if request["webhook"]:
         addresses.check(request["webhook"])
-    assistant = resolve_assistant(assistants or scope, request["assistant_id"])
     if thread_id is None and (request["command"] or {}).get("resume") is not None:
         raise BadRequest("You must provide a thread_id when resuming.")
     _check_thread_of(thread_id, request["checkpoint"] or {})
-    params = _create_params(scope, assistant, thread_id, request)
-    params |= {
-        "id": run_id or uuid7(),
-        "first_run_id": first_run_id,
-        "run_class": run_class,
-    }
+    ids = {"id": run_id or uuid7(), "first_run_id": first_run_id}
     budgets.check(Payer(scope.identity or scope.owner, scope.api_key_id))
+    scopes = scope, assistants or scope
+    new = partial(_create_run, *scopes, thread_id, request, ids, run_class)
+    try:
+        return new(remembered=True)
+    except AssistantChanged:
+        return new(remembered=False)
+
+
+def _create_run(
+    scope: Scope,
+    assistants: Scope,
+    thread_id: UUID | None,
+    request: dict[str, Any],
+    ids: dict[str, UUID | None],
+    run_class: str,
+    *,
+    remembered: bool,
+) -> Run:
+    """Raises `AssistantChanged` where it may be a `remembered` one: nothing is done."""
+    assistant = resolve_assistant(
+        assistants, request["assistant_id"], remembered=remembered
+    )
+    params = _create_params(scope, assistant, thread_id, request)
+    params |= ids
+    params["run_class"] = run_class
+    decided = priority.of_thread(scope, assistant, thread_id, request)
+    params |= queue.place(scope.owner, request["metadata"], run_class, decided)
+    params["decided"] = decided
+    seen = assistant.updated_at if remembered else None
     with _unit(thread_id, request):
         _check_limit(scope)
         try:
-            run = _insert_run(scope, thread_id, params, request)
+            run = _insert_run(scope, thread_id, params, request, seen)
         except ThreadNotFound:
             if request["if_not_exists"] != "create":
                 raise
             # It was there, and its time was over: a sweep deleted it meanwhile.
-            run = _insert_run(scope, thread_id, params, request)
+            run = _insert_run(scope, thread_id, params, request, seen)
         if run.dispatched_at:
             transaction.on_commit(partial(tasks.dispatch, run.id))
     return run
@@ -133,20 +162,28 @@ def _insert_run(
     thread_id: UUID | None,
     params: dict[str, Any],
     request: dict[str, Any],
+    assistant_updated_at: datetime | None,
 ) -> Run:
     if thread_id is None or request["if_not_exists"] == "create":
         _make_thread(params, request)
-    visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
-    if thread_id is not None and not visible.exists():
-        raise ThreadNotFound
+    checks = request["multitask_strategy"] in INTERRUPTING or _asks_for_fork(params)
+    if thread_id is not None and (checks or not scope.is_plain):
+        visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
+        if not visible.exists():
+            raise ThreadNotFound
     _check_fork_point(params)
     if request["multitask_strategy"] in INTERRUPTING:
         _make_way(params["thread_id"], request["multitask_strategy"])
-    run = lifecycle.create(params)
-    if run is None:
-        # Refused: the thread is busy, or it was deleted just now.
-        raise ThreadBusy if visible.exists() else ThreadNotFound
-    return run
+    created = lifecycle.create(
+        params,
+        scope=scope if scope.is_plain and thread_id else EVERYTHING,
+        assistant_updated_at=assistant_updated_at,
+    )
+    if created.run:
+        return created.run
+    if not created.has_thread:
+        raise ThreadNotFound
+    raise AssistantChanged if created.is_stale else ThreadBusy
 
 
 def cancel_run(run: Run, action: str) -> bool:
@@ -200,8 +237,10 @@ def requeue_run(run: Run) -> Run | None:
             "after_seconds": 0,
             "first_run_id": run.first_run_id,
             "resumes": False,
+            "fairness_group": run.fairness_group,
+            "queue_rank": run.queue_rank,
         }
-    )
+    ).run
     if again and again.dispatched_at:
         transaction.on_commit(partial(tasks.dispatch, again.id))
     return again
@@ -323,7 +362,13 @@ def _announce_end(run: Run, ended: Ended | None) -> None:
 def _make_thread(params: dict[str, Any], request: dict[str, Any]) -> None:
     """The run's thread with the run's metadata, unless there is one of that id."""
     metadata = {**request["metadata"], **params["thread_metadata"].obj}
-    thread = Thread(id=params["thread_id"], metadata=metadata)
+    decided: ThreadPriority | None = params["decided"]
+    thread = Thread(
+        id=params["thread_id"],
+        metadata=metadata,
+        priority=decided.priority if decided else None,
+        fairness_group=decided.fairness_group if decided else None,
+    )
     Thread.objects.bulk_create([thread], ignore_conflicts=True)
 
 
@@ -406,10 +451,14 @@ def _merged_config(
     return merged, {**assistant.context, **context}
 
 
+def _asks_for_fork(params: dict[str, Any]) -> Any:
+    """The checkpoint that the run is to go on from, if it names one."""
+    return params["kwargs"].obj["config"]["configurable"].get("checkpoint_id")
+
+
 def _check_fork_point(params: dict[str, Any]) -> None:
     """From a checkpoint that is not there LangGraph would begin with no state at all."""
-    configurable = params["kwargs"].obj["config"]["configurable"]
-    asked = configurable.get("checkpoint_id")
+    asked = _asks_for_fork(params)
     if asked and not has_checkpoint(params["thread_id"], str(asked)):
         raise NotFound(f"Checkpoint {asked} not found")
 

@@ -34,8 +34,6 @@ logger = logging.getLogger(__name__)
 
 # How often full workers pass on a message for a run; the tick finds it after that.
 MAX_HOPS = 5
-# How many races for a waiting run a thread loses before it leaves them to the others.
-MAX_MISSES = 5
 # Ticks at once in one process. Where Postgres makes them wait, those that come meanwhile
 # must leave threads to the runs.
 TICKS = threading.Semaphore(3)
@@ -60,19 +58,12 @@ def execute_run(*, run_id: str, hops: int = 0) -> None:
 
 
 def _execute_from(me: worker.Worker, run_id: UUID) -> None:
-    wanted: UUID | None = run_id
-    misses = 0
-    while wanted and not me.is_stopping:
-        ended = me.execute(wanted)
-        if ended:
-            misses = 0
-            wanted = ended.other_run_id or ended.next_run_id
-            announce(ended, taken=None if me.is_stopping else wanted)
-        elif wanted == run_id or misses == MAX_MISSES:
-            return  # A message that came twice; or others are quicker.
-        else:
-            misses += 1
-            wanted = me.next_claimable()
+    hint: UUID | None = run_id
+    while not me.is_stopping and (ended := me.execute_next(hint)):
+        hint = None if ended.other_run_id else ended.next_run_id
+        announce(ended, taken=None if me.is_stopping else hint)
+        if not (ended.other_run_id or ended.next_run_id):
+            return
 
 
 @shared_task(name="runs.tasks.tick")

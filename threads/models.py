@@ -81,6 +81,9 @@ class Thread(models.Model):
     discarded_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The last number that is known to be used for an event of its runs.
     event_seq = models.BigIntegerField(db_default=0, editable=False)
+    # What `priority.path` says of its runs; null until it is asked, at the first of them.
+    priority = models.SmallIntegerField(null=True, blank=True)
+    fairness_group = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     owner = owner_column()
 
     objects = ThreadQuerySet.as_manager()
@@ -128,11 +131,17 @@ class Thread(models.Model):
     @property
     def ordered_interrupts(self) -> dict[str, Any] | None:
         """`interrupts` in the order of their tasks."""
-        interrupts: dict[str, Any] | None = self.interrupts
-        if not interrupts or not self.interrupt_order:
-            return interrupts
-        known = [task for task in self.interrupt_order if task in interrupts]
-        return {task: interrupts[task] for task in [*known, *interrupts]}
+        return ordered(self.interrupts, self.interrupt_order)
+
+
+def ordered(
+    interrupts: dict[str, Any] | None, order: list[str] | None
+) -> dict[str, Any] | None:
+    """A thread's `interrupts` in the order of their tasks, which Postgres does not keep."""
+    if not interrupts or not order:
+        return interrupts
+    known = [task for task in order if task in interrupts]
+    return {task: interrupts[task] for task in [*known, *interrupts]}
 
 
 class SweptThreads(models.Model):

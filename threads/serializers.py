@@ -67,16 +67,6 @@ def selected_json(thread: Thread, names: list[str]) -> dict[str, Any]:
     return row | {name: moment(row[name]) for name in times}
 
 
-def ttl_json(thread: Thread) -> dict[str, Any] | None:
-    if thread.ttl_minutes is None:
-        return None
-    return {
-        "strategy": thread.ttl_strategy,
-        "ttl_minutes": thread.ttl_minutes,
-        "expires_at": moment(thread.expires_at),
-    }
-
-
 def extracted(thread: Thread, paths: dict[str, str]) -> dict[str, Any]:
     return {alias: _at(thread, path) for alias, path in paths.items()}
 

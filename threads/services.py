@@ -11,6 +11,7 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
+from spool.database import prepared
 from spool.database.fields import Merge
 from spool.database.json import jsonb
 from spool.database.loop import shared_loop
@@ -36,11 +37,12 @@ INSERT INTO threads (
     state_updated_at, ttl_minutes, ttl_strategy, expires_at
 )
 VALUES (
-    %(id)s, 'idle', 'idle', %(metadata)s, '{}', now(), now(), now(), %(ttl_minutes)s,
-    %(ttl_strategy)s, now() + make_interval(secs => %(ttl_minutes)s * 60)
+    %(id)s, 'idle', 'idle', %(metadata)s, '{}', now(), now(), now(),
+    %(ttl_minutes)s::float8, %(ttl_strategy)s,
+    now() + make_interval(secs => %(ttl_minutes)s::float8 * 60)
 )
 ON CONFLICT (id) DO NOTHING
-RETURNING *
+RETURNING created_at
 """
 
 
@@ -74,9 +76,10 @@ def create_thread(
         "metadata": jsonb(metadata),
         **ttl_params(ttl),
     }
-    inserted = list(Thread.objects.raw(INSERT, params))
-    if inserted:
-        return inserted[0], True
+    if inserted := prepared.fetch_one(INSERT, params):
+        (now,) = inserted
+        times = {"created_at": now, "updated_at": now, "state_updated_at": now}
+        return Thread(id=thread_id, metadata=metadata, **times), True
     existing = Thread.objects.visible_to(scope).filter(pk=params["id"]).first()
     if existing is None or if_exists == "raise":
         # Somebody else's thread: the same answer as for one's own.

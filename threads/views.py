@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from functools import reduce
+from functools import partial, reduce
 from operator import or_
 from typing import Any
 from uuid import UUID
@@ -18,7 +18,7 @@ from spool.access.policy import Scope, authorize
 from spool.access.views import ScopedViewSet
 from spool.assistants.graphs import registry
 from spool.database.ids import uuid7
-from spool.threads import checkpoint_rows, services, state
+from spool.threads import checkpoint_rows, rows, services, state
 from spool.threads.models import Thread, ThreadQuerySet
 from spool.threads.serializers import (
     COLUMNS,
@@ -32,11 +32,10 @@ from spool.threads.serializers import (
     root_of,
     selected_json,
     thread_json,
-    ttl_json,
 )
 from spool.web.bodies import path_uuid, valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
-from spool.web.pagination import page_of, searched
+from spool.web.pagination import page_read, searched
 
 ERRORS = {
     404: OpenApiResponse(description="No such thread"),
@@ -90,7 +89,7 @@ class ThreadViewSet(ScopedViewSet):
         """
         try:
             steps = [[state.state_update(**u) for u in step] for step in supersteps]
-            state.update_state(thread, steps)
+            state.update_state(self._thread(str(thread.id)), steps)
         except APIException as exc:
             if thread.metadata.get("graph_id") in registry().graph_ids:
                 raise
@@ -119,15 +118,10 @@ class ThreadViewSet(ScopedViewSet):
             "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
         )
-        if names := asked["select"]:
-            # States may be megabytes: those that nobody wants stay where they are.
-            roots = {root_of(path) for path in asked["extract"].values()}
-            columns = {*(COLUMNS[name] for name in names), *roots}
-            if "interrupts" in columns:
-                columns.add("interrupt_order")
-            threads = threads.only("id", *columns)
-        page, headers = page_of(threads, asked["limit"], asked["offset"])
-        return Response([_row(thread, asked) for thread in page], headers=headers)
+        page, headers = page_read(
+            threads, asked["limit"], asked["offset"], partial(_bodies, asked)
+        )
+        return Response(page, headers=headers)
 
     @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
@@ -153,10 +147,11 @@ class ThreadViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: ThreadBody, **ERRORS})
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        thread = self._thread(thread_id)
-        row = thread_json(thread)
-        if "ttl" in _included(request):
-            row["ttl"] = ttl_json(thread)
+        found = path_uuid(thread_id, "thread")
+        scope = self.scope({"thread_id": found, "metadata": {}})
+        row = rows.find(scope, found, with_ttl="ttl" in _included(request))
+        if row is None:
+            raise _missing(found)
         return Response(row)
 
     @extend_schema(
@@ -238,12 +233,23 @@ def _matching(scope: Scope, asked: dict[str, Any]) -> ThreadQuerySet:
     return threads
 
 
-def _row(thread: Thread, asked: dict[str, Any]) -> dict[str, Any]:
-    names = asked["select"]
-    row = selected_json(thread, names) if names else thread_json(thread)
-    if asked["extract"]:
-        row["extracted"] = extracted(thread, asked["extract"])
-    return row
+def _bodies(asked: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
+    """What a search answers of each thread."""
+    names: list[str] = asked["select"]
+    if not asked["extract"]:
+        return rows.selected(threads, names) if names else rows.bodies(threads)
+    if names:
+        # States may be megabytes: those that nobody wants stay where they are.
+        roots = {root_of(path) for path in asked["extract"].values()}
+        columns = {*(COLUMNS[name] for name in names), *roots}
+        if "interrupts" in columns:
+            columns.add("interrupt_order")
+        threads = threads.only("id", *columns)
+    return [
+        (selected_json(thread, names) if names else thread_json(thread))
+        | {"extracted": extracted(thread, asked["extract"])}
+        for thread in threads
+    ]
 
 
 def _searched_id(text: str) -> UUID:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
 
 M = TypeVar("M", bound=Model)
+Q = TypeVar("Q", bound=QuerySet[Any])
+T = TypeVar("T")
 
 FIRST_PAGE = {"limit": 10, "offset": 0}
 
@@ -19,7 +22,14 @@ def page_of(
     `X-Pagination-Total` is what the official server calls it: no true total, but the
     offset, the rows returned, and one if there are more.
     """
-    found = list(rows[offset : offset + limit + 1])
+    return page_read(rows, limit, offset, list)
+
+
+def page_read(
+    rows: Q, limit: int, offset: int, read: Callable[[Q], list[T]]
+) -> tuple[list[T], dict[str, Any]]:
+    """The same of rows that are read in another way."""
+    found = read(rows[offset : offset + limit + 1])
     page = found[:limit]
     headers = {"X-Pagination-Total": str(offset + len(found))}
     if len(found) > limit:

@@ -64,12 +64,27 @@ def test_create_answers_with_the_cron(alice_client: Any) -> None:
         "metadata": {"kind": "weekly", "owner": "alice"},
         "on_run_completed": "delete",
         "enabled": True,
+        "catch_up": "once",
         "disabled_reason": None,
         "created_at": cron["created_at"],
         "updated_at": cron["updated_at"],
     }
     assert not Run.objects.exists()
     assert not Thread.objects.exists()
+
+
+def test_what_becomes_of_missed_slots_is_kept_and_changed(alice_client: Any) -> None:
+    made = alice_client.call("post", "/runs/crons", {**BODY, "catch_up": 5}).json()
+    path = f"/runs/crons/{made['cron_id']}"
+
+    other = alice_client.call("patch", path, {"metadata": {"a": 1}}).json()
+    changed = alice_client.call("patch", path, {"catch_up": "skip"}).json()
+
+    assert [one["catch_up"] for one in (made, other, changed)] == [5, 5, "skip"]
+    assert changed["payload"]["catch_up"] == "skip"
+    select = {"select": ["catch_up"]}
+    found = alice_client.call("post", "/runs/crons/search", select).json()
+    assert found == [{"catch_up": "skip"}]
 
 
 def test_create_for_a_thread_has_nothing_to_delete(
@@ -113,6 +128,9 @@ def test_create_keeps_all_of_a_context(alice_client: Any) -> None:
         ({"end_time": "0001-01-01T00:00:00+14:00"}, "end_time: "),
         ({"enabled": "perhaps"}, "enabled: "),
         ({"on_run_completed": "explode"}, "on_run_completed: "),
+        ({"catch_up": "always"}, "catch_up: must be once, skip, or a number"),
+        ({"catch_up": 0}, "catch_up: "),
+        ({"catch_up": True}, "catch_up: "),
         ({"on_completion": "keep"}, "on_completion: is on_run_completed"),
         ({"on_disconnect": "cancel"}, "on_disconnect: "),
         ({"stream_mode": "nonsense"}, "stream_mode: "),

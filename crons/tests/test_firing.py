@@ -99,6 +99,59 @@ def test_downtime_fires_once_and_counts_what_was_missed(
     assert cron.next_run_date > database_now() - timedelta(seconds=1)
 
 
+@pytest.mark.parametrize(
+    ("catch_up", "fired"), [("once", 1), ("skip", 0), (3, 3), (9, 7)]
+)
+def test_missed_slots_are_caught_up_with_as_the_cron_says(
+    make_cron: MakeCron, make_due: MakeDue, catch_up: Any, fired: int
+) -> None:
+    cron = make_cron(schedule="30 * * * *", catch_up=catch_up)
+    slot = next_slot("30 * * * *", None, after=database_now() - timedelta(hours=7))
+    Cron.objects.update(next_run_date=slot)
+
+    assert [firing.fire_due(), firing.fire_due()] == [max(fired, 1), 0]
+
+    assert Run.objects.count() == fired
+    slots = sorted(firing.slot for firing in cron.firings.all() if firing.slot)
+    assert len(slots) == fired
+    cron.refresh_from_db()
+    assert cron.missed == 7 - fired
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now()
+    # The newest of them, but for `once`, which stands for all that come after it.
+    if isinstance(catch_up, int):
+        assert slots[-1] > database_now() - timedelta(hours=1)
+
+
+def test_a_cron_that_skips_fires_on_time(
+    make_cron: MakeCron, make_due: MakeDue
+) -> None:
+    cron = make_cron(catch_up="skip")
+    make_due(cron, seconds=5)
+
+    firing.fire_due()
+
+    assert Run.objects.count() == 1
+    cron.refresh_from_db()
+    assert cron.missed == 0
+
+
+@pytest.mark.parametrize("catch_up", ["skip", 2])
+def test_years_of_downtime_take_no_time_to_catch_up(
+    make_cron: MakeCron, make_due: MakeDue, catch_up: Any
+) -> None:
+    cron = make_cron(schedule="* * * * * *", catch_up=catch_up)
+    make_due(cron, seconds=10**8)
+
+    firing.fire_due()
+
+    assert 1 <= Run.objects.count() <= 3
+    cron.refresh_from_db()
+    assert cron.missed >= firing.MOST_COUNTED
+    assert cron.next_run_date is not None
+    assert cron.next_run_date > database_now() - timedelta(seconds=5)
+
+
 def test_years_of_downtime_take_no_time(make_cron: MakeCron, make_due: MakeDue) -> None:
     cron = make_cron(schedule="* * * * * *")
     make_due(cron, seconds=10**8)

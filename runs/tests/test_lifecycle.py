@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
-from uuid import UUID
 
 import pytest
 from django.db import IntegrityError
@@ -268,23 +267,6 @@ def test_who_has_room_is_asked_to_take_a_run(make_run: Any, worker: Worker) -> N
     Worker.objects.update(capacity=0)
 
     assert recovery.runs_to_wake() == []
-
-
-def test_the_longest_waiting_run_comes_next(
-    make_run: Any, loop: Loop, claim: Any
-) -> None:
-    other = Thread.objects.create()
-    first, second = make_run(), make_run(thread_id=other.id)
-
-    assert next_claimable(loop) == first.id
-    claim(first)
-    assert next_claimable(loop) == second.id
-    claim(second)
-    assert next_claimable(loop) is None
-
-
-def next_claimable(loop: Loop) -> UUID | None:
-    return loop.run(lifecycle.next_claimable(loop.pool))
 
 
 def silence(worker: Worker) -> None:

@@ -350,9 +350,9 @@ class Storm:
 
     def execute_until_calm(self) -> None:
         while not (self.is_over.is_set() and not Run.objects.active().exists()):
-            found = self.loop.run(lifecycle.next_claimable(self.loop.pool))
-            for run_id in [found] if found else lifecycle.wake(patience=0, limit=10):
-                self.loop.run(self.executor.execute(run_id))
+            if self.loop.run(self.executor.execute_next()) is None:
+                for run_id in lifecycle.wake(patience=0, limit=10):
+                    self.loop.run(self.executor.execute_next(run_id))
 
 
 @pytest.fixture

@@ -112,13 +112,27 @@ class Executor:
         for run_id in list(self.holding):
             self.stop(run_id, reason)
 
-    async def execute(self, run_id: UUID) -> Ended | None:
+    async def execute_next(self, hint: UUID | None = None) -> Ended | None:
+        """Execute the run that is next in the queue. None: there is none, or it was lost.
+
+        `hint` is a run that may not be in the queue yet.
+        """
+        held = await self._claim(None, hint)
+        return await self.execute(held.id, held) if held else None
+
+    async def _claim(
+        self, run_id: UUID | None, hint: UUID | None = None
+    ) -> Claim | None:
+        return await lifecycle.claim(
+            self.pool, run_id, self.worker_id(), hint=hint, revisions=revisions()
+        )
+
+    async def execute(self, run_id: UUID, held: Claim | None = None) -> Ended | None:
         """Execute a run to its end. None: it was not ours, or is not any more."""
         self.holding.append(run_id)
         try:
-            held = await lifecycle.claim(
-                self.pool, run_id, self.worker_id(), revisions=revisions()
-            )
+            if held is None:
+                held = await self._claim(run_id)
             if held is None:
                 return None
             _begin_log(held)

@@ -161,14 +161,10 @@ class Worker:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def execute(self, run_id: UUID) -> Ended | None:
-        """Execute one run; blocks until it has ended."""
+    def execute_next(self, hint: UUID | None = None) -> Ended | None:
+        """Execute the next run of the queue; blocks until it has ended."""
         loop, executor = self._loop_and_executor()
-        return loop.run(executor.execute(run_id))
-
-    def next_claimable(self) -> UUID | None:
-        loop, executor = self._loop_and_executor()
-        return loop.run(lifecycle.next_claimable(executor.pool))
+        return loop.run(executor.execute_next(hint))
 
     def _loop_and_executor(self) -> tuple[Loop, Executor]:
         """The process's loop, or this thread's own where graphs are isolated."""

@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import pytest
+from django.db import DatabaseError, connection, transaction
+
+from spool.database import prepared
+from spool.database.json import clean, dumps, from_jsonb
+
+pytestmark = pytest.mark.django_db
+
+STORED = (
+    '{"a": [1, "\\u00e9\\ud83d\\ude00", null], "whole": 123456789012345678901234567890}'
+)
+
+
+def stored() -> object:
+    [(document,)] = prepared.fetch_all("SELECT %(text)s::jsonb", {"text": STORED})
+    return document
+
+
+def test_stored_json_is_passed_on_as_it_is() -> None:
+    written = dumps({"values": stored(), "other": 1})
+
+    assert from_jsonb(written) == {"values": from_jsonb(STORED), "other": 1}
+
+
+def test_stored_json_survives_beside_what_is_written_slowly() -> None:
+    """A whole number over 64 bits has the answer written by another writer."""
+    written = dumps({"values": stored(), "other": 2**70})
+
+    assert from_jsonb(written) == {"values": from_jsonb(STORED), "other": 2**70}
+    assert clean(stored()) == from_jsonb(STORED)
+
+
+def test_it_is_part_of_the_transaction() -> None:
+    with pytest.raises(DatabaseError), transaction.atomic():
+        prepared.fetch_all("SELECT 1 / %(none)s::int", {"none": 0})
+
+    with transaction.atomic():
+        connection.set_rollback(True)
+        with pytest.raises(transaction.TransactionManagementError):
+            prepared.fetch_one("SELECT 1", {})
+
+
+def test_there_may_be_no_row() -> None:
+    assert (
+        prepared.fetch_one("SELECT 1 WHERE %(found)s::bool", {"found": False}) is None
+    )

@@ -1,0 +1,23 @@
+"""`manage.py resume`: let runs of an owner, a graph or a worker start again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from spool.runs import queue
+from spool.runs.models import Pause
+
+
+class Command(BaseCommand):
+    help = "Let runs of an owner, a graph or a worker (by its id) start again."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("kind", choices=Pause.Kind.values)
+        parser.add_argument("name")
+
+    def handle(self, *args: Any, kind: str, name: str, **options: Any) -> None:
+        if not queue.resume(kind, name):
+            raise CommandError(f"{kind} {name} is not paused")
+        self.stdout.write(f"{kind} {name} goes on")

@@ -1,0 +1,140 @@
+"""`priority.path` of langgraph.json: the operator's say in whose runs go first.
+
+Its function is asked once for each thread, at the first run on it; what it answers stays
+with the thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from functools import cache
+from typing import Any, cast
+from uuid import UUID
+
+from langgraph_sdk import Priority, PriorityContext
+from rest_framework.exceptions import APIException
+
+from spool.access.policy import Scope
+from spool.access.users import User
+from spool.assistants.models import Assistant
+from spool.config.env import stop
+from spool.config.langgraph_json import langgraph_json, load_object
+from spool.database.loop import shared_loop
+from spool.threads.models import Thread
+
+logger = logging.getLogger(__name__)
+
+TIMEOUT_SECS = 30.0
+MAX_PRIORITY = 5
+MAX_GROUP_LENGTH = 256
+NO_USER = {
+    "identity": "",
+    "display_name": "",
+    "is_authenticated": False,
+    "permissions": [],
+}
+
+
+class PriorityRefused(APIException):
+    """The function raised, or answered what is no priority. Its text stays with us."""
+
+    status_code = 500
+    default_detail = "The priority of this run could not be decided"
+
+
+@dataclass(frozen=True)
+class ThreadPriority:
+    """-5 goes first. `fairness_group` None: what counts as the owner anyway."""
+
+    priority: int = 0
+    fairness_group: str | None = None
+
+
+DEFAULTS = ThreadPriority()
+
+
+@cache
+def assign_function() -> Any:
+    """None where langgraph.json names none. A bad one stops the process."""
+    path = langgraph_json().priority.path
+    if not path:
+        return None
+    try:
+        found = load_object(path)
+    except Exception as exc:  # Whatever the operator's module raises.
+        stop(f"priority.path: cannot load {path}: {type(exc).__name__}: {exc}")
+    if not isinstance(found, Priority):
+        stop(f"priority.path: {path} is not a langgraph_sdk.Priority")
+    if found._assign_handler is None:
+        stop(f"priority.path: {path} has no @assign function")
+    return found._assign_handler
+
+
+def of_thread(
+    scope: Scope,
+    assistant: Assistant,
+    thread_id: UUID | None,
+    request: dict[str, Any],
+) -> ThreadPriority | None:
+    """What the thread of a new run has, or is to get. Raises `PriorityRefused`.
+
+    None: langgraph.json names no function.
+    """
+    assign = assign_function()
+    if assign is None:
+        return None
+    visible = Thread.objects.visible_to(scope)
+    thread = visible.filter(pk=thread_id).first() if thread_id else None
+    if thread and thread.priority is not None:
+        return ThreadPriority(thread.priority, thread.fairness_group)
+    context = PriorityContext(
+        user=cast("Any", User(scope.user or NO_USER)),
+        permissions=scope.permissions,
+        thread_id=str(thread_id) if thread_id else None,
+        thread_metadata=dict(thread.metadata if thread else request["metadata"]),
+        assistant_id=str(assistant.id),
+        graph_id=assistant.graph_id,
+        assistant_metadata=dict(assistant.metadata),
+        run_metadata=dict(request["metadata"]),
+        cron_id=request.get("headers", {}).get("cron_id"),
+    )
+    found = _ask(assign, context)
+    if thread is None:
+        return found
+    return _keep(thread, found)
+
+
+def _ask(assign: Any, context: PriorityContext) -> ThreadPriority:
+    try:
+        answer = shared_loop().run(asyncio.wait_for(assign(context), TIMEOUT_SECS))
+        return _checked(answer)
+    except Exception as exc:
+        # The operator's own code.
+        logger.exception("priority.path: the run is refused")
+        raise PriorityRefused from exc
+
+
+def _checked(answer: Any) -> ThreadPriority:
+    given = dict(answer or {})
+    priority, group = given.get("priority"), given.get("fairness_group")
+    priority = 0 if priority is None else priority
+    is_whole = isinstance(priority, int) and not isinstance(priority, bool)
+    if not is_whole or abs(priority) > MAX_PRIORITY:
+        raise ValueError(f"priority must be from -5 to 5, not {priority!r}")
+    if not isinstance(group, (str, type(None))) or len(group or "") > MAX_GROUP_LENGTH:
+        raise ValueError("fairness_group must be a text of at most 256 characters")
+    return ThreadPriority(priority, group or None)
+
+
+def _keep(thread: Thread, found: ThreadPriority) -> ThreadPriority:
+    """Store it with the thread, unless another first run was quicker."""
+    rows = Thread.objects.filter(pk=thread.pk)
+    if not rows.filter(priority=None).update(
+        priority=found.priority, fairness_group=found.fairness_group
+    ):
+        stored = rows.values_list("priority", "fairness_group").first()
+        if stored and stored[0] is not None:
+            return ThreadPriority(stored[0], stored[1])
+    return found
