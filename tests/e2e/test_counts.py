@@ -16,9 +16,9 @@ RUNS = 20
 def test_a_streamed_run_costs_no_more_than_it_did() -> None:
     found = asyncio.run(counts.of_streamed_runs(RUNS, at_once=1))
 
-    assert found.transactions <= 10
-    assert found.statements <= 13
-    assert found.rows <= 15
-    assert found.wal_bytes <= 18.5 * 1024
-    # Events of a run that is slow may take one write more.
-    assert found.redis_commands <= 10
+    # Usage is written once a second, too, and events of a slow run in one write more.
+    assert found.transactions <= 10.5
+    assert found.statements <= 13.5
+    assert found.rows <= 19
+    assert found.wal_bytes <= 19.5 * 1024
+    assert found.redis_commands <= 10.5
