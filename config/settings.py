@@ -179,8 +179,31 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_TASK_DEFAULT_QUEUE = "spool"
 # Runs have a queue of their own, so that the tick never stands behind them.
 RUNS_QUEUE = "spool.runs"
-CELERY_TASK_ROUTES = {"runs.tasks.execute_run": {"queue": RUNS_QUEUE}}
-CELERY_TASK_QUEUES = [Queue(CELERY_TASK_DEFAULT_QUEUE), Queue(RUNS_QUEUE)]
+# Workers of the first version don't know the tasks that came after it. They would take
+# them from their queues during an upgrade, and drop them.
+NEW_TASKS_QUEUE = "spool.2"
+FIRST_TASKS = {
+    *("crons.tasks.tick", "crons.tasks.sweep", "store.tasks.sweep"),
+    *("threads.tasks.sweep", "runs.tasks.tick", "runs.tasks.sweep"),
+    *("runs.tasks.execute_run", "runs.tasks.deliver_webhooks"),
+}
+
+
+def queue_of(task: str) -> str:
+    """Which queue messages for this task go to."""
+    if task == "runs.tasks.execute_run":
+        return RUNS_QUEUE
+    return CELERY_TASK_DEFAULT_QUEUE if task in FIRST_TASKS else NEW_TASKS_QUEUE
+
+
+def _route(name: str, *_: Any, **__: Any) -> dict[str, str]:
+    return {"queue": queue_of(name)}
+
+
+CELERY_TASK_ROUTES = [_route]
+CELERY_TASK_QUEUES = [
+    Queue(name) for name in (CELERY_TASK_DEFAULT_QUEUE, RUNS_QUEUE, NEW_TASKS_QUEUE)
+]
 CELERY_WORKER_POOL = "threads"
 CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from django.conf import settings
 from django.db import connection, transaction
 from django_celery_beat.models import IntervalSchedule, PeriodicTask
 
@@ -49,6 +50,10 @@ def ensure_periodic_tasks() -> None:
                 name=task if name in taken else name,
                 task=task,
                 interval=_interval(every),
+                # Beat of the version before would send it to its own queue.
+                queue=None
+                if task in settings.FIRST_TASKS
+                else settings.NEW_TASKS_QUEUE,
                 expire_seconds=EXPIRE_SECONDS,
                 description=description,
             )

@@ -146,3 +146,20 @@ def test_the_store_is_swept_as_often_as_langgraph_json_says(
     langgraph_json.cache_clear()
     sweep.refresh_from_db()
     assert sweep.schedule.run_every == timedelta(seconds=30)
+
+
+def test_workers_of_the_first_version_are_sent_no_task_that_they_lack(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    new = ("new: sweep", "new.tasks.sweep", timedelta(minutes=1), "Something new.")
+    monkeypatch.setattr("spool.periodic.TASKS", (*TASKS, new))
+    ensure_periodic_tasks()
+
+    queues = dict(PeriodicTask.objects.values_list("task", "queue"))
+
+    router: Any = current_app.amqp.router
+    assert queues["new.tasks.sweep"] == "spool.2"
+    assert router.route({}, "new.tasks.sweep")["queue"].name == "spool.2"
+    assert queues["runs.tasks.tick"] is None
+    assert router.route({}, "runs.tasks.tick")["queue"].name == "spool"
+    assert router.route({}, "runs.tasks.execute_run")["queue"].name == "spool.runs"
