@@ -60,6 +60,12 @@ def revoke(keys: Iterable[ApiKey]) -> int:
     return changed
 
 
+def delete_owned_by(owner: str) -> int:
+    """Delete all API keys of an owner. How many there were."""
+    found = ApiKey.objects.filter(owner=owner).delete()[1]
+    return found.get(ApiKey._meta.label, 0)
+
+
 def find_caller(text: str) -> Caller | None:
     """Whose key this is; None if it is none, or no more."""
     digest = digest_of(text)

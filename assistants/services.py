@@ -294,3 +294,12 @@ def _record_version(assistant: Assistant) -> None:
     AssistantVersion.objects.create(
         assistant=assistant, **{name: getattr(assistant, name) for name in VERSIONED}
     )
+
+
+def delete_owned_by(owner: str) -> int:
+    """Delete all assistants of an owner, with their versions. How many there were."""
+    own = Assistant.objects.filter(owner=owner, is_system=False)
+    ids = list(own.values_list("pk", flat=True))
+    for assistant_id in ids:
+        delete_assistant(own, assistant_id)
+    return len(ids)

@@ -298,3 +298,8 @@ def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) 
     if cron.thread_id is None:
         default = Cron.OnRunCompleted.DELETE
         cron.on_run_completed = request["on_run_completed"] or default
+
+
+def delete_owned_by(owner: str) -> int:
+    """Delete all crons of an owner, with their firings. How many there were."""
+    return Cron.objects.filter(owner=owner).delete()[1].get(Cron._meta.label, 0)

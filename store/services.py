@@ -12,6 +12,7 @@ from rest_framework.exceptions import APIException
 from spool.database.loop import shared_loop
 from spool.store.index import Embed, Vector, embed_texts, index_config
 from spool.store.items import NO_EXTRAS, ApiExtras
+from spool.store.models import StoreItem
 from spool.store.operations import (
     Row,
     Statement,
@@ -75,3 +76,9 @@ def _rows(statement: Statement) -> list[Row]:
             return []
         names = [column.name for column in cursor.description]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+def delete_owned_by(owner: str) -> int:
+    """Delete all items of an owner. How many there were."""
+    found = StoreItem.objects.filter(owner=owner).delete()[1]
+    return found.get(StoreItem._meta.label, 0)

@@ -122,6 +122,14 @@ def delete_threads(threads: ThreadQuerySet, *, by_sweep: bool = False) -> int:
     return len(ids)
 
 
+def delete_owned_by(owner: str) -> int:
+    """Delete all threads of an owner, with their runs and state. How many there were."""
+    threads, count = Thread.objects.filter(owner=owner), 0
+    while ids := list(threads.values_list("pk", flat=True)[:BATCH]):
+        count += delete_threads(threads.filter(pk__in=ids))
+    return count
+
+
 def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
     """Delete the threads that were last run by this assistant."""
     threads = Thread.objects.visible_to(scope).filter(

@@ -29,6 +29,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from spool.database.json import clean_text, dumps
+from spool.threads.models import Thread
 from spool.webhooks import hooks
 from spool.webhooks.addresses import (
     RESOLVERS,
@@ -127,6 +128,13 @@ def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
 def resend(wanted: QuerySet[WebhookDelivery]) -> int:
     """Send these now, delivered before or not, and from the first pause on."""
     return wanted.update(next_attempt_at=Now(), attempts=0, delivered_at=None)
+
+
+def delete_owned_by(owner: str) -> int:
+    """Delete what was sent, or is to be, for threads of an owner. How many there were."""
+    threads = Thread.objects.filter(owner=owner).values("pk")
+    found = WebhookDelivery.objects.filter(thread_id__in=threads).delete()[1]
+    return found.get(WebhookDelivery._meta.label, 0)
 
 
 def sweep_deliveries() -> int:
