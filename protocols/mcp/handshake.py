@@ -61,7 +61,7 @@ from spool.protocols.mcp.sessions import (
     find_session,
     new_session,
 )
-from spool.protocols.mcp.signals import letter_key, signals
+from spool.protocols.mcp.signals import payload_key, signals
 from spool.web.guards import Receive, Scope, Send
 from spool.web.http_protocol import server_is_stopping
 
@@ -108,10 +108,10 @@ class Post:
         return header or DEFAULT_NEGOTIATED_VERSION
 
     def key(self, *about: str) -> str | None:
-        """Where a letter for a call of this session is left; None without a session."""
+        """Where a payload for a call of this session is left; None without a session."""
         if self.session is None:
             return None
-        return letter_key(self.identity, self.session.nonce, *about)
+        return payload_key(self.identity, self.session.nonce, *about)
 
     def key_of_call(self, request_id: RequestId) -> str | None:
         return self.key("cancelled", type(request_id).__name__, str(request_id))
@@ -182,9 +182,9 @@ async def _note(post: Post) -> None:
         key = post.key_of_call(request_id)
     if key is None:
         return
-    letter = message.model_dump_json(by_alias=True, exclude_none=True).encode()
+    payload = message.model_dump_json(by_alias=True, exclude_none=True).encode()
     try:
-        await signals().leave(key, letter, keep_secs=keep_secs)
+        await signals().leave(key, payload, keep_secs=keep_secs)
     except (RedisError, OSError):
         raise Refused(503, "Try again: Redis is away", INTERNAL_ERROR) from None
 
@@ -268,20 +268,20 @@ class Exchange:
         asked = JSONRPCRequest(
             jsonrpc="2.0", id=request_id, method=method, params=given
         )
-        with signals().expecting(key) as letter:
+        with signals().expecting(key) as payload:
             self._push(asked)
             gone = asyncio.ensure_future(self._client_is_gone.wait())
             try:
                 await asyncio.wait(
-                    (letter, gone),
+                    (payload, gone),
                     timeout=settings.MCP_INTERRUPT_TTL_MINUTES * 60,
                     return_when=asyncio.FIRST_COMPLETED,
                 )
             finally:
                 gone.cancel()
-            if not letter.done():
+            if not payload.done():
                 raise NoBackChannelError(method)
-            message = jsonrpc_message_adapter.validate_json(letter.result())
+            message = jsonrpc_message_adapter.validate_json(payload.result())
         if isinstance(message, JSONRPCError):
             raise MCPError.from_error_data(message.error)
         return cast(JSONRPCResponse, message).result
@@ -393,8 +393,8 @@ class Exchange:
         key = self.post.key_of_call(self.call.id)
         if key is None or self.call.method != "tools/call":
             return
-        with signals().expecting(key) as letter:
-            await letter
+        with signals().expecting(key) as payload:
+            await payload
             self.cancel_requested.set()
             handling.cancel()
 

@@ -30,7 +30,7 @@ RECONNECT_DELAY_SECS = 0.5
 CLOSE_RETRY_SECS = 0.1
 
 
-def letter_key(*parts: str) -> str:
+def payload_key(*parts: str) -> str:
     """The key of what is left for one waiting call. Its parts can't be guessed from it."""
     digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
     return f"{settings.REDIS_KEY_PREFIX}spool:mcp:{digest}"
@@ -46,25 +46,25 @@ class Signals:
         self._listening: asyncio.Task[None] | None = None
         self._fetching: set[asyncio.Task[None]] = set()
 
-    async def leave(self, key: str, letter: bytes, *, keep_secs: int) -> None:
-        """Leave a letter for the call that waits for `key`. Raises `RedisError`."""
+    async def leave(self, key: str, payload: bytes, *, keep_secs: int) -> None:
+        """Leave a payload for the call that waits for `key`. Raises `RedisError`."""
         async with self._redis.pipeline(transaction=True) as pipeline:
-            pipeline.set(key, letter, ex=keep_secs)
-            pipeline.publish(_letters(), key)
+            pipeline.set(key, payload, ex=keep_secs)
+            pipeline.publish(_payloads(), key)
             await pipeline.execute()
 
     @contextmanager
     def expecting(self, key: str) -> Iterator[asyncio.Future[bytes]]:
-        """The letter under `key`, as soon as it is there."""
+        """The payload under `key`, as soon as it is there."""
         loop = asyncio.get_running_loop()
-        self._waiting[key] = letter = loop.create_future()
+        self._waiting[key] = payload = loop.create_future()
         self._start()
         self._fetch([key])  # It may have been left before.
         try:
-            yield letter
+            yield payload
         finally:
             del self._waiting[key]
-            letter.cancel()
+            payload.cancel()
 
     @contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:
@@ -99,7 +99,7 @@ class Signals:
 
     async def _receive(self) -> None:
         async with self._redis.pubsub() as pubsub:
-            await pubsub.subscribe(_letters(), _changes())
+            await pubsub.subscribe(_payloads(), _changes())
             while True:
                 message: Any = await pubsub.get_message(timeout=None)
                 if message is None:
@@ -126,11 +126,11 @@ class Signals:
     async def _deliver(self, keys: list[str]) -> None:
         # Should Redis be away, they are fetched once it is back.
         with suppress(RedisError, OSError):
-            letters = await self._redis.mget(keys)
-            for key, letter in zip(keys, letters, strict=True):
+            payloads = await self._redis.mget(keys)
+            for key, payload in zip(keys, payloads, strict=True):
                 waiting = self._waiting.get(key)
-                if letter is not None and waiting and not waiting.done():
-                    waiting.set_result(cast("bytes", letter))
+                if payload is not None and waiting and not waiting.done():
+                    waiting.set_result(cast("bytes", payload))
 
 
 def publish_change() -> None:
@@ -142,8 +142,8 @@ def publish_change() -> None:
         logger.warning("a change of assistants was not published: %s", exc)
 
 
-def _letters() -> str:
-    return f"{settings.REDIS_KEY_PREFIX}spool:mcp:letters"
+def _payloads() -> str:
+    return f"{settings.REDIS_KEY_PREFIX}spool:mcp:payloads"
 
 
 def _changes() -> str:

@@ -9,7 +9,7 @@ import pytest
 
 from spool.protocols.mcp.signals import (
     Signals,
-    letter_key,
+    payload_key,
     publish_change,
 )
 from spool.runs.streaming.events import redis_client
@@ -30,44 +30,44 @@ async def there() -> AsyncIterator[Signals]:
     await signals.close()
 
 
-async def test_a_letter_reaches_the_process_that_waits(
+async def test_a_payload_reaches_the_process_that_waits(
     here: Signals, there: Signals
 ) -> None:
-    key = letter_key("alice", "session", "1")
-    with here.expecting(key) as letter:
+    key = payload_key("alice", "session", "1")
+    with here.expecting(key) as payload:
         await there.leave(key, b"yes", keep_secs=10)
 
-        assert await asyncio.wait_for(letter, 20) == b"yes"
+        assert await asyncio.wait_for(payload, 20) == b"yes"
 
 
-async def test_a_letter_may_come_first(here: Signals, there: Signals) -> None:
-    key = letter_key("alice", "session", "2")
+async def test_a_payload_may_come_first(here: Signals, there: Signals) -> None:
+    key = payload_key("alice", "session", "2")
     await there.leave(key, b"yes", keep_secs=10)
 
-    with here.expecting(key) as letter:
-        assert await asyncio.wait_for(letter, 20) == b"yes"
+    with here.expecting(key) as payload:
+        assert await asyncio.wait_for(payload, 20) == b"yes"
 
 
-async def test_a_letter_is_not_lost_with_the_connection(
+async def test_a_payload_is_not_lost_with_the_connection(
     here: Signals, there: Signals
 ) -> None:
-    first, second = (letter_key("alice", "session", number) for number in "34")
-    with here.expecting(first) as letter:
+    first, second = (payload_key("alice", "session", number) for number in "34")
+    with here.expecting(first) as payload:
         await there.leave(first, b"connected", keep_secs=10)
-        await asyncio.wait_for(letter, 20)
-    with here.expecting(second) as letter:
+        await asyncio.wait_for(payload, 20)
+    with here.expecting(second) as payload:
         redis_client().client_kill_filter(_type="pubsub")
         await there.leave(second, b"again", keep_secs=10)
 
-        assert await asyncio.wait_for(letter, 20) == b"again"
+        assert await asyncio.wait_for(payload, 20) == b"again"
 
 
 def test_a_key_is_of_all_its_parts() -> None:
     keys = {
-        letter_key("alice", "s", "1"),
-        letter_key("bob", "s", "1"),
-        letter_key("alice", "s1", ""),
-        letter_key("alice", "s", "1", ""),
+        payload_key("alice", "s", "1"),
+        payload_key("bob", "s", "1"),
+        payload_key("alice", "s1", ""),
+        payload_key("alice", "s", "1", ""),
     }
 
     assert len(keys) == 4
