@@ -255,7 +255,7 @@ def _payload(delivery: WebhookDelivery) -> dict[str, Any]:
     payload = {"langsmith_session_name": None, **delivery.payload}
     for name in TIMES:
         if payload.get(name):
-            payload[name] = datetime.fromisoformat(payload[name])
+            payload[name] = datetime.fromisoformat(payload[name]).astimezone(UTC)
     return {**payload, "webhook_sent_at": datetime.now(UTC)}
 
 
