@@ -35,6 +35,8 @@ def browser() -> Iterator[Chrome]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.add_argument("--window-size=1400,1000")
+    # A page that was left would keep its streams, and there are six to a host.
+    options.add_argument("--disable-features=BackForwardCache")
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     browser = Chrome(options, Service(DRIVER, env={**os.environ, "NO_PROXY": "*"}))
     yield browser

@@ -101,10 +101,6 @@ def open_page(
     return open_page
 
 
-# Over SSE the page has not been seen to show what comes while its run goes on.
-websockets_alone = pytest.mark.parametrize("open_page", ["websocket"], indirect=True)
-
-
 def thread_of(page: Page) -> str:
     return page.browser.current_url.partition("thread=")[2].partition("&")[0]
 
@@ -128,7 +124,6 @@ def test_tool_calls_are_shown(open_page: Callable[..., Page]) -> None:
     assert page.all("ol li") == ['weather: "sunny in Oslo"']
 
 
-@websockets_alone
 def test_an_interrupt_is_answered(open_page: Callable[..., Page]) -> None:
     page = open_page("human", {"topic": "q"})
 
@@ -140,7 +135,6 @@ def test_an_interrupt_is_answered(open_page: Callable[..., Page]) -> None:
     assert page.text("#interrupt") == "null"
 
 
-@websockets_alone
 def test_a_reload_in_mid_run_goes_on(open_page: Callable[..., Page]) -> None:
     page = open_page("slow", {"delay": 1})
 
