@@ -25,6 +25,8 @@ from spool.web.thread_pool import database_threads
 # What is ours whatever routes an operator's app has; many have pages of these names
 # without anybody having asked for them.
 OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
+# What load balancers and supervisors ask for.
+PROBES = ("/ok", "/live", "/ready")
 DECLINED = (404, 405)
 # What `Location` and `Content-Location` of a run begin with.
 RUN_PATHS = ("/threads/", "/runs/")
@@ -121,14 +123,14 @@ def custom_schema() -> dict[str, Any]:
 
 
 class Prefixed:
-    """All routes below `prefix`. `/ok` stays at the root too, for who watches."""
+    """All routes below `prefix`. `PROBES` stay at the root too, for who watches."""
 
     def __init__(self, app: App, prefix: str) -> None:
         self.app = app
         self.prefix = prefix
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan" or scope["path"] == "/ok":
+        if scope["type"] == "lifespan" or scope["path"] in PROBES:
             await self.app(scope, receive, send)
         elif f"{scope['path']}/".startswith(f"{self.prefix}/"):
             await self.app(self._below(scope), receive, self._with_prefix(send))

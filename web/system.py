@@ -63,6 +63,28 @@ class RootView(OkView):
     """The same at `/`, where load balancers look."""
 
 
+class LiveView(PublicView):
+    @extend_schema(
+        tags=["System"], operation_id="live", responses={200: OpenApiTypes.OBJECT}
+    )
+    def get(self, request: Request) -> Response:
+        """Whether the process answers; one that does not is to be started again."""
+        return Response({"live": True})
+
+
+class ReadyView(PublicView):
+    @extend_schema(
+        tags=["System"],
+        operation_id="ready",
+        responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT},
+    )
+    def get(self, request: Request) -> Response:
+        """Whether requests are to be sent here. Without Redis, runs go on later."""
+        reasons = [] if postgres_answers() else ["Postgres is away"]
+        body = {"ready": not reasons, "reasons": reasons}
+        return Response(body, status=503 if reasons else 200)
+
+
 class InfoView(PublicView):
     @extend_schema(
         tags=["System"], operation_id="info", responses={200: OpenApiTypes.OBJECT}
@@ -151,6 +173,8 @@ def _wants_checks(request: Request) -> bool:
 urlpatterns = [
     path("", RootView.as_view(), name="root"),
     path("ok", OkView.as_view(), name="ok"),
+    path("live", LiveView.as_view(), name="live"),
+    path("ready", ReadyView.as_view(), name="ready"),
     path("info", InfoView.as_view(), name="info"),
     path("metrics", MetricsView.as_view(), name="metrics"),
 ]

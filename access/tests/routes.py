@@ -11,7 +11,17 @@ from django.urls import URLPattern, URLResolver, get_resolver
 
 # About the server, for everybody; the admin has Django's own login.
 PUBLIC = {
-    *("/", "/ok", "/info", "/metrics", "/docs", "/openapi.json", "/admin"),
+    *(
+        "/",
+        "/ok",
+        "/live",
+        "/ready",
+        "/info",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+        "/admin",
+    ),
     "/.well-known/oauth-protected-resource",
     "/.well-known/oauth-protected-resource/mcp",
 }

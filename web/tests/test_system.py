@@ -23,6 +23,24 @@ def test_ok_asks_nobody(client: Client, path: str) -> None:
     assert response.json() == {"ok": True, "services": {}}
 
 
+@pytest.mark.django_db
+def test_a_server_that_can_serve_is_ready(client: Client, api_keys: None) -> None:
+    assert client.get("/live").json() == {"live": True}
+    assert client.get("/ready").json() == {"ready": True, "reasons": []}
+
+
+def test_a_server_without_postgres_is_not_ready(
+    client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(system, "postgres_answers", lambda: False)
+
+    response = client.get("/ready")
+
+    assert response.status_code == 503
+    assert response.json() == {"ready": False, "reasons": ["Postgres is away"]}
+    assert client.get("/live").status_code == 200
+
+
 @pytest.mark.parametrize(
     "path", ["/?check_db=1", "/ok?check_db=1", "/ok?check_db=true"]
 )
