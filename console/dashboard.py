@@ -50,7 +50,9 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             "href": reverse("admin:runs_run_change", args=[run.pk]),
             "why": ": ".join(str(part) for part in (run.error or {}).values() if part),
         }
-        for run in failed.newest_first().defer("kwargs", "metadata")[:MOST_SHOWN]
+        for run in failed.newest_first().defer("kwargs", "given", "metadata")[
+            :MOST_SHOWN
+        ]
     ]
     return context
 

@@ -116,7 +116,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         runs: QuerySet[Run] = super().get_queryset(request)
-        return runs.defer("kwargs", "metadata", "user")
+        return runs.defer("kwargs", "given", "metadata", "user")
 
     @display(label=COLOURS, ordering="status")
     def state(self, run: Run) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db import models
 
-from spool.database.json import from_jsonb, jsonb
+from spool.database.json import from_jsonb, jsonb, ordered_json
 
 
 class JSONField(models.JSONField):
@@ -26,6 +26,18 @@ class JSONField(models.JSONField):
         # Migrations need no code of ours: the column is Django's own.
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
+
+
+class OrderedJSONField(JSONField):
+    """`json`, which keeps the order of keys, and which nothing can be searched in."""
+
+    def db_type(self, connection: Any) -> str:
+        return "json"
+
+    def get_db_prep_value(
+        self, value: Any, connection: Any, prepared: bool = False
+    ) -> Any:
+        return None if value is None else ordered_json(value)
 
 
 class Merge(models.Func):

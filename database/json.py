@@ -20,7 +20,7 @@ from enum import Enum
 from typing import Any
 
 import orjson
-from psycopg.types.json import Jsonb
+from psycopg.types.json import Json, Jsonb
 from pydantic import BaseModel
 
 # Deeper than any real state, and well under what orjson (254) can write.
@@ -181,6 +181,11 @@ def clean_text(text: str) -> str:
 def jsonb(value: Any) -> Jsonb:
     """A query parameter for a `jsonb` column."""
     return Jsonb(value, dumps=jsonb_bytes)
+
+
+def ordered_json(value: Any) -> Json:
+    """A query parameter for a `json` column, which keeps the order of keys."""
+    return Json(value, dumps=jsonb_bytes)
 
 
 def jsonb_bytes(value: Any) -> bytes:

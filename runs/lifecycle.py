@@ -57,13 +57,14 @@ WITH assistant AS (
     FOR UPDATE
 ), run AS (
     INSERT INTO runs (
-        id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
+        id, thread_id, assistant_id, graph_id, status, metadata, kwargs, given,
         multitask_strategy, is_temporary, owner, "user", run_class, api_key_id,
         fairness_group, queue_rank,
         attempt, losses, created_at, updated_at, dispatched_at, first_run_id
     )
     SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
         %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
+        %(given)s::json,
         %(multitask_strategy)s::text, %(is_temporary)s, %(owner)s, %(user)s::jsonb,
         %(run_class)s, %(api_key_id)s::uuid, %(fairness_group)s, %(queue_rank)s, 0, 0,
         clock_timestamp() + make_interval(secs => %(after_seconds)s::float8),
@@ -133,7 +134,7 @@ WHERE id = (SELECT run_id FROM chosen) AND status = 'pending'
     AND created_at <= clock_timestamp()
     AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
     AND {_FIRST}
-RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, is_temporary,
+RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, given, is_temporary,
     owner, "user", attempt, cancel_action, api_key_id, revision, created_at, claimed_at,
     (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
         AS thread_created_at,
@@ -219,7 +220,8 @@ WITH ended AS (
         || jsonb_build_object(
             'run_id', ended.id, 'thread_id', ended.thread_id,
             'assistant_id', ended.assistant_id, 'metadata', ended.metadata,
-            'status', ended.status, 'kwargs', ended.kwargs,
+            'status', ended.status, 'kwargs',
+            ended.kwargs || coalesce(ended.given::jsonb, '{{}}'),
             'multitask_strategy', ended.multitask_strategy,
             'created_at', ended.created_at, 'updated_at', ended.updated_at,
             'run_started_at', ended.started_at, 'run_ended_at', ended.ended_at,
@@ -471,6 +473,8 @@ def create(
         metadata=from_jsonb(metadata),
         **dict(zip(RETURNED, found, strict=True)),
     )
+    run.given = params["given"].obj
+    run.kwargs |= run.given
     run._state.adding = False
     return Creation(run, is_stale=False, has_thread=True)
 
@@ -501,7 +505,10 @@ async def claim(
             row = await (await conn.execute(CLAIM, params)).fetchone()
     except errors.UniqueViolation:  # Another run of the thread started just now.
         return None
-    return Claim(**{**row, "revision": row["revision"] or ""}) if row else None
+    if row is None:
+        return None
+    row["kwargs"] |= row.pop("given") or {}
+    return Claim(**{**row, "revision": row["revision"] or ""})
 
 
 async def end(

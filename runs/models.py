@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import timedelta
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +12,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
-from spool.database.fields import JSONField
+from spool.database.fields import JSONField, OrderedJSONField
 from spool.database.ids import uuid7
 from spool.threads.models import Thread
 
@@ -119,6 +121,9 @@ class Run(models.Model):
     metadata = JSONField(default=dict)
     # The request as the wire shows it; see `runs.serializers.RunRequest`.
     kwargs = JSONField(default=dict)
+    # Those of `kwargs` whose keys keep the order in which the client wrote them: they are
+    # not in its column. Null in rows of the version before.
+    given = OrderedJSONField(null=True, blank=True, editable=False)
     multitask_strategy = models.TextField(
         choices=MultitaskStrategy.choices, default=MultitaskStrategy.ENQUEUE
     )
@@ -243,6 +248,20 @@ class Run(models.Model):
 
     def __str__(self) -> str:
         return str(self.id)
+
+    @classmethod
+    def from_db(
+        cls,
+        db: str | None,
+        field_names: Collection[str],
+        values: Collection[Any],
+        **more: Any,
+    ) -> Self:
+        """With `kwargs` whole, from both of its columns."""
+        run = super().from_db(db, field_names, values, **more)
+        if "kwargs" in run.__dict__:
+            run.kwargs = {**run.kwargs, **(run.given or {})}
+        return run
 
     @property
     def is_active(self) -> bool:

@@ -18,7 +18,7 @@ from spool.access.policy import EVERYTHING, Scope
 from spool.assistants.models import Assistant
 from spool.assistants.services import mirror_context, resolve_assistant
 from spool.database.ids import uuid7
-from spool.database.json import jsonb
+from spool.database.json import jsonb, ordered_json
 from spool.runs import lifecycle, priority, queue, record, tasks
 from spool.runs.lifecycle import Ended, Outcome
 from spool.runs.models import EVENT_STREAMING, Run, RunQuerySet
@@ -42,6 +42,8 @@ from spool.webhooks.models import PushConfig
 logger = logging.getLogger(__name__)
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
+# What nodes see of a run's `kwargs`.
+GIVEN = ("input", "command", "config", "context")
 # Shown in a run's `kwargs` only where they were given.
 SELDOM = ("langsmith_tracer", "strict_resume", EVENT_STREAMING)
 CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
@@ -227,7 +229,7 @@ def requeue_run(run: Run) -> Run | None:
             "metadata": jsonb(run.metadata),
             "thread_metadata": jsonb({}),
             "thread_config": jsonb({}),
-            "kwargs": jsonb(run.kwargs),
+            **_kwargs_params(run.kwargs),
             "multitask_strategy": Run.MultitaskStrategy.ENQUEUE,
             "is_temporary": False,
             "owner": run.owner,
@@ -390,7 +392,7 @@ def _create_params(
         "thread_config": jsonb(
             {**assistant.config, **_thread_config(request["config"])}
         ),
-        "kwargs": jsonb(_kwargs(request, config, context, temporary=temporary)),
+        **_kwargs_params(_kwargs(request, config, context, temporary=temporary)),
         "multitask_strategy": request["multitask_strategy"],
         "is_temporary": temporary,
         "owner": scope.owner,
@@ -399,6 +401,13 @@ def _create_params(
         "after_seconds": request["after_seconds"],
         "resumes": (request["command"] or {}).get("resume") is not None,
     }
+
+
+def _kwargs_params(kwargs: dict[str, Any]) -> dict[str, Any]:
+    """The two columns of a run's `kwargs`: what graphs are given keeps its order."""
+    given = {name: kwargs[name] for name in GIVEN if name in kwargs}
+    rest = {name: value for name, value in kwargs.items() if name not in given}
+    return {"kwargs": jsonb(rest), "given": ordered_json(given)}
 
 
 def _kwargs(
@@ -453,7 +462,7 @@ def _merged_config(
 
 def _asks_for_fork(params: dict[str, Any]) -> Any:
     """The checkpoint that the run is to go on from, if it names one."""
-    return params["kwargs"].obj["config"]["configurable"].get("checkpoint_id")
+    return params["given"].obj["config"]["configurable"].get("checkpoint_id")
 
 
 def _check_fork_point(params: dict[str, Any]) -> None:

@@ -130,7 +130,8 @@ class RunViewSet(ScopedViewSet):
             runs = runs.filter(status=asked["status"])
         names = asked["select"] or COLUMNS
         # What a run was given may be megabytes: it is read only where it is asked for.
-        runs = runs.only(*{COLUMNS[name] for name in names})
+        columns = {COLUMNS[name] for name in names}
+        runs = runs.only(*columns, *(["given"] if "kwargs" in columns else []))
         page = runs[asked["offset"] : asked["offset"] + asked["limit"]]
         return Response([run_json(run, names) for run in page])
 

@@ -6,7 +6,6 @@ from typing import Any
 from uuid import UUID
 
 import pytest
-from django.db.models import F
 
 from spool.access.tests.bearers import BY_NAME, OWNERS, call
 from spool.access.tests.conftest import Serve
@@ -14,7 +13,6 @@ from spool.assistants.models import Assistant
 from spool.assistants.services import register_system_assistants
 from spool.crons.firing import run_now
 from spool.crons.models import Cron
-from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
 from spool.runs.worker.inputs import graph_config
 from spool.threads.models import Thread
@@ -294,11 +292,7 @@ def test_crons_remember_who_made_them(serve: Serve) -> None:
 
 
 def configurable_of(run: Run) -> Any:
-    names = tuple(Claim.__dataclass_fields__)
-    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
-    return graph_config(Claim(**claimable.values(*names).get(pk=run.pk)))[
-        "configurable"
-    ]
+    return graph_config(Run.objects.get(pk=run.pk))["configurable"]
 
 
 def test_run_creation_asks_for_the_run_and_the_assistant(serve: Serve) -> None:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db.models import F
 from django.test import Client as Browser
 
 from spool.access.tests.conftest import Open, Serve
 from spool.assistants.services import register_system_assistants
 from spool.config.langgraph_json import warn_of_ignored_keys
-from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
 from spool.runs.worker.inputs import graph_config
 
@@ -49,9 +47,7 @@ def test_headers_that_runs_get(serve: Serve, config: Any, expected: set[str]) ->
     )
 
     run = Run.objects.get()
-    names = tuple(Claim.__dataclass_fields__)
-    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
-    held = Claim(**claimable.values(*names).get())
+    held = Run.objects.get()
     told = graph_config(held)["configurable"]
     lower = {name.lower(): value for name, value in sent.items()}
     assert {name: told[name] for name in lower if name in told} == {
@@ -87,9 +83,7 @@ def test_a_run_knows_its_request(client: Browser, serve: Serve) -> None:
         headers={"x-request-id": "abc/1"},
     )
 
-    names = tuple(Claim.__dataclass_fields__)
-    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
-    held = Claim(**claimable.values(*names).get())
+    held = Run.objects.get()
     assert graph_config(held)["configurable"]["langgraph_request_id"] == "abc/1"
 
 

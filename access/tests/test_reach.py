@@ -7,12 +7,10 @@ from typing import Any
 
 import httpx
 import pytest
-from django.db.models import F
 
 from spool.access.tests.people import Client, Person
 from spool.assistants.models import Assistant
 from spool.assistants.services import register_system_assistants
-from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
 from spool.runs.worker.inputs import graph_config
 from spool.threads.models import Thread
@@ -94,9 +92,7 @@ def test_configurable_reaches_no_other_thread(
 
     assert bob_client.call("post", "/runs", body).status_code == 200
 
-    names = (field for field in Claim.__dataclass_fields__)
-    claimable = Run.objects.annotate(thread_created_at=F("thread__created_at"))
-    held = Claim(**claimable.values(*names).get())
+    held = Run.objects.get()
     configurable = graph_config(held)["configurable"]
     assert held.owner == "bob"
     assert configurable["thread_id"] == str(held.thread_id) != thread

@@ -107,7 +107,9 @@ def _task(call: Call, task_id: str, event: str) -> TaskRef:
     ref = TaskRef.parse(task_id)
     value = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
     scope = authorize(call.request, event, value)
-    return find_task(of_agent(scope, call.assistant_id).defer("kwargs"), ref).ref
+    return find_task(
+        of_agent(scope, call.assistant_id).defer("kwargs", "given"), ref
+    ).ref
 
 
 def _of_task(ref: TaskRef) -> QuerySet[PushConfig]:

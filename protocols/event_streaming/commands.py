@@ -165,8 +165,8 @@ def _waiting_interrupts(thread: Thread) -> set[str]:
     """The interrupts that no active run answers."""
     asked = (thread.interrupts or {}).values()
     waiting = {one["id"] for several in asked for one in several}
-    for kwargs in thread.runs.active().values_list("kwargs", flat=True):
-        resume = (kwargs.get("command") or {}).get("resume")
+    for run in thread.runs.active().only("kwargs", "given"):
+        resume = (run.kwargs.get("command") or {}).get("resume")
         waiting -= set(resume) if isinstance(resume, dict) else set()
     return waiting
 

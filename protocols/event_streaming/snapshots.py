@@ -86,7 +86,7 @@ def _state(thread: Thread) -> list[tuple[str, str, Any]]:
 def _end(thread: Thread) -> list[tuple[str, str, Any]]:
     if thread.status == Thread.Status.BUSY:
         return []
-    run = thread.runs.newest_first().defer("kwargs").first()
+    run = thread.runs.newest_first().defer("kwargs", "given").first()
     if run is None:
         return []
     is_paused = thread.resting_status == Thread.Status.INTERRUPTED

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 
 from spool.access.scope import Scope
 from spool.access.tests.people import Client
@@ -246,3 +247,47 @@ def test_a_command_of_the_javascript_library_resumes(
 
     assert run.kwargs["command"] == {"resume": {"ok": True}, "goto": []}
     assert told(run, "values")[-1] == {"answer": "STOP"}
+
+
+KEYS = {"zeta": 1, "a": {"y": 1, "bb": 2, "c": 3}}
+
+
+def test_keys_keep_the_order_that_the_client_gave_them(
+    execute: Callable[..., Run], alice_client: Client
+) -> None:
+    run = execute("values", input={"kind": "keys", "out": KEYS}, webhook=None)
+
+    keys, written = told(run, "values")[-1]["out"]
+    assert keys == ["zeta", "a"]
+    assert json.dumps(written) == '{"zeta": {"y": 1, "b": 2}, "a": 2}'
+    path = f"/threads/{run.thread_id}/runs/{run.id}"
+    shown = alice_client.call("get", path).json()["kwargs"]
+    assert json.dumps(shown["input"]["out"]) == json.dumps(KEYS)
+    # Stored once, and only there.
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT kwargs ? 'input', given::text FROM runs")
+        assert cursor.fetchone()[0] is False
+
+
+@pytest.mark.parametrize("where", ["context", "configurable"])
+def test_a_context_keeps_the_order_of_its_keys(
+    execute: Callable[..., Run], where: str
+) -> None:
+    body = {"context": KEYS} if where == "context" else {"config": {where: KEYS}}
+
+    run = execute("no_context", input={}, **body)
+
+    assert json.dumps(told(run, "values")[-1]["seen"]) == json.dumps([KEYS])
+
+
+def test_a_run_that_an_older_web_process_stored_is_executed(
+    here: Here, make_run: Callable[..., Run]
+) -> None:
+    register_system_assistants()
+    run = make_run(assistant_id="private_state", input={"question": "hi"})
+    Run.objects.filter(pk=run.pk).update(kwargs=run.kwargs, given=None)
+
+    here.execute(run)
+
+    assert run_stream.result(run.id) == {"answer": "HI"}
+    assert Run.objects.get().kwargs["input"] == {"question": "hi"}
