@@ -24,8 +24,8 @@ from django.db.models import Q
 from spool.access.owner import MAX_OWNER_LENGTH
 from spool.database.json import plain
 
-MOST_BRANCHES = 100
-DEEPEST = 5
+MAX_BRANCHES = 100
+MAX_DEPTH = 5
 
 Scalar = str | int | float | bool | None
 # What metadata holds as a text, or as an enum's value.
@@ -63,10 +63,10 @@ def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
 
 
 def _branches(operator: str, given: Any, depth: int) -> Q:
-    if not isinstance(given, (list, tuple)) or depth >= DEEPEST:
-        raise BadFilter(f"{operator} takes a list of filters, {DEEPEST} deep at most")
-    if len(given) > MOST_BRANCHES:
-        raise BadFilter(f"{operator} takes at most {MOST_BRANCHES} filters")
+    if not isinstance(given, (list, tuple)) or depth >= MAX_DEPTH:
+        raise BadFilter(f"{operator} takes a list of filters, {MAX_DEPTH} deep at most")
+    if len(given) > MAX_BRANCHES:
+        raise BadFilter(f"{operator} takes at most {MAX_BRANCHES} filters")
     parts = []
     for part in given:
         if not isinstance(part, Mapping) or not part:

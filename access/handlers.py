@@ -33,7 +33,7 @@ from spool.config.missing import install_hint
 from spool.database.loop import shared_loop
 
 # A handler that asks somebody who does not answer must not hold a thread for ever.
-PATIENCE_SECS = 30.0
+HANDLER_TIMEOUT_SECS = 30.0
 # Headers by which callers are told apart, where `auth.cache` names none.
 SHOWN = ["authorization", "x-api-key"]
 
@@ -178,7 +178,9 @@ def _call(function: Any, arguments: dict[str, Any]) -> Any:
     try:
         if not inspect.iscoroutinefunction(function):
             return function(**arguments)
-        return shared_loop().run(asyncio.wait_for(function(**arguments), PATIENCE_SECS))
+        return shared_loop().run(
+            asyncio.wait_for(function(**arguments), HANDLER_TIMEOUT_SECS)
+        )
     except AssertionError as exc:
         # `assert namespace[0] == ctx.user.identity` is how handlers are often written.
         raise Forbidden from exc

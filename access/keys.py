@@ -1,4 +1,4 @@
-"""Making API keys, and knowing them again.
+"""BuildTimeouts API keys, and knowing them again.
 
 A key that was just found is trusted for `REMEMBERED_SECS`, so that most requests cost
 no query; that is also how long a revoked one may go on working.
@@ -23,7 +23,7 @@ from spool.access.scopes import check
 START = "spool_"
 SHOWN = len(START) + 6
 REMEMBERED_SECS = 3.0
-MOST_REMEMBERED = 10_000
+MAX_REMEMBERED = 10_000
 # `last_used_at` is for people: to the minute is enough.
 USE_NOTED_EVERY = timedelta(minutes=1)
 
@@ -98,4 +98,4 @@ def _trusted_secs(key: ApiKey) -> float:
     return min(REMEMBERED_SECS, left)
 
 
-remembered = Remembered(MOST_REMEMBERED)
+remembered = Remembered(MAX_REMEMBERED)

@@ -23,13 +23,13 @@ from rest_framework.throttling import BaseThrottle
 
 from spool.access.authentication import caller_of
 from spool.config.access_mode import is_open
-from spool.database.redis import patience
+from spool.database.redis import circuit_breaker
 from spool.web import errors
 
 logger = logging.getLogger(__name__)
 
 WINDOW_SECS = 60
-COUNT_PATIENCE_SECS = 0.5
+COUNT_TIMEOUT_SECS = 0.5
 LOGIN = "/admin/login/"
 # Of one address, whatever the limit of requests is.
 LOGINS_A_MINUTE = 20
@@ -118,7 +118,7 @@ def count_request(who: str, limit: int) -> Count | None:
     window, reset_secs = now // WINDOW_SECS, WINDOW_SECS - now % WINDOW_SECS
     key = f"{settings.REDIS_KEY_PREFIX}spool:rate:{who}:{window}"
     try:
-        with patience(), _redis().pipeline(transaction=False) as pipeline:
+        with circuit_breaker(), _redis().pipeline(transaction=False) as pipeline:
             pipeline.incr(key)
             pipeline.expire(key, WINDOW_SECS)
             used = pipeline.execute()[0]
@@ -148,6 +148,6 @@ def _now() -> int:
 def _redis() -> redis.Redis:
     return redis.Redis.from_url(
         settings.REDIS_URL,
-        socket_timeout=COUNT_PATIENCE_SECS,
-        socket_connect_timeout=COUNT_PATIENCE_SECS,
+        socket_timeout=COUNT_TIMEOUT_SECS,
+        socket_connect_timeout=COUNT_TIMEOUT_SECS,
     )

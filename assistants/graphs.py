@@ -37,7 +37,7 @@ logger = logging.getLogger(__name__)
 Graph = Pregel[Any, Any, Any, Any]
 
 # A factory that asks somebody who does not answer must not hold a request for ever.
-PATIENCE_SECS = 30.0
+BUILD_TIMEOUT_SECS = 30.0
 # LangGraph's name for a graph that was given none.
 DEFAULT_NAME = "LangGraph"
 
@@ -49,7 +49,7 @@ class GraphNotFound(Exception):
         super().__init__(f"Graph {graph_id!r} is not in langgraph.json")
 
 
-class GraphNotMade(Unprocessable):
+class GraphNotBuilt(Unprocessable):
     """A graph's factory raised an exception, for a client who only looks."""
 
     def __init__(self, graph_id: str, exc: BaseException) -> None:
@@ -70,12 +70,12 @@ class Resources(AsyncExitStack):
         self._graph_id = graph_id
 
     async def __aexit__(self, *raised: Any) -> bool | None:
-        patience = asyncio.timeout(PATIENCE_SECS)
+        timeout = asyncio.timeout(BUILD_TIMEOUT_SECS)
         try:
-            async with patience:
+            async with timeout:
                 return await super().__aexit__(*raised)
         except TimeoutError:
-            if not patience.expired():
+            if not timeout.expired():
                 raise
             # What the graph was there for has been done.
             logger.error("graph %s: what it holds can't be closed", self._graph_id)
@@ -166,9 +166,9 @@ class Registry:
         access: AccessContext,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
-        timeout: float = PATIENCE_SECS,
+        timeout: float = BUILD_TIMEOUT_SECS,
     ) -> AsyncIterator[Graph]:
-        """As `open`, but raises `GraphNotMade` for what the graph's factory raises."""
+        """As `open`, but raises `GraphNotBuilt` for what the graph's factory raises."""
         opened = self.open(
             graph_id, config, access=access, checkpointer=checkpointer, store=store
         )
@@ -180,7 +180,7 @@ class Registry:
                 raise
             except (Exception, SystemExit) as exc:
                 logger.warning("graph %s can't be made", graph_id, exc_info=exc)
-                raise GraphNotMade(graph_id, exc) from exc
+                raise GraphNotBuilt(graph_id, exc) from exc
             yield graph
 
 

@@ -155,7 +155,7 @@ ASYMMETRIC = {
     *("RS256", "RS384", "RS512", "PS256", "PS384", "PS512"),
     *("ES256", "ES384", "ES512", "EdDSA"),
 }
-LEAST_SECRET_BYTES = 32
+MIN_SECRET_BYTES = 32
 
 
 def check_jwt(
@@ -173,8 +173,8 @@ def check_jwt(
         return
     if bool(secret) == bool(jwks_url):
         stop("SPOOL_AUTH=jwt needs SPOOL_JWT_SECRET or SPOOL_JWT_JWKS_URL, not both")
-    if secret and len(secret.encode()) < LEAST_SECRET_BYTES:
-        stop(f"SPOOL_JWT_SECRET must have at least {LEAST_SECRET_BYTES} bytes")
+    if secret and len(secret.encode()) < MIN_SECRET_BYTES:
+        stop(f"SPOOL_JWT_SECRET must have at least {MIN_SECRET_BYTES} bytes")
     # A public key must never be taken for a shared secret.
     fitting = SYMMETRIC if secret else ASYMMETRIC
     if not algorithms or set(algorithms) - fitting:

@@ -99,14 +99,14 @@ def _conninfo(url: str) -> dict[str, Any]:
 
 # A host that vanishes says nothing. TCP left alone waits for a quarter of an hour, and
 # so would a heartbeat. What the URL says goes before.
-_PATIENCE = {
+_KEEPALIVES = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
     "keepalives_interval": "5",
     "keepalives_count": "3",
     "tcp_user_timeout": "20000",
 }
-DATABASE_CONNINFO = _PATIENCE | _conninfo(
+DATABASE_CONNINFO = _KEEPALIVES | _conninfo(
     env_str(
         "DATABASE_URL",
         "DATABASE_URI",
@@ -209,7 +209,7 @@ CELERY_WORKER_PREFETCH_MULTIPLIER = 1
 CELERY_WORKER_SEND_TASK_EVENTS = False
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_TIMEZONE = "UTC"
-CELERY_BEAT_SCHEDULER = "spool.beat_scheduler.PatientScheduler"
+CELERY_BEAT_SCHEDULER = "spool.beat_scheduler.RetryingScheduler"
 # How long beat may sleep before it looks at the schedule again, in seconds.
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 

@@ -18,8 +18,8 @@ from spool.runs.models import Run, Worker
 from spool.webhooks.models import WebhookDelivery
 
 # Rows that are counted at most, and shown of the newest failures.
-MOST_COUNTED = 10_000
-MOST_SHOWN = 8
+MAX_COUNTED = 10_000
+MAX_SHOWN = 8
 FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 
@@ -51,7 +51,7 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
             "why": ": ".join(str(part) for part in (run.error or {}).values() if part),
         }
         for run in failed.newest_first().defer("kwargs", "given", "metadata")[
-            :MOST_SHOWN
+            :MAX_SHOWN
         ]
     ]
     return context
@@ -88,8 +88,8 @@ def _failed_since(moment: datetime) -> dict[str, str]:
 
 
 def _count(rows: Any) -> str:
-    count = rows.order_by()[:MOST_COUNTED].count()
-    return f"{count}" if count < MOST_COUNTED else f"{count} or more"
+    count = rows.order_by()[:MAX_COUNTED].count()
+    return f"{count}" if count < MAX_COUNTED else f"{count} or more"
 
 
 def _longest_wait(waiting: Any) -> str:

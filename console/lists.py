@@ -21,16 +21,16 @@ from unfold.decorators import display
 from spool.database.json import dumps, from_jsonb, loads
 
 # Who looks at more rows than these searches.
-MOST_ROWS = 10_000
+MAX_ROWS = 10_000
 # Longer documents are cut: a page of the admin is no place for megabytes.
-MOST_CHARACTERS = 20_000
+MAX_CHARACTERS = 20_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
     @cached_property
     def count(self) -> int:
         rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by().values("pk")[:MOST_ROWS].count()
+        return rows.order_by().values("pk")[:MAX_ROWS].count()
 
 
 class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
@@ -101,8 +101,8 @@ def metadata_filter(term: str) -> Q | None:
 def as_text(value: Any) -> SafeString:
     """A JSON document, to be read."""
     text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
-    if len(text) > MOST_CHARACTERS:
-        text = f"{text[:MOST_CHARACTERS]}\n… {len(text)} characters in all"
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 

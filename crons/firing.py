@@ -48,12 +48,12 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 # Batches of one tick in which something fires. A backlog is for many ticks, so that a
 # worker that is to stop, or has other things to do, need not see the end of it.
-MOST_BATCHES = 20
+MAX_BATCHES = 20
 # A slot at the very end may fire this late.
 GRACE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
 # A cron for every second that slept for a year is not worth an exact figure.
-MOST_COUNTED = 1000
+MAX_COUNTED = 1000
 
 
 def fire_due() -> int:
@@ -62,7 +62,7 @@ def fire_due() -> int:
     now = database_now()
     left_alone: set[UUID] = set()
     total = batches = 0
-    while batches < MOST_BATCHES:
+    while batches < MAX_BATCHES:
         taken, fired = _fire_batch(now, left_alone)
         if not taken:
             break
@@ -271,7 +271,7 @@ def _pass_over(
 ) -> tuple[int, datetime | None]:
     """How many slots from this one on are not later than `until`, and the one after."""
     missed = 0
-    while slot is not None and slot <= until and missed < MOST_COUNTED:
+    while slot is not None and slot <= until and missed < MAX_COUNTED:
         missed += 1
         slot = next_run(cron, after=slot)
     if slot is not None and slot <= until:

@@ -51,7 +51,7 @@ T = TypeVar("T")
 
 PREVIEWED = 10
 # How often the policy is asked about a cron that others change all the while.
-MOST_TRIES = 10
+MAX_TRIES = 10
 # What a search is about, for the policy.
 FILTERS = ("assistant_id", "thread_id", "metadata")
 
@@ -282,7 +282,7 @@ class CronViewSet(ScopedViewSet):
 
 def _until_unchanged(act: Callable[[], T]) -> T:
     """Ask, and act, again where somebody else has changed the cron in between."""
-    for _ in range(MOST_TRIES - 1):
+    for _ in range(MAX_TRIES - 1):
         with suppress(services.ChangedMeanwhile):
             return act()
     return act()

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 # How long nobody asks it again, in seconds.
 SILENCE = 5.0
 # Who waited for less was not kept waiting: some have a limit of their own.
-SHORTEST = 0.5
+MIN_WAIT_SECS = 0.5
 
 _silent_until = 0.0
 
@@ -27,7 +27,7 @@ class RedisHangs(RedisError):
 
 
 @contextmanager
-def patience() -> Iterator[None]:
+def circuit_breaker() -> Iterator[None]:
     """Around whatever asks Redis. Raises `RedisHangs` instead, for a while."""
     global _silent_until
     begun = time.monotonic()
@@ -36,7 +36,7 @@ def patience() -> Iterator[None]:
     try:
         yield
     except (RedisError, KombuError, OSError):
-        if time.monotonic() - begun >= min(settings.REDIS_TIMEOUT_SECS, SHORTEST):
+        if time.monotonic() - begun >= min(settings.REDIS_TIMEOUT_SECS, MIN_WAIT_SECS):
             _silent_until = time.monotonic() + SILENCE
         raise
 

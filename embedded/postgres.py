@@ -180,12 +180,12 @@ def wait_until(
     is_ready: Callable[[], bool],
     process: Process,
     name: str,
-    patience: float,
+    timeout: float,
 ) -> None:
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     while not is_ready():
         if process.poll() is not None:
             raise CannotStart(f"{name} ended with status {process.returncode}")
         if time.monotonic() > deadline:
-            raise CannotStart(f"{name} was not ready within {patience:.0f} seconds")
+            raise CannotStart(f"{name} was not ready within {timeout:.0f} seconds")
         time.sleep(0.05)

@@ -192,21 +192,21 @@ def _die_with(parent: int, death_signal: int) -> None:
             os._exit(1)
 
 
-def stop(process: Process, number: int, patience: float) -> None:
-    """Ask a child to end, and end it after `patience` seconds."""
+def stop(process: Process, number: int, timeout: float) -> None:
+    """Ask a child to end, and end it after `timeout` seconds."""
     if process.poll() is not None:
         return
     process.send_signal(number)
     try:
-        process.wait(patience)
+        process.wait(timeout)
     except subprocess.TimeoutExpired:
         process.kill()
         process.wait()
 
 
-def end_leftover(mark: Mark, patience: float = 5.0) -> None:
+def end_leftover(mark: Mark, timeout: float = 5.0) -> None:
     """End a process that an earlier supervisor left behind, if it is still the same."""
-    deadline = time.monotonic() + patience
+    deadline = time.monotonic() + timeout
     number = mark.signal
     while mark.is_alive():
         try:

@@ -118,7 +118,7 @@ class ReloadingSupervisor(Supervisor):
         self._reload = None
         for new in reload.new:
             os.close(new.pipe)
-            processes.stop(new.process, failed.child.stop_signal, failed.child.patience)
+            processes.stop(new.process, failed.child.stop_signal, failed.child.timeout)
 
     def _replace(self, reload: Reload) -> None:
         now = time.monotonic()
@@ -128,7 +128,7 @@ class ReloadingSupervisor(Supervisor):
             child.process = new.process
             if old and old.poll() is None:
                 old.send_signal(child.stop_signal)
-                wait = DRAIN_SECS if child.name == "web" else child.patience
+                wait = DRAIN_SECS if child.name == "web" else child.timeout
                 self._old.append(Old(old, now + wait))
         self._remember()
         self._reload = None

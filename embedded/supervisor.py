@@ -42,14 +42,14 @@ REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 READY_WITHIN = 600.0
 READY_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
-WEB_PATIENCE = 5.0
-SERVER_PATIENCE = 10.0
+WEB_STOP_TIMEOUT_SECS = 5.0
+SERVER_STOP_TIMEOUT_SECS = 10.0
 # A worker may finish its runs for so long, unless the environment says how long, and
 # has as long again to hand the rest back; killed before, it would count as lost.
 GRACE = "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS"
 GRACE_SECS = 5
 # A child that ends this often within a minute is not started again.
-MOST_RESTARTS = 5
+MAX_RESTARTS = 5
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Child:
     # Takes arguments that come after its own.
     start: Callable[..., Process]
     stop_signal: int
-    patience: float
+    timeout: float
     death_signal: int
     process: Process | None = None
     restarts: list[float] = field(default_factory=list)
@@ -177,7 +177,7 @@ class Supervisor:
             server.name,
             lambda: server.start(self.home.log(server.name)),
             server.stop_signal,
-            SERVER_PATIENCE,
+            SERVER_STOP_TIMEOUT_SECS,
             server.stop_signal,
         )
         self.children.append(child)
@@ -214,14 +214,14 @@ class Supervisor:
 
     def _start_programs(self) -> None:
         parts = self.parts
-        self._start_program("web", parts.web, WEB_PATIENCE)
+        self._start_program("web", parts.web, WEB_STOP_TIMEOUT_SECS)
         for number in range(self.options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
             arguments = [*parts.worker, "--name", name]
             self._start_program(name, arguments, int(os.environ[GRACE]) + GRACE_SECS)
-        self._start_program("beat", parts.beat, WEB_PATIENCE)
+        self._start_program("beat", parts.beat, WEB_STOP_TIMEOUT_SECS)
 
-    def _start_program(self, name: str, arguments: list[str], patience: float) -> None:
+    def _start_program(self, name: str, arguments: list[str], timeout: float) -> None:
         def start(*more: str) -> Process:
             with self.home.log(name) as log:
                 child.log_start = log.tell()
@@ -234,7 +234,7 @@ class Supervisor:
                     before=self.parts.forget,
                 )
 
-        child = Child(name, start, signal.SIGTERM, patience, signal.SIGKILL)
+        child = Child(name, start, signal.SIGTERM, timeout, signal.SIGKILL)
         self.children.append(child)
         child.run()
         self._remember()
@@ -342,7 +342,7 @@ class Supervisor:
         if child.process and child.process.poll() is not None:
             child.restarts = [t for t in child.restarts if t > now - 60] + [now]
             code = child.process.returncode
-            if len(child.restarts) > MOST_RESTARTS:
+            if len(child.restarts) > MAX_RESTARTS:
                 log = self.home.logs / f"{child.name}.log"
                 raise CannotStart(
                     f"{child.name} keeps ending (status {code}): see {log}"
@@ -379,7 +379,7 @@ class Supervisor:
                 child.process.send_signal(child.stop_signal)
         for child in [*self.programs, *reversed(self.children)]:
             if child.process:
-                processes.stop(child.process, child.stop_signal, child.patience)
+                processes.stop(child.process, child.stop_signal, child.timeout)
         self.home.withdraw_urls()
         self.home.remember([])
 

@@ -323,7 +323,7 @@ WITH woken AS (
         SELECT id FROM runs
         WHERE status = 'pending' AND created_at <= clock_timestamp()
             AND (dispatched_at IS NULL OR dispatched_at
-                < clock_timestamp() - make_interval(secs => %(patience)s))
+                < clock_timestamp() - make_interval(secs => %(timeout)s))
             AND NOT EXISTS (SELECT FROM run_pauses
                 WHERE kind = 'graph' AND name = runs.graph_id
                     OR kind = 'owner' AND name = runs.fairness_group)
@@ -600,9 +600,9 @@ def take_back(*, max_attempts: int) -> list[UUID]:
     return _ids(TAKE_BACK, {"max_attempts": max_attempts})
 
 
-def wake(*, patience: float, limit: int) -> list[UUID]:
-    """Runs that wait for a message for `patience` seconds; marked as sent one now."""
-    return _ids(WAKE, {"patience": patience, "limit": limit})
+def wake(*, timeout: float, limit: int) -> list[UUID]:
+    """Runs that wait for a message for `timeout` seconds; marked as sent one now."""
+    return _ids(WAKE, {"timeout": timeout, "limit": limit})
 
 
 def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:

@@ -21,7 +21,7 @@ from spool.runs.streaming.writer import publish_end
 logger = logging.getLogger(__name__)
 
 # Seconds that a wake-up message may take before it counts as lost.
-MESSAGE_PATIENCE = 3.0
+MESSAGE_TIMEOUT_SECS = 3.0
 # How long a run's page can tell which worker it was on, once that has gone.
 REMEMBERED = timedelta(days=7)
 
@@ -109,4 +109,4 @@ def runs_to_wake() -> list[UUID]:
     """
     if (spare := spare_capacity()) == 0:
         return []
-    return lifecycle.wake(patience=MESSAGE_PATIENCE, limit=spare)
+    return lifecycle.wake(timeout=MESSAGE_TIMEOUT_SECS, limit=spare)

@@ -22,7 +22,7 @@ from kombu.exceptions import KombuError
 
 from spool.assistants.graphs import registry
 from spool.database import task_connections
-from spool.database.redis import RedisHangs, patience
+from spool.database.redis import RedisHangs, circuit_breaker
 from spool.runs import record, recovery
 from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
@@ -38,7 +38,7 @@ MAX_HOPS = 5
 # must leave threads to the runs.
 TICKS = threading.Semaphore(3)
 # How long a process that is done waits for its threads to end, in seconds.
-EXIT_PATIENCE = 4.0
+EXIT_TIMEOUT_SECS = 4.0
 
 
 @shared_task(name="runs.tasks.execute_run")
@@ -116,7 +116,7 @@ def dispatch(run_id: UUID) -> None:
 def send(task: Task[Any, Any], **kwargs: str | int) -> None:
     """Send a message. One that can't be sent now is made up for by the tick."""
     try:
-        with patience():
+        with circuit_breaker():
             task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
     except RedisHangs:
         pass  # Somebody has said so.
@@ -160,7 +160,7 @@ def _exit_at_last() -> None:
 
     By now its run is handed back, and nothing that it says counts any more.
     """
-    time.sleep(EXIT_PATIENCE)
+    time.sleep(EXIT_TIMEOUT_SECS)
     logger.warning("a node does not come to an end; leaving it behind")
     logging.shutdown()
     os._exit(0)

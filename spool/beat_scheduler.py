@@ -21,7 +21,7 @@ AWAY = (OperationalError, InterfaceError)
 RETRY = 1.0
 
 
-class PatientScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no types.
+class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no types.
     """Begins once Postgres is there, and goes by what it knows where that is away.
 
     A supervisor that starts beat again and again would give up, and all end with it.

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from spool.assistants.graphs import registry
 from spool.runs.streaming.events import redis_client
 
-OLDEST_POSTGRES = 15
+MIN_POSTGRES_VERSION = 15
 MEND_GRAPH = (
     "Mend langgraph.json, or the file that it names; LANGGRAPH_CONFIG says which."
 )
@@ -26,8 +26,10 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
         )
         return [Error(text, hint="Set DATABASE_URL.", id="runs.E001")]
     version = connection.get_database_version()[0]
-    if version < OLDEST_POSTGRES:
-        text = f"Postgres {version} is too old: {OLDEST_POSTGRES} or newer is needed"
+    if version < MIN_POSTGRES_VERSION:
+        text = (
+            f"Postgres {version} is too old: {MIN_POSTGRES_VERSION} or newer is needed"
+        )
         return [Error(text, hint="Set DATABASE_URL.", id="runs.E002")]
     return []
 

@@ -31,7 +31,7 @@ from spool.store.statements import (
 logger = logging.getLogger(__name__)
 
 # The first with scans that go on until enough rows pass a filter.
-OLDEST_PGVECTOR = (0, 8)
+MIN_PGVECTOR_VERSION = (0, 8)
 # How many candidates a search of the graph holds: more find more, and cost more.
 EF_SEARCH = 200
 # Of an item with several vectors more than one may be near.
@@ -97,7 +97,7 @@ def _require_pgvector(cursor: Any) -> None:
     if not available:
         stop(f"{where} needs pgvector, and this Postgres does not have it")
     version = installed or available
-    if tuple(map(int, version.split(".")[:2])) < OLDEST_PGVECTOR:
+    if tuple(map(int, version.split(".")[:2])) < MIN_PGVECTOR_VERSION:
         stop(f"{where} needs pgvector 0.8 or newer, and this Postgres has {version}")
     if not installed:
         try:

@@ -22,10 +22,10 @@ from rest_framework.exceptions import APIException
 
 from spool.assistants.configurable import of_client
 from spool.assistants.graphs import (
-    PATIENCE_SECS,
+    BUILD_TIMEOUT_SECS,
     Graph,
+    GraphNotBuilt,
     GraphNotFound,
-    GraphNotMade,
     registry,
 )
 from spool.database.json import clean_text
@@ -171,7 +171,7 @@ def get_output(thread: Thread, graph_id: str) -> Any:
 
     try:
         return shared_loop().run(read())
-    except (GraphNotFound, GraphNotMade):
+    except (GraphNotFound, GraphNotBuilt):
         return {}
 
 
@@ -205,7 +205,7 @@ def get_history(
 def _read(thread: Thread, reading: Coroutine[Any, Any, T], nothing: T) -> T:
     try:
         return shared_loop().run(reading)
-    except GraphNotMade:
+    except GraphNotBuilt:
         # Of a thread whose first run failed for that, all there is to say is nothing.
         if thread.values is not None:
             raise
@@ -373,7 +373,7 @@ async def _update(
 
 async def _in_time(update: Coroutine[Any, Any, T]) -> T:
     """The graph decides what is next, and may ask somebody who does not answer."""
-    limit = asyncio.timeout(PATIENCE_SECS)
+    limit = asyncio.timeout(BUILD_TIMEOUT_SECS)
     try:
         async with limit:
             return await update
@@ -381,7 +381,7 @@ async def _in_time(update: Coroutine[Any, Any, T]) -> T:
         if not limit.expired():
             raise
         raise BadRequest(
-            f"The graph did not take the update within {PATIENCE_SECS:g} seconds"
+            f"The graph did not take the update within {BUILD_TIMEOUT_SECS:g} seconds"
         ) from None
 
 

@@ -46,7 +46,7 @@ _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
 # What HTTP takes for the name of a header.
 _NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
 # Seconds that the answer to a create waits for name servers.
-RESOLVE_PATIENCE = 3.0
+RESOLVE_TIMEOUT_SECS = 3.0
 # Nobody waits for these threads: a name server may take its time.
 RESOLVERS = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
@@ -171,7 +171,7 @@ def check_hosts(texts: Iterable[str]) -> None:
     urls = [httpx.URL(text) for text in set(texts)]
     hosts = {host_of(url): port_of(url) for url in urls}
     lookups = {host: RESOLVERS.submit(resolve, host, hosts[host]) for host in hosts}
-    wait(lookups.values(), timeout=RESOLVE_PATIENCE)
+    wait(lookups.values(), timeout=RESOLVE_TIMEOUT_SECS)
     try:
         for host, lookup in lookups.items():
             if lookup.done():

@@ -48,7 +48,7 @@ logger = logging.getLogger(__name__)
 BATCH = 50
 # Of a batch, as Postgres keeps them: a payload may be large, and fifty of them more than
 # a process can hold. One is always taken.
-MOST_BYTES = 2**23
+MAX_BYTES = 2**23
 # Batches at once in one process, so that they leave threads to the tick.
 SENDERS = threading.Semaphore(2)
 # Pauses between attempts, in seconds: a day in all.
@@ -149,7 +149,7 @@ def sweep_deliveries() -> int:
 def _take() -> list[WebhookDelivery]:
     # Twice as long as the attempt may take: nobody else takes what is being sent.
     lease = 2 * settings.WEBHOOK_TIMEOUT_SECS + 5
-    params = {"lease": lease, "limit": BATCH, "most_bytes": MOST_BYTES}
+    params = {"lease": lease, "limit": BATCH, "most_bytes": MAX_BYTES}
     return list(WebhookDelivery.objects.raw(TAKE, params))
 
 

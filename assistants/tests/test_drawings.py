@@ -112,7 +112,7 @@ def test_a_graph_that_cannot_be_made_is_named(alice_client: Client, path: str) -
 def test_nobody_waits_for_ever_for_a_graph(
     alice_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spool.assistants.graphs.PATIENCE_SECS", 0.01)
+    monkeypatch.setattr("spool.assistants.graphs.BUILD_TIMEOUT_SECS", 0.01)
 
     response = alice_client.call("get", "/assistants/waiting/graph")
 

@@ -40,7 +40,7 @@ def test_what_its_runs_are_given_is_readable_and_cut_where_it_is_long(
     make_cron: Callable[..., Cron],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
     readable = make_cron(input={"ask": "東京"})
     long = make_cron(input="x" * 5000)
 

@@ -60,7 +60,7 @@ def test_crons_that_cannot_fire_do_not_use_up_the_tick(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(firing, "BATCH", 1)
-    monkeypatch.setattr(firing, "MOST_BATCHES", 2)
+    monkeypatch.setattr(firing, "MAX_BATCHES", 2)
     for _ in range(3):
         make_due(make_cron(thread), seconds=5)
     free = [make_cron() for _ in range(3)]

@@ -42,7 +42,7 @@ def test_a_backlog_is_for_several_ticks(
     make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(firing, "BATCH", 1)
-    monkeypatch.setattr(firing, "MOST_BATCHES", 2)
+    monkeypatch.setattr(firing, "MAX_BATCHES", 2)
     for _ in range(3):
         make_due(make_cron())
 

@@ -91,7 +91,7 @@ def test_a_child_that_will_not_stop_is_killed() -> None:
     assert stubborn.stdout
     stubborn.stdout.readline()
 
-    processes.stop(stubborn, signal.SIGTERM, patience=0.2)
+    processes.stop(stubborn, signal.SIGTERM, timeout=0.2)
 
     assert stubborn.returncode == -signal.SIGKILL
     stubborn.stdout.close()

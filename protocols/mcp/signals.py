@@ -20,7 +20,7 @@ from typing import Any, cast
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from spool.database.redis import patience
+from spool.database.redis import circuit_breaker
 from spool.runs.streaming.events import new_async_redis, redis_client
 
 logger = logging.getLogger(__name__)
@@ -136,7 +136,7 @@ class Signals:
 def publish_change() -> None:
     """Fills `assistants.hooks.changed`."""
     try:
-        with patience():
+        with circuit_breaker():
             redis_client().publish(_changes(), b"")
     except RedisError as exc:  # Clients also list anew by themselves, now and then.
         logger.warning("a change of assistants was not published: %s", exc)

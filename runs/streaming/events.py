@@ -23,7 +23,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from spool.database.json import loads
-from spool.database.redis import patience
+from spool.database.redis import circuit_breaker
 from spool.runs.streaming import scripts
 
 logger = logging.getLogger(__name__)
@@ -102,7 +102,7 @@ def control_channel() -> str:
 def signal_stop(run_id: UUID, action: str) -> None:
     """Ask whichever worker has the run to stop it. Its row says so too."""
     try:
-        with patience():
+        with circuit_breaker():
             redis_client().publish(control_channel(), f"{run_id} {action}")
     except RedisError as exc:
         logger.warning("run %s: its stop was not signalled: %s", run_id, exc)
@@ -121,7 +121,7 @@ def stop_signals() -> Iterator[tuple[UUID, str]]:
 def newest_id(thread_id: UUID) -> tuple[int, int] | None:
     """The id of a thread's last event, `(0, 0)` if none is kept. None: can't be told."""
     try:
-        with patience():
+        with circuit_breaker():
             found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
     except RedisError:
         return None
@@ -136,7 +136,7 @@ def forget(thread_ids: Sequence[UUID]) -> None:
     if not thread_ids:
         return
     try:
-        with patience(), redis_client().pipeline(transaction=False) as pipeline:
+        with circuit_breaker(), redis_client().pipeline(transaction=False) as pipeline:
             pipeline.unlink(*map(stream_key, thread_ids))
             for thread_id in thread_ids:
                 pipeline.publish(channel(thread_id), scripts.GONE)
@@ -148,7 +148,7 @@ def forget(thread_ids: Sequence[UUID]) -> None:
 def remove(thread_id: UUID, run_id: UUID) -> None:
     """Keep nothing of a run that was deleted."""
     try:
-        with patience():
+        with circuit_breaker():
             script = redis_client().register_script(scripts.REMOVE)
             script(keys=[stream_key(thread_id)], args=[str(run_id)])
     except RedisError as exc:
@@ -229,7 +229,7 @@ async def find_place(client: redis.asyncio.Redis, thread_id: UUID, seq: int) -> 
 def kept_events(thread_id: UUID) -> Iterator[Event]:
     """All events of a thread that Redis has; none where it can't be asked."""
     try:
-        with patience():
+        with circuit_breaker():
             entries: Any = redis_client().xrange(stream_key(thread_id))
     except RedisError:
         return
@@ -240,7 +240,7 @@ def kept_events(thread_id: UUID) -> Iterator[Event]:
 def newest_seq(thread_id: UUID) -> int:
     """The number of a thread's newest event in Redis; 0 where that can't be told."""
     try:
-        with patience():
+        with circuit_breaker():
             found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
     except RedisError:
         return 0

@@ -48,9 +48,9 @@ SUBSCRIBE_TIMEOUT = 2.0
 # For so long after the end of a run its `end` may be on its way, in seconds.
 LAST_WORDS = 3.0
 # How many bytes wait for a viewer that takes none: it reads back what comes after them.
-MOST_WAITING = 2**20
+MAX_WAITING = 2**20
 # How often a viewer of a run that is over asks a Redis that does not answer.
-MOST_FAILURES = 3
+MAX_FAILURES = 3
 # How many batches are read back at once, at most and at first: a few may be large.
 PAGE = 200
 FIRST = 8
@@ -82,10 +82,10 @@ class Viewer:
     @property
     def misses_some(self) -> bool:
         """Whether there may be more, which Redis can yet be asked for."""
-        return (self.has_gap or self.is_behind) and self.failures < MOST_FAILURES
+        return (self.has_gap or self.is_behind) and self.failures < MAX_FAILURES
 
     def push(self, events: list[Event], size: int) -> None:
-        if self._waiting_bytes < MOST_WAITING:
+        if self._waiting_bytes < MAX_WAITING:
             self._batches.append(events)
             self._waiting_bytes += size
         else:
@@ -214,7 +214,7 @@ class Fanout:
             size += sum(len(fields[b"e"]) for _, fields in some)
             if len(some) < count:
                 return entries, False
-            if len(entries) >= PAGE or size >= MOST_WAITING:
+            if len(entries) >= PAGE or size >= MAX_WAITING:
                 return entries, True
             least, count = f"({some[-1][0].decode()}", 2 * count
 

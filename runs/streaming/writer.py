@@ -20,7 +20,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from spool.database.json import dumps
-from spool.database.redis import patience
+from spool.database.redis import circuit_breaker
 from spool.runs.streaming import scripts
 from spool.runs.streaming.events import (
     END,
@@ -111,7 +111,7 @@ def publish_end(
     keys = [stream_key(thread_id)]
     argv = _arguments(thread_id, run_id, batch, scripts.OVER, "", generation, used_seq)
     try:
-        with patience():
+        with circuit_breaker():
             redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
     except RedisError as exc:  # Viewers also ask Postgres, now and then.
         logger.warning("run %s: its end was not published: %s", run_id, exc)

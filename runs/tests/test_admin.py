@@ -143,7 +143,7 @@ def test_counting_stops_where_it_would_take_long(
 ) -> None:
     for _ in range(3):
         make_run()
-    monkeypatch.setattr(lists, "MOST_ROWS", 2)
+    monkeypatch.setattr(lists, "MAX_ROWS", 2)
 
     response = admin_client.get(RUNS)
 

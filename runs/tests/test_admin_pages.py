@@ -41,7 +41,7 @@ def test_what_a_run_was_given_is_readable(
 def test_what_a_run_was_given_is_cut_where_it_is_long(
     admin_client: Client, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
     run = make_run(input="x" * 5000, metadata={"long": "y" * 5000})
 
     text = page(admin_client, "runs_run", run)
@@ -54,7 +54,7 @@ def test_what_a_run_was_given_is_cut_where_it_is_long(
 def test_what_a_webhook_tells_is_cut_where_it_is_long(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MOST_CHARACTERS", 2000)
+    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
     delivery = WebhookDelivery.objects.create(
         run_id=uuid4(),
         thread_id=uuid4(),

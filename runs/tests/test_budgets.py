@@ -173,7 +173,7 @@ def test_a_graph_that_goes_on_calls_no_more_models(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spool.runs.worker.execution.CANCEL_PATIENCE", 0.2)
+    monkeypatch.setattr("spool.runs.worker.execution.CANCEL_TIMEOUT_SECS", 0.2)
     run, done = start(alice_client, oddly, thread, tmp_path, "stubborn")
 
     oddly.executor.stop(run.id, Run.OVER_BUDGET)

@@ -125,7 +125,7 @@ async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
-    monkeypatch.setattr("spool.runs.streaming.fanout.MOST_WAITING", 300)
+    monkeypatch.setattr("spool.runs.streaming.fanout.MAX_WAITING", 300)
     monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
     batches = [b'"%d%s"' % (number, b"x" * 100) for number in range(20)]

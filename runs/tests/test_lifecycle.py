@@ -155,7 +155,7 @@ def test_a_run_for_later_is_not_claimed_early(make_run: Any, claim: Any) -> None
     assert claim(run) is None
     assert run.dispatched_at is None
     Run.objects.update(created_at=Now())
-    assert lifecycle.wake(patience=3, limit=10) == [run.id]
+    assert lifecycle.wake(timeout=3, limit=10) == [run.id]
     assert claim(run) is not None
 
 
@@ -169,7 +169,7 @@ def test_a_run_for_later_holds_up_nobody(make_run: Any, claim: Any) -> None:
 
 def test_a_lost_message_is_noticed_after_a_while(make_run: Any, worker: Worker) -> None:
     run = make_run()
-    assert lifecycle.wake(patience=3, limit=10) == []
+    assert lifecycle.wake(timeout=3, limit=10) == []
 
     Run.objects.update(dispatched_at=Now() - timedelta(seconds=4))
 

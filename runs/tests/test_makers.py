@@ -35,7 +35,7 @@ def test_a_run_is_stopped_while_its_graph_is_made(
     thread: Thread,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_TIMEOUT_SECS", 0.05)
     run, done = oddly.start("never", thread)
     wait_until(oddly.begun.exists, 20)
 
@@ -50,7 +50,7 @@ def test_a_run_is_stopped_while_its_graph_is_made(
 def test_a_run_is_rolled_back_while_its_graph_is_made(
     oddly: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.executor.CANCEL_TIMEOUT_SECS", 0.05)
     run, done = oddly.start("never", thread)
     wait_until(oddly.begun.exists, 20)
 
@@ -85,6 +85,6 @@ def test_a_factory_that_is_cancelled_from_within_fails_its_run(
 def test_a_factory_that_never_says_goodbye_keeps_no_run_from_its_end(
     oddly: Executing, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spool.assistants.graphs.PATIENCE_SECS", 0.1)
+    monkeypatch.setattr("spool.assistants.graphs.BUILD_TIMEOUT_SECS", 0.1)
 
     assert oddly.execute("stays", thread).status == "success"

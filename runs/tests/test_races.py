@@ -351,7 +351,7 @@ class Storm:
     def execute_until_calm(self) -> None:
         while not (self.is_over.is_set() and not Run.objects.active().exists()):
             if self.loop.run(self.executor.execute_next()) is None:
-                for run_id in lifecycle.wake(patience=0, limit=10):
+                for run_id in lifecycle.wake(timeout=0, limit=10):
                     self.loop.run(self.executor.execute_next(run_id))
 
 

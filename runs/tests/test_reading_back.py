@@ -9,7 +9,7 @@ import pytest
 
 from spool.database.ids import uuid7
 from spool.runs.streaming import events
-from spool.runs.streaming.fanout import MOST_WAITING, Fanout
+from spool.runs.streaming.fanout import MAX_WAITING, Fanout
 from spool.runs.streaming.run_stream import NEVER
 from spool.runs.streaming.writer import EventWriter
 
@@ -44,7 +44,7 @@ async def pages(fanout: Fanout, thread_id: UUID) -> list[list[str]]:
 
 
 async def test_a_page_of_large_events_is_short(fanout: Fanout) -> None:
-    thread_id, large = uuid7(), MOST_WAITING // 4
+    thread_id, large = uuid7(), MAX_WAITING // 4
     texts = [f"{number:02}".ljust(large) for number in range(30)]
     await write(thread_id, texts)
 

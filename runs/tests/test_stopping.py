@@ -128,7 +128,7 @@ def test_a_node_that_does_not_stop_holds_nobody_up(
     reason: str,
     statuses: list[str],
 ) -> None:
-    monkeypatch.setattr("spool.runs.worker.execution.CANCEL_PATIENCE", 0.05)
+    monkeypatch.setattr("spool.runs.worker.execution.CANCEL_TIMEOUT_SECS", 0.05)
     settings.BG_JOB_TIMEOUT_SECS = 0.3 if reason == "too long" else 60
     run = make("deaf", durability="sync")
     done = here.start(run)

@@ -18,7 +18,7 @@ HAND_BACK = "hand back"
 
 # How often, and for how many seconds each time, a node is asked to stop.
 CANCEL_ATTEMPTS = 3
-CANCEL_PATIENCE = 5.0
+CANCEL_TIMEOUT_SECS = 5.0
 
 
 @dataclass
@@ -72,7 +72,7 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
     """Cancel, and again where a node has swallowed it; then leave it to the fence."""
     for _ in range(CANCEL_ATTEMPTS):
         task.cancel()
-        done, _ = await asyncio.wait([task], timeout=CANCEL_PATIENCE)
+        done, _ = await asyncio.wait([task], timeout=CANCEL_TIMEOUT_SECS)
         if done:
             return
     logger.error("%s does not stop; its writes are refused", task.get_name())

@@ -47,11 +47,11 @@ from spool.runs.streaming.modes import (
 from spool.runs.streaming.writer import EventWriter, last_events
 from spool.runs.worker import hooks
 from spool.runs.worker.breakpoints import is_at_breakpoint
-from spool.runs.worker.execution import CANCEL_PATIENCE, HAND_BACK, Execution
+from spool.runs.worker.execution import CANCEL_TIMEOUT_SECS, HAND_BACK, Execution
 from spool.runs.worker.failures import described
 from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.flusher import Flusher
-from spool.runs.worker.graph_builds import Making, NotMade, is_cancelled
+from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
 from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
 from spool.runs.worker.recorder import Recorder
 from spool.store.backend import PostgresStore
@@ -93,7 +93,7 @@ class Executor:
     holding: list[UUID] = field(default_factory=list)
     # Of those, what was asked of the ones whose graph does not run yet.
     _asked: dict[UUID, str] = field(default_factory=dict)
-    _making: Making = field(default_factory=Making)
+    _builds: BuildTimeouts = field(default_factory=BuildTimeouts)
 
     def __post_init__(self) -> None:
         self.flusher = Flusher(self.pool, meter)
@@ -106,7 +106,7 @@ class Executor:
             execution.stop(reason)
         elif run_id in self.holding:
             self._asked[run_id] = reason
-            self._making.hurry(run_id, _making_patience(reason))
+            self._builds.shorten(run_id, _build_timeout(reason))
 
     def stop_all(self, reason: str) -> None:
         for run_id in list(self.holding):
@@ -248,10 +248,10 @@ class Executor:
         )
         try:
             async with AsyncExitStack() as stack:
-                graph = await self._making.wait(
+                graph = await self._builds.wait(
                     held.id,
                     stack.enter_async_context(opened),
-                    patience=_making_patience(self._asked_of(held)),
+                    timeout=_build_timeout(self._asked_of(held)),
                 )
                 drive = _Drive(graph, held, config, writer, saver, recorder)
                 return drive.with_output(await self._supervise(drive))
@@ -260,7 +260,7 @@ class Executor:
             return None
         except LostRun:
             raise
-        except NotMade:
+        except NotBuilt:
             return await self._unmade(held)
         except (Exception, SystemExit, asyncio.CancelledError) as exc:
             if is_cancelled():  # Not by the graph's own code.
@@ -456,12 +456,12 @@ class _Drive:
         return {**self.config, "configurable": configurable}
 
 
-def _making_patience(asked: str | None) -> float:
+def _build_timeout(asked: str | None) -> float:
     """How many seconds a run's graph may be made, with what was asked of the run."""
     if asked is None:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # Its state can be read by its graph alone, if there is one.
-    return 0.0 if asked == HAND_BACK else CANCEL_PATIENCE
+    return 0.0 if asked == HAND_BACK else CANCEL_TIMEOUT_SECS
 
 
 async def _close(writer: EventWriter, held: Claim, outcome: Outcome) -> None:

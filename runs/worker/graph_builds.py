@@ -11,11 +11,11 @@ from uuid import UUID
 T = TypeVar("T")
 
 
-class NotMade(Exception):
+class NotBuilt(Exception):
     """A graph was not made in the time that there was for it."""
 
 
-class Making:
+class BuildTimeouts:
     """How long the graphs of one loop's runs may still take."""
 
     def __init__(self) -> None:
@@ -23,11 +23,11 @@ class Making:
         self._limits: dict[UUID, asyncio.Timeout] = {}
 
     async def wait(
-        self, run_id: UUID, made: Coroutine[Any, Any, T], *, patience: float
+        self, run_id: UUID, made: Coroutine[Any, Any, T], *, timeout: float
     ) -> T:
-        """What is `made` within `patience` seconds. Raises `NotMade`."""
+        """What is `made` within `timeout` seconds. Raises `NotBuilt`."""
         limit = self._limits[run_id] = asyncio.timeout(
-            None if patience == math.inf else patience
+            None if timeout == math.inf else timeout
         )
         try:
             async with limit:
@@ -35,19 +35,19 @@ class Making:
         except Exception as exc:
             # Also what a factory makes of being cancelled.
             if limit.expired():
-                raise NotMade from exc
+                raise NotBuilt from exc
             raise
         finally:
             del self._limits[run_id]
 
-    def hurry(self, run_id: UUID, patience: float) -> None:
+    def shorten(self, run_id: UUID, timeout: float) -> None:
         """Let the graph of a run be made within that time, from any thread."""
-        self._loop.call_soon_threadsafe(self._hurry, run_id, patience)
+        self._loop.call_soon_threadsafe(self._shorten, run_id, timeout)
 
-    def _hurry(self, run_id: UUID, patience: float) -> None:
+    def _shorten(self, run_id: UUID, timeout: float) -> None:
         limit = self._limits.get(run_id)
         if limit and not limit.expired():
-            soon = self._loop.time() + patience
+            soon = self._loop.time() + timeout
             limit.reschedule(min(limit.when() or soon, soon))
 
 

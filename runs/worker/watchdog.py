@@ -14,7 +14,7 @@ logger = logging.getLogger(__name__)
 
 # Seconds: how often the loop is asked, and how late its answer may be.
 INTERVAL = 1.0
-PATIENCE = 2.0
+TIMEOUT_SECS = 2.0
 
 
 class Watchdog:
@@ -35,9 +35,9 @@ class Watchdog:
                 self._loop.call_soon_threadsafe(self._answer)
             except RuntimeError:  # Closed in the meantime.
                 return
-            if not self._answered.wait(PATIENCE) and self._loop_thread:
+            if not self._answered.wait(TIMEOUT_SECS) and self._loop_thread:
                 self._report()
-                started = time.monotonic() - PATIENCE
+                started = time.monotonic() - TIMEOUT_SECS
                 self._answered.wait()
                 logger.warning(
                     "the loop is free again after %.0f s", time.monotonic() - started

@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 # Pause after a failed heartbeat, in seconds.
 RETRY = 0.5
 # How long a graph that was told to stop may take at the very end, in seconds.
-HAND_BACK_PATIENCE = 5.0
+HAND_BACK_TIMEOUT_SECS = 5.0
 
 REGISTER = """
 INSERT INTO workers (id, hostname, pid, capacity, started_at, heartbeat_at)
@@ -134,7 +134,7 @@ class Worker:
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
         # Again and again: a run that is just being claimed can't be stopped yet.
-        while self._is_busy() and time.monotonic() < deadline + HAND_BACK_PATIENCE:
+        while self._is_busy() and time.monotonic() < deadline + HAND_BACK_TIMEOUT_SECS:
             for executor in self._executors:
                 executor.stop_all(HAND_BACK)
             time.sleep(0.05)

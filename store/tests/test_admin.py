@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from spool.console.lists import MOST_CHARACTERS, MOST_ROWS
+from spool.console.lists import MAX_CHARACTERS, MAX_ROWS
 from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
@@ -116,13 +116,13 @@ def test_the_list_never_counts_all_items(
 
     counts = [s["sql"] for s in statements if "COUNT" in s["sql"]]
     assert counts
-    assert all(f"LIMIT {MOST_ROWS}" in sql for sql in counts)
+    assert all(f"LIMIT {MAX_ROWS}" in sql for sql in counts)
 
 
 def test_a_value_is_cut_where_it_is_long_and_shown_to_the_digit(
     admin_client: Client,
 ) -> None:
-    value = {"n": 10**400, "text": "x" * MOST_CHARACTERS}
+    value = {"n": 10**400, "text": "x" * MAX_CHARACTERS}
     item = StoreItem.objects.create(path="a", key="k", value=value)
 
     shown = admin_client.get(page(item)).content.decode()

@@ -47,7 +47,7 @@ def test_the_list_finds_threads(admin_client: Client) -> None:
 def test_the_list_never_counts_everything(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MOST_ROWS", 60)
+    monkeypatch.setattr(lists, "MAX_ROWS", 60)
     Thread.objects.bulk_create(Thread(values={"big": "x"}) for _ in range(80))
 
     with CaptureQueriesContext(
@@ -94,7 +94,7 @@ def test_a_thread_is_shown_with_its_state(admin_client: Client) -> None:
 def test_what_is_long_is_cut(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MOST_CHARACTERS", 100)
+    monkeypatch.setattr(lists, "MAX_CHARACTERS", 100)
     thread = Thread.objects.create(values={"long": "x" * 1000})
 
     text = admin_client.get(page(thread)).content.decode()

@@ -52,7 +52,7 @@ def thread(
 def test_an_update_that_hangs_is_taken_back(
     thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spool.threads.state.PATIENCE_SECS", 0.3)
+    monkeypatch.setattr("spool.threads.state.BUILD_TIMEOUT_SECS", 0.3)
 
     with pytest.raises(BadRequest, match=r"within 0\.3 seconds"):
         update_state(thread, [[state_update({"a": 1}, as_node="one")]])

@@ -252,7 +252,7 @@ def test_a_name_server_that_does_not_answer_refuses_nobody(
 ) -> None:
     answers = threading.Event()
     monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **kw: answers.wait(20) or [])
-    monkeypatch.setattr(addresses, "RESOLVE_PATIENCE", 0.05)
+    monkeypatch.setattr(addresses, "RESOLVE_TIMEOUT_SECS", 0.05)
     body = {"assistant_id": "echo", "webhook": "https://slow.example.com/"}
 
     response = client.post(f"/threads/{thread.id}/runs", body, format="json")

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db
 def test_a_batch_ends_where_it_grows_too_large(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(deliveries, "MOST_BYTES", 100_000)
+    monkeypatch.setattr(deliveries, "MAX_BYTES", 100_000)
     large = random.Random(1).randbytes(100_000).hex()  # noqa: S311
     due = [
         WebhookDelivery.objects.create(

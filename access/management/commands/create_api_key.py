@@ -11,7 +11,7 @@ from spool.access.callers import BadIdentity
 from spool.access.keys import create_key
 from spool.access.scopes import BadScope
 
-MOST_DAYS = 36_500
+MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
@@ -34,9 +34,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         days = options["expires_in_days"]
-        if days is not None and not 0 < days <= MOST_DAYS:
+        if days is not None and not 0 < days <= MAX_DAYS:
             raise CommandError(
-                f"--expires-in-days must be more than 0, at most {MOST_DAYS}"
+                f"--expires-in-days must be more than 0, at most {MAX_DAYS}"
             )
         expires_at = None if days is None else timezone.now() + timedelta(days=days)
         try:

@@ -34,7 +34,7 @@ ADMIN = "admin"
 LOCK = 7_310_579_630
 WAIT_SECS = 0.2
 # An index of a big table takes its time.
-PATIENCE_SECS = 600.0
+TIMEOUT_SECS = 600.0
 
 
 class Command(BaseCommand):
@@ -78,7 +78,7 @@ def _one_at_a_time() -> Iterator[None]:
     had one open, would hold up the other one's CREATE INDEX CONCURRENTLY.
     """
     with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as conn:
-        deadline = time.monotonic() + PATIENCE_SECS
+        deadline = time.monotonic() + TIMEOUT_SECS
         while not _is_first(conn):
             if time.monotonic() > deadline:
                 # A pool in between may have kept the lock of somebody long gone.
