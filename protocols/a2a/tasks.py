@@ -312,7 +312,7 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
     if run.is_active:
         return EndState()
     if run is task.newest and task.is_latest:
-        asked = (task.thread.interrupts or {}).values()
+        asked = (task.thread.ordered_interrupts or {}).values()
         return EndState(task.thread.values, [one for some in asked for one in some])
     try:
         found = get_history(task.thread, limit=1, metadata={"run_id": str(run.id)})

@@ -163,7 +163,7 @@ def input_respond(conversation: Conversation, params: Any) -> Any:
 
 def _waiting_interrupts(thread: Thread) -> set[str]:
     """The interrupts that no active run answers."""
-    asked = (thread.interrupts or {}).values()
+    asked = (thread.ordered_interrupts or {}).values()
     waiting = {one["id"] for several in asked for one in several}
     for run in thread.runs.active().only("kwargs", "given"):
         resume = (run.kwargs.get("command") or {}).get("resume")

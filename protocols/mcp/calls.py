@@ -208,7 +208,7 @@ def cancel(started: Started) -> None:
 
 def interrupts_of(thread: Thread) -> tuple[Mapping[str, Any], ...]:
     """What is open, in the order of the tasks."""
-    tasks = (thread.interrupts or {}).values()
+    tasks = (thread.ordered_interrupts or {}).values()
     return tuple(interrupt for task in tasks for interrupt in task)
 
 
