@@ -1,4 +1,4 @@
-"""BuildTimeouts API keys, and knowing them again.
+"""Making API keys, and knowing them again.
 
 A key that was just found is trusted for `REMEMBERED_SECS`, so that most requests cost
 no query; that is also how long a revoked one may go on working.

@@ -1,6 +1,7 @@
 """Whose run is next: where a run stands in the queue, and what is taken out of it.
 
-The claim itself is the function `spool_next_run_1` in the database.
+The claim itself is the function `spool_next_run_1` in the database, which
+`migrations/0007_queue_fairly.py` creates.
 """
 
 from __future__ import annotations

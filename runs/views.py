@@ -66,7 +66,7 @@ class RunViewSet(ScopedViewSet):
         "cancel_many": "threads.update",
     }
 
-    # --- BuildTimeouts runs ----------------------------------------------------------------
+    # --- Making runs ----------------------------------------------------------------
     @extend_schema(request=RunRequest, responses={200: RunBody, **ERRORS})
     def create(self, request: Request, thread_id: str | None = None) -> Response:
         run, _ = self._create(request.data, thread_id)
