@@ -87,6 +87,11 @@ def stream_key(thread_id: UUID | str) -> str:
 
 
 def channel(thread_id: UUID | str) -> str:
+    return f"{settings.REDIS_KEY_PREFIX}spool:thread:{thread_id}:batches"
+
+
+def older_channel(thread_id: UUID | str) -> str:
+    """Where web processes of 0.1.0 listen, for as long as an upgrade takes."""
     return f"{settings.REDIS_KEY_PREFIX}spool:thread:{thread_id}"
 
 
@@ -139,7 +144,8 @@ def forget(thread_ids: Sequence[UUID]) -> None:
         with circuit_breaker(), redis_client().pipeline(transaction=False) as pipeline:
             pipeline.unlink(*map(stream_key, thread_ids))
             for thread_id in thread_ids:
-                pipeline.publish(channel(thread_id), scripts.GONE)
+                for name in (channel(thread_id), older_channel(thread_id)):
+                    pipeline.publish(name, scripts.GONE)
             pipeline.execute()
     except RedisError as exc:
         logger.warning("events of deleted threads were not deleted: %s", exc)
@@ -155,11 +161,9 @@ def remove(thread_id: UUID, run_id: UUID) -> None:
         logger.warning("run %s: its events were not deleted: %s", run_id, exc)
 
 
-def encode(
-    run_id: UUID | str, events: Iterable[tuple[str, bytes]], graph_id: str = ""
-) -> bytes:
-    """A batch: the run's id and graph, then a name and compact JSON for each event."""
-    lines = [f"{run_id} {graph_id}".replace("\n", " ").encode()]
+def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
+    """A batch: the run's id, then a name and compact JSON for each event, by lines."""
+    lines = [str(run_id).encode()]
     for name, data in events:
         lines += [name.replace("\n", " ").encode(), data]
     return b"\n".join(lines)
@@ -171,10 +175,11 @@ def decode(
     previous: tuple[int, int] | None = None,
     generation: int = 0,
     last_seq: int = 0,
+    graph_id: str = "",
 ) -> Iterator[Event]:
     """The events of a batch; `last_seq` is the number of the last of them."""
     head, *lines = batch.split(b"\n")
-    run_id, _, graph_id = head.decode().partition(" ")
+    run_id = head.decode()
     count = len(lines) // 2
     for index in range(count):
         yield Event(
@@ -192,11 +197,17 @@ def decode(
 def decode_published(message: bytes) -> list[Event]:
     """The events of a batch as it is published."""
     head, _, batch = message.partition(b"\n")
-    first, *rest = head.decode().split(" ")
-    previous = parse_id(rest[0]) if rest else None
-    # The version before wrote less.
-    told, last_seq = (int(part) for part in [*rest[1:], "0", "0"][:2])
-    return list(decode(parse_id(first), batch, previous, told, last_seq))
+    first, previous, told, last_seq, graph_id = head.decode().split(" ", 4)
+    return list(
+        decode(
+            parse_id(first),
+            batch,
+            parse_id(previous),
+            int(told),
+            int(last_seq),
+            graph_id,
+        )
+    )
 
 
 def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Event]:
@@ -206,7 +217,8 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
     before = fields.get(b"p")
     previous = parse_id(before.decode()) if before else None
     told, last_seq = (int(fields.get(name, 0)) for name in (b"g", b"s"))
-    yield from decode(first, fields[b"e"], previous, told, last_seq)
+    graph_id = fields.get(b"h", b"").decode()
+    yield from decode(first, fields[b"e"], previous, told, last_seq, graph_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,7 +63,7 @@ end
 # that were dropped before it; generation of the thread; most events and most bytes that
 # are kept; life of the stream in ms; how the run ends with it; how long the events of
 # ended runs are kept, in ms; the last number of the thread's events that is known to be
-# used.
+# used; the run's graph; the channel where web processes of the version before listen.
 #
 # Stores and publishes, and takes ids from one clock whoever the writer is. A batch that
 # was added before is not added again. Answers with the ids of its first event and of the
@@ -81,7 +81,7 @@ local attempt, index, previous = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
 local dropped, generation = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_events, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
 local life, ending, kept_ms = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14])
-local used = tonumber(ARGV[15])
+local used, graph, older_channel = tonumber(ARGV[15]), ARGV[16], ARGV[17]
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
@@ -185,17 +185,19 @@ local first = id_of(ms, seq)
 redis.call('XADD', key, id_of(ms, seq + count - 1), 'n', count, 'e', batch,
     'a', ending == '0' and attempt or OVER, 'b', index, 'p', previous, 'g', ARGV[9],
     'o', ending, 'k', total, 't', bytes, 'fk', gone, 'ft', gone_bytes,
-    's', last_number)
+    's', last_number, 'h', graph)
 if ending == '1' or redis.call('PTTL', key) < life then
     redis.call('PEXPIRE', key, life)
 end
-redis.call('PUBLISH', channel,
-    first .. ' ' .. previous .. ' ' .. ARGV[9] .. ' ' .. last_number .. '\\n' .. batch)
+redis.call('PUBLISH', channel, table.concat(
+    {first, previous, ARGV[9], last_number, graph}, ' ') .. '\\n' .. batch)
+redis.call('PUBLISH', older_channel, first .. '\\n' .. batch)
 return {first, previous, last_number}
 """
 )
 
-# KEYS: stream. ARGV: channel; run; attempt; generation; life of the stream in ms; then id,
+# KEYS: stream. ARGV: channel; run; attempt; generation; life of the stream in ms; the run's
+# graph; then id,
 # number of events, batch, number of the batch, id of the event before it and number of its
 # last event, of each entry that the writer has added. Those that are missing are added again, in their places. Nil
 # as for `APPEND`.
@@ -209,11 +211,11 @@ for _, entry in ipairs(entries) do
     if number(entry, 'g') > tonumber(generation) then return false end
     if run_of(entry) == run and number(entry, 'a') > attempt then return false end
 end
-for i = 6, #ARGV, 6 do
+for i = 7, #ARGV, 6 do
     if not is_there[ARGV[i]] then
         table.insert(entries, {ARGV[i], {'n', ARGV[i + 1], 'e', ARGV[i + 2],
             'a', ARGV[3], 'b', ARGV[i + 3], 'p', ARGV[i + 4], 'g', generation,
-            'o', '0', 's', ARGV[i + 5]}})
+            'o', '0', 's', ARGV[i + 5], 'h', ARGV[6]}})
     end
 end
 table.sort(entries, function(one, other)
@@ -228,7 +230,8 @@ for _, entry in ipairs(entries) do
     redis.call('XADD', key, entry[1], 'n', field(entry, 'n'), 'e', field(entry, 'e'),
         'a', number(entry, 'a'), 'b', number(entry, 'b'), 'p', field(entry, 'p') or '',
         'g', number(entry, 'g'), 'o', field(entry, 'o') or '0',
-        'k', total, 't', bytes, 'fk', 0, 'ft', 0, 's', field(entry, 's') or '0')
+        'k', total, 't', bytes, 'fk', 0, 'ft', 0, 's', field(entry, 's') or '0',
+        'h', field(entry, 'h') or '')
 end
 redis.call('PEXPIRE', key, ARGV[5])
 redis.call('PUBLISH', ARGV[1], 'restored')

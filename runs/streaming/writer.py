@@ -28,6 +28,7 @@ from spool.runs.streaming.events import (
     channel,
     encode,
     lifecycle_of,
+    older_channel,
     redis_client,
     stream_key,
 )
@@ -107,9 +108,11 @@ def publish_end(
     events = [(name, dumps(data)) for name, data in last]
     # Another run of the thread may be running: its events must stay.
     ending = scripts.ENDED_BY_OTHERS
-    batch = Batch(0, len(events), encode(run_id, events, graph_id), ending=ending)
+    batch = Batch(0, len(events), encode(run_id, events), ending=ending)
     keys = [stream_key(thread_id)]
-    argv = _arguments(thread_id, run_id, batch, scripts.OVER, "", generation, used_seq)
+    argv = _arguments(
+        thread_id, run_id, batch, scripts.OVER, "", generation, used_seq, graph_id
+    )
     try:
         with circuit_breaker():
             redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
@@ -239,7 +242,7 @@ class EventWriter:
         self._waiting_bytes -= size
         self._index += 1
         dropped, self._dropped = self._dropped, 0
-        data = encode(self._run_id, events, self._graph_id)
+        data = encode(self._run_id, events)
         return Batch(self._index, len(events), data, dropped)
 
     # --- Writing -----------------------------------------------------------------------
@@ -313,7 +316,7 @@ class EventWriter:
                 await self._append_once(self._sent)
             if ending:
                 self._index += 1
-                data = encode(self._run_id, ending, self._graph_id)
+                data = encode(self._run_id, ending)
                 dropped, self._dropped = self._dropped, 0
                 self._sent = Batch(
                     self._index, len(ending), data, dropped, scripts.ENDED_HERE
@@ -332,6 +335,7 @@ class EventWriter:
             last_id,
             self._generation,
             self.used_seq,
+            self._graph_id,
         )
         while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
             await self._write_again()
@@ -357,6 +361,7 @@ class EventWriter:
             self._attempt,
             self._generation,
             _life_ms(scripts.GOES_ON),
+            self._graph_id,
         ]
         for batch in self._written:
             argv += [batch.last, batch.count, batch.data]
@@ -378,6 +383,7 @@ def _arguments(
     last_id: str,
     generation: int,
     used_seq: int = 0,
+    graph_id: str = "",
 ) -> list[Any]:
     """What `scripts.APPEND` is given."""
     return [
@@ -396,6 +402,8 @@ def _arguments(
         batch.ending,
         settings.RESUMABLE_STREAM_TTL_SECONDS * 1000,
         used_seq,
+        graph_id.replace("\n", " "),
+        older_channel(thread_id),
     ]
 
 
