@@ -312,8 +312,9 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
     if run.is_active:
         return EndState()
     if run is task.newest and task.is_latest:
-        asked = (task.thread.ordered_interrupts or {}).values()
-        return EndState(task.thread.values, [one for some in asked for one in some])
+        of_tasks = (task.thread.ordered_interrupts or {}).values()
+        asked = [one for some in of_tasks for one in some]
+        return EndState(task.thread.values, asked)
     try:
         found = get_history(task.thread, limit=1, metadata={"run_id": str(run.id)})
     except Unprocessable:  # Its graph is not served any more.
