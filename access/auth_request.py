@@ -1,4 +1,4 @@
-"""What an `authenticate` handler may ask to be given, by the names of its parameters."""
+"""The arguments that an `authenticate` handler can take, by parameter name."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Url(str):
 
 
 class AuthRequest:
-    """The request, as the frameworks that handlers are written for show it."""
+    """The request, with the attributes of Starlette's, which handlers expect."""
 
     def __init__(self, request: Request | HttpRequest) -> None:
         self._request = request._request if isinstance(request, Request) else request
@@ -83,7 +83,7 @@ class AuthRequest:
 
 
 def argument(asked: AuthRequest, name: str) -> Any:
-    """What the parameter `name` is given."""
+    """The value of the parameter `name`."""
     if name == "request":
         return asked
     if name == "body":
@@ -101,7 +101,7 @@ def argument(asked: AuthRequest, name: str) -> Any:
 
 
 def _parsed_body(asked: AuthRequest) -> Any:
-    """None where there is none, or none that can be read: the view will say so."""
+    """The parsed body; None if it is missing or malformed, which the view reports."""
     try:
         return loads(asked._request.body)
     except (ValueError, RecursionError):

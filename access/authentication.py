@@ -1,6 +1,6 @@
-"""Who is asking: an API key, a token, or what `auth.path` in langgraph.json makes of it.
+"""Authenticate requests by an API key, a token, or `auth.path` in langgraph.json.
 
-Without configuration nobody has to say.
+Without configuration no authentication is required.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class InvalidToken(NotAuthenticated):
 
 
 class Authentication(BaseAuthentication):
-    """What Django REST Framework asks before each view."""
+    """The authentication class of Django REST Framework, for every view."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         caller = authenticate(request)
@@ -43,14 +43,14 @@ class Authentication(BaseAuthentication):
 
 
 def authenticate(request: Request | HttpRequest) -> Caller | None:
-    """The caller; None only where nobody has to log in. Raises 401."""
+    """The caller; None only if no login is required. Raises 401."""
     if custom := handlers():
         return custom.authenticate(request)
     if is_open():
         return None
     bearer, key = _bearer(request), request.headers.get("x-api-key", "").strip()
     takes_keys = "api_key" in settings.AUTH
-    # A header `x-api-key` may only come from an SDK's environment: the other was meant.
+    # SDKs send `x-api-key` if their environment has a key: `Authorization` wins.
     if bearer and (bearer.count(".") == 2 or not takes_keys):
         return _of_token(bearer)
     if takes_keys and (bearer or key):
@@ -75,12 +75,12 @@ def _of_token(text: str) -> Caller:
 
 
 def caller_of(request: Request | HttpRequest) -> Caller | None:
-    """The same, asked once per request."""
+    """As `authenticate`, but called once per request."""
     if isinstance(request, Request):
-        # Not through a cast of its type: it is ours, or None.
+        # Typed as Django's user, but `Authentication` sets a `Caller` or None.
         found: Any = request.user
         if found is None and not is_open():
-            raise Unauthenticated  # A view without authentication has no answers.
+            raise Unauthenticated  # The view has no authentication.
         return cast("Caller | None", found)
     attributes = request.__dict__
     if "spool_caller" not in attributes:

@@ -1,4 +1,4 @@
-"""Who is asking, once that is known."""
+"""The authenticated caller."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from spool.access.owner import MAX_OWNER_LENGTH
 
 
 class BadIdentity(ValueError):
-    """Text that can't be an owner's name."""
+    """A text that can't be an owner's name."""
 
 
 @dataclass(frozen=True)
 class Caller:
     """`user` is what graphs get as `langgraph_auth_user`.
 
-    `scopes` limit what the caller may do, see `access.scopes`; None is everything.
-    `key` says whose rate of requests is counted, `api_key_id` which API key was shown.
+    `scopes` limit what the caller may do, see `access.scopes`; None is no limit.
+    `key` identifies the caller to the rate limit, `api_key_id` the API key used.
     """
 
     identity: str
@@ -36,7 +36,7 @@ def new_caller(
     api_key_id: UUID | None = None,
     **more: Any,
 ) -> Caller:
-    """Raises `BadIdentity` for what is no name, or none that the database could keep."""
+    """Raises `BadIdentity` for a name that is invalid or can't be stored."""
     name = checked_identity(identity)
     user = {
         "display_name": name,
@@ -49,8 +49,8 @@ def new_caller(
 
 
 def checked_identity(identity: Any) -> str:
-    # Control characters and lone surrogates are replaced on their way into Postgres,
-    # and long text is cut: two callers would become one.
+    # Control characters and lone surrogates are replaced when they are stored, and
+    # long text is cut: two callers would become one.
     if not isinstance(identity, str) or not identity or not identity.isprintable():
         raise BadIdentity("an identity must be printable text")
     if len(identity) > MAX_OWNER_LENGTH:

@@ -6,9 +6,9 @@
     {"$or": [filter, …]}, {"$and": […]}
 
 Several keys mean all of them. UUIDs, datetimes and enums compare as the JSON that they
-are stored as. Whatever else is refused: a filter that is not understood must let nobody
-through. The conditions are plain lookups with JSON values,
-since crons keep them (`crons.creator`).
+are stored as. Anything else raises an error: an unknown filter must not match any row.
+The conditions are plain lookups with JSON values, since crons store them
+(`crons.creator`).
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MAX_BRANCHES = 100
 MAX_DEPTH = 5
 
 Scalar = str | int | float | bool | None
-# What metadata holds as a text, or as an enum's value.
+# Types that metadata stores as a string, or as an enum's value.
 _WRITTEN = (UUID, date, datetime, Enum)
 
 
 class BadFilter(Exception):
-    """A filter that is not understood."""
+    """A filter that is not valid."""
 
 
 def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
@@ -52,7 +52,7 @@ def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
 
 
 def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
-    """Keys that have one value in all rows of a filter."""
+    """The keys that have one fixed value in all rows of a filter."""
     found = {}
     for key, wanted in given.items():
         value = wanted.get("$eq") if isinstance(wanted, Mapping) else wanted
@@ -74,7 +74,7 @@ def _branches(operator: str, given: Any, depth: int) -> Q:
         parts.append(rows_matching(part, depth + 1))
     if operator == "$and":
         return Q(*parts)
-    # None of nothing is nothing, where Django would take it for everything.
+    # An empty `$or` matches no row; an empty `Q` would match all of them.
     return Q(*parts, _connector=Q.OR) if parts else Q(pk__in=[])
 
 
@@ -96,8 +96,8 @@ def _condition(key: str, wanted: Any) -> Q:
 
 def _equal(key: str, value: Any) -> Q:
     value = _scalar(key, value)
-    # The column has the better index. It is empty for rows that have no owner, which
-    # are not those of an owner called "".
+    # The column has the better index. It is "" for rows without an owner, which must
+    # not match an owner named "".
     if key == "owner" and isinstance(value, str) and 0 < len(value) <= MAX_OWNER_LENGTH:
         return Q(owner=value)
     return Q(metadata__contains={key: value})
@@ -110,7 +110,7 @@ def _contains(key: str, wanted: Any) -> Q:
 
 
 def _scalar(key: str, value: Any) -> Scalar:
-    """A value as metadata holds it. Raises `BadFilter` for what is more than one."""
+    """A value as metadata stores it. Raises `BadFilter` if it is not a scalar."""
     if isinstance(value, _WRITTEN):
         value = plain(value)
     if not isinstance(value, Scalar):

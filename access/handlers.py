@@ -1,7 +1,7 @@
 """The official `langgraph_sdk.Auth` contract: `auth.path` in langgraph.json.
 
-Its handlers say who is asking, whether they may, what is stamped on what they make, and
-which rows they see. They are coroutines and run on the process's loop.
+Its handlers authenticate callers, authorize requests, stamp the rows that callers
+create, and filter the rows that they see. Coroutines run on the process's event loop.
 """
 
 from __future__ import annotations
@@ -32,14 +32,14 @@ from spool.config.langgraph_json import AuthCache, langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.database.loop import shared_loop
 
-# A handler that asks somebody who does not answer must not hold a thread for ever.
+# Time out handlers, so that a slow remote service can't block a thread.
 HANDLER_TIMEOUT_SECS = 30.0
-# Headers by which callers are told apart, where `auth.cache` names none.
+# The headers that identify a caller, unless `auth.cache` names others.
 SHOWN = ["authorization", "x-api-key"]
 
 
 class Refused(APIException):
-    """What a handler has raised: its status and its text are the operator's."""
+    """An error that a handler raised, with the handler's status and text."""
 
     def __init__(self, code: int, detail: str, headers: Mapping[str, str]) -> None:
         super().__init__(detail)
@@ -56,12 +56,13 @@ class Handlers:
         assert auth._authenticate_handler  # noqa: S101 - see `handlers`
         self._authenticate: Any = auth._authenticate_handler
         self._parameters = _parameters(self._authenticate)
-        # Who scopes the store shares it as they like. Without, each has their own.
+        # A store handler decides how items are shared. Without one, each caller has a
+        # store of their own.
         self._shares_store = any(resource == "store" for resource, _ in auth._handlers)
 
-    # --- Who is asking ------------------------------------------------------------------
+    # --- Authentication ---------------------------------------------------------------
     def authenticate(self, request: Request | HttpRequest) -> Caller:
-        """Raises what the handler says, or what it failed with."""
+        """The caller. Raises what the handler raises, and 401 for an anonymous user."""
         digest = self._digest(request)
         if digest and (known := self._remembered.get(digest)):
             return known
@@ -74,7 +75,7 @@ class Handlers:
         return caller
 
     def _digest(self, request: Request | HttpRequest) -> str:
-        """Of the headers that tell callers apart; empty where nothing is remembered."""
+        """A digest of the headers that identify a caller; "" if nothing is cached."""
         if not self._cache_secs:
             return ""
         shown = [(name, request.headers.get(name)) for name in self._cache_headers]
@@ -82,7 +83,7 @@ class Handlers:
             return ""
         return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()
 
-    # --- What they may ------------------------------------------------------------------
+    # --- Authorization ----------------------------------------------------------------
     def authorize(self, caller: Caller, event: str, value: dict[str, Any]) -> Scope:
         scope = self._ask(caller, event, value)
         about = self._of_threads(event, value)
@@ -92,11 +93,11 @@ class Handlers:
         return replace(scope, rows=scope.rows & threads.rows)
 
     def _of_threads(self, event: str, value: dict[str, Any]) -> dict[str, Any] | None:
-        """The value of `threads.search`, where that is asked beside an event.
+        """The value of `threads.search`, if an event needs that permission as well.
 
-        Who sees no thread sees no cron. The official server asks so at a search. Where
-        no handler is about crons, one that keeps threads apart does it for their crons
-        also where these are named by their id.
+        Callers see only crons of threads that they can see. The official server checks
+        this in searches. Without a handler for crons, the one for threads also protects
+        crons that are requested by their id.
         """
         if event == "crons.search":
             return dict(value)
@@ -121,7 +122,7 @@ class Handlers:
         if handler is None:
             return Scope(partition, Q(), caller.user)
         context = Auth.types.AuthContext(
-            # A copy, as in `User`: the caller may be remembered for other requests.
+            # A copy, as in `User`: the caller may be cached for other requests.
             permissions=list(caller.user["permissions"]),
             user=cast("Any", User(caller.user)),
             resource=cast("Any", resource),
@@ -146,14 +147,14 @@ class Handlers:
 
 @cache
 def handlers() -> Handlers | None:
-    """None where langgraph.json names none. A bad one stops the process."""
+    """The handlers; None if langgraph.json has none. Bad ones stop the process."""
     config = langgraph_json().auth
     path = config.path
     if not path:
         return None
     try:
         auth = load_object(path)
-    except Exception as exc:  # Whatever the operator's module raises.
+    except Exception as exc:  # The operator's module may raise anything.
         stop(
             f"auth.path: cannot load {path}: {type(exc).__name__}: {exc}"
             f"{install_hint(exc)}"
@@ -182,7 +183,7 @@ def _call(function: Any, arguments: dict[str, Any]) -> Any:
             asyncio.wait_for(function(**arguments), HANDLER_TIMEOUT_SECS)
         )
     except AssertionError as exc:
-        # `assert namespace[0] == ctx.user.identity` is how handlers are often written.
+        # Handlers often `assert namespace[0] == ctx.user.identity`.
         raise Forbidden from exc
     except Exception as exc:
         code = getattr(exc, "status_code", None)
@@ -217,10 +218,10 @@ def _rows(answer: Any) -> Q:
 
 
 def _none_of_store(rows: Q, partition: str) -> Q:
-    """Items have no metadata that a filter could be about.
+    """Ignore a filter for the store, since items have no metadata to filter by.
 
-    A handler for everything may return one all the same: its caller has a store of their
-    own. Where the store is shared, what the filter meant would not be done.
+    A global handler may return one, and each caller has a store of their own. In a
+    shared store the filter would protect nothing, so `BadFilter` is raised.
     """
     if rows and not partition:
         raise BadFilter("a handler for a shared store rewrites value['namespace']")
@@ -228,7 +229,7 @@ def _none_of_store(rows: Q, partition: str) -> Q:
 
 
 def _keep_dictionary(value: dict[str, Any], original: Any) -> None:
-    """What a handler put in the place of the metadata goes into the metadata itself."""
+    """Copy metadata that a handler replaced into the original dictionary."""
     replaced = value.get("metadata")
     if not isinstance(original, dict) or replaced is original:
         return
@@ -239,7 +240,7 @@ def _keep_dictionary(value: dict[str, Any], original: Any) -> None:
 
 
 def _pin(value: dict[str, Any], answer: Mapping[str, Any]) -> None:
-    """Nobody writes a row out of their own sight, and into somebody else's."""
+    """Stamp the filter's values, so that callers can see the rows that they write."""
     metadata = value.get("metadata")
     if isinstance(metadata, dict):
         metadata.update(pinned(answer))

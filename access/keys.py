@@ -1,7 +1,7 @@
-"""Making API keys, and knowing them again.
+"""Create, verify and revoke API keys.
 
-A key that was just found is trusted for `REMEMBERED_SECS`, so that most requests cost
-no query; that is also how long a revoked one may go on working.
+A verified key is cached for `REMEMBERED_SECS`, so that most requests need no query. A
+revoked key may keep working for as long.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ START = "spool_"
 SHOWN = len(START) + 6
 REMEMBERED_SECS = 3.0
 MAX_REMEMBERED = 10_000
-# `last_used_at` is for people: to the minute is enough.
+# `last_used_at` is only shown to people: to the minute is enough.
 USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -35,7 +35,7 @@ def create_key(
     scopes: Iterable[str] = (),
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """The stored key, and its text, which nobody can tell again.
+    """The stored key, and its text, which can't be recovered later.
 
     Raises `BadIdentity` and `BadScope`.
     """
@@ -52,7 +52,7 @@ def create_key(
 
 
 def revoke(keys: Iterable[ApiKey]) -> int:
-    """How many of these worked until now."""
+    """Revoke these keys. Returns how many of them were not revoked before."""
     ids = [key.pk for key in keys]
     unrevoked = ApiKey.objects.filter(pk__in=ids, revoked_at=None)
     changed = unrevoked.update(revoked_at=Now())
@@ -61,13 +61,13 @@ def revoke(keys: Iterable[ApiKey]) -> int:
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all API keys of an owner. How many there were."""
+    """Delete all API keys of an owner. Returns their number."""
     found = ApiKey.objects.filter(owner=owner).delete()[1]
     return found.get(ApiKey._meta.label, 0)
 
 
 def find_caller(text: str) -> Caller | None:
-    """Whose key this is; None if it is none, or no more."""
+    """The caller of this key; None if the key is unknown, expired or revoked."""
     digest = digest_of(text)
     if known := remembered.get(digest):
         return known

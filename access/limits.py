@@ -1,7 +1,7 @@
-"""How often each caller may ask.
+"""Rate limits for each caller.
 
-Requests are counted in Redis, by the minute, for all web processes together. Where
-Redis is away nobody is counted: a limit protects the server, and is no reason to fail.
+Requests are counted in Redis, by the minute, for all web processes together. While
+Redis is away requests are not counted: a rate limit is no reason to fail them.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ logger = logging.getLogger(__name__)
 WINDOW_SECS = 60
 COUNT_TIMEOUT_SECS = 0.5
 LOGIN = "/admin/login/"
-# Of one address, whatever the limit of requests is.
+# For each address, independent of `RATE_LIMIT`.
 LOGINS_A_MINUTE = 20
 
 
 @dataclass(frozen=True)
 class Count:
-    """One caller's requests in the present window."""
+    """One caller's requests in the current window."""
 
     limit: int
     used: int
@@ -54,7 +54,7 @@ class Count:
 
 
 class RateLimit(BaseThrottle):
-    """What Django REST Framework asks once it is known who is asking."""
+    """The throttle of Django REST Framework, which runs after authentication."""
 
     count: Count | None = None
 
@@ -72,7 +72,7 @@ class RateLimit(BaseThrottle):
 
 
 def count_caller(request: HttpRequest) -> None:
-    """Count what is no view's request, a WebSocket's handshake. Raises 429."""
+    """Count a request that has no view, such as a WebSocket's handshake. Raises 429."""
     if not settings.RATE_LIMIT:
         return
     count = count_request(_who(request), settings.RATE_LIMIT)
@@ -81,7 +81,7 @@ def count_caller(request: HttpRequest) -> None:
 
 
 class LimitLogins:
-    """Middleware: the admin's passwords are not to be tried until one fits."""
+    """Middleware that limits login attempts, so that passwords can't be guessed."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -98,7 +98,7 @@ class LimitLogins:
 
 
 class TellLimits:
-    """Middleware that says in each answer how much is left."""
+    """Middleware that adds the `RateLimit-*` headers to responses."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -113,7 +113,7 @@ class TellLimits:
 
 
 def count_request(who: str, limit: int) -> Count | None:
-    """None where Redis does not answer."""
+    """Count a request; None if Redis does not answer."""
     now = _now()
     window, reset_secs = now // WINDOW_SECS, WINDOW_SECS - now % WINDOW_SECS
     key = f"{settings.REDIS_KEY_PREFIX}spool:rate:{who}:{window}"
@@ -129,7 +129,7 @@ def count_request(who: str, limit: int) -> Count | None:
 
 
 def _who(request: Request | HttpRequest) -> str:
-    """Each key has a count of its own; where nobody logs in, each address."""
+    """The caller's key; the client's address if no login is required."""
     if is_open():
         return f"address:{_address(request)}"
     caller = caller_of(request)

@@ -1,4 +1,4 @@
-"""API keys. What a client shows is never stored, only what it is known by again."""
+"""API keys. The key itself is never stored, only its digest."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
 
 class ApiKey(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # Whose rows it reaches.
+    # The key gives access to this owner's rows.
     owner = models.TextField()
     name = models.TextField(default="", blank=True)
-    # How the key begins, to tell it from others.
+    # The first characters of the key, to identify it in lists and logs.
     prefix = models.TextField(editable=False)
-    # SHA-256: a key is random enough that nothing slower is needed.
+    # SHA-256: keys are random, so no slow hash is needed.
     digest = models.TextField(unique=True, editable=False)
-    # What it may do, see `access.scopes`; empty for everything that its owner may.
+    # See `access.scopes`; empty for everything that its owner may do.
     scopes = JSONField(default=list, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     expires_at = models.DateTimeField(null=True, blank=True)

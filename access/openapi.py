@@ -1,4 +1,4 @@
-"""How callers log in, in `/openapi.json`, so that its page has a place for a key."""
+"""Authentication in `/openapi.json`, so that its page has a field for a key."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ BUILT_IN = {
 
 
 def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
-    """drf-spectacular's hook; `auth.openapi` in langgraph.json has the last word."""
+    """A hook of drf-spectacular; `auth.openapi` in langgraph.json overrides it."""
     if is_open():
         return result
     given = security()
@@ -33,7 +33,7 @@ def name_security(result: dict[str, Any], **kwargs: Any) -> dict[str, Any]:
 
 
 def security() -> dict[str, Any]:
-    """How callers log in, as OpenAPI has it: `securitySchemes` and `security`."""
+    """OpenAPI's `securitySchemes` and `security`."""
     return langgraph_json().auth.openapi if has_handlers() else _built_in()
 
 

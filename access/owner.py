@@ -1,4 +1,4 @@
-"""The owner of a row: `metadata.owner`, as a column of its own for filters and indexes."""
+"""The owner of a row: `metadata.owner` as a column, for filters and indexes."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from django.db.models import F, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left
 
-# Longer identities are refused where they come in, so that cutting can't merge two.
+# Longer identities are refused, so that cutting them can't merge two callers.
 MAX_OWNER_LENGTH = 255
 
 
 def owner_column() -> models.GeneratedField:
     """A stored column generated from `metadata`, so that the two can't disagree.
 
-    It is cut to what an index entry holds: where nobody logs in, clients write
-    `metadata.owner` as they like.
+    It is cut to fit into an index entry: without authentication, clients can write
+    any `metadata.owner`.
     """
     return models.GeneratedField(
         expression=Left(

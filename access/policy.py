@@ -1,8 +1,7 @@
-"""Who may see what: the one place that answers, for every request.
+"""The access policy: decides for every request what the caller may do and see.
 
-A view asks `authorize` with the event that it is about (`"threads.read"`) and the
-values that the event is about. The answer is a `Scope`; every queryset that reaches
-a view is `visible_to(scope)`.
+A view calls `authorize` with its event (`"threads.read"`) and the event's values. The
+result is a `Scope`; every queryset of a view is `visible_to(scope)`.
 """
 
 from __future__ import annotations
@@ -26,11 +25,11 @@ __all__ = ["EVERYTHING", "Forbidden", "Scope", "authorize"]
 def authorize(
     request: Request | HttpRequest, event: str, value: dict[str, Any] | None = None
 ) -> Scope:
-    """Ask whether the caller may do `event`, and with which rows.
+    """Check that the caller may do `event`, and return the rows that it may use.
 
-    `value` holds what the event is about, with the keys of the official `Auth`
-    contract. Where it has `metadata`, the caller's stamp is written into that
-    dictionary in place: use it afterwards, not what the client sent.
+    `value` holds the event's values, with the keys of the official `Auth` contract.
+    If it has `metadata`, the caller's stamp is written into that dictionary in place:
+    use it afterwards, not what the client sent.
     """
     caller = caller_of(request)
     if caller is None:
@@ -43,7 +42,7 @@ def authorize(
 
 
 def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:
-    """Spool's own policy: to each their own, and the system's assistants for all."""
+    """Spool's own policy: callers see their own rows and the system's assistants."""
     resource, _, action = event.partition(".")
     if not scopes.allow(caller.scopes, resource, action):
         raise Forbidden

@@ -1,4 +1,4 @@
-"""Callers that were let in just now, so that the next request need not ask again."""
+"""A cache of authenticated callers, so that not every request is checked again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class _Known:
 
 
 class Remembered:
-    """Callers by a digest of what they showed; safe for threads."""
+    """Callers by a digest of their credentials; thread-safe."""
 
     def __init__(self, most: int) -> None:
         self._most = most

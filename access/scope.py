@@ -23,7 +23,7 @@ class Scope:
     owner: str = ""
     rows: Q = field(default_factory=Q)
     user: dict[str, Any] | None = None
-    # The API key that the caller showed, if it was one.
+    # The API key of the request, if it has one.
     api_key_id: UUID | None = None
     # Whether `rows` is everything, or what has the owner `owner` (of assistants also the
     # system's). Then a statement can say so itself; see `OWNED` and `params`.
@@ -45,7 +45,7 @@ class Scope:
 # Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
 EVERYTHING = Scope(is_plain=True)
 
-# What makes or changes a row gets its owner's stamp.
+# Actions that create or change a row get the owner's stamp.
 STAMPED = ("create", "update", "create_run")
 
 

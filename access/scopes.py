@@ -1,6 +1,6 @@
-"""What an API key or a token may do: `resource:action`, either of them `*`.
+"""Scopes of API keys and tokens: `resource:action`, where either may be `*`.
 
-`read` stands for all that only looks: `threads:read` also lets a key search.
+`read` includes all read-only actions: `threads:read` also allows searches.
 """
 
 from __future__ import annotations

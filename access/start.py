@@ -1,4 +1,4 @@
-"""What must be true of the access to a server before it starts."""
+"""Check the access settings before a server starts."""
 
 from __future__ import annotations
 

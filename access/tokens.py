@@ -1,9 +1,8 @@
-"""JSON Web Tokens that somebody else has signed: with a shared secret, or a key set.
+"""JSON Web Tokens of another issuer, signed with a shared secret or a key of a set.
 
-Keys of a set (JWKS) are fetched when first wanted and again when they are old, or when
-a token names one that is not there: that is how a key is rotated. Whoever invents key
-names can't make us ask more often than every `RETRY_SECS`. Where the set can't be had,
-the last one goes on working.
+A key set (JWKS) is fetched on first use, again when it is old, and again when a token
+names an unknown key, since keys are rotated. Tokens with made-up key names can't cause
+more than one fetch every `RETRY_SECS`. If a fetch fails, the last set stays in use.
 """
 
 from __future__ import annotations
@@ -26,12 +25,12 @@ logger = logging.getLogger(__name__)
 FRESH_SECS = 600.0
 RETRY_SECS = 10.0
 FETCH_TIMEOUT_SECS = 5.0
-# Only about the token itself, and of no use to a graph.
+# Claims about the token itself, of no use to a graph.
 NOT_KEPT = ("exp", "iat", "nbf", "jti")
 
 
 class BadToken(Exception):
-    """A token that is not to be believed; the text may be shown to who sent it."""
+    """A token that is not valid; the message is safe to show to the client."""
 
 
 def find_caller(token: str) -> Caller:
@@ -65,14 +64,14 @@ def _verified(token: str) -> dict[str, Any]:
             options={
                 "require": ["exp"],
                 "verify_aud": bool(settings.JWT_AUDIENCE),
-                # Who sends it is named by a claim of the operator's choice.
+                # The identity may be in another claim than `sub`.
                 "verify_sub": False,
             },
         )
     except jwt.ExpiredSignatureError:
         raise BadToken("The token has expired") from None
     except (jwt.PyJWTError, ValueError, TypeError):
-        # The reason would tell a forger how far they have come.
+        # The reason would help an attacker who forges tokens.
         raise BadToken("Invalid token") from None
     return claims
 
@@ -88,7 +87,7 @@ def _key_for(token: str) -> Any:
 
 
 def _scopes(claims: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """None where tokens don't limit what their bearer may do."""
+    """The token's scopes; None if no claim is configured for them."""
     if not settings.JWT_SCOPES_CLAIM:
         return None
     given = claims.get(settings.JWT_SCOPES_CLAIM) or []
@@ -114,13 +113,13 @@ class KeySet:
         return found
 
     def _known(self, kid: Any) -> jwt.PyJWK | None:
-        if kid is None:  # Needless where there is only one.
+        if kid is None:  # Optional in a set of one key.
             return self._keys[0] if len(self._keys) == 1 else None
         return next((key for key in self._keys if key.key_id == kid), None)
 
     def _fetch(self, now: float) -> None:
         with self._lock:
-            # Others have waited for the same, or have just been told no.
+            # Another thread has just fetched it, or has failed to.
             if now - self._tried_at <= RETRY_SECS:
                 return
             self._tried_at = time.monotonic()

@@ -1,4 +1,4 @@
-"""The user that `authenticate` returned, as handlers and graphs see it."""
+"""The user that an `authenticate` handler returned, for handlers and graphs."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ NAMES = ("identity", "display_name", "is_authenticated", "permissions")
 
 
 class User(Mapping[str, Any]):
-    """The user as handlers and graphs get it: attributes, and a mapping of them."""
+    """The user that handlers and graphs get: keys can also be read as attributes."""
 
     def __init__(self, given: Mapping[str, Any]) -> None:
-        # All of it: whoever gets it may change it, and the caller is remembered.
+        # A deep copy: user code may change it, and the caller is cached.
         self._given = deepcopy(dict(given))
 
-    # By name, for the protocols of `langgraph_sdk.auth.types`.
+    # Declared, as the protocols of `langgraph_sdk.auth.types` require.
     @property
     def identity(self) -> str:
         return str(self._given.get("identity", ""))
@@ -52,7 +52,7 @@ class User(Mapping[str, Any]):
 
 
 def user_dict(given: Any) -> dict[str, Any] | None:
-    """A string, a dictionary or an object as one dictionary; None for nobody."""
+    """A string, a dictionary or an object as one dictionary; None for no user."""
     if given is None:
         return None
     if isinstance(given, str):

@@ -1,4 +1,4 @@
-"""What every viewset of an owned resource starts from."""
+"""The base class for viewsets of owned resources."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ from spool.web import errors
 
 
 class ScopedViewSet(ViewSet):
-    """A viewset that names, for each of its actions, the event the policy is asked.
+    """A viewset that names the event of each of its actions, for the access policy.
 
     `events` maps a DRF action to `"<resource>.<action>"`. An action that is not
-    listed can't be served: it fails closed, with a KeyError in its first test.
+    listed fails closed, with a KeyError.
     """
 
     events: ClassVar[dict[str, str]]
 
     def scope(self, value: dict[str, Any] | None = None) -> Scope:
-        """Ask the policy; see `access.policy.authorize` for `value`."""
+        """The policy's answer; see `access.policy.authorize` for `value`."""
         return authorize(self.request, self.events[self.action], value)
 
 
 def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:
-    """The user that an ASGI request or handshake comes from; see `web.hooks`."""
-    # A WebSocket begins as a GET, whose scope does not say so.
+    """The user of an ASGI request or handshake; see `web.hooks`."""
+    # A WebSocket's handshake is a GET, but its ASGI scope has no method.
     caller = authenticate(ASGIRequest({"method": "GET", **scope}, BytesIO()))
     return User(caller.user) if caller else None
 
 
 def not_found(request: HttpRequest, exception: Exception) -> JsonResponse:
-    """What no route answers. Who has to log in is told so first."""
+    """The 404 of unknown routes; authentication is checked first (401)."""
     try:
         authenticate(request)
     except APIException as exc:

@@ -1,4 +1,4 @@
-"""What clients say in `configurable` and `context`, and what graphs get of it."""
+"""The keys of `configurable` and `context` that clients may set and graphs get."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import AliasChoices, BaseModel, ValidationError
 from typing_extensions import is_typeddict
 
-# Set by the server alone: a client's value would reach another thread's state.
+# Only the server sets these: a client's value could reach another thread's state.
 RESERVED = {"thread_id", "run_id", "graph_id", "assistant_id"}
-# LangGraph's own switches, and the user that the server has authenticated.
+# LangGraph's internal keys, and the authenticated user.
 RESERVED_PREFIXES = ("__", "langgraph_auth_")
 
 
@@ -25,15 +25,15 @@ def of_client(given: Mapping[str, Any] | None) -> dict[str, Any]:
 
 
 def without_auth(given: Mapping[str, Any]) -> dict[str, Any]:
-    """A context or metadata as a client may write it: it can't say who is asking."""
+    """A client's context or metadata without the keys of the authenticated user."""
     return {k: v for k, v in given.items() if not k.startswith(RESERVED_PREFIXES)}
 
 
 def context_for(schema: Any, given: Mapping[str, Any] | None) -> Any:
-    """A graph's context: of what was given, only the keys that its schema has.
+    """A graph's context: only those of the given keys that its schema has.
 
-    Without any of them, the defaults of a dataclass or a Pydantic model, and None for
-    other kinds of schema, and where a field has no default.
+    Without any of them, it has the defaults of a dataclass or a Pydantic model. It is
+    None for other kinds of schema, and if a field has no default.
     """
     context = without_auth(given or {})
     names = _names(schema)
@@ -59,7 +59,7 @@ def _defaults(schema: Any) -> Any:
 
 
 def _names(schema: Any) -> set[str] | None:
-    """None for a schema whose keys can't be told."""
+    """The keys of a schema; None if they are not known."""
     if is_typeddict(schema):
         return {*schema.__required_keys__, *schema.__optional_keys__}
     if not is_built(schema):

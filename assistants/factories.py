@@ -1,8 +1,8 @@
-"""Functions that make a graph, and what each of their parameters is given.
+"""Functions that build a graph, and the arguments that they get.
 
-As in the official server the annotations say it: a `RunnableConfig` is the run's config,
-a `ServerRuntime` says why the graph is wanted, and for whom. Else the names `config` and
-`runtime` do, and a single parameter of any other name is the config.
+As in the official server, annotations decide: a `RunnableConfig` is the run's config, a
+`ServerRuntime` holds the purpose of the build and the user. Without annotations, the
+names `config` and `runtime` decide; a single parameter of another name is the config.
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ KINDS: dict[str, Kind] = {"RunnableConfig": "config", "ServerRuntime": "runtime"
 
 
 class UnknownParameter(TypeError):
-    """A factory wants something that nobody can give it."""
+    """A factory has a required parameter that Spool can't provide."""
 
 
 @dataclass(frozen=True)
 class Wish:
-    """Why a graph is wanted. `context` is the run's, where one is executed."""
+    """Why a graph is built. `context` is the run's, if one is executed."""
 
     config: RunnableConfig
     access: AccessContext
@@ -48,7 +48,7 @@ class Wish:
 
 
 class Factory:
-    """Raises `UnknownParameter` for a function that can't be called."""
+    """A function that builds a graph. Raises `UnknownParameter` if it can't."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -57,11 +57,11 @@ class Factory:
 
     @property
     def looks_at_config(self) -> bool:
-        """Whether it may make another graph for each config."""
+        """Whether it may build a different graph for each config."""
         return bool(self._kinds)
 
     async def make(self, wish: Wish, stack: AsyncExitStack) -> Any:
-        """What the function makes for this; its resources live on `stack`."""
+        """The graph that the function builds; its resources are entered on `stack`."""
         given = {"config": wish.config, "runtime": self._runtime(wish)}
         arguments = [(place, given[kind]) for place, kind in self._kinds.items()]
         made = self._function(
@@ -85,7 +85,7 @@ class Factory:
             "user": User(user) if user else None,
             "store": wish.store,
         }
-        # The SDK names both only for servers.
+        # The SDK has both types only for servers.
         if wish.access == EXECUTION:
             context = _typed(self._context_type, wish.context)
             return runtime._ExecutionRuntime(**common, context=context)
@@ -93,7 +93,7 @@ class Factory:
 
 
 def _kinds(function: Callable[..., Any]) -> dict[int | str, Kind]:
-    """What goes into each parameter, by its name, or its place where that is all."""
+    """The kind of each parameter, by its name, or its position if positional-only."""
     parameters = list(inspect.signature(function).parameters.values())
     known = [_kind(parameter) for parameter in parameters]
     found: dict[int | str, Kind] = {}
@@ -106,7 +106,7 @@ def _kinds(function: Callable[..., Any]) -> dict[int | str, Kind]:
 
 
 def _kind(parameter: inspect.Parameter) -> Kind | None:
-    # By its text: it may be a string, a union, or have a parameter of its own.
+    # As text: the annotation may be a string, a union, or generic.
     annotation = inspect.formatannotation(parameter.annotation)
     annotated = [kind for name, kind in KINDS.items() if name in annotation]
     named = [kind for kind in KINDS.values() if parameter.name == kind]
@@ -114,7 +114,7 @@ def _kind(parameter: inspect.Parameter) -> Kind | None:
 
 
 def _only_config(parameter: inspect.Parameter, has_others: bool) -> Kind | None:
-    """Of a parameter that nothing says anything about."""
+    """The kind of a parameter without a known annotation or name."""
     is_variadic = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     if is_variadic or parameter.default is not parameter.empty:
         return None
@@ -126,10 +126,10 @@ def _only_config(parameter: inspect.Parameter, has_others: bool) -> Kind | None:
 
 
 def _context_type(function: Callable[..., Any]) -> Any:
-    """`Context` of a parameter that is a `ServerRuntime[Context]`."""
+    """The `Context` of a parameter annotated as `ServerRuntime[Context]`."""
     try:
         hints = get_type_hints(function)
-    except (NameError, TypeError):  # Names for type checkers alone; an object.
+    except (NameError, TypeError):  # Imported for type checkers only; an object.
         return None
     hints.pop("return", None)
     runtimes = [hint for hint in hints.values() if "ServerRuntime" in str(hint)]

@@ -1,7 +1,7 @@
 """The graphs of `langgraph.json`, as the official CLI loads them.
 
-A graph is given as a compiled graph, a builder, a functional entrypoint, or a function
-that makes one: plain, asynchronous, or a context manager, called for each run.
+A graph is a compiled graph, a builder, a functional entrypoint, or a function that
+builds one for each run: plain, asynchronous, or a context manager.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ logger = logging.getLogger(__name__)
 
 Graph = Pregel[Any, Any, Any, Any]
 
-# A factory that asks somebody who does not answer must not hold a request for ever.
+# Time out factories, so that a slow remote service can't block a request.
 BUILD_TIMEOUT_SECS = 30.0
-# LangGraph's name for a graph that was given none.
+# LangGraph's name for a graph without a name.
 DEFAULT_NAME = "LangGraph"
 
 
 class GraphNotFound(Exception):
-    """No graph of this id is served: it was renamed, or left out of langgraph.json."""
+    """No graph of this id is served: it was renamed, or removed from langgraph.json."""
 
     def __init__(self, graph_id: str) -> None:
         super().__init__(f"Graph {graph_id!r} is not in langgraph.json")
 
 
 class GraphNotBuilt(Unprocessable):
-    """A graph's factory raised an exception, for a client who only looks."""
+    """A graph's factory raised an exception in a request that only reads the graph."""
 
     def __init__(self, graph_id: str, exc: BaseException) -> None:
         super().__init__(
@@ -59,11 +59,11 @@ class GraphNotBuilt(Unprocessable):
 
 
 class NotAGraph(TypeError):
-    """What langgraph.json names, or what its factory made, is no graph."""
+    """The object named in langgraph.json, or its factory's result, is not a graph."""
 
 
 class Resources(AsyncExitStack):
-    """What a factory has opened for one graph, and may close in its own time, or not."""
+    """The resources that a factory opened for one graph; closing them has a timeout."""
 
     def __init__(self, graph_id: str) -> None:
         super().__init__()
@@ -77,7 +77,7 @@ class Resources(AsyncExitStack):
         except TimeoutError:
             if not timeout.expired():
                 raise
-            # What the graph was there for has been done.
+            # The graph has done its work, so this is not an error of the caller's.
             logger.error("graph %s: what it holds can't be closed", self._graph_id)
             return None
 
@@ -101,13 +101,13 @@ class Registry:
         return self._descriptions.get(graph_id)
 
     def name(self, graph_id: str) -> str:
-        """The name that the graph was given, or else its id."""
+        """The graph's own name, or else its id."""
         source = self._sources[graph_id]
         own = "" if isinstance(source, Factory) else source.name
         return own if own and own != DEFAULT_NAME else graph_id
 
     def find(self, name: str) -> str | None:
-        """The graph of that id, or of that name."""
+        """The id of the graph with that id or name."""
         if name in self._sources:
             return name
         named = (graph_id for graph_id in self._sources if self.name(graph_id) == name)
@@ -127,7 +127,7 @@ class Registry:
         ]
 
     def takes_config(self, graph_id: str) -> bool:
-        """Whether a factory makes the graph, which may make another for each config."""
+        """Whether the graph has a factory that may build another for each config."""
         source = self._sources[graph_id]
         return isinstance(source, Factory) and source.looks_at_config
 
@@ -142,11 +142,11 @@ class Registry:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
     ) -> AsyncIterator[Graph]:
-        """The graph, bound to this checkpointer and store, for as long as it is used.
+        """The graph, bound to this checkpointer and store; closed at exit.
 
-        Raises `GraphNotFound`, and whatever the graph's own factory raises.
+        Raises `GraphNotFound`, and what the graph's own factory raises.
         """
-        if graph_id not in self.graph_ids:  # Of any type: clients write metadata.
+        if graph_id not in self.graph_ids:  # May have any type: clients write metadata.
             raise GraphNotFound(graph_id)
         source = self._sources[graph_id]
         async with Resources(graph_id) as stack:
@@ -168,7 +168,7 @@ class Registry:
         store: BaseStore | None = None,
         timeout: float = BUILD_TIMEOUT_SECS,
     ) -> AsyncIterator[Graph]:
-        """As `open`, but raises `GraphNotBuilt` for what the graph's factory raises."""
+        """As `open`, but raises `GraphNotBuilt` if the graph's factory fails."""
         opened = self.open(
             graph_id, config, access=access, checkpointer=checkpointer, store=store
         )
@@ -195,7 +195,7 @@ def warn_of_replaced_parts() -> None:
 
 @cache
 def registry() -> Registry:
-    """The process's graphs. One that can't be imported stops it with one line."""
+    """The process's graphs. A graph that can't be imported stops it with one line."""
     return Registry(langgraph_json().graphs)
 
 
@@ -212,9 +212,9 @@ def _load(graph_id: str, reference: str) -> Graph | Factory:
 
 
 def _where(exc: BaseException) -> str:
-    """The innermost line that the exception came through beside langgraph.json.
+    """The innermost line of the traceback in a file below langgraph.json's folder.
 
-    Of a graph that is in a package elsewhere, the line of its module.
+    For a graph in a package elsewhere, the line of its module.
     """
     if isinstance(exc, SyntaxError):
         return f"{exc.filename}:{exc.lineno}: "

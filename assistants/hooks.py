@@ -1,4 +1,4 @@
-"""What assistants need of parts above them; filled in `spool/hooks.py`."""
+"""Hooks of assistants that higher parts fill, in `spool/hooks.py`."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from uuid import UUID
 from spool.access.policy import Scope
 from spool.config.hook import Hook
 
-# Delete the threads in the scope that were last run by this assistant.
+# Delete the threads in the scope whose last run used this assistant.
 delete_threads_of: Hook[[UUID, Scope], None] = Hook("assistants.delete_threads_of")
 
-# Called once a change of assistants is committed, for clients that list them.
+# Called after a change of assistants is committed, for clients that list them.
 changed: Hook[[], None] = Hook("assistants.changed")

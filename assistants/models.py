@@ -1,4 +1,4 @@
-"""Assistants: a graph with a configuration, and every version that it ever had."""
+"""Assistants: a graph with a configuration, and all versions of it."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
         return self.filter(scope.rows)
 
     def usable_by(self, scope: Scope) -> AssistantQuerySet:
-        """What the caller's runs may name: also what the server itself provides."""
+        """The assistants that the caller's runs may use, including the system's."""
         return self.filter(scope.rows | Q(is_system=True)) if scope.rows else self
 
     def in_order(self, field: str, *, descending: bool) -> AssistantQuerySet:
-        """Ties go the other way round, as in the indexes: read back, one serves both."""
+        """Ties are sorted the other way round, so that one index serves both orders."""
         if field == "name":
             by_name = Lower("name")
             order = by_name.desc() if descending else by_name.asc()
@@ -36,7 +36,7 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
 
 
 class Configured(models.Model):
-    """What an assistant and each of its versions have in common."""
+    """The fields that assistants and their versions share."""
 
     graph_id = models.TextField()
     version = models.IntegerField(default=1)
@@ -53,7 +53,7 @@ class Configured(models.Model):
 
 class Assistant(Configured):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
-    # Made by the server from langgraph.json. A column, since clients write metadata.
+    # Created by the server from langgraph.json. A column, since clients write metadata.
     is_system = models.BooleanField(default=False)
     updated_at = models.DateTimeField(db_default=Now())
     owner = owner_column()
@@ -68,7 +68,7 @@ class Assistant(Configured):
             ),
             models.Index(fields=["-created_at", "id"], name="assistants_by_created"),
             models.Index(fields=["graph_id"], name="assistants_by_graph"),
-            # Everybody's searches find these, beside the caller's own.
+            # System assistants are in the results of every caller's searches.
             models.Index(
                 fields=["id"], name="assistants_system", condition=Q(is_system=True)
             ),
@@ -84,7 +84,7 @@ class Assistant(Configured):
 
 
 class AssistantVersion(Configured):
-    """A version as it was made; rows are never changed."""
+    """A version of an assistant; rows are never changed."""
 
     assistant = models.ForeignKey(
         Assistant, on_delete=models.CASCADE, related_name="versions"

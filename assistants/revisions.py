@@ -1,7 +1,7 @@
 """Which revision of a graph this process serves.
 
-`SPOOL_REVISION` names it where a deployment knows; else it is a hash of the Python files
-beside the graph's own, which tells two states of a checkout apart.
+`SPOOL_REVISION` names it; otherwise it is a hash of the Python files in the graph's
+folder, which differs between two states of a checkout.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from django.conf import settings
 
 from spool.config.langgraph_json import langgraph_json
 
-# What is not the graph's code, or not its author's.
+# Folders that hold no code of the graph's author.
 SKIPPED = {"__pycache__", "node_modules", "site-packages", "venv"}
 MAX_FILES = 2_000
 SHOWN = 12
@@ -24,7 +24,7 @@ SHOWN = 12
 
 @cache
 def revisions() -> Mapping[str, str]:
-    """The revision of each graph that is served, by its id."""
+    """The revision of each served graph, by its id."""
     graphs = langgraph_json().graphs
     if named := settings.REVISION:
         return dict.fromkeys(graphs, named)
@@ -32,7 +32,7 @@ def revisions() -> Mapping[str, str]:
 
 
 def _revision(reference: str) -> str:
-    """Of `./agents/chat.py:graph`, or of a module on the path."""
+    """The revision of `./agents/chat.py:graph`, or of an importable module."""
     file = (settings.LANGGRAPH_CONFIG.parent / reference.rpartition(":")[0]).resolve()
     if not file.is_file():
         return ""

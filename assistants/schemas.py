@@ -1,4 +1,4 @@
-"""What clients can learn of an assistant's graph: its drawing, and its JSON schemas."""
+"""The drawing and the JSON schemas of an assistant's graph."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 MAX_KNOWN_EDGES = 1000
-# One that takes longer must not hold up a list of all assistants.
+# A slow graph must not delay a list of all assistants.
 EDGES_TIMEOUT_SECS = 5.0
-# How long a graph that could not be made is not asked for its schemas again.
+# How long to wait before building a graph again that could not be built.
 RETRY_SECS = 60.0
 
 
@@ -39,8 +39,8 @@ RETRY_SECS = 60.0
 class EdgeSchemas:
     """JSON schemas of a graph's input and output.
 
-    `output_keys` are the keys that clients see of its state; None where the output is no
-    object of channels.
+    `output_keys` are the keys of its state that clients see; None if the output is not
+    an object of channels.
     """
 
     input: dict[str, Any]
@@ -50,7 +50,7 @@ class EdgeSchemas:
 
 @dataclass(frozen=True)
 class _KnownEdges:
-    """The schemas, or why there are none."""
+    """The schemas, or the error that building the graph raised."""
 
     edges: EdgeSchemas | str
     until: float
@@ -101,9 +101,9 @@ def subgraph_schemas(
 
 
 def edge_schemas(assistant: Assistant, scope: Scope) -> EdgeSchemas:
-    """What goes into the assistant's graph and comes out of it; remembered.
+    """The input and output schemas of the assistant's graph, from a cache.
 
-    Raises 422 for a graph that can't be made, and for a while does not try again.
+    Raises 422 for a graph that can't be built, and retries only after `RETRY_SECS`.
     """
     known = _known_edges.setdefault(registry(), {})
     key = _edges_key(assistant, scope)
@@ -120,7 +120,7 @@ def edge_schemas(assistant: Assistant, scope: Scope) -> EdgeSchemas:
 
 def _edges_key(assistant: Assistant, scope: Scope) -> tuple[Any, ...]:
     if registry().takes_config(assistant.graph_id):
-        # Its factory may make another graph for each configuration, and each caller.
+        # The factory may build another graph for each configuration and caller.
         return assistant.id, assistant.updated_at, scope.owner, scope.identity
     return (assistant.graph_id,)
 
@@ -178,21 +178,21 @@ def _schemas(graph: Graph) -> dict[str, Any]:
         "input_schema": _schema("input", lambda: _edge_type(graph, "input")),
         "output_schema": _schema("output", lambda: _edge_type(graph, "output")),
         "state_schema": _schema("state", lambda: _state_model(graph)),
-        # The same once more, and empty where there is none: forms are made of it.
+        # The context schema again, or {}: clients build forms from it.
         "config_schema": _schema("context", lambda: context) if context else {},
         "context_schema": _schema("context", lambda: context) if context else None,
     }
 
 
 def _edge_type(graph: Graph, edge: str) -> Any:
-    """What goes into the graph, or comes out of it."""
+    """The type of the graph's input or output."""
     if isinstance(graph, CompiledStateGraph):
         return getattr(graph.builder, f"{edge}_schema")
     return graph.get_input_schema() if edge == "input" else graph.get_output_schema()
 
 
 def _state_model(graph: Graph) -> Any:
-    """All channels that a state shows."""
+    """A model of the channels that a state contains."""
     kinds = {
         name: _without_marks(channel.ValueType)
         for name, channel in graph.channels.items()
@@ -203,7 +203,7 @@ def _state_model(graph: Graph) -> Any:
 
 
 def _described(kind: Any) -> Any:
-    """The type itself, or any value, so that one field does not hide the others."""
+    """The type, or `Any` if it has no schema, so that the other fields keep theirs."""
     try:
         TypeAdapter(_with_new_typed_dicts(kind)).json_schema()
     except Exception:
@@ -212,7 +212,7 @@ def _described(kind: Any) -> Any:
 
 
 def _without_marks(kind: Any) -> Any:
-    """A type without what only a key of a TypedDict may be marked with."""
+    """A type without `NotRequired` and `Required`, which only TypedDicts may have."""
     if get_origin(kind) in (NotRequired, Required):
         return _without_marks(get_args(kind)[0])
     if get_origin(kind) is Annotated:
@@ -222,17 +222,17 @@ def _without_marks(kind: Any) -> Any:
 
 
 def _schema(title: str, given: Callable[[], Any]) -> dict[str, Any]:
-    """The JSON schema of a type; of one that has none, that it is an object."""
+    """The JSON schema of a type; a plain object if it has none."""
     try:
         return TypeAdapter(_with_new_typed_dicts(given())).json_schema()
     except Exception as exc:
-        # Types that Pydantic doesn't know, names it can't find, code of their own.
+        # A type that Pydantic doesn't know, an unresolved name, or a type's own error.
         logger.warning("no JSON schema for the %s of a graph: %r", title, exc)
         return {"title": title, "type": "object"}
 
 
 def _with_new_typed_dicts(given: Any) -> Any:
-    """Before Python 3.12 Pydantic takes only the TypedDict of typing_extensions."""
+    """Before Python 3.12 Pydantic supports only TypedDicts of typing_extensions."""
     if not is_typeddict(given):
         return given
     hints = get_type_hints(given, include_extras=True)

@@ -63,9 +63,9 @@ def _text(**kwargs: Any) -> Text:
 
 
 class ConfigField(Object):
-    """A `RunnableConfig`, as far as it makes sense over the wire.
+    """The keys of a `RunnableConfig` that make sense over the wire.
 
-    Other keys (`callbacks`, `run_id`) are a process's own: they are shown, but not used.
+    Other keys (`callbacks`, `run_id`) are internal: they are shown, but not used.
     """
 
     def to_internal_value(self, data: Any) -> Any:
@@ -105,7 +105,7 @@ CONFIG_KINDS = {
 class AssistantUpdate(Body):
     graph_id = _text()
     config = ConfigField(required=False, allow_null=True)
-    # A serializer has a `context` of its own, but declared fields are taken off the class.
+    # Serializers have a property `context`; declared fields are removed from the class.
     context = Object(required=False, allow_null=True)  # type: ignore[assignment]
     metadata = Metadata(required=False, allow_null=True, default=dict)
     name = _text(allow_blank=True)

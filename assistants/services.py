@@ -1,4 +1,4 @@
-"""Use cases that write assistants, and the one that finds one for a run."""
+"""Create, change and delete assistants, and find the assistant of a run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 
 logger = logging.getLogger(__name__)
 
-# The official server's: clients compute the same ids.
+# The official server's namespace: clients compute the same ids.
 SYSTEM_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 SYSTEM_METADATA = {"created_by": "system"}
 
@@ -29,7 +29,7 @@ def system_assistant_id(graph_id: str) -> UUID:
 
 
 def register_system_assistants() -> None:
-    """An assistant for each graph that is served. Any number of processes may do so."""
+    """Create an assistant for each served graph. Safe to run in several processes."""
     graphs = registry()
     assistants = [
         Assistant(
@@ -60,9 +60,9 @@ def register_system_assistants() -> None:
 
 
 def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
-    """Follow a graph's name, and how langgraph.json describes it, where they changed.
+    """Update names and descriptions that changed in a graph or in langgraph.json.
 
-    Not where an owner has changed the assistant: that is theirs to describe.
+    Assistants that were edited since they were created keep theirs.
     """
     unchanged = Assistant.objects.filter(is_system=True, version=1)
     for assistant in unchanged.filter(pk__in=described):
@@ -75,7 +75,7 @@ def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
 
 
 def _name_the_taken(ids: list[UUID]) -> None:
-    """Ids can be computed, and made use of, before their graph is served."""
+    """Log ids that clients took: they can be computed before a graph is served."""
     for assistant in Assistant.objects.filter(pk__in=ids, is_system=False):
         logger.error(
             "assistant %s of %r has the id of a graph's own: by the graph's name nobody "
@@ -86,7 +86,7 @@ def _name_the_taken(ids: list[UUID]) -> None:
 
 
 def assistant_id_of(name_or_id: str) -> UUID:
-    """The id of the assistant that a run or a cron names, by that or by a graph's.
+    """The id of an assistant that a run or a cron names by id, graph id or graph name.
 
     Raises 422 for a name that no graph has.
     """
@@ -102,7 +102,7 @@ def assistant_id_of(name_or_id: str) -> UUID:
     )
 
 
-# Assistants that runs of this process have named, for callers with a plain scope.
+# A cache of assistants that runs of this process used, for plain scopes.
 _remembered: dict[UUID, Assistant] = {}
 MAX_REMEMBERED = 1000
 
@@ -112,9 +112,9 @@ def resolve_assistant(
 ) -> Assistant:
     """The assistant that a run or a cron names.
 
-    One that is `remembered` may have changed since: `updated_at` tells.
+    A cached one (`remembered`) may be out of date: compare its `updated_at`.
     Raises 422 for a name that no graph has, 404 for an id that the caller can't see,
-    and 422 for an assistant whose graph is not served any more.
+    and 422 for an assistant whose graph is no longer served.
     """
     assistant_id = assistant_id_of(name_or_id)
     assistant = _remembered.get(assistant_id) if remembered else None
@@ -131,7 +131,7 @@ def resolve_assistant(
 
 
 def _is_usable_by(scope: Scope, assistant: Assistant) -> bool:
-    """What `usable_by` finds, where that can be told without Postgres."""
+    """Whether `usable_by` would find the assistant, without a query."""
     if not scope.is_plain:
         return False
     return not scope.rows or assistant.is_system or assistant.owner == scope.owner
@@ -149,9 +149,9 @@ def _remember(assistant_id: UUID, assistant: Assistant | None) -> None:
 def mirror_context(
     config: dict[str, Any], context: dict[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """`context` and `config.configurable` are two names for one thing; either fills both.
+    """Copy `context` to `config.configurable` or back: both mean the same.
 
-    Raises 400 where both are given.
+    Raises 400 if both are given.
     """
     configurable = config.get("configurable") or {}
     if configurable and context:
@@ -179,7 +179,7 @@ def check_graph(graph_id: str) -> None:
 def create_assistant(
     *, scope: Scope, asked: dict[str, Any], metadata: dict[str, Any]
 ) -> Assistant:
-    """Insert an assistant as its version 1; see `if_exists` for one that is there."""
+    """Create an assistant with version 1; `if_exists` handles an id that exists."""
     check_graph(asked["graph_id"])
     config, context = mirror_context(asked.get("config", {}), asked.get("context", {}))
     assistant = Assistant(
@@ -209,9 +209,9 @@ def create_assistant(
 def update_assistant(
     assistants: AssistantQuerySet, assistant_id: UUID, changes: dict[str, Any]
 ) -> Assistant | None:
-    """Make a new version, numbered under the row's lock. None: there is no such one.
+    """Create a new version, numbered under the row's lock. None: no such assistant.
 
-    Metadata merges at its top level; whatever else is given replaces what was there.
+    Metadata is merged at its top level; other given fields replace the old values.
     """
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
@@ -237,8 +237,8 @@ def update_assistant(
 
 @transaction.atomic
 def delete_assistant(assistants: AssistantQuerySet, assistant_id: UUID) -> None:
-    """Delete an assistant and its versions, also those that are being made."""
-    # Under the row's lock, as versions are: a new one would keep the row from going.
+    """Delete an assistant and its versions, including one being created now."""
+    # Versions are created under the row's lock: a new one would block the delete.
     locked = assistants.select_for_update(of=("self",)).filter(pk=assistant_id)
     for assistant in locked:
         assistant.delete()
@@ -252,9 +252,9 @@ def set_latest(
     version: int,
     stamp: dict[str, Any],
 ) -> Assistant | None:
-    """Make an earlier version the one in force. None: there is no such assistant.
+    """Make an earlier version the current one. None: there is no such assistant.
 
-    `stamp` is merged into its metadata: that version may be from before its owner.
+    `stamp` is merged into its metadata: that version may have no owner yet.
     """
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
@@ -297,7 +297,7 @@ def _record_version(assistant: Assistant) -> None:
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all assistants of an owner, with their versions. How many there were."""
+    """Delete all assistants of an owner, with their versions. Returns their number."""
     own = Assistant.objects.filter(owner=owner, is_system=False)
     ids = list(own.values_list("pk", flat=True))
     for assistant_id in ids:

@@ -159,7 +159,7 @@ class AssistantViewSet(ScopedViewSet):
         xray = schemas.parse_xray(request.query_params.get("xray"))
         try:
             found = UUID(assistant_id)
-        except ValueError:  # Here a graph's name will do.
+        except ValueError:  # A graph's name is allowed here.
             found = services.system_assistant_id(assistant_id)
         return Response(schemas.drawable_graph(*self._found(found), xray))
 
@@ -193,7 +193,7 @@ class AssistantViewSet(ScopedViewSet):
         return Assistant.objects.visible_to(self.scope(value))
 
     def _found(self, assistant_id: UUID) -> tuple[Assistant, Scope]:
-        """The assistant, and on whose behalf its graph is made."""
+        """The assistant, and the scope that its graph is built with."""
         scope = self.scope({"assistant_id": assistant_id, "metadata": {}})
         visible = Assistant.objects.visible_to(scope)
         assistant = visible.filter(pk=assistant_id).first()

@@ -1,4 +1,4 @@
-if __name__ == "config":  # As the version before imported it.
+if __name__ == "config":  # The module's name in older versions.
     raise SystemExit(
         "spool: `config` is now `spool.config`: start `spool web` instead of uvicorn "
         "config.asgi, `spool worker` and `spool beat` instead of celery -A config, and "

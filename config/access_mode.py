@@ -1,6 +1,6 @@
-"""Whether callers have to log in, and whether a server that is open may be reached.
+"""Whether callers have to log in, and whether an open server may be reached.
 
-This follows from settings and `langgraph.json` alone.
+Both depend only on settings and `langgraph.json`.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ def is_open() -> bool:
 
 
 def has_handlers() -> bool:
-    """Whether langgraph.json names handlers of its own (`auth.path`)."""
+    """Whether langgraph.json has custom handlers (`auth.path`)."""
     return bool(langgraph_json().auth.path)
 
 
 def is_exposed(server: Sequence[Any] | None) -> bool:
-    """Whether a request came in where others get in, and nobody has to log in.
+    """Whether a request reached an open server by an address that is not loopback.
 
-    `server` is the connection's own end. A program that serves Spool
-    (`uvicorn --host`) may listen where `HOST` says nothing of.
+    `server` is the local address of the connection, since a program that serves
+    Spool (`uvicorn --host`) may listen on other addresses than `HOST`.
     """
     if settings.ALLOW_OPEN or not server or not is_open():
         return False
-    # The path of a socket is no address: who may open it is the file system's.
+    # The path of a unix socket is not an address: file permissions protect it.
     address = _address(str(server[0]))
     return address is not None and not address.is_loopback
 
@@ -49,5 +49,5 @@ def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
-    # What listens to both kinds of address writes those of IPv4 as IPv6.
+    # Sockets that listen on IPv4 and IPv6 show IPv4 addresses as mapped ones.
     return getattr(address, "ipv4_mapped", None) or address

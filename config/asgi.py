@@ -1,6 +1,6 @@
-"""The ASGI application, for servers that are given its name.
+"""The ASGI application.
 
-`spool web` serves it; `uvicorn spool.config.asgi:application` does so as well.
+`spool web` serves it, and so does `uvicorn spool.config.asgi:application`.
 """
 
 import django

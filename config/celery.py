@@ -1,6 +1,6 @@
-"""The Celery application. `spool worker` and `spool beat` start its programs.
+"""The Celery application, which `spool worker` and `spool beat` start.
 
-`celery -A spool.config inspect` and `control` find it by themselves.
+`celery -A spool.config inspect` and `control` find it too.
 """
 
 import os
@@ -15,16 +15,16 @@ from kombu import Connection
 from spool.config.env import stop
 from spool.config.hook import Hook
 
-# Whatever a Django site beside us exports.
+# Override a value that another Django site on this machine exports.
 os.environ["DJANGO_SETTINGS_MODULE"] = "spool.config.settings"
-# `prepare` has checked. Celery would ignore what checks say, but load every route first.
+# `prepare` runs the checks. Celery would ignore their results, but load every route.
 os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 
 class EagerConnection(Connection):
-    """Looks for a Redis that went away every second.
+    """A connection that retries every second while Redis is away.
 
-    Kombu would look ever more seldom, up to every half minute, and runs wait as long.
+    Kombu would back off to half a minute, and runs would wait for as long.
     """
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
@@ -36,23 +36,23 @@ class Broker(AMQP):
     Connection = EagerConnection
 
 
-# Celery's Django fixup would put the working directory before all libraries.
+# Celery's Django fixup puts the working directory before all libraries.
 _import_path = list(sys.path)
 app = Celery("spool", amqp=Broker)
 sys.path[:] = _import_path
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Celery's Django fixup would reconnect to Postgres for each task. It reads this name.
+# Celery's Django fixup reads this name; it would reconnect to Postgres for each task.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
 
 
 @setup_logging.connect
 def _leave_logging_alone(**_: Any) -> None:
-    """Django has set it up. Celery would have workers log warnings only."""
+    """Keep Django's logging. Celery's would make workers log warnings only."""
 
 
 @celeryd_init.connect
 def _load_tasks(**_: Any) -> None:
     if not Hook.are_filled:
         stop("this starts no worker: use `spool worker`")
-    # In workers alone: beat sends names, and stays small without graphs.
+    # Only in workers: beat sends tasks by name, and stays small without graphs.
     app.autodiscover_tasks(force=True)

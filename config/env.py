@@ -1,4 +1,4 @@
-"""Typed reads of the environment. A bad value stops the start with one line."""
+"""Typed environment variables. A bad value stops the process with one line."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ FALSE = {"0", "false", "no", "off", ""}
 def stop(message: str) -> NoReturn:
     """End the process with one line on stderr and exit status 1.
 
-    What an exception said may have more of them.
+    Line breaks in the message, as of an exception, become spaces.
     """
     raise SystemExit(f"spool: {' '.join(message.split())}")
 
 
 def choose_settings() -> None:
-    """Set `DJANGO_SETTINGS_MODULE` to ours, whatever a Django site beside us exports."""
+    """Set `DJANGO_SETTINGS_MODULE`, even if another Django site has exported one."""
     if os.environ.get("DJANGO_SETTINGS_MODULE") == OLD_SETTINGS:
         stop(
             f"DJANGO_SETTINGS_MODULE={OLD_SETTINGS} is of an older version: unset it; "
@@ -37,7 +37,7 @@ def choose_settings() -> None:
 
 
 def env_str(*names: str, default: str = "") -> str:
-    """The first of `names` that is set to something, so that aliases can be listed."""
+    """The first of `names` (aliases) that is set and not empty."""
     for name in names:
         if value := os.environ.get(name, "").strip():
             return value
@@ -89,7 +89,7 @@ def env_list(name: str, *, default: list[str]) -> list[str]:
 
 
 def env_secret(name: str, *, default: str = "") -> str:
-    """`NAME`, or the contents of the file that `NAME_FILE` points at."""
+    """`NAME`, or the contents of the file named by `NAME_FILE`."""
     if path := env_str(f"{name}_FILE"):
         try:
             return Path(path).read_text(encoding="utf-8").strip()
@@ -99,7 +99,7 @@ def env_secret(name: str, *, default: str = "") -> str:
 
 
 def env_url(name: str) -> str:
-    """An http or https URL without a slash at its end; empty where it is not set."""
+    """An http or https URL without a trailing slash; empty if it is not set."""
     text = env_str(name)
     if not text:
         return ""
@@ -108,7 +108,7 @@ def env_url(name: str) -> str:
         is_url = (
             parts.scheme in ("http", "https") and parts.hostname and not parts.query
         )
-        _ = parts.port  # Raises for one that is no number.
+        _ = parts.port  # Raises if it is not a number.
     except ValueError:
         is_url = None
     if not is_url:
@@ -117,7 +117,7 @@ def env_url(name: str) -> str:
 
 
 def origin_of(url: str) -> str:
-    """As browsers write it: scheme, host, and a port that is not the scheme's own."""
+    """The origin as browsers write it: scheme, host, and a port if not the default."""
     parts = urlsplit(url.lower())
     own_port = {"http": 80, "https": 443}[parts.scheme]
     host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
@@ -126,7 +126,7 @@ def origin_of(url: str) -> str:
 
 
 def check_webhook_secret(secret: str) -> None:
-    """Stop at one whose base64 is none: its key would be empty, and anybody's."""
+    """Refuse a `whsec_` secret that is not base64: its key would be empty."""
     encoded = secret.removeprefix("whsec_")
     try:
         key = base64.b64decode(encoded, validate=True)
@@ -137,7 +137,7 @@ def check_webhook_secret(secret: str) -> None:
 
 
 def running_url(home: Path, name: str) -> str:
-    """What a server that runs in this home says it uses, for commands beside it."""
+    """The URL that a server running in this home has published, for other commands."""
     try:
         urls: dict[str, str] = json.loads((home / "urls.json").read_text())
     except (OSError, ValueError):
@@ -146,7 +146,7 @@ def running_url(home: Path, name: str) -> str:
 
 
 def beat_file(home: Path) -> Path:
-    """Its time says when beat of this machine was last at work."""
+    """The file whose modification time is the last activity of this machine's beat."""
     return home / f"beat.{socket.gethostname()}"
 
 
@@ -166,7 +166,7 @@ def check_jwt(
     algorithms: list[str],
     is_addressed: bool,
 ) -> None:
-    """Stop where the settings for tokens contradict themselves, or would let too many in."""
+    """Refuse settings for tokens that contradict each other or are not secure."""
     if not wanted:
         if secret or jwks_url:
             stop("SPOOL_JWT_… is set, but SPOOL_AUTH does not name jwt")
@@ -175,7 +175,7 @@ def check_jwt(
         stop("SPOOL_AUTH=jwt needs SPOOL_JWT_SECRET or SPOOL_JWT_JWKS_URL, not both")
     if secret and len(secret.encode()) < MIN_SECRET_BYTES:
         stop(f"SPOOL_JWT_SECRET must have at least {MIN_SECRET_BYTES} bytes")
-    # A public key must never be taken for a shared secret.
+    # A public key must never be used as a shared secret.
     fitting = SYMMETRIC if secret else ASYMMETRIC
     if not algorithms or set(algorithms) - fitting:
         stop(f"SPOOL_JWT_ALGORITHMS must be of {', '.join(sorted(fitting))}")
@@ -189,5 +189,5 @@ def _check_jwks(url: str, is_addressed: bool) -> None:
     if parts.scheme != "https" and not (parts.scheme == "http" and is_local):
         stop("SPOOL_JWT_JWKS_URL must begin with https://")
     if not is_addressed:
-        # The same keys sign for every other service of that issuer.
+        # The issuer's keys also sign tokens for its other services.
         stop("SPOOL_JWT_JWKS_URL needs SPOOL_JWT_AUDIENCE or SPOOL_JWT_ISSUER")

@@ -1,4 +1,4 @@
-"""Typed hooks: what a lower part of Spool needs of a higher one.
+"""Typed hooks, by which a lower part of Spool calls a higher one.
 
 The lower part declares the hook and calls it; `spool/hooks.py` fills it.
 """
@@ -17,7 +17,7 @@ class HookNotFilled(RuntimeError):
 
 
 class Hook(Generic[P, R]):
-    """A function whose body comes from a higher part, and whose type is declared here."""
+    """A function that is declared in a lower part and implemented in a higher one."""
 
     # Whether this process has called `spool.hooks.fill()`.
     are_filled: ClassVar[bool] = False

@@ -1,7 +1,7 @@
 """`langgraph.json` as the official CLI reads it: one model, checked once.
 
-A key that Spool does not honour is named in a warning at start, never silently dropped.
-What is wrong stops the process with one line that names the key.
+Spool warns at start about keys that it does not support. A wrong value stops the
+process with one line that names the key.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ from spool.config.import_path import add_users_folder, keep_users_names_free
 
 logger = logging.getLogger(__name__)
 
-# Editors on Windows put a mark of it before the text.
+# With an optional byte order mark, which editors on Windows write.
 UTF_8 = "utf-8-sig"
-# What the official CLI puts into the environment of a container it builds.
+# Variables that the official CLI sets in the containers it builds.
 SECTION_VARIABLES = {
     "graphs": "LANGSERVE_GRAPHS",
     "auth": "LANGGRAPH_AUTH",
@@ -50,7 +50,7 @@ SECTION_VARIABLES = {
     "http": "LANGGRAPH_HTTP",
     "webhooks": "LANGGRAPH_WEBHOOKS",
 }
-# Only for building images: there is nothing for a server to do.
+# Only used for building images; a server ignores them.
 FOR_IMAGES = {
     "$schema",
     "python_version",
@@ -64,13 +64,13 @@ FOR_IMAGES = {
     "keep_pkg_tools",
     "source",
 }
-# A century: later than that, Postgres runs out of dates.
+# A century: much longer ones exceed Postgres's range of dates.
 MAX_MINUTES = 100 * 365 * 24 * 60
 
 
 # --- Values ---------------------------------------------------------------------------
 def _wrong(problem: str) -> PydanticCustomError:
-    """What a value must be. One that begins with a dot is about an entry of it."""
+    """An error of a value, or of an entry of it if `problem` begins with a dot."""
     return PydanticCustomError("spool", problem)
 
 
@@ -112,9 +112,9 @@ NotNegative = Annotated[float, BeforeValidator(_not_negative)]
 
 
 class Section(BaseModel):
-    """An object of the file. A key that is null means what leaving it out means."""
+    """An object of the file. A null key means the same as a missing one."""
 
-    # Other keys are kept, so that they can be named.
+    # Other keys are kept, so that a warning can name them.
     model_config = ConfigDict(frozen=True, extra="allow", strict=True)
 
     @model_validator(mode="before")
@@ -134,7 +134,7 @@ class GraphEntry(Section):
 class StoreIndex(Section):
     dims: int = Field(description="dimensions of the vectors")
     embed: str = Field(description="`provider:model` or `path.py:function`")
-    # `fields` is a name of Pydantic's own.
+    # Pydantic itself uses the name `fields`.
     paths: Strings = Field([], alias="fields", description="paths that are embedded")
 
 
@@ -233,9 +233,9 @@ class Http(Section):
 
 
 class WebhookURLs(Section):
-    """A policy that is written down is meant to be strict."""
+    """The policy for webhook URLs. Unknown options are refused."""
 
-    # A misspelt option would let more through than was meant.
+    # A misspelt option would allow more than was intended.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
     require_https: bool = Field(True, description="refuse plain http")
@@ -288,7 +288,7 @@ class LanggraphJson(Section):
     @field_validator("env", mode="before")
     @classmethod
     def _check_env(cls, given: Any) -> Any:
-        """Refuse what no environment has room for, and what is no text."""
+        """Refuse values that are not text or that an environment can't hold."""
         if not isinstance(given, (dict, str)):
             raise _wrong("must be an object, or the path of a file")
         for name, value in given.items() if isinstance(given, dict) else ():
@@ -305,7 +305,7 @@ class LanggraphJson(Section):
 def langgraph_json() -> LanggraphJson:
     """The file's model. A missing or malformed file stops the process with one line.
 
-    Sets the variables of `env`, and lets the user's modules be imported.
+    Sets the variables of `env`, and adds the user's modules to the import path.
     """
     given = _read(settings.LANGGRAPH_CONFIG)
     from_environment = {
@@ -326,7 +326,7 @@ def langgraph_json() -> LanggraphJson:
 
 
 def _check_encryption(given: dict[str, Any]) -> None:
-    """What its owner believes encrypted must not lie in plain text."""
+    """Refuse `encryption`, which is not supported, rather than store plain text."""
     if os.environ.get("LANGGRAPH_ENCRYPTION"):
         stop("LANGGRAPH_ENCRYPTION: encryption is not supported")
     if given.get("encryption"):
@@ -334,7 +334,7 @@ def _check_encryption(given: dict[str, Any]) -> None:
 
 
 def _stop_at(error: ErrorDetails, from_environment: set[str]) -> NoReturn:
-    """End with one line that names the key."""
+    """Stop the process with one line that names the key."""
     keys = [str(key) for key in error["loc"] if not isinstance(key, int)]
     problem = _problem(error)
     space = "" if problem.startswith((".", ":")) else " "
@@ -350,7 +350,7 @@ def _problem(error: ErrorDetails) -> str:
     return PROBLEMS.get(kind, error["msg"]).format(given=given)
 
 
-# By Pydantic's names of errors.
+# By the error types of Pydantic.
 PROBLEMS = {
     "extra_forbidden": ": there is no such option",
     "missing": "is missing",
@@ -375,7 +375,7 @@ def warn_of_ignored_keys() -> None:
 
 
 def ignored_keys() -> list[str]:
-    """Those of the file that have no effect."""
+    """The file's keys that have no effect."""
     return sorted(set(_ignored(langgraph_json(), "")) - FOR_IMAGES)
 
 
@@ -409,10 +409,10 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _apply_environment(env: dict[str, Any] | str) -> None:
-    """Set what the environment does not say already: it is nearer to the operator."""
+    """Set the variables that are not set: the process's environment has precedence."""
     variables = env if isinstance(env, dict) else _dotenv(env)
     for name, value in variables.items():
-        # As JSON has it: a boolean is no `True`.
+        # As JSON: a boolean is `true`, not `True`.
         text = value if isinstance(value, str) else json.dumps(value)
         os.environ.setdefault(name, text)
 
@@ -422,7 +422,7 @@ def _dotenv(name: str) -> dict[str, str]:
     try:
         text = path.read_text(encoding=UTF_8)
     except FileNotFoundError:
-        return {}  # As in every fresh clone of a template; see `warn_of_ignored_keys`.
+        return {}  # As in a fresh clone of a template; see `warn_of_ignored_keys`.
     except OSError as exc:
         stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
     except UnicodeDecodeError:
@@ -432,10 +432,10 @@ def _dotenv(name: str) -> dict[str, str]:
 
 
 def import_places(dependencies: list[str]) -> Iterator[Path]:
-    """Where modules can be imported from.
+    """The folders to import modules from.
 
-    The directory of langgraph.json always is such a place, as in the official CLI. What
-    names no directory there is a package, and the operator's to install.
+    The directory of langgraph.json is always one of them, as in the official CLI. A
+    dependency that is not a directory is a package, which the operator installs.
     """
     home = settings.LANGGRAPH_CONFIG.parent
     yield home
@@ -443,7 +443,7 @@ def import_places(dependencies: list[str]) -> Iterator[Path]:
         path = (home / dependency).resolve()
         if path.is_dir():
             yield path
-            # A project's packages may lie below `src`: where pip would find them.
+            # A project's packages may be below `src`, where pip finds them too.
             if (path / "pyproject.toml").is_file() and (path / "src").is_dir():
                 yield path / "src"
         elif dependency.startswith("."):
@@ -453,16 +453,16 @@ def import_places(dependencies: list[str]) -> Iterator[Path]:
 
 
 # --- Objects that the file names ------------------------------------------------------
-# A module is known by its name before it has run: a thread that asks meanwhile has to
-# wait. The same thread may ask, where the module itself does.
+# A module is in `sys.modules` before it has run, so other threads have to wait for it.
+# Reentrant, since a module may load another one.
 _loading = threading.RLock()
 
 
 def load_object(reference: str) -> Any:
-    """What `path/to/file.py:name` or `package.module:name` names.
+    """The object named by `path/to/file.py:name` or `package.module:name`.
 
-    Paths are relative to langgraph.json. Raises `ValueError` for a reference that is
-    none, and whatever importing the module raises.
+    Paths are relative to langgraph.json. Raises `ValueError` for an invalid
+    reference, and what importing the module raises.
     """
     place, separator, name = reference.rpartition(":")
     if not separator or not place or not name:
@@ -483,12 +483,12 @@ def _load_file(place: str) -> ModuleType:
     path = (settings.LANGGRAPH_CONFIG.parent / place).resolve()
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
-    # Named for its place beside langgraph.json, not for where both are: checkpoints
-    # name the classes of what is in them, and have to be read after a move too.
+    # Named after its path relative to langgraph.json: checkpoints store the names of
+    # classes, and must be readable after the project's folder has been moved.
     home = settings.LANGGRAPH_CONFIG.parent.resolve()
     digest = hashlib.sha256(os.path.relpath(path, home).encode()).hexdigest()[:12]
     name = f"{path.stem}_{digest}"
-    # A file may be named in several references: it is one module.
+    # A file that is named in several references is one module.
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
@@ -496,7 +496,7 @@ def _load_file(place: str) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ValueError(f"{path} is not a Python file")
     module = importlib.util.module_from_spec(spec)
-    # Known by its name before it runs: dataclasses and pickles look it up.
+    # Registered before it runs: dataclasses and pickles look the module up.
     sys.modules[name] = module
     try:
         spec.loader.exec_module(module)

@@ -1,8 +1,8 @@
-"""Parts that not every process needs, imported when one of them is first used.
+"""Optional parts, imported on first use, since not every process needs them.
 
-Each is a module of ours that imports a large library. Its name is a string here, which
-neither type checkers nor import-linter follow: a test imports all of them. One that
-holds something of the event loop has a coroutine `close`.
+Each is a module of Spool's that imports a large library. Its name is a string here,
+which type checkers and import-linter don't follow, so a test imports all of them. A
+module that holds resources of the event loop has a coroutine `close`.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ MODULES = (
 
 
 def load(module: str, name: str) -> Any:
-    """What `module` calls `name`. The first call for a module takes its time."""
+    """The attribute `name` of `module`. The first call imports the module."""
     if module not in MODULES:
         raise ValueError(f"{module} is not one of the modules that are loaded late")
     return getattr(import_module(module), name)
 
 
 async def close_loaded() -> None:
-    """Have each that was used give back what it holds of the running event loop."""
+    """Close the resources that loaded modules hold on the running event loop."""
     for name in MODULES:
         if close := getattr(sys.modules.get(name), "close", None):
             await close()

@@ -1,4 +1,4 @@
-"""The admin's menu: what operators look at first comes first."""
+"""The admin's menu, with the pages that operators use most first."""
 
 from __future__ import annotations
 

@@ -1,11 +1,11 @@
-"""What to install where a module of the user's imports a package that is not there."""
+"""Hints for missing packages that a user's module imports."""
 
 from __future__ import annotations
 
 import sys
 from importlib.util import find_spec
 
-# Packages that are not called as their modules are, dashes apart.
+# Packages whose name differs from their module's in more than dashes.
 PACKAGES = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 def install_hint(exc: BaseException) -> str:
-    """What to do where a package is missing, or a relative import can't work."""
+    """What to do if a package is missing, or a relative import can't work."""
     if isinstance(exc, ImportError) and "relative import" in str(exc):
         return (
             "; a file that is named by its path is in no package: import absolutely "
@@ -36,7 +36,7 @@ def install_hint(exc: BaseException) -> str:
         return ""
     module = exc.name.partition(".")[0]
     if module in sys.stdlib_module_names or _is_there(module):
-        return ""  # A part of it is missing: another version, or a file of the user's.
+        return ""  # A submodule is missing: another version, or a user's file.
     package = PACKAGES.get(module, module.replace("_", "-"))
     return f"; if it is a package: pip install {package}"
 

@@ -17,14 +17,14 @@ END = "<!-- end of langgraph.json -->\n"
 
 
 def with_table(page: str) -> str:
-    """The page, with the table between its marks made anew."""
+    """The page, with the table between its marks replaced."""
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     return f"{before}{BEGIN}{table()}{END}{after}"
 
 
 def table() -> str:
-    """A row for each key that is honoured."""
+    """A row for each supported key."""
     rows = [
         f"| `{key}` | {meaning} | {default} |"
         for key, meaning, default in _rows(LanggraphJson, "")
@@ -43,7 +43,7 @@ def _rows(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
-    """The model of an object, of an optional one, or of the values of a mapping."""
+    """The model of a section, of an optional one, or of a mapping's values."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     found = (_section_in(argument) for argument in get_args(annotation))

@@ -18,7 +18,7 @@ admin.autodiscover()
 urlpatterns = [
     path("", include("spool.web.system")),
     path("", include("spool.assistants.urls")),
-    # Crons before runs: `/runs/crons/…` must not be read as a run's id.
+    # Crons before runs: `crons` in `/runs/crons/…` is not a run's id.
     path("", include("spool.crons.urls")),
     path("", include("spool.protocols.event_streaming.urls")),
     path("", include("spool.runs.urls")),
@@ -36,7 +36,7 @@ urlpatterns = [
     ),
     path(
         "docs",
-        # Its page is no answer to OPTIONS.
+        # OPTIONS must not return the page.
         SpectacularSwaggerView.as_view(url_name="openapi", metadata_class=None),
         name="docs",
     ),

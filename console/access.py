@@ -1,4 +1,4 @@
-"""API keys for operators: made here and shown once, then only revoked."""
+"""API keys for operators: created here and shown once, then only revoked."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
         "expires_at",
         ("revoked_at", admin.EmptyFieldListFilter),
     )
-    # The text of the owner is sent with a button.
+    # The filter for the owner has a submit button.
     list_filter_submit = True
     search_fields = ("prefix", "owner", "name")
     ordering = ("-created_at", "-id")
@@ -74,7 +74,7 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # A revoked key stays, to be found by its prefix in logs.
+        return False  # Revoked keys stay, so that prefixes in logs can be found.
 
     def save_model(
         self, request: HttpRequest, obj: ApiKey, form: Any, change: bool

@@ -1,4 +1,4 @@
-"""Assistants for operators: what is configured, and every version of it."""
+"""Assistants for operators: their configuration, and all versions."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ class AssistantAdmin(BigTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
     ) -> tuple[QuerySet[Assistant], bool]:
-        """Exact, or else in names: those are looked through one by one."""
+        """Search exact values, or else in names, which scans all rows."""
         if not (term := search_term.strip()):
             return queryset, False
         if (by_metadata := metadata_filter(term)) is not None:

@@ -1,4 +1,4 @@
-"""The admin pages of django-celery-beat, dressed like the others."""
+"""The admin pages of django-celery-beat, in the style of the others."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Crons for operators: what fires when, what came of it, and a hand on the switch.
+"""Crons for operators: schedules, firings, and actions such as pause.
 
-Their owners define them, over the API. Nothing here is edited, and nothing is saved
-from a form: it would put back what a tick has moved on meanwhile.
+Owners define crons over the API. They are not edited here, since saving a form would
+overwrite what a tick has changed in the meantime.
 """
 
 from __future__ import annotations
@@ -167,7 +167,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Cron], search_term: str
     ) -> tuple[QuerySet[Cron], bool]:
-        """Exact, so that a million crons can be searched."""
+        """Search exact values, so that a million crons can be searched."""
         if not (term := search_term.strip()):
             return queryset, False
         try:
@@ -188,7 +188,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         return cron.last_status or "-"
 
     def assistant(self, cron: Any) -> str:
-        """Its name is its graph's, unless somebody made it."""
+        """The assistant's name; a system assistant's is its graph's."""
         return cron.assistant_name or str(cron.assistant_id)
 
     @display(description="last fired at", ordering=F("last_fired_at"))
@@ -209,7 +209,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         except BadSchedule as exc:
             return str(exc)
 
-    # --- Acting -----------------------------------------------------------------------
+    # --- Actions ----------------------------------------------------------------------
     @admin.action(description="Pause", permissions=["change"])
     def pause(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
         act = partial(services.pause, reason=BY_OPERATOR)
@@ -268,7 +268,7 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     def get_deleted_objects(
         self, objs: Iterable[Cron], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Without the firings, of which there may be millions."""
+        """Don't list the firings, since there may be millions."""
         crons = [str(cron) for cron in objs]
         return crons, {"crons, with their firings": len(crons)}, set(), []
 

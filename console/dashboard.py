@@ -1,4 +1,4 @@
-"""The admin's first page: what runs, what waits, what failed and why."""
+"""The admin's first page: active, waiting and failed runs."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from django.utils.timesince import timesince
 from spool.runs.models import Run, Worker
 from spool.webhooks.models import WebhookDelivery
 
-# Rows that are counted at most, and shown of the newest failures.
+# The maximum of rows to count, and of newest failures to show.
 MAX_COUNTED = 10_000
 MAX_SHOWN = 8
 FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """For `console/dashboard.html`; each figure leads to the rows behind it."""
+    """Figures for `console/dashboard.html`; each links to the rows that it counts."""
     webhooks = reverse("admin:webhooks_webhookdelivery_changelist")
     a_day_ago = timezone.now() - timedelta(days=1)
     recent = Run.objects.filter(created_at__gte=a_day_ago)
@@ -83,7 +83,7 @@ def _runs() -> str:
 
 
 def _failed_since(moment: datetime) -> dict[str, str]:
-    """The query of the list that shows them."""
+    """The query of the list of runs that have failed since then."""
     return {"status__in": ",".join(FAILED), "created_at__gte": moment.isoformat()}
 
 

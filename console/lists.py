@@ -1,4 +1,4 @@
-"""What the admin's lists of big tables have in common: they never count all rows."""
+"""Base classes for the admin's lists of big tables, which never count all rows."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from unfold.decorators import display
 
 from spool.database.json import dumps, from_jsonb, loads
 
-# Who looks at more rows than these searches.
+# Rows are counted, and listed, up to this number; beyond it, operators search.
 MAX_ROWS = 10_000
-# Longer documents are cut: a page of the admin is no place for megabytes.
+# Longer documents are cut: a page of the admin can't show megabytes.
 MAX_CHARACTERS = 20_000
 
 
@@ -34,7 +34,7 @@ class CappedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
-    """Rows are looked at, searched by what is indexed, and not edited."""
+    """Rows can be viewed, and searched by indexed fields, but not edited."""
 
     paginator = CappedPaginator
     show_full_result_count = False
@@ -52,14 +52,14 @@ class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
 class ReadOnlyAdmin(BigTableAdmin):
     """Rows that only Spool writes."""
 
-    # Fields by which an id that is searched for is found, besides the primary key.
+    # Fields, besides the primary key, that a search for an id includes.
     search_ids: tuple[str, ...] = ()
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """Who may use the actions, though nobody edits a row."""
+        """The permission `change` allows the actions, although rows are read-only."""
         options = self.opts
         return bool(
             request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
@@ -68,7 +68,7 @@ class ReadOnlyAdmin(BigTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """Exact, so that an index answers however many rows there are."""
+        """Search exact values, so that an index is used for any number of rows."""
         if not (term := search_term.strip()):
             return queryset, False
         text = Q(**dict.fromkeys(self.search_fields, term))
@@ -79,7 +79,7 @@ class ReadOnlyAdmin(BigTableAdmin):
 
 
 def ids_in(text: str | None) -> list[UUID]:
-    """The id that `text` is, if it is one."""
+    """A list with the id if `text` is one, else an empty list."""
     try:
         return [UUID(text)] if text else []
     except ValueError:
@@ -87,7 +87,7 @@ def ids_in(text: str | None) -> list[UUID]:
 
 
 def metadata_filter(term: str) -> Q | None:
-    """`{"a": 1}`, or `a=1`, as a filter on metadata. None: it is neither."""
+    """`{"a": 1}`, or `a=1`, as a filter on metadata; None for other terms."""
     key, separator, value = term.partition("=")
     try:
         wanted = loads(term) if term.startswith("{") else {key: loads(value)}
@@ -99,7 +99,7 @@ def metadata_filter(term: str) -> Q | None:
 
 
 def as_text(value: Any) -> SafeString:
-    """A JSON document, to be read."""
+    """A JSON document, formatted for reading."""
     text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
@@ -107,7 +107,7 @@ def as_text(value: Any) -> SafeString:
 
 
 def document(field: str) -> Any:
-    """A page's entry for a JSON field, which Django would write out on one line."""
+    """A page's entry for a JSON field, which Django would show on one line."""
 
     def shown(model_admin: Any, row: Any) -> SafeString:
         return as_text(getattr(row, field))
@@ -116,7 +116,7 @@ def document(field: str) -> Any:
 
 
 def link(page: str, key: Any) -> str:
-    """To the page of a row, as `runs_run`, that somebody may have deleted since."""
+    """A link to a row's page, such as `runs_run`; the row may be deleted by then."""
     if key is None:
         return "-"
     path = reverse(f"admin:{page}_change", args=[key])
@@ -124,6 +124,6 @@ def link(page: str, key: Any) -> str:
 
 
 def link_to_rows(page: str, text: str, **query: Any) -> str:
-    """To those rows of a list that a search or a filter finds."""
+    """A link to the rows of a list that match a search or a filter."""
     path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
     return format_html('<a class="text-link" href="{}">{}</a>', path, text)

@@ -1,6 +1,6 @@
-"""Runs and workers for operators: what goes on, why it failed, and a hand on it.
+"""Runs and workers for operators: their state, errors, and actions such as cancel.
 
-Nothing here is edited. The actions are the API's own functions.
+Rows are read-only. The actions call the same functions as the API.
 """
 
 from __future__ import annotations
@@ -161,7 +161,7 @@ class RunAdmin(ReadOnlyAdmin):
 
     @admin.action(description="Queue again", permissions=["act"])
     def requeue(self, request: HttpRequest, runs: Iterable[Run]) -> None:
-        """Wake a worker for one that waits; for one that has ended, a new run."""
+        """Wake a worker for a waiting run; create a new run for one that has ended."""
         why_not = "it is running, or its thread is gone"
         self._each(request, runs, services.requeue_run, "queued again", why_not)
 
@@ -221,7 +221,7 @@ class WorkerAdmin(ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
         workers: QuerySet[Worker] = super().get_queryset(request)
-        # Each by an index. A join would visit all runs that the worker ever had.
+        # Subqueries that use indexes. A join would read all runs the worker ever had.
         running = Run.objects.running().filter(worker=OuterRef("pk")).order_by()
         counted = running.values("worker").annotate(count=Count("pk")).values("count")
         return workers.annotate(

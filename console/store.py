@@ -1,4 +1,4 @@
-"""Store items for operators, who edit their metadata; owners write the rest."""
+"""Store items for operators, who may edit the metadata; owners write the rest."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class ExpiryFilter(admin.SimpleListFilter):
 class StoreItemAdmin(BigTableAdmin):
     list_display = ("key", "path", "owner", "updated_at", "expires_at")
     list_filter = (ExpiryFilter,)
-    # The order of the index, so that a page of a million items costs a page.
+    # The order of the index, so that a page of a million items reads one page.
     ordering = ("owner", "path", "key")
     search_fields = ("owner",)
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
@@ -71,13 +71,13 @@ class StoreItemAdmin(BigTableAdmin):
     def save_model(
         self, request: HttpRequest, obj: StoreItem, form: Any, change: bool
     ) -> None:
-        # Nothing else: the item's owner may have written it since the page was loaded.
+        # Only the metadata: the owner may have changed the item in the meantime.
         obj.save(update_fields=["metadata"])
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
     ) -> tuple[QuerySet[StoreItem], bool]:
-        """A namespace finds what is below it. Of several words each has to match."""
+        """A namespace matches all items below it. All words of a search must match."""
         if not (term := search_term.strip()):
             return queryset, False
         found, words = _named(term), term.split()

@@ -1,4 +1,4 @@
-"""Threads for operators: found, looked into, and deleted with all that is theirs."""
+"""Threads for operators, who can search, view and delete them with their data."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ThreadAdmin(BigTableAdmin):
         "expires_at",
     )
     list_filter = ("status",)
-    # An index has to have them.
+    # Sorting needs an index.
     sortable_by = ("created_at", "updated_at")
     ordering = ("-created_at", "id")
     search_fields = ("owner",)
@@ -81,7 +81,7 @@ class ThreadAdmin(BigTableAdmin):
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        # State may be megabytes a row, and the list shows none of it.
+        # The state may be megabytes a row, and the list does not show it.
         changelist.result_list = changelist.result_list.defer(
             "values", "interrupts", "error", "config"
         )
@@ -90,7 +90,7 @@ class ThreadAdmin(BigTableAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
     ) -> tuple[QuerySet[Thread], bool]:
-        """Exact, so that a million threads can be searched."""
+        """Search exact values, so that a million threads can be searched."""
         if not (term := search_term.strip()):
             return queryset, False
         if (by_metadata := metadata_filter(term)) is not None:
@@ -145,7 +145,7 @@ class ThreadAdmin(BigTableAdmin):
     def get_deleted_objects(
         self, objs: Iterable[Thread], request: HttpRequest
     ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Without the runs, of which there may be many."""
+        """Don't list the runs, since there may be many."""
         threads = [str(thread) for thread in objs]
         return threads, {"threads, with their runs and state": len(threads)}, set(), []
 

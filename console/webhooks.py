@@ -1,4 +1,4 @@
-"""Webhook deliveries for operators: what was sent, what was not and why, sent again."""
+"""Webhook deliveries for operators: results and errors, and sending them again."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
 
     @display(description="URL")
     def receiver(self, delivery: WebhookDelivery) -> str:
-        """Without the password that may be in it."""
+        """The URL, without a password that it may contain."""
         url = httpx.URL(delivery.url)
         hidden = "***" if url.password else None
         return str(url.copy_with(password=hidden) if hidden else url)

@@ -1,8 +1,8 @@
-"""What a cron remembers of its creator, so that its runs are theirs.
+"""The creator of a cron, on whose behalf its runs are created.
 
-A run by the clock has no request to ask the policy about. So what the policy answered
-when the cron was made is kept with it: who it was, as graphs see them, which threads
-and assistants they could see, and what the policy adds to the `configurable` of runs.
+A run of a cron has no request that the policy could authorize. So a cron stores the
+policy's decision of when it was created: the user that graphs get, the threads and
+assistants that the user can see, and additions to the `configurable` of runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Creator:
         }
 
     def as_nobody(self) -> Creator:
-        """What they can see, whoever they are."""
+        """The same scopes, without the user and the API key."""
         return replace(
             self,
             threads=replace(self.threads, user=None, api_key_id=None),

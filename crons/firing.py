@@ -1,8 +1,8 @@
-"""The tick of the crons: fire what is due, once per slot, whoever ticks.
+"""The tick of the crons: fires due crons, once per slot in all processes together.
 
-What is due is taken with `FOR UPDATE SKIP LOCKED`. The run, the record of the firing
-and the next date are one transaction: a process that dies at any line leaves the cron
-either fired or due.
+Due crons are selected with `FOR UPDATE SKIP LOCKED`. The run, the record of the firing
+and the next date are written in one transaction: a process that dies at any line leaves
+the cron either fired or due.
 """
 
 from __future__ import annotations
@@ -46,19 +46,19 @@ from spool.web.errors import NotFound
 logger = logging.getLogger(__name__)
 
 BATCH = 50
-# Batches of one tick in which something fires. A backlog is for many ticks, so that a
-# worker that is to stop, or has other things to do, need not see the end of it.
+# The maximum of batches in one tick that fire a cron. A backlog takes several ticks, so
+# that it can't delay a worker that has to stop or has other tasks.
 MAX_BATCHES = 20
-# A slot at the very end may fire this late.
+# How late a slot at `end_time` may fire.
 GRACE = timedelta(minutes=1)
 SECOND = timedelta(seconds=1)
-# A cron for every second that slept for a year is not worth an exact figure.
+# Missed slots are counted up to this number, to bound the work after a long outage.
 MAX_COUNTED = 1000
 
 
 def fire_due() -> int:
-    """Fire what is due now, or as much of it as one tick does; the number of those."""
-    # What becomes due meanwhile is the next tick's, so that each one comes to an end.
+    """Fire due crons, at most as many as one tick may. Returns their number."""
+    # Crons that become due meanwhile are left to the next tick, so that this one ends.
     now = database_now()
     left_alone: set[UUID] = set()
     total = batches = 0
@@ -67,20 +67,20 @@ def fire_due() -> int:
         if not taken:
             break
         total += fired
-        # Those that can't be fired must not use up the tick of those behind them.
+        # Batches that fire no cron don't count, so that they can't block the others.
         batches += fired > 0
     return total
 
 
 @transaction.atomic
 def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
-    """How many were due, and how many of them are so no more.
+    """The number of crons that were due, and of those that are no longer due.
 
-    The others, or their threads, are added to `left_alone`: the next tick tries again.
+    The others, or their threads, are added to `left_alone`: the next tick retries them.
     """
     waiting = Q(pk__in=left_alone) | Q(thread_id__in=left_alone)
     due = Cron.objects.due(due_at).exclude(waiting).order_by("next_run_date")
-    # Only who they are: a request may be large, and fifty of them are too much at once.
+    # Only ids: a request may be large, and fifty of them are too much at once.
     taken = due.select_for_update(skip_locked=True).values("pk", "user_id", "thread_id")
     batch = list(taken[:BATCH])
     if not batch:
@@ -88,8 +88,7 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     with connection.cursor() as cursor:
         cursor.execute(KEEP_APART)
     now = database_now()
-    # Owners and threads are locked in the same order by everybody, so that nobody
-    # waits in a ring.
+    # Lock owners and threads in the same order everywhere, to avoid deadlocks.
     batch.sort(key=lambda row: (row["user_id"] or "", str(row["thread_id"])))
     fired = 0
     for row in batch:
@@ -99,7 +98,7 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
 
 
 def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
-    """Fire one cron of a batch, whatever that does to it. False: the next tick will."""
+    """Fire one cron of a batch and catch its errors. False: retry in the next tick."""
     try:
         with transaction.atomic():
             _fire(cron, now)
@@ -108,9 +107,9 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
         logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
         _move_on(cron, now)
     except DatabaseError as exc:
-        # A lock that was not to be had: no fault of the cron's.
+        # The lock timed out, say, which is not the cron's fault.
         logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
-        # The other crons of its thread would wait in vain for as long.
+        # The other crons of the thread would wait for the same lock.
         held = isinstance(exc.__cause__, LockNotAvailable)
         left_alone.add((cron.thread_id if held else None) or cron.id)
         return False
@@ -118,7 +117,7 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
         disable(cron, f"schedule: {exc}")
         _save(cron)
     except Exception:
-        # A fault of ours. One that is always there must not come back every second.
+        # A bug of Spool's. Disable the cron, or the error may repeat every second.
         logger.exception("cron %s could not be fired", cron.id)
         disable(cron, "schedule: its next slot could not be found")
         _save(cron)
@@ -126,7 +125,7 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
 
 
 def _fire(cron: Cron, now: datetime) -> None:
-    # Not `end_time + GRACE`, which may be after the last date that there is.
+    # Not `end_time + GRACE`, which may exceed the largest datetime.
     if cron.end_time and now - GRACE > cron.end_time:
         disable(cron, "end_time has passed")
         _save(cron)
@@ -141,7 +140,7 @@ def _fire(cron: Cron, now: datetime) -> None:
 
 
 def _make(cron: Cron) -> CronFiring:
-    """The cron's run for its slot, or why there is none."""
+    """Create the run for the cron's slot; the firing records an error, if any."""
     firing = CronFiring(cron=cron, slot=cron.next_run_date, status=Run.Status.ERROR)
     try:
         with transaction.atomic():
@@ -154,7 +153,7 @@ def _make(cron: Cron) -> CronFiring:
     except APIException as exc:
         firing.error = str(exc.detail)
     except Exception:
-        # Whatever it is, it must not hold up this cron's later slots, nor the others.
+        # An unexpected error must not block this cron's later slots, nor other crons.
         logger.exception("cron %s: its run could not be created", cron.id)
         firing.error = "Internal Server Error"
     else:
@@ -166,8 +165,8 @@ def _make(cron: Cron) -> CronFiring:
 def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
     """Fire a cron outside of its schedule. Raises what `make_run` raises.
 
-    The run is the creator's, so an `asker` who could not make it can't have it made. The
-    policy was asked about the `cron` that is given: 409 if that makes another run by now.
+    The run is the creator's, so an `asker` who could not create it is refused. The
+    policy was asked about the given `cron`: raises 409 if its run has changed since.
     """
     asked = cron
     with transaction.atomic():
@@ -186,13 +185,13 @@ def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
 
 
 def record_results() -> None:
-    """Copy to the firings how their runs stand: stateless runs don't stay."""
+    """Copy the runs' status to their firings, since stateless runs are deleted."""
     with connection.cursor() as cursor:
         cursor.execute(RECORD_RESULTS)
 
 
 def sweep_firings() -> int:
-    """Delete old firings, and give up on results that can't be known any more."""
+    """Delete old firings, and close those whose result can't be known any more."""
     age = timedelta(days=settings.CRON_FIRINGS_TTL_DAYS)
     deleted, _ = CronFiring.objects.filter(fired_at__lt=Now() - age).delete()
     with connection.cursor() as cursor:
@@ -201,7 +200,7 @@ def sweep_firings() -> int:
 
 
 def _what_is_gone(cron: Cron) -> str:
-    """Of what the creator could see; "" if it is something else, a checkpoint say."""
+    """The thread or assistant that is gone; "" if it is another object."""
     creator = Creator.from_json(cron.creator)
     threads = Thread.objects.visible_to(creator.threads)
     if cron.thread_id and not threads.filter(pk=cron.thread_id).exists():
@@ -213,9 +212,9 @@ def _what_is_gone(cron: Cron) -> str:
 
 
 def _move_on(cron: Cron, now: datetime) -> int:
-    """Go to the next slot to fire, which is to come; the number of those passed over.
+    """Set the next slot, in the future. Returns the number of slots passed over.
 
-    A cron that catches up more than once goes to the next one that was missed.
+    A cron that catches up with several slots gets the next missed one.
     """
     missed, slot = 0, cron.next_run_date
     if cron.enabled and slot is not None:
@@ -228,9 +227,9 @@ def _move_on(cron: Cron, now: datetime) -> int:
 
 
 def _leave_out(cron: Cron, now: datetime) -> int:
-    """Go to the first slot that is to be caught up with; the number of those left out.
+    """Set the first slot to catch up with. Returns the number of slots left out.
 
-    That may be one to come.
+    The slot may be in the future.
     """
     if cron.catch_up == SKIP:
         due = [slot for slot in _newest_due(cron, now, 1) if slot >= now - GRACE]
@@ -248,7 +247,7 @@ def _leave_out(cron: Cron, now: datetime) -> int:
 
 
 def _newest_due(cron: Cron, now: datetime, most: int) -> list[datetime]:
-    """The newest slots that are due, at most so many; looked for from now backwards."""
+    """The newest due slots, at most this many; searched backwards from now."""
     first, window = _slot(cron), GRACE
     while True:
         after = max(now - window, first)
@@ -269,7 +268,7 @@ def _slot(cron: Cron) -> datetime:
 def _pass_over(
     cron: Cron, slot: datetime | None, until: datetime
 ) -> tuple[int, datetime | None]:
-    """How many slots from this one on are not later than `until`, and the one after."""
+    """Count the slots from `slot` to `until`; also returns the slot after them."""
     missed = 0
     while slot is not None and slot <= until and missed < MAX_COUNTED:
         missed += 1
@@ -287,12 +286,12 @@ def _go_to(cron: Cron, slot: datetime | None, missed: int) -> None:
 
 
 def _save(cron: Cron) -> None:
-    # Its owner has changed nothing: `updated_at` stays.
+    # The owner has not changed the cron, so `updated_at` stays.
     cron.save(update_fields=["enabled", "disabled_reason", "next_run_date", "missed"])
 
 
-# What one cron would wait for, or break at the commit, must not cost the others of its
-# batch their slots: it gets its error while it is its turn.
+# A lock or a constraint of one cron must not fail the others of its batch at the
+# commit, so its error is raised while it is being fired.
 KEEP_APART = "SET LOCAL lock_timeout = '250ms'; SET CONSTRAINTS ALL IMMEDIATE"
 
 RECORD_RESULTS = """

@@ -1,4 +1,4 @@
-"""Crons: runs that start by the clock, and a record of each time that one did."""
+"""Crons, which create runs on a schedule, and a record of their firings."""
 
 from __future__ import annotations
 
@@ -31,30 +31,30 @@ class Cron(models.Model):
         KEEP = "keep"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # No foreign keys: a cron whose assistant or thread is gone stays, and says so.
+    # No foreign keys: a cron whose assistant or thread is gone stays, with a reason.
     assistant_id = models.UUIDField(db_index=True)
     thread_id = models.UUIDField(null=True, blank=True, db_index=True)
     schedule = models.TextField()
     # An IANA name; null is UTC.
     timezone = models.TextField(null=True, blank=True)  # noqa: DJ001 - null on the wire
-    # The request as it came: the body of each of its runs.
+    # The request as sent by the client: the body of each run.
     payload = JSONField(default=dict)
     metadata = JSONField(default=dict)
-    # Null for the crons of a thread, which stays.
+    # Null for crons of a thread, which is kept.
     on_run_completed = models.TextField(  # noqa: DJ001 - null on the wire
         choices=OnRunCompleted.choices, null=True, blank=True
     )
     enabled = models.BooleanField(default=True)
-    # Why Spool, and not its owner, has disabled it.
+    # Why Spool has disabled the cron; empty if its owner has.
     disabled_reason = models.TextField(default="", blank=True)
     end_time = models.DateTimeField(null=True, blank=True)
     next_run_date = models.DateTimeField(null=True, blank=True)
-    # What becomes of slots that nothing was there to fire: `once`, `skip`, or the largest
-    # number of them to fire.
+    # What to do with slots that were missed in an outage: `once`, `skip`, or the
+    # maximum number of them to fire.
     catch_up = models.TextField(blank=True, db_default="once")
-    # Slots that nobody was there to fire.
+    # The number of slots that were missed in outages.
     missed = models.IntegerField(default=0)
-    # Who its runs are for, see `crons.creator`.
+    # The user and scopes of its runs, see `crons.creator`.
     creator = JSONField(default=dict)
     user_id = models.TextField(null=True, blank=True)  # noqa: DJ001 - null on the wire
     created_at = models.DateTimeField(db_default=Now())
@@ -94,19 +94,19 @@ class CronFiringQuerySet(models.QuerySet["CronFiring"]):
 
 
 class CronFiring(models.Model):
-    """One time that a cron fired, or should have."""
+    """A slot that a cron has fired, or failed to."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     cron = models.ForeignKey(Cron, on_delete=models.CASCADE, related_name="firings")
-    # When it was due; null where somebody asked for a run now.
+    # When it was due; null for a run that was requested with "run now".
     slot = models.DateTimeField(null=True, blank=True)
     fired_at = models.DateTimeField(db_default=Now())
-    # Later slots that this firing stands for, since nobody was there to fire them.
+    # The number of missed later slots that this firing stands for.
     missed = models.IntegerField(default=0)
-    # No foreign key: a stateless run goes with its thread, its result stays here.
+    # No foreign key: stateless runs are deleted with their thread; the result stays.
     run_id = models.UUIDField(null=True, blank=True)
     thread_id = models.UUIDField(null=True, blank=True)
-    # As last seen by the tick; empty if the run was deleted before its end was seen.
+    # Copied by the tick; empty if the run was deleted before its end was recorded.
     status = models.TextField(choices=Run.Status.choices, blank=True)
     error = models.TextField(default="", blank=True)
 
@@ -115,7 +115,7 @@ class CronFiring(models.Model):
     class Meta:
         db_table = "cron_firings"
         constraints = [
-            # Whoever ticks: a slot fires once.
+            # A slot fires once, even if several processes tick.
             models.UniqueConstraint(fields=["cron", "slot"], name="one_firing_per_slot")
         ]
         indexes = [

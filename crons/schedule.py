@@ -1,14 +1,14 @@
 """When a schedule fires next. Pure: no database, no clock.
 
 A schedule has five fields (minute, hour, day of month, month, day of week) or six,
-with the seconds first; or it is a name such as `@daily`. cronsim reads the fields and
-walks the calendar; what clocks do in a time zone is decided here:
+with the seconds first; or it is a name such as `@daily`. cronsim parses the fields and
+computes dates; changes of the clock in a time zone are handled here:
 
-- A schedule that names its hours (`30 2 * * *`, `0 */6 * * *`) means readings of a
-  clock on the wall. Each reading fires once: one that the clock skips fires when it has
-  skipped (several in one gap: once), one that it shows twice fires the first time.
-- A schedule for every hour (`*/15 * * * *`) means that much time: it goes on firing
-  through the doubled hour, and has no slot in the skipped one.
+- A schedule with fixed hours (`30 2 * * *`, `0 */6 * * *`) means local times. Each
+  local time fires once: a skipped one fires right after the gap (several in one gap:
+  once), a repeated one fires the first time.
+- A schedule for every hour (`*/15 * * * *`) means intervals: it keeps firing through a
+  repeated hour, and has no slot in a skipped one.
 
 Days follow Debian's cron: when both day fields are restricted either may match, unless
 one of them starts with `*`.
@@ -42,7 +42,7 @@ FIELDS = (
     ("month", 12),
     ("day-of-week", 7),
 )
-# What each of them takes, for who wrote something else.
+# The values that each field takes, for error messages.
 TAKES = {
     "second": "0-59",
     "minute": "0-59",
@@ -54,12 +54,12 @@ TAKES = {
 EVERY_HOUR = set(range(24))
 SECOND = timedelta(seconds=1)
 DAY = timedelta(days=1)
-# Any instant will do where only the fields of a schedule are wanted.
+# An arbitrary instant, to parse the fields of a schedule.
 EPOCH = datetime(2000, 1, 1)
 
 
 class BadSchedule(ValueError):
-    """Not a schedule that fires; the message says why."""
+    """A schedule that is invalid or never fires; the message says why."""
 
 
 class BadTimezone(ValueError):
@@ -67,14 +67,14 @@ class BadTimezone(ValueError):
 
 
 def check_schedule(schedule: str) -> None:
-    """Raise `BadSchedule` unless `schedule` is one that fires some day."""
+    """Raise `BadSchedule` if `schedule` is invalid or never fires."""
     if next(CronSim(_fields(schedule), EPOCH), None) is None:
         raise BadSchedule(f"{schedule!r} never comes")
 
 
 @lru_cache(maxsize=1024)
 def zone(name: str | None) -> ZoneInfo:
-    """The time zone of that IANA name; UTC where there is none."""
+    """The time zone of that IANA name; UTC for None."""
     if name is not None and name not in _zone_names():
         raise BadTimezone(f"{name!r} is not the name of an IANA time zone")
     return ZoneInfo(name or "UTC")
@@ -105,7 +105,7 @@ def next_slot(
 
 
 def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime | None:
-    # Readings in the second pass of a doubled hour have fired in the first one.
+    # Local times in the second pass of a repeated hour have fired in the first.
     for reading in CronSim(fields, after.astimezone(tz).replace(tzinfo=None)):
         slot = _first_instant(reading, tz)
         if slot > after:
@@ -114,7 +114,7 @@ def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime 
 
 
 def _first_instant(reading: datetime, tz: ZoneInfo) -> datetime:
-    """When a clock in `tz` first shows `reading`, or first shows more than that."""
+    """When a clock in `tz` first shows `reading`, or a later time if it skips that."""
     instant = reading.replace(tzinfo=tz).astimezone(UTC)
     if instant.astimezone(tz).replace(tzinfo=None) == reading:
         return instant
@@ -125,7 +125,7 @@ def _first_instant(reading: datetime, tz: ZoneInfo) -> datetime:
 def _next_by_elapsed_time(
     fields: str, tz: ZoneInfo, after: datetime
 ) -> datetime | None:
-    # From one change of the clock to the next the calendar has no surprises.
+    # Between two changes of the clock the offset is constant.
     start = after.replace(microsecond=0) + SECOND
     while True:
         local = start.astimezone(tz).replace(tzinfo=None)
@@ -140,7 +140,7 @@ def _next_by_elapsed_time(
 
 
 def _change_of_offset(tz: ZoneInfo, start: datetime, end: datetime) -> datetime | None:
-    """The first instant in (start, end] at which `tz` is off UTC by another amount."""
+    """The first instant in (start, end] at which `tz` has another UTC offset."""
     offset = start.astimezone(tz).utcoffset()
     while start < end:
         later = min(start + DAY, end)
@@ -160,7 +160,7 @@ def _change_of_offset(tz: ZoneInfo, start: datetime, end: datetime) -> datetime 
 
 @lru_cache(maxsize=4096)
 def _fields(schedule: str) -> str:
-    """The schedule's five or six fields, all of them right."""
+    """The schedule's five or six fields, validated."""
     if len(schedule) > MAX_LENGTH:
         raise BadSchedule(f"longer than {MAX_LENGTH} characters")
     text = schedule.strip()
@@ -184,7 +184,7 @@ def _fields(schedule: str) -> str:
 
 
 def _why(problem: str, parts: list[str]) -> str:
-    """What is wrong with the field that cronsim names, and with nothing more."""
+    """The error message for the field that cronsim rejects."""
     name = problem.removeprefix("Bad ")
     if name == "day-of-month":
         with suppress(CronSimError):
@@ -194,7 +194,7 @@ def _why(problem: str, parts: list[str]) -> str:
 
 
 def _check_steps(part: str, name: str, highest: int) -> None:
-    """Refuse steps that would be read as something else than was meant."""
+    """Refuse steps that don't mean what their author probably intended."""
     for term in part.split(","):
         base, slash, step = term.partition("/")
         if not slash:
@@ -208,5 +208,5 @@ def _check_steps(part: str, name: str, highest: int) -> None:
 
 @cache
 def _zone_names() -> set[str]:
-    # The machine's own zone has no name that another machine would understand.
+    # `localtime` is the machine's own zone, which differs between machines.
     return available_timezones() - {"localtime"}

@@ -51,7 +51,7 @@ def firing_json(firing: CronFiring) -> dict[str, Any]:
 
 
 def slot_text(slot: datetime | None) -> str | None:
-    """Slots are whole seconds, and the wire shows them without a fraction."""
+    """A slot for the wire: slots are whole seconds, shown without a fraction."""
     return slot.astimezone(UTC).isoformat(timespec="seconds") if slot else None
 
 
@@ -76,7 +76,7 @@ class TimezoneField(Text):
 
 
 class EndTime(serializers.DateTimeField):
-    """A time without an offset is in the cron's own zone, see `CronRequest.validate`."""
+    """A time without offset is in the cron's time zone, see `CronRequest.validate`."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
         return value
@@ -95,7 +95,7 @@ MAX_CATCH_UP = 1000
     }
 )
 class CatchUpField(serializers.Field[Any, Any, Any, Any]):
-    """What becomes of missed slots: `once`, `skip`, or how many of them may fire."""
+    """How missed slots are handled: `once`, `skip`, or the maximum of them to fire."""
 
     def to_internal_value(self, data: Any) -> str:
         if data in (ONCE, SKIP):

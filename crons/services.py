@@ -19,10 +19,10 @@ from spool.web.bodies import valid
 from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
 
-# The one change that only ever makes fewer runs.
+# The only change that can't create more runs.
 STOPS = {"enabled": False}
-# Changes to these alone change nothing of a run, and with the metadata not whether there
-# can be one.
+# Changes to only these fields don't change a run; together with the metadata, they
+# don't change whether one can be created either.
 TIMING = {"schedule", "timezone", "end_time", "enabled", "catch_up"}
 HARMLESS = {*TIMING, "metadata"}
 
@@ -35,7 +35,7 @@ def create_cron(
     request: dict[str, Any],
     payload: dict[str, Any],
 ) -> Cron:
-    """Store a cron. `request` is the validated `payload`, with the policy's stamp."""
+    """Create a cron. `request` is the validated `payload`, with the policy's stamp."""
     cron = Cron(
         id=cron_id,
         thread_id=thread_id,
@@ -64,13 +64,13 @@ def update_cron(
     stamp: dict[str, Any],
     editor: Creator | None = None,
 ) -> Cron:
-    """Change what `changes` names; the rest of the request is as it was.
+    """Change the fields in `changes`; the rest of the request stays.
 
-    `stamp` goes into the metadata, see `changed_metadata`. The runs stay the creator's,
-    but an `editor` who changes them, or when they are made, must be able to make them.
-    The policy was asked about the `cron` that is given: what has changed since then
-    raises 409. The row is locked, so that a tick leaves it alone until the commit, and of
-    two changes none is lost.
+    `stamp` is merged into the metadata, see `changed_metadata`. The runs stay the
+    creator's, but an `editor` who changes them or their schedule must be allowed to
+    create them. The policy was asked about the given `cron`: raises 409 if its runs
+    have changed since then. The row is locked, so that a tick skips it until the
+    commit, and concurrent changes are not lost.
     """
     asked = cron
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
@@ -84,7 +84,7 @@ def update_cron(
     _schedule(cron, request)
     cron.catch_up = request["catch_up"]
     _keep_payload(cron, request, _changed_payload(cron, changes))
-    # One whose assistant is gone can still be paused, but not be enabled again.
+    # A cron whose assistant is gone can be paused, but not enabled again.
     if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
         _rehearse(cron, request["assistant_id"])
     if editor:
@@ -95,15 +95,15 @@ def update_cron(
 
 
 def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
-    """The whole request, validated, as `changes` would have it."""
-    # By its id: what it was called by may be no graph's name any more.
+    """The whole request with `changes` applied, validated."""
+    # By its id: the name in the request may belong to no graph any more.
     assistant = {"assistant_id": str(cron.assistant_id)}
     data = {**_changed_payload(cron, {}), **assistant, **changes}
     return valid(CronRequest, data)
 
 
 def changed_metadata(cron: Cron, stamp: dict[str, Any]) -> dict[str, Any]:
-    """`stamp` merged into the metadata. Whose the cron is, nobody changes."""
+    """`stamp` merged into the metadata. The owner of a cron can't be changed."""
     merged = {**cron.metadata, **stamp}
     if "owner" in cron.metadata:
         merged["owner"] = cron.metadata["owner"]
@@ -112,7 +112,7 @@ def changed_metadata(cron: Cron, stamp: dict[str, Any]) -> dict[str, Any]:
 
 @transaction.atomic
 def pause(*, cron: Cron, reason: str) -> None:
-    """Let a cron fire no more until it is resumed, and tell its owner why."""
+    """Disable a cron until it is resumed; its owner can read the reason."""
     cron = locked(cron)
     if cron.enabled:
         disable(cron, reason)
@@ -122,7 +122,7 @@ def pause(*, cron: Cron, reason: str) -> None:
 
 @transaction.atomic
 def resume(*, cron: Cron) -> None:
-    """Let a cron go on from now. Raises why it can't: its thread is gone, say."""
+    """Enable a cron from now on. Raises an error if its thread is gone, for example."""
     cron = locked(cron)
     schedule = {"schedule": cron.schedule, "timezone": cron.timezone}
     _schedule(cron, {**schedule, "end_time": cron.end_time, "enabled": True})
@@ -133,12 +133,12 @@ def resume(*, cron: Cron) -> None:
 
 @transaction.atomic
 def delete_cron(cron: Cron) -> None:
-    """Delete a cron and its firings; a tick that is firing it ends first."""
+    """Delete a cron and its firings, after waiting for a tick that is firing it."""
     locked(cron).delete()
 
 
 def locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
-    """The cron as it is now, and stays until the transaction ends."""
+    """The current cron, locked until the transaction ends."""
     fresh = Cron.objects.select_for_update().filter(pk=cron.pk).first()
     if fresh is None:
         raise NotFound(missing)
@@ -146,10 +146,10 @@ def locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
 
 
 def check_makes_the_same(asked: Cron, now: Cron) -> None:
-    """Whether a cron still makes the runs that the policy was asked about.
+    """Raise `ChangedMeanwhile` if a cron's runs are not those the policy allowed.
 
-    Of two changes at once each may be allowed, and what they come to together not.
-    Nothing is locked while a handler is asked: that may take its time.
+    Two concurrent changes may each be allowed, but not their combination. The row is
+    not locked while a handler runs, since handlers may be slow.
     """
     if _what_it_makes(asked) != _what_it_makes(now):
         raise ChangedMeanwhile
@@ -161,9 +161,9 @@ def _what_it_makes(cron: Cron) -> tuple[UUID, dict[str, Any]]:
 
 
 def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> Run:
-    """A run of the cron, made as if its creator had asked for it.
+    """Create a run of the cron on behalf of its creator.
 
-    `instead` overrides fields of the request that the cron keeps.
+    `instead` overrides fields of the request that the cron stores.
     """
     creator = creator or Creator.from_json(cron.creator)
     return create_run(
@@ -171,8 +171,8 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
         assistants=creator.assistants,
         thread_id=cron.thread_id,
         run_class=Run.RunClass.CRON,
-        # `headers` go into `configurable` beside what the request has there. Not in its
-        # own: one with `context` may have none, and no graph's schema knows this key.
+        # `headers` are merged into `configurable`. The request's own can't be used: it
+        # may not have one beside `context`, and no graph's schema has this key.
         request={
             **run_request(cron, **instead),
             "headers": {**creator.configurable, "cron_id": str(cron.id)},
@@ -181,16 +181,16 @@ def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> R
 
 
 def check_sees(asker: Creator, cron: Cron) -> None:
-    """Whoever has a cron make a run of its creator's must be able to make it themselves.
+    """Check that `asker` could create the run that the cron creates for its creator.
 
-    Raises why they can't: they don't see its thread or its assistant, say.
+    Raises an error if they can't see its thread or its assistant, for example.
     """
     if asker.as_nobody() != Creator.from_json(cron.creator).as_nobody():
         _rehearse_as(asker, cron)
 
 
 def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
-    """The request for a run that the cron keeps, validated, without what we add."""
+    """The stored request for a run, validated, without Spool's additions."""
     config = dict(cron.payload["config"])
     configurable = dict(config.pop("configurable"))
     del configurable["cron_id"]
@@ -208,14 +208,14 @@ def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
 
 
 def disable(cron: Cron, reason: str) -> None:
-    """Let a cron fire no more, and say why. For the tick, which holds its lock."""
+    """Disable a cron with a reason. For the tick, which holds the row's lock."""
     cron.enabled = False
     cron.next_run_date = None
     cron.disabled_reason = reason
 
 
 def next_run(cron: Cron, *, after: datetime) -> datetime | None:
-    """The cron's first slot later than `after`, unless its end comes first."""
+    """The cron's first slot later than `after`; None if it is after `end_time`."""
     slot = next_slot(cron.schedule, cron.timezone, after=after)
     if slot is None or (cron.end_time and slot > cron.end_time):
         return None
@@ -223,7 +223,7 @@ def next_run(cron: Cron, *, after: datetime) -> datetime | None:
 
 
 def database_now() -> datetime:
-    """The clock that all machines share."""
+    """The database's time, which is the same for all machines."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -231,7 +231,7 @@ def database_now() -> datetime:
 
 
 def _schedule(cron: Cron, request: dict[str, Any]) -> None:
-    """Set when it fires; the next run stays where it is if nothing of that changes."""
+    """Set the schedule; the next run is kept if the schedule does not change."""
     names = ("schedule", "timezone", "end_time", "enabled")
     if not cron._state.adding and all(getattr(cron, n) == request[n] for n in names):
         return
@@ -251,7 +251,7 @@ def _changed_payload(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
 
 
 def _schedule_json(cron: Cron) -> dict[str, Any]:
-    """The schedule as a request names it: Spool and the admin change it too."""
+    """The schedule as in a request; Spool and the admin change it too."""
     return {
         "schedule": cron.schedule,
         "timezone": cron.timezone,
@@ -262,10 +262,10 @@ def _schedule_json(cron: Cron) -> dict[str, Any]:
 
 
 def _rehearse(cron: Cron, name_or_id: str) -> None:
-    """Make a run as the tick will, and take it back.
+    """Create a run as the tick will, and roll it back.
 
-    So that what would fail at each slot is refused now: a thread or an assistant that
-    the creator can't see, a webhook that may not be called, a contradiction.
+    This refuses now what would fail at each slot: a thread or an assistant that the
+    creator can't see, a webhook that is not allowed, contradictory fields.
     """
     if url := cron.payload.get("webhook"):
         addresses.check(url)
@@ -275,10 +275,10 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
 
 
 def _rehearse_as(maker: Creator, cron: Cron, **instead: str) -> UUID:
-    """The assistant of the run that was made and taken back."""
+    """The assistant of the run that was created and rolled back."""
     instead["multitask_strategy"] = "enqueue"
     with transaction.atomic():
-        # As nobody: who has as many runs as they may can still have another cron.
+        # Without the user: the limit of runs per owner does not apply to new crons.
         run = make_run(cron, creator=maker.as_nobody(), **instead)
         transaction.set_rollback(True)
     return run.assistant_id
@@ -301,5 +301,5 @@ def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) 
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all crons of an owner, with their firings. How many there were."""
+    """Delete all crons of an owner, with their firings. Returns their number."""
     return Cron.objects.filter(owner=owner).delete()[1].get(Cron._meta.label, 0)

@@ -6,14 +6,14 @@ from celery import shared_task
 
 from spool.crons import firing
 
-# Ticks at once in one process. With much to fire they take longer than a second, and
-# those that come meanwhile must leave a thread to the recovery of runs.
+# The maximum of concurrent ticks in one process. Under load a tick takes longer than a
+# second, and later ones must leave a thread for the recovery of runs.
 TICKS = threading.Semaphore(3)
 
 
 @shared_task(name="crons.tasks.tick")
 def tick() -> None:
-    """Every second: fire the crons that are due, and note how their runs stand."""
+    """Fire due crons, and record the status of their runs. Called every second."""
     if not TICKS.acquire(blocking=False):
         return
     try:

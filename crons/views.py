@@ -50,9 +50,9 @@ from spool.web.pagination import searched
 T = TypeVar("T")
 
 PREVIEWED = 10
-# How often the policy is asked about a cron that others change all the while.
+# The maximum of tries if a cron keeps changing while the policy is asked.
 MAX_TRIES = 10
-# What a search is about, for the policy.
+# The filters of a search that the policy gets.
 FILTERS = ("assistant_id", "thread_id", "metadata")
 
 ERRORS = {
@@ -94,9 +94,9 @@ class CronViewSet(ScopedViewSet):
     def _creator(
         self, asked: dict[str, Any], payload: Any, cron_id: UUID, thread: UUID | None
     ) -> Creator:
-        """Ask whether the caller may make this cron, and the runs that it will make.
+        """Check that the caller may create this cron, and the runs that it will create.
 
-        All stamps go into the same metadata, which becomes that of the runs.
+        All stamps are written into the same metadata, which the runs get too.
         """
         of_cron = {
             "payload": payload,
@@ -113,7 +113,7 @@ class CronViewSet(ScopedViewSet):
     def _maker(
         self, asked: dict[str, Any], thread: UUID | None, metadata: dict[str, Any]
     ) -> Creator:
-        """Ask whether the caller may make such runs; `metadata` gets their stamp."""
+        """Check that the caller may create such runs; `metadata` gets their stamp."""
         given = dict(asked["config"].get("configurable") or {})
         assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
         of_runs = create_run_value(asked, thread_id=thread, run_id=None, **assistant)
@@ -166,13 +166,13 @@ class CronViewSet(ScopedViewSet):
             missing=f"Cron '{cron_id}' not found",
         )
         editor = None
-        # Whoever sets when there are runs makes runs.
+        # A change of the schedule creates runs too, so it needs that permission.
         if changes != services.STOPS:
             asked = services.changed_request(cron, changes)
             of_runs = services.changed_metadata(cron, stamp)
             editor = self._maker(asked, cron.thread_id, of_runs)
-            # Of the stamp only what the client names: the rest of the metadata stays as
-            # whoever made the cron has it, and a stamp can't be made up.
+            # Keep only stamped keys that the client sent: the rest of the creator's
+            # metadata stays, and a stamp can't be forged.
             stamp = {key: of_runs[key] for key in stamp.keys() & of_runs.keys()}
         return services.update_cron(
             cron=cron, changes=changes, stamp=stamp, editor=editor
@@ -217,7 +217,7 @@ class CronViewSet(ScopedViewSet):
         parameters=[PageQuery], responses={200: FiringBody(many=True), **ERRORS}
     )
     def firings(self, request: Request, cron_id: str) -> Response:
-        """What became of each of its slots, newest first."""
+        """The results of a cron's slots, newest first."""
         page = valid(PageQuery, request.query_params)
         rows = self._cron(cron_id).firings.newest_first()
         first = page["offset"]
@@ -237,7 +237,7 @@ class CronViewSet(ScopedViewSet):
         },
     )
     def run(self, request: Request, cron_id: str) -> Response:
-        """Make the cron's run now, whatever its schedule says."""
+        """Create the cron's run now, independent of its schedule."""
         run = _until_unchanged(partial(self._run_now, cron_id))
         path = f"/threads/{run.thread_id}/runs/{run.id}"
         return Response(run_json(run), headers={"Content-Location": path})
@@ -245,14 +245,14 @@ class CronViewSet(ScopedViewSet):
     def _run_now(self, cron_id: str) -> Run:
         changes: dict[str, Any] = {"payload": {}, "schedule": None, "metadata": {}}
         cron = self._cron(cron_id, changes)
-        # It is the creator's run, but the caller must be one who may make it.
+        # It is the creator's run, but the caller must be allowed to create it.
         asked, stamped = services.run_request(cron), dict(cron.metadata)
         asker = self._maker(asked, cron.thread_id, stamped)
         return firing.run_now(cron, asker=asker)
 
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
-        """What a schedule means: in words, and its next dates."""
+        """Describe a schedule in words, with its next dates."""
         self.scope(searched(valid(CronFilter, {}), *FILTERS))
         asked = valid(PreviewRequest, request.data)
         schedule, timezone = asked["schedule"], asked["timezone"]
@@ -281,7 +281,7 @@ class CronViewSet(ScopedViewSet):
 
 
 def _until_unchanged(act: Callable[[], T]) -> T:
-    """Ask, and act, again where somebody else has changed the cron in between."""
+    """Retry the authorization and the action if the cron was changed in between."""
     for _ in range(MAX_TRIES - 1):
         with suppress(services.ChangedMeanwhile):
             return act()
@@ -290,7 +290,7 @@ def _until_unchanged(act: Callable[[], T]) -> T:
 
 def _order(asked: dict[str, Any]) -> list[Any]:
     name = "id" if asked["sort_by"] == "cron_id" else asked["sort_by"]
-    # Only where there are nulls: an index that is not for nulls last is of no use then.
+    # Only for nullable fields: an index without NULLS LAST would not be used.
     last = True if Cron._meta.get_field(name).null else None
     if asked["sort_order"] == "asc":
         return [F(name).asc(nulls_last=last), "id"]

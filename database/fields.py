@@ -10,7 +10,7 @@ from spool.database.json import from_jsonb, jsonb, ordered_json
 
 
 class JSONField(models.JSONField):
-    """`jsonb` that takes what graphs put into state and never fails on its text."""
+    """`jsonb` that accepts any graph state, and cleans text that Postgres refuses."""
 
     def get_db_prep_value(
         self, value: Any, connection: Any, prepared: bool = False
@@ -23,13 +23,13 @@ class JSONField(models.JSONField):
         return from_jsonb(value)
 
     def deconstruct(self) -> Any:
-        # Migrations need no code of ours: the column is Django's own.
+        # Migrations use Django's own field, since the column is the same.
         name, _, args, kwargs = super().deconstruct()
         return name, "django.db.models.JSONField", args, kwargs
 
 
 class OrderedJSONField(JSONField):
-    """`json`, which keeps the order of keys, and which nothing can be searched in."""
+    """`json`, which keeps the order of keys but can't be searched."""
 
     def db_type(self, connection: Any) -> str:
         return "json"
@@ -41,7 +41,7 @@ class OrderedJSONField(JSONField):
 
 
 class Merge(models.Func):
-    """`a || b` of two `jsonb` objects: the top-level keys of both, b's where both have."""
+    """`a || b` of two `jsonb` objects: top-level keys of both; `b` has precedence."""
 
     arg_joiner = " || "
     template = "%(expressions)s"

@@ -1,4 +1,4 @@
-"""Ids that sort by the time at which they were made."""
+"""Ids that sort by the time of their creation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import uuid
 
 import uuid_utils
 
-# Or two processes of one parent would make the same ids.
+# Without this, forked processes would generate the same ids.
 os.register_at_fork(after_in_child=uuid_utils.reseed_rng)
 
 

@@ -1,9 +1,8 @@
-"""JSON as Spool reads and writes it: on the wire, and in Postgres.
+"""Read and write JSON, for the wire and for Postgres.
 
-Graph state holds whatever its author put there (messages, Pydantic models,
-dataclasses, UUIDs, datetimes, enums, bytes), so writing never fails on a type.
-Postgres refuses NUL characters and lone surrogates in `jsonb`; both become
-U+FFFD, once, on the way in.
+Graph state may hold any type (messages, Pydantic models, dataclasses, UUIDs,
+datetimes, enums, bytes), so writing never fails on a type. Postgres refuses NUL
+characters and lone surrogates in `jsonb`; both are replaced by U+FFFD, once, on input.
 """
 
 from __future__ import annotations
@@ -23,7 +22,7 @@ import orjson
 from psycopg.types.json import Json, Jsonb
 from pydantic import BaseModel
 
-# Deeper than any real state, and well under what orjson (254) can write.
+# Deeper than any real state, and well below orjson's limit (254).
 MAX_DEPTH = 200
 
 REPLACEMENT = "\ufffd"
@@ -37,21 +36,21 @@ class TooDeep(ValueError):
 
 
 class Unstorable(ValueError):
-    """JSON that Postgres can't keep as it is."""
+    """JSON that Postgres can't store unchanged."""
 
 
 def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
     """Compact UTF-8 JSON of anything; NaN and infinities become `null`.
 
-    `default` says what types that JSON does not know are written as, if not by `plain`.
-    Raises `TooDeep` for what contains itself.
+    `default` converts types that JSON does not have; it defaults to `plain`.
+    Raises `TooDeep` for a value that contains itself.
     """
     try:
         return orjson.dumps(value, default=default or plain, option=_OPTIONS)
     except TypeError:
         pass
-    # Integers over 64 bits, keys that are no strings, lone surrogates, depth: rare,
-    # so only then pay for a walk through the whole value.
+    # Integers over 64 bits, keys that are not strings, lone surrogates, depth: these
+    # are rare, so the whole value is cleaned only then.
     try:
         return json.dumps(
             clean(value), ensure_ascii=False, separators=(",", ":")
@@ -61,17 +60,17 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
 
 
 def loads(text: bytes | str) -> Any:
-    """Parse JSON, cleaned for Postgres. Raises `ValueError` for what is not JSON."""
+    """Parse JSON, cleaned for Postgres. Raises `ValueError` for invalid JSON."""
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     value, is_clean = _parsed(raw)
     return value if is_clean else clean(value)
 
 
 def loads_exact(raw: bytes) -> Any:
-    """Parse a client's JSON, which is kept as it is or not at all.
+    """Parse a client's JSON, which must be stored unchanged or refused.
 
-    Raises `Unstorable` for numbers beyond those of a double, NUL characters and lone
-    surrogates, and `ValueError` for what is not JSON.
+    Raises `Unstorable` for numbers out of the range of a double, NUL characters and
+    lone surrogates, and `ValueError` for invalid JSON.
     """
     value, is_clean = _parsed(raw)
     if not is_clean:
@@ -80,12 +79,12 @@ def loads_exact(raw: bytes) -> Any:
 
 
 def _parsed(raw: bytes) -> tuple[Any, bool]:
-    """The value, and whether Postgres takes it for sure."""
+    """The value, and whether Postgres is certain to accept it."""
     try:
         value = orjson.loads(raw)
         is_clean = b"\\u0000" not in raw
     except orjson.JSONDecodeError:
-        # orjson refuses lone surrogates, which models do produce.
+        # orjson refuses lone surrogates, which language models produce.
         value = json.loads(raw, parse_constant=_refuse_constant)
         is_clean = False
     if raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
@@ -115,11 +114,11 @@ def _check_text(text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """What `value` is written as, for types that JSON does not know."""
+    """A JSON value for a type that JSON does not have."""
     try:
         return _plain(value)
     except Exception:
-        # Its class's own code, which need not work for its state to be looked at.
+        # Code of the value's class failed, which must not make its state unreadable.
         return object.__repr__(value)
 
 
@@ -129,7 +128,7 @@ def _plain(value: Any) -> Any:
             return write(value)
     if is_dataclass(value):
         names = [field.name for field in fields(value)]
-        # As orjson has it, which writes most of them by itself.
+        # As orjson does, which writes most dataclasses itself.
         return {n: getattr(value, n) for n in names if not n.startswith("_")}
     for method in ("_asdict", "tolist", "dict"):  # Named tuples, numpy, Pydantic v1.
         if callable(getattr(value, method, None)):
@@ -138,9 +137,9 @@ def _plain(value: Any) -> Any:
 
 
 def moment(value: datetime | None) -> str | None:
-    """A time of the server's own, as the wire has it: in UTC, with microseconds always.
+    """A time set by the server, for the wire: in UTC, always with microseconds.
 
-    Those of graphs keep their offset, and have microseconds where there are some.
+    Times in graph state keep their offset, and have microseconds only if not zero.
     """
     if value is None:
         return None
@@ -148,7 +147,7 @@ def moment(value: datetime | None) -> str | None:
 
 
 def text_of(exc: BaseException) -> str:
-    """An exception's text; of one that has none, or fails to say it, what clients get."""
+    """An exception's text, or a default if it has none or its `str` fails."""
     with suppress(Exception):
         if text := str(exc):
             return text
@@ -156,7 +155,7 @@ def text_of(exc: BaseException) -> str:
 
 
 def clean(value: Any) -> Any:
-    """`value` with no text that Postgres refuses, and with string keys."""
+    """`value` without text that Postgres refuses, and with string keys."""
     if isinstance(value, str):
         return clean_text(value)
     if isinstance(value, dict):
@@ -172,8 +171,8 @@ def clean(value: Any) -> Any:
 
 def clean_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
-        return str.__str__(text)  # An enum's own `str` would be its name.
-    # Through UTF-16, so that two halves of one character find each other.
+        return str.__str__(text)  # `str()` of an enum would be its name.
+    # By UTF-16, which joins two surrogates of one character.
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return whole.replace("\0", REPLACEMENT)
 
@@ -196,11 +195,11 @@ def jsonb_bytes(value: Any) -> bytes:
 
 
 def from_jsonb(text: str | bytes) -> Any:
-    """What Postgres shows of a `jsonb`."""
+    """Parse Postgres's text of a `jsonb`."""
     try:
         return orjson.loads(text)
     except orjson.JSONDecodeError:
-        # A whole number that no double holds, which Postgres keeps to the digit.
+        # An integer out of the range of a double, which Postgres stores exactly.
         return json.loads(text)
 
 

@@ -1,7 +1,7 @@
-"""An asyncio loop on a thread of its own, with a Postgres pool: where graphs live.
+"""An asyncio loop in a separate thread, with a Postgres pool, which runs graphs.
 
 Django's side of Spool is synchronous, graphs are asynchronous. Synchronous code
-hands a coroutine to the process's loop and waits for it.
+submits a coroutine to the process's loop and waits for it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 
 def conninfo() -> str:
-    """The database that Django uses now, which in a test is the test's own."""
+    """The database that Django uses now, which is the test database in tests."""
     given = dict(settings.DATABASE_CONNINFO)
     given["dbname"] = connections["default"].settings_dict["NAME"]
     return make_conninfo("", **given)
@@ -37,20 +37,20 @@ def conninfo() -> str:
 def new_pool(size: int, *, checks: bool) -> Pool:
     """A closed pool of autocommit connections; open it on the loop that uses it.
 
-    `checks`: ask a connection whether it is alive before it is handed out. Else a dead
-    one is found out by its first statement, for users who try that again anyway.
+    `checks`: check that a connection is alive before it is used. Without, the first
+    statement on a dead connection fails, for callers that retry anyway.
     """
 
     async def check(conn: AsyncConnection[DictRow]) -> None:
         try:
             await AsyncConnectionPool.check_connection(conn)
         except Error:
-            # Those that wait beside it have died with it, and would each cost a pause.
+            # The pool's idle connections are broken too: replace them, to save retries.
             await pool.check()
             raise
 
     async def configure(conn: AsyncConnection[DictRow]) -> None:
-        # What the checkpointer writes by itself may hold text that Postgres refuses.
+        # JSON that the checkpointer writes may contain text that Postgres refuses.
         set_json_dumps(jsonb_bytes, conn)
 
     pool: Pool = AsyncConnectionPool(
@@ -71,7 +71,7 @@ def new_pool(size: int, *, checks: bool) -> Pool:
 
 
 class Loop:
-    """A running loop; `pool` is open on it from the first `run`."""
+    """A running loop with an open `pool`."""
 
     pool: Pool
 
@@ -84,13 +84,13 @@ class Loop:
         self.run(self._open_pool(pool_size, checks))
 
     def _keep_running(self) -> None:
-        """Until `close`. A graph that wants to exit fails, and takes nobody with it."""
+        """Run the loop until `close`, even if a graph raises `SystemExit`."""
         while True:
             try:
                 self.asyncio_loop.run_forever()
                 return
             except (SystemExit, KeyboardInterrupt):
-                # asyncio gives them to their task, and then leaves its loop for them.
+                # asyncio fails the task with these, and then raises them from its loop.
                 continue
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
@@ -121,14 +121,14 @@ _starting = threading.Lock()
 
 
 def shared_loop() -> Loop:
-    """The process's loop, started when it is first wanted."""
-    # Without a lock, threads that want it together would start one each.
+    """The process's loop, started on first use."""
+    # Without a lock, concurrent threads would each start a loop.
     with _starting:
         return _started()
 
 
 def close_shared_loop() -> None:
-    """Stop it where it runs; whoever wants it next starts another."""
+    """Stop the loop if it runs; the next use starts a new one."""
     with _starting:
         if _started.cache_info().currsize:
             _started().close()

@@ -1,4 +1,4 @@
-"""How large the tables are, as figures."""
+"""Metrics of table sizes."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from prometheus_client.registry import Collector
 
 
 class TableSizes(Collector):
-    """Bytes of each of these tables with its indexes."""
+    """The size of each given table with its indexes, in bytes."""
 
     def __init__(self, tables: Sequence[str]) -> None:
         self.tables = tables

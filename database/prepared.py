@@ -1,10 +1,10 @@
-"""Statements of the hot path, on Django's connection, without what the ORM costs.
+"""Prepared statements of the hot path, on Django's connection but without the ORM.
 
-Django sends its parameters as literals, so Postgres plans each statement anew. These are
-prepared once per connection. Parameters are bound on the server: where a statement does
-not show their type, it has to cast them.
+Django sends parameters as literals, so Postgres plans each statement again. These are
+prepared once per connection. Parameters are bound on the server, so a statement has to
+cast them if their type is not clear.
 
-Stored JSON comes as `orjson.Fragment`: passed on as the text that it is, unparsed.
+Stored JSON is returned as `orjson.Fragment`: text that is passed on without parsing.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from spool.database.json import from_jsonb
 
 
 class FragmentLoader(Loader):
-    """A `jsonb` as JSON text that `database.json.dumps` copies."""
+    """Loads a `jsonb` as JSON text that `database.json.dumps` copies."""
 
     def load(self, data: Buffer) -> Any:
         return orjson.Fragment(bytes(data))
 
 
 def fetch_all(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a statement, which is part of the thread's transaction if it has one."""
+    """The rows of a statement, run in the thread's transaction if there is one."""
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
     with (
@@ -45,15 +45,15 @@ def fetch_all(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]
 
 
 def fetch_one(statement: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The first row, None where there is none."""
+    """The first row; None if there is none."""
     rows = fetch_all(statement, params)
     return rows[0] if rows else None
 
 
 def fetch_json(values: QuerySet[Any, tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows of a `values_list`, with stored JSON as it is.
+    """The rows of a `values_list`, with unparsed JSON.
 
-    Its statement depends on what a client looks for, and is planned with that.
+    Not prepared: the statement depends on the client's filters, and so does its plan.
     """
     try:
         statement, params = values.query.sql_with_params()
@@ -66,7 +66,7 @@ def fetch_json(values: QuerySet[Any, tuple[Any, ...]]) -> list[tuple[Any, ...]]:
 
 
 def plain(stored: Any) -> Any:
-    """What stored JSON says, where it is not to be passed on as it is."""
+    """Parse stored JSON that is not passed on unchanged."""
     if isinstance(stored, orjson.Fragment):
         return from_jsonb(orjson.dumps(stored))
     return stored

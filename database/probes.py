@@ -1,4 +1,4 @@
-"""Asks servers that were away whether they are back; see `telemetry.outages`."""
+"""Probes that check whether a server is available again; see `telemetry.outages`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ TIMEOUT_SECS = 2
 
 
 def fill() -> None:
-    """Called once in each process."""
+    """Set the probes of the outages. Called once in each process."""
     outages.postgres.probe = postgres_answers
     outages.redis.probe = redis_answers
 

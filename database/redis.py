@@ -1,7 +1,7 @@
-"""A Redis that hangs: who has waited for it in vain spares those who come next.
+"""A circuit breaker for a Redis that hangs: after a timeout, requests fail at once.
 
-For what threads ask of it that others want too. Without this, each of them would wait
-for the whole of `REDIS_TIMEOUT_SECS`, one after another.
+For requests in threads that are shared. Without it, each request would wait for the
+whole `REDIS_TIMEOUT_SECS`, one after another.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from django.conf import settings
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
 
-# How long nobody asks it again, in seconds.
+# How long requests fail at once after a timeout, in seconds.
 SILENCE = 5.0
-# Who waited for less was not kept waiting: some have a limit of their own.
+# Failures after less than this are not timeouts. Some callers have shorter timeouts.
 MIN_WAIT_SECS = 0.5
 
 _silent_until = 0.0
 
 
 class RedisHangs(RedisError):
-    """It has kept somebody waiting just now, and was not asked."""
+    """A request was not sent, since an earlier one has just timed out."""
 
 
 @contextmanager
 def circuit_breaker() -> Iterator[None]:
-    """Around whatever asks Redis. Raises `RedisHangs` instead, for a while."""
+    """Guards requests to Redis. Raises `RedisHangs` for a while after a timeout."""
     global _silent_until
     begun = time.monotonic()
     if begun < _silent_until:
@@ -42,6 +42,6 @@ def circuit_breaker() -> Iterator[None]:
 
 
 def forget() -> None:
-    """Ask it again at once."""
+    """Close the circuit breaker, so that the next request is sent."""
     global _silent_until
     _silent_until = 0.0

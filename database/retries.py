@@ -1,4 +1,4 @@
-"""Retries while Postgres is away: what counts as away, and how long it is retried."""
+"""Retries while Postgres is away: which errors are retried, and for how long."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# What a broken connection raises, as opposed to a statement that Postgres refuses.
+# Errors of a broken connection, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
-# Of the same class, but no better at the next try: what is written is too much.
+# Subclasses of these that a retry can't fix: the written value is too large.
 NO_ROOM = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
-# How long an operation outlasts a Postgres that is restarting, in seconds.
+# Delays between retries while Postgres restarts, in seconds.
 RETRY_DELAYS = (0.05, 0.2, 0.5, 1, 2, 4)
-# Pause between the retries of what must be done in the end.
+# Pause between retries of operations that must succeed in the end.
 RETRY_PAUSE_SECS = 1.0
 
 
 async def retry(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
     """Retry while Postgres restarts (`RETRY_DELAYS`), then raise what it raised.
 
-    Only for what changes nothing when it is done twice.
+    Only for idempotent operations.
     """
     for delay in RETRY_DELAYS:
         try:
@@ -39,13 +39,13 @@ async def retry(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
             raise
         except CONNECTION_FAULTS:
             await asyncio.sleep(delay)
-            # Those that wait in the pool have died with it: not a try for each.
+            # The pool's idle connections are broken too: replace them, to save retries.
             await pool.check()
     return await attempt()
 
 
 async def retry_until_available(move: Callable[[], Awaitable[T]]) -> T:
-    """Retry however long Postgres stays away. Raises what Postgres refuses."""
+    """Retry for as long as Postgres is away. Raises errors of the statement itself."""
     while True:
         try:
             return await move()

@@ -1,8 +1,8 @@
-"""Postgres connections for Celery's tasks: as many as tasks use one at once.
+"""Postgres connections that Celery's tasks share: one for each concurrent task.
 
-Celery runs a task on whichever of its threads is free, and Django has a connection for
-each thread. Left at that, a worker would hold one for every run that it may execute,
-though its ticks and sweeps need one or two.
+Celery runs a task on any free thread, and Django has a connection for each thread.
+Without sharing, a worker would hold a connection for every run that it may execute,
+although ticks and sweeps need only one or two.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from contextlib import suppress
 from django.db import DEFAULT_DB_ALIAS, close_old_connections, connections
 from django.db.backends.base.base import BaseDatabaseWrapper
 
-# Those that no task uses now. The one that was used last is the next to be used.
+# Idle connections; the last one used is the first to be reused.
 _idle: list[BaseDatabaseWrapper] = []
 
 
 def take() -> None:
-    """Let this thread have what an earlier task has left, if there is something."""
+    """Give this thread an idle connection, if there is one."""
     if not connections.all(initialized_only=True):
         with suppress(IndexError):
             connections[DEFAULT_DB_ALIAS] = _idle.pop()
@@ -25,7 +25,7 @@ def take() -> None:
 
 
 def give_back() -> None:
-    """Leave this thread's connection to the next task."""
+    """Make this thread's connection available to other tasks."""
     for connection in connections.all(initialized_only=True):
         del connections[connection.alias]
         if not connection.allow_thread_sharing:

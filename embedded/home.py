@@ -1,4 +1,4 @@
-"""SPOOL_HOME: one directory of ours alone, and who runs in it."""
+"""SPOOL_HOME: a private directory, with a lock and a record of its processes."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Home:
         try:
             self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
             self.logs = self.path / "logs"
-            # The home may be a directory that was there, open to others.
+            # The home may be an existing directory that other users can read.
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            # It may lie in a project's folder; nothing of it belongs into a repository.
+            # It may be in a project's folder, and must not be committed.
             if not (ignored := self.path / ".gitignore").exists():
                 ignored.write_text("*\n", encoding="utf-8")
             self._lock: IO[str] = (self.path / "lock").open("a+", encoding="utf-8")
@@ -35,18 +35,18 @@ class Home:
             raise CannotStart(
                 f"a server is already running in {self.path}; stop it, or set SPOOL_HOME"
             ) from None
-        # A child must not hold the lock when we are gone.
+        # A child must not hold the lock after this process has ended.
         os.register_at_fork(after_in_child=self._lock.close)
 
     def close(self) -> None:
-        """Let go of the lock; the end of the process does it too."""
+        """Release the lock; the end of the process does so too."""
         self._lock.close()
 
     def log(self, name: str) -> IO[bytes]:
         return (self.logs / f"{name}.log").open("ab", buffering=0)
 
     def clear_leftovers(self) -> None:
-        """End what a supervisor left behind that was killed: the last line of defence."""
+        """End the processes that a killed supervisor left behind."""
         try:
             marks = json.loads((self.path / "processes.json").read_text())
         except (OSError, ValueError):
@@ -58,7 +58,7 @@ class Home:
         self._write("processes.json", [mark.as_dict() for mark in marks])
 
     def publish_urls(self, urls: dict[str, str]) -> None:
-        """Where `manage.py` beside a running server finds it without an environment."""
+        """Publish the servers' URLs for `manage.py`, if its environment has none."""
         self._write("urls.json", urls)
 
     def withdraw_urls(self) -> None:
@@ -66,6 +66,6 @@ class Home:
 
     def _write(self, name: str, content: object) -> None:
         draft = self.path / f"{name}.new"
-        draft.touch(mode=0o600)  # A URL may have a password.
+        draft.touch(mode=0o600)  # A URL may contain a password.
         draft.write_text(json.dumps(content), encoding="utf-8")
         draft.rename(self.path / name)

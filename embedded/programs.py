@@ -1,6 +1,6 @@
-"""Web, worker and beat: forked, so that they share the memory of what they import.
+"""Web, worker and beat: forked, so that they share the memory of imported modules.
 
-A child is what `python -m` would have started, without an interpreter of its own.
+A child runs like `python -m`, but without a new interpreter.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from spool.embedded import processes
 
 
 def load(preload: Callable[[], object]) -> None:
-    """Import what the programs share, by calling `preload`."""
+    """Import the modules that the programs share, by calling `preload`."""
     preload()
     gc.collect()
-    # A collection in a child would write to every page that they share.
+    # A garbage collection in a child would write to all shared pages.
     gc.freeze()
 
 
@@ -37,7 +37,7 @@ def start(
     death_signal: int,
     before: Callable[[], object] | None = None,
 ) -> processes.Forked:
-    """What `python -m module arguments` would be, after calling `before`."""
+    """Fork a child that runs `python -m module arguments` after calling `before`."""
     program = partial(_run, module, arguments, before)
     return processes.fork(
         program, output=output, errors=errors, death_signal=death_signal
@@ -54,5 +54,5 @@ def _run(
         before()
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
-    finally:  # Which a forked child would skip.
+    finally:  # A forked child would skip these.
         atexit._run_exitfuncs()

@@ -1,9 +1,9 @@
-"""The supervisor of `spool dev`: new processes whenever a file of the user's changes.
+"""The supervisor of `spool dev`: starts new processes when a user's file changes.
 
-New web and worker processes are started beside the old ones. Once all of them have
-imported the new code the old ones are told to stop, and finish what they are at; if one
-can't be started, the old ones go on. The web processes share one listening socket, so
-that no connection is refused meanwhile.
+New web and worker processes are started beside the old ones. When all of them have
+imported the new code, the old ones finish their work and stop; if a new one can't be
+started, the old ones continue. The web processes share one listening socket, so that no
+connection is refused in the meantime.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from spool.embedded import processes
 from spool.embedded.processes import Process
 from spool.embedded.supervisor import Child, Supervisor
 
-# How often files are looked at, and how long several of one save may take, in seconds.
+# Interval of checking files, and time for an editor to save several, in seconds.
 WATCH_INTERVAL = 0.5
-# How long streams of an old web process may go on, in seconds.
+# How long streams of an old web process may continue, in seconds.
 DRAIN_SECS = 60
 BACKLOG = 2048
 
 
 @dataclass
 class New:
-    """A process that is to replace one of a child's."""
+    """A process that will replace a child's current one."""
 
     child: Child
     process: Process
@@ -47,7 +47,7 @@ class New:
 
 @dataclass
 class Old:
-    """A process that was told to stop."""
+    """A process that is stopping."""
 
     process: Process
     deadline: float
@@ -61,7 +61,7 @@ class Reload:
 
 class ReloadingSupervisor(Supervisor):
     def _check_port(self) -> None:
-        """Listen here: each web process takes its connections from this socket."""
+        """Listen in this process: the web processes share its socket."""
         super()._check_port()
         host, port = self.options.host, self.options.port
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
@@ -90,7 +90,7 @@ class ReloadingSupervisor(Supervisor):
         found = snapshot(self.parts.watched())
         if found == seen:
             return seen
-        # An editor that saves several files is given the time for it.
+        # Wait for an editor that saves several files.
         time.sleep(WATCH_INTERVAL)
         if snapshot(self.parts.watched()) != found:
             return seen
@@ -99,7 +99,7 @@ class ReloadingSupervisor(Supervisor):
         print(f"New code ({names}): starting new processes", flush=True)
         self._reload = Reload(time.monotonic())
         for child in self.programs:
-            if child.name != "beat":  # It imports nothing of the user's.
+            if child.name != "beat":  # It imports no user code.
                 self._reload.new.append(_start_beside(child))
         return found
 
@@ -161,7 +161,7 @@ def _is_over(old: Old) -> bool:
 
 
 def snapshot(files: Iterable[Path]) -> dict[Path, int]:
-    """When each file was changed last; one that is gone is left out."""
+    """The modification time of each file, without files that are gone."""
     found = {}
     for path in files:
         try:

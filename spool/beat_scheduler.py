@@ -1,4 +1,4 @@
-"""Beat's scheduler: the library's, which would end where Postgres is away."""
+"""The scheduler of django-celery-beat, extended to survive outages of Postgres."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from spool.config.env import beat_file
 logger = logging.getLogger(__name__)
 
 AWAY = (OperationalError, InterfaceError)
-# Pause before Postgres is asked again, in seconds.
+# Pause between retries while Postgres is away, in seconds.
 RETRY = 1.0
 
 
 class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no types.
-    """Begins once Postgres is there, and goes by what it knows where that is away.
+    """Waits for Postgres at start, and uses the last known schedule during outages.
 
-    A supervisor that starts beat again and again would give up, and all end with it.
+    If beat ended instead, the supervisor would give up after some restarts and stop.
     """
 
     def tick(self, *args: Any, **kwargs: Any) -> Any:
@@ -49,12 +49,12 @@ class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no t
             if self._schedule is None:
                 raise
             logger.warning("the schedule can't be read now: %s", exc)
-            # Anew as soon as somebody asks for it.
+            # Read the schedule again at the next access.
             self._last_full_sync = datetime.min
             return self._schedule
 
 
 def _note_time() -> None:
-    """For `spool health beat`, which is told where this can't be written."""
+    """Update the file that `spool health beat` reads; errors show there."""
     with suppress(OSError):
         beat_file(settings.SPOOL_HOME).touch(mode=0o600)

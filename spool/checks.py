@@ -1,4 +1,4 @@
-"""`manage.py check`: what Spool needs is there, and every graph can be loaded."""
+"""`manage.py check`: Spool's servers are available, and every graph can be loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def check_database(**kwargs: Any) -> list[CheckMessage]:
 def check_broker(**kwargs: Any) -> list[CheckMessage]:
     try:
         redis_client().ping()
-    except (RedisError, OSError, ValueError) as exc:  # Or no URL of a Redis.
+    except (RedisError, OSError, ValueError) as exc:  # Or an invalid URL.
         return [
             Error(
                 f"cannot reach Redis (REDIS_URL): {exc}",

@@ -1,7 +1,7 @@
-"""The `spool` command: one word for each program, and what each may be told.
+"""The `spool` command: its subcommands and their arguments.
 
-Nothing of Django is imported here: settings are read once the program knows where its
-servers are, and `--help` needs none.
+Django is not imported here: settings are read when the program knows the URLs of its
+servers, and `--help` needs none.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ PROGRAMS = {
     "health": "spool.programs.health",
     "doctor": "spool.programs.doctor",
 }
-# All of its arguments are Django's, `--help` too.
+# All of its arguments are passed to Django, `--help` too.
 MANAGE = "manage"
 
 

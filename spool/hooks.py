@@ -1,4 +1,4 @@
-"""Fills the hooks: what lower parts of Spool need of higher ones, in one place."""
+"""Fills the hooks by which lower parts of Spool call higher ones."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from spool.web import hooks as web_hooks
 from spool.webhooks import hooks as webhooks_hooks
 from spool.webhooks.hooks import Rendered
 
-# Of these, `/metrics` tells the size.
+# `/metrics` reports the size of these tables.
 LARGE_TABLES = (
     "threads",
     "runs",
@@ -40,7 +40,7 @@ LARGE_TABLES = (
 
 
 def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
-    """What an A2A client is told, by the library that is loaded for the first one."""
+    """The notification for an A2A client. The first call loads its library."""
     render: Callable[[UUID, UUID], Rendered | None] = lazy.load(
         "spool.protocols.a2a.notifications", "render"
     )
@@ -48,7 +48,7 @@ def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
 
 
 def fill() -> None:
-    """Called by every program that serves, executes or changes something."""
+    """Fill all hooks. Called by every program that serves, executes or writes."""
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
     assistants_hooks.changed.fill(publish_change)

@@ -14,7 +14,7 @@ from spool.threads.ttl import ttl_config
 SECOND = timedelta(seconds=1)
 SWEEP = timedelta(minutes=5)
 
-# Name, task, how often, and what it is for.
+# Name, task, interval, and description.
 TASKS = (
     ("crons: tick", "crons.tasks.tick", SECOND, "Fires the crons that are due."),
     ("runs: tick", "runs.tasks.tick", SECOND, "Recovers lost runs, wakes late ones."),
@@ -28,29 +28,29 @@ TASKS = (
         "Deletes store items that have expired.",
     ),
 )
-# A message that waited this long is dropped, so that a worker which was away doesn't
-# find hours of ticks. Generous, since it is judged by the clocks of two machines.
+# Messages older than this are dropped, so that a worker that was away doesn't get
+# hours of ticks. Generous, since the clocks of two machines are compared.
 EXPIRE_SECONDS = 60
-# Any number that nobody else locks.
+# An arbitrary number that is used for no other advisory lock.
 LOCK = 7_310_579_628
 
 
 @transaction.atomic
 def ensure_periodic_tasks() -> None:
-    """Create the tasks that are missing; those that are there stay as they are."""
+    """Create missing tasks; existing ones are not changed."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
-    # By the task, not by the name: an operator may rename a row.
+    # By task, not by name: an operator may rename a row.
     known = set(PeriodicTask.objects.values_list("task", flat=True))
     taken = set(PeriodicTask.objects.values_list("name", flat=True))
     for name, task, every, description in TASKS:
         if task not in known:
             PeriodicTask.objects.create(
-                # Or let a row do something else.
+                # The operator may use the name for another task.
                 name=task if name in taken else name,
                 task=task,
                 interval=_interval(every),
-                # Beat of the version before would send it to its own queue.
+                # An older version's beat would send it to its own queue.
                 queue=None
                 if task in settings.FIRST_TASKS
                 else settings.NEW_TASKS_QUEUE,
@@ -61,7 +61,7 @@ def ensure_periodic_tasks() -> None:
 
 
 def _follow_configuration() -> None:
-    """Where langgraph.json says how often a sweep comes, it has the last word."""
+    """An interval of a sweep in langgraph.json overrides the row's."""
     configured = {
         "threads.tasks.sweep": ttl_config().sweep_interval,
         "store.tasks.sweep": sweep_interval(),
@@ -73,13 +73,13 @@ def _follow_configuration() -> None:
         rows = PeriodicTask.objects.filter(task=task).exclude(interval=interval)
         for row in rows:
             row.interval = interval
-            # One that has two schedules can't be saved.
+            # A row with two schedules can't be saved.
             row.crontab = row.solar = row.clocked = None
-            row.save()  # Which tells beat of it, as `update` would not.
+            row.save()  # Notifies beat, unlike `update`.
 
 
 def _interval(every: timedelta) -> IntervalSchedule:
-    # Nothing makes these rows unique, so `get_or_create` would fail on a duplicate.
+    # These rows are not unique, so `get_or_create` would fail on a duplicate.
     wanted = {
         "every": max(int(every.total_seconds()), 1),
         "period": IntervalSchedule.SECONDS,

@@ -1,7 +1,7 @@
-"""What web, worker and beat all import: for the process that forks them.
+"""The modules that web, worker and beat share, for the process that forks them.
 
-Nothing of this may start a thread or open a connection; neither survives a fork. The
-user's graphs and routes are not among it: what they do when they are imported is unknown.
+None of them may start a thread or open a connection, since neither survives a fork. The
+user's graphs and routes are not imported: their import may do so.
 """
 
 from importlib import import_module
@@ -15,7 +15,7 @@ from spool.config.env import choose_settings
 choose_settings()
 django.setup()
 
-# Sets the variables of its `env`, some of which are read by what is imported below.
+# Sets the variables of `env`, some of which the modules below read.
 import_module("spool.config.langgraph_json").langgraph_json()
 
 for _name in (

@@ -1,6 +1,6 @@
-"""Log lines that say which request or run they belong to, and never tell a secret.
+"""Logging with the request or run of each line, and without secrets.
 
-One line of text each, or one JSON object (`LOG_JSON=true`), for machines.
+A record is one line of text, or one JSON object (`LOG_JSON=true`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any
 
 import orjson
 
-# What the lines of one request or run have in common. Each has a context of its own.
+# Fields of all lines of one request or run. Each has a separate context.
 _bound: ContextVar[dict[str, str]] = ContextVar("spool_log_fields")
 
 HIDDEN = "***"
@@ -24,20 +24,20 @@ SECRETS = (
     re.compile(r"(\bx-api-key['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\",;}]{6,}", re.IGNORECASE),
     re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s'\"]+", re.IGNORECASE),
     # A token by itself, and the password in a URL.
-    # Each begins only where a word does: else long ones take the square of their time.
+    # Each matches only at the start of a word, or long lines take quadratic time.
     re.compile(r"((?<![\w-])eyJ)[\w-]+\.[\w-]+\.[\w-]*"),
     re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
 )
 
 
 def begin(**fields: object) -> None:
-    """A request or a run begins, with nothing of what came before it."""
+    """Begin a request or a run: replace all earlier fields."""
     _bound.set({})
     bind(**fields)
 
 
 def bind(**fields: object) -> None:
-    """Name these in all further lines of this request or run."""
+    """Add these fields to all further lines of this request or run."""
     named = {key: str(value) for key, value in fields.items() if value}
     _bound.set({**bound(), **named})
 
@@ -47,7 +47,7 @@ def bound() -> dict[str, str]:
 
 
 def adopt(*names: str) -> None:
-    """Let loggers that a program has set up its own way write lines like all others."""
+    """Remove the handlers of these loggers, so that they use Spool's format."""
     for name in names:
         logger = logging.getLogger(name)
         logger.handlers.clear()
@@ -84,7 +84,7 @@ class JSON(logging.Formatter):
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         clean = {key: without_secrets(value) for key, value in line.items()}
-        # Text of others may hold what UTF-8 can't.
+        # A message may contain lone surrogates, which UTF-8 can't encode.
         return orjson.dumps(
             {k: v.encode("utf-8", "replace").decode() for k, v in clean.items()}
         ).decode()

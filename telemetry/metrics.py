@@ -1,7 +1,7 @@
 """Prometheus metrics: each app has Collectors, which are registered here.
 
-A Collector's figures are read when somebody asks for them. Those from Postgres are the
-same in every web process; what one process has counted is in the library's own registry.
+A Collector computes its figures on each request. Figures from Postgres are the same in
+every web process; counters of one process are in the library's own registry.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _collectors: list[Callable[[], Collector]] = []
 
 
 def register(*collectors: Callable[[], Collector]) -> None:
-    """Have these asked for `/metrics`: classes, each made anew for each request."""
+    """Set the classes of the Collectors, which are created for each request."""
     _collectors[:] = collectors
 
 

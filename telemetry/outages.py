@@ -1,9 +1,9 @@
-"""Postgres or Redis that is away: said once, and not by everything that notices.
+"""Log an outage of Postgres or Redis once, and not by every failed operation.
 
-While a server is away, its libraries and our own retries would each log what they ran
-into, with tracebacks, many times a second. A filter on the log's handler takes such
-records for what they are: a process says once that the server is away, then at most once
-in `REPEAT_SECS` with the time since and the number of failures, and once when it is back.
+While a server is away, its libraries and Spool's retries would each log errors with
+tracebacks, many times a second. A filter on the log handler replaces these records: a
+process logs once that the server is away, then at most once in `REPEAT_SECS` with the
+duration and the number of failures, and once when it is back.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from collections.abc import Callable, Iterator
 logger = logging.getLogger(__name__)
 
 REPEAT_SECS = 10.0
-# How often a server that is away is asked whether it is back.
+# Interval of the probes of a server that is away, in seconds.
 PROBE_SECS = 0.5
-# How long an outage explains what tasks that nobody waits for failed with.
+# How long after an outage errors of tasks without a waiter are attributed to it.
 AFTERMATH_SECS = 30.0
-# Whose records may be about our servers. What graphs and their libraries log stays.
+# Loggers of records that may be dropped. Records of graphs and their libraries stay.
 LOGGERS = (
     *("spool", "celery", "kombu", "django", "django_celery_beat", "psycopg", "redis"),
     *("uvicorn", "asyncio", "py"),
 )
-# Logs what graphs raise, which may be about servers of their own.
+# Logs errors of graphs, which may come from other servers.
 OF_GRAPHS = "spool.runs.worker.executor"
-# Libraries that say so without an exception, by their loggers.
+# Loggers of libraries that report an outage without an exception.
 SPEAKERS = {
     "psycopg.pool": "Postgres",
     "celery.worker.consumer.consumer": "Redis",
@@ -37,11 +37,11 @@ SPEAKERS = {
 
 
 class Outage:
-    """What a process knows of one server that may be away."""
+    """The state of one server that may be away, in this process."""
 
     def __init__(self, server: str) -> None:
         self.server = server
-        # Whether the server answers; the part that can connect to it sets this.
+        # Returns whether the server answers; set by the part that can connect to it.
         self.probe: Callable[[], bool] | None = None
         self._lock = threading.Lock()
         self._since = 0.0
@@ -55,11 +55,11 @@ class Outage:
 
     @property
     def is_recent(self) -> bool:
-        """Whether it is on, or was just now: some tasks end a little later."""
+        """Whether the outage is on or has just ended: some tasks fail a bit later."""
         return self.is_on or time.monotonic() - self._ended_at < AFTERMATH_SECS
 
     def failed(self, reason: object) -> None:
-        """Something could not be done since the server is away."""
+        """Record a failure, since the server is away."""
         with self._lock:
             now = time.monotonic()
             self._failures += 1
@@ -109,7 +109,7 @@ _BY_NAME = {outage.server: outage for outage in (postgres, redis)}
 
 
 class QuietOutages(logging.Filter):
-    """Drops records that say that a server is away, and has its `Outage` say so."""
+    """Drops records of outages; `Outage` logs them instead."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno < logging.WARNING or hasattr(record, "is_outage"):
@@ -135,13 +135,13 @@ def _outage_of(record: logging.LogRecord) -> Outage | None:
         for cause in _causes(exc):
             if name := _server_of(cause):
                 outage = _BY_NAME[name]
-                # Tasks of graphs end there, too.
+                # asyncio also logs tasks of graphs.
                 return outage if record.name != "asyncio" or outage.is_recent else None
     return _spoken_of(record) if not found else None
 
 
 def _spoken_of(record: logging.LogRecord) -> Outage | None:
-    """Of records without an exception."""
+    """The outage of a record without an exception."""
     if server := SPEAKERS.get(record.name):
         return _BY_NAME[server] if "connect" in record.getMessage().lower() else None
     if is_aftermath(record):
@@ -150,7 +150,7 @@ def _spoken_of(record: logging.LogRecord) -> Outage | None:
 
 
 def is_aftermath(record: logging.LogRecord) -> bool:
-    """What follows from an outage: answers to clients, and Celery's own remarks."""
+    """Whether a record results from an outage: a 5xx response, a warning of Celery."""
     if record.name == "django.request":
         return int(getattr(record, "status_code", 0)) >= 500
     return record.name == "py.warnings" and "celery/worker/consumer" in (
@@ -167,7 +167,7 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _server_of(exc: BaseException) -> str | None:
-    """By the names of its classes: telemetry imports neither library."""
+    """The server of an error, by class name: telemetry imports neither library."""
     for kind in type(exc).__mro__:
         name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
         if server := FAULTS.get(name):
@@ -189,9 +189,9 @@ FAULTS = {
 
 
 def _is_no_outage(exc: BaseException) -> bool:
-    """Postgres answered: a lock that was not to be had, a statement that took too long.
+    """Whether Postgres answered: a lock was not available, a statement timed out.
 
-    Its codes of a server that goes or is not there yet begin with 57P, and with 08.
+    Codes of a server that shuts down or starts up begin with 57P, or with 08.
     """
     code = getattr(exc, "sqlstate", None) or getattr(exc.__cause__, "sqlstate", None)
     return bool(code) and not str(code).startswith(("57P", "08"))

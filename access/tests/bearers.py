@@ -1,4 +1,4 @@
-"""Handlers as people write them, who know everybody by a bearer's token."""
+"""Typical handlers, which take the bearer token as the caller's name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from django.test import Client as Browser
 
-# The bearer's token is their name.
+# The bearer token is the caller's name.
 BY_NAME = """
 @auth.authenticate
 async def authenticate(authorization: str | None) -> Any:

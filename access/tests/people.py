@@ -11,7 +11,7 @@ from spool.access.keys import create_key
 from spool.config import lazy
 from spool.runs.streaming.fanout import close_fanout
 
-# How long a stream of the tests may take to its end, in seconds.
+# How long a stream may take in the tests.
 STREAM_SECS = 20
 
 
@@ -26,7 +26,7 @@ class Person:
 
 
 class Client(APIClient):
-    """Speaks JSON, with somebody's API key."""
+    """A JSON client with one user's API key."""
 
     def __init__(self, person: Person) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class Client(APIClient):
 
 
 def streamed(response: Any) -> str:
-    """All of a streamed answer, on an event loop of its own."""
+    """The whole streamed response, read on a separate event loop."""
 
     async def read() -> bytes:
         try:

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.urls import URLPattern, URLResolver, get_resolver
 
-# About the server, for everybody; the admin has Django's own login.
+# Public information about the server; the admin has Django's own login.
 PUBLIC = {
     *(
         "/",
@@ -40,12 +40,12 @@ class Route:
 
     @property
     def is_public(self) -> bool:
-        """Whether it answers those who have not logged in, of what is for everyone."""
+        """Whether the route needs no login."""
         return self.action in getattr(self.view, "public_actions", ())
 
 
 def routes() -> list[Route]:
-    """All that somebody may have to log in for."""
+    """All routes outside of `PUBLIC` and the admin."""
     return [
         route
         for route in _below("/", get_resolver().url_patterns)

@@ -1,4 +1,4 @@
-"""How the admin asks for a key, and how it writes moments."""
+"""The admin's form for an API key, and its date format."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is asking, as handlers of the official `Auth` contract say it."""
+"""Authentication by handlers of the official `Auth` contract."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who calls, as graphs learn it by each way that LangGraph documents."""
+"""Graphs can read the caller in each way that LangGraph documents."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What handlers of threads, and those of crons, say about crons."""
+"""Crons under handlers for threads, and under handlers for crons."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def stamp(ctx, value):
 
 
 def test_handlers_for_crons_decide_about_them_alone(serve: Serve) -> None:
-    """But for a search, where the official server asks about threads as well."""
+    """Except for a search, where the official server checks threads as well."""
     serve(
         THREADS_ALONE
         + """
@@ -109,7 +109,7 @@ async def shared(ctx, value):
 
 
 def test_who_changes_a_cron_can_use_no_more_than_their_own(serve: Serve) -> None:
-    """Its runs are its creator's: else that would be a way to all that they have."""
+    """Its runs are its creator's, so a change could expose the creator's data."""
     serve(SHARED_CRONS)
     register_system_assistants()
     private = call("alice", "post", "/assistants", {"graph_id": "echo"}).json()
@@ -170,7 +170,7 @@ async def own(ctx, value):
 
 
 def test_a_stamp_on_the_runs_of_a_cron_is_not_made_up_later(serve: Serve) -> None:
-    """What a cron's metadata says goes to its runs, and to the threads of those."""
+    """A cron's metadata is copied to its runs, and to their threads."""
     serve(STAMPED_RUNS)
     register_system_assistants()
     body = {"assistant_id": "echo", "schedule": "0 0 1 1 *"}

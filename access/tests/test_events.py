@@ -1,4 +1,4 @@
-"""What handlers are asked at each HTTP call: events, and the keys of their values.
+"""The events that each HTTP call sends to handlers, and the keys of their values.
 
 The wire contract's table, section 11, with what `langgraph_sdk.auth.types` adds.
 """
@@ -19,7 +19,7 @@ from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-# Two, since one for everything is not asked about the store where that has its own.
+# Two, since a global handler gets no store events if the store has its own handler.
 NOTES = (
     BY_NAME
     + """
@@ -214,7 +214,7 @@ def asked() -> list[tuple[str, dict[str, Any]]]:
 
 
 def test_handlers_are_asked_what_the_contract_says(ids: dict[str, str]) -> None:
-    """All in one, in this order: what deletes comes after what reads."""
+    """One test, in this order: calls that delete come after calls that read."""
     found = {}
     for method, path, body, _ in TABLE:
         asked().clear()
@@ -235,7 +235,7 @@ def test_handlers_are_asked_what_the_contract_says(ids: dict[str, str]) -> None:
     "write", [str, str.upper, lambda text: "{" + text.replace("-", "") + "}"]
 )
 def test_an_assistant_goes_by_one_name(ids: dict[str, str], write: Any) -> None:
-    """Or a handler that refuses some by their id could be talked around."""
+    """Otherwise a handler that refuses assistants by id could be bypassed."""
     asked().clear()
     named = write(ids["assistant"])
 

@@ -28,7 +28,7 @@ def _rows(db: None) -> None:
 
 
 def names(given: dict[str, Any]) -> str:
-    """Which rows match, also after a cron has kept the filter."""
+    """The rows that match; the same rows match after a cron has stored the filter."""
     rows = rows_matching(given)
     found = Thread.objects.filter(rows).order_by("metadata__name")
     kept = Creator(Scope(rows=rows, user=None), Scope())
@@ -47,7 +47,7 @@ def names(given: dict[str, Any]) -> str:
         ({"owner": {"$eq": "alice"}}, "a"),
         ({"owner": "ali%"}, ""),
         ({"owner": "_____"}, ""),
-        ({"owner": ""}, ""),  # Nobody is not an owner without a name.
+        ({"owner": ""}, ""),  # "No owner" is not an owner named "".
         ({"owner": None}, ""),
         ({"team": "red"}, "ab"),
         ({"team": None}, "d"),

@@ -55,7 +55,7 @@ def test_headers_that_runs_get(serve: Serve, config: Any, expected: set[str]) ->
     }
     kept = set(run.kwargs["config"]["configurable"])
     assert kept == expected | {"langgraph_request_id"}
-    # Checkpoints keep none of it.
+    # Checkpoints store none of it.
     assert not expected & set(graph_config(held)["metadata"])
 
 
@@ -87,7 +87,7 @@ def test_a_run_knows_its_request(client: Browser, serve: Serve) -> None:
     assert graph_config(held)["configurable"]["langgraph_request_id"] == "abc/1"
 
 
-# --- Routes that are not wanted ---------------------------------------------------------
+# --- Disabled routes ------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("group", "gone", "there"),
     [
@@ -136,7 +136,7 @@ def test_what_is_not_honoured_is_named(
     assert "disable_webhooks" not in caplog.text
 
 
-# --- Below a path -----------------------------------------------------------------------
+# --- A mount prefix -------------------------------------------------------------------
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("prefix", ["/api/v1", "api/v1/"])
 async def test_everything_is_below_the_prefix(
@@ -176,7 +176,7 @@ async def test_a_run_says_where_it_is_with_the_prefix(
         joined = await client.get(f"{path}/join")
         location = joined.headers["location"]
         followed = await client.get(location)
-        # As both official clients do it, whose URL has the prefix.
+        # Like both official clients, whose URL includes the prefix.
         below = await client.get(f"/api{location}")
         elsewhere = await client.get(f"/api/api/threads/{thread}x")
 

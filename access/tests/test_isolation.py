@@ -1,8 +1,8 @@
-"""Bob asks every route for what is alice's, and learns nothing.
+"""Bob requests alice's objects from every route, and learns nothing about them.
 
-For each route of the server there are three requests: alice's own, which shows that it
-is a good one; bob's for the same objects; and bob's for objects that don't exist. The
-last two must be answered alike, show nothing of alice's, and change nothing of hers.
+There are three requests for each route: alice's own, which must succeed; bob's for the
+same objects; and bob's for objects that don't exist. The last two must get the same
+response, which shows nothing of alice's, and must not change her objects.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ SECRET = "only alice knows 4711"
 Ids = dict[str, str]
 
 
-# --- Every route is asked about -------------------------------------------------------
+# --- Every route is authorized --------------------------------------------------------
 @pytest.mark.parametrize("route", routes(), ids=str)
 def test_every_route_has_an_event(route: Route) -> None:
     assert issubclass(route.view, ScopedViewSet), "it can't ask the policy"
@@ -63,7 +63,7 @@ def test_no_view_forgets_to_authenticate(api_keys: None, client: Any) -> None:
         assert response.json()["detail"], str(route)
 
 
-# --- The walk -------------------------------------------------------------------------
+# --- All routes -----------------------------------------------------------------------
 RUN = {"assistant_id": "{assistant_id}", "input": {"messages": []}}
 CRON = {"assistant_id": "{assistant_id}", "schedule": "* * * * *"}
 MESSAGE = {
@@ -74,8 +74,8 @@ MESSAGE = {
 }
 ITEM = {"namespace": ["notes"], "key": "{key}"}
 
-# What to send, with alice's ids for the names in braces. A route that takes a body and
-# is not here is asked with an empty one.
+# Request bodies, with alice's ids for the names in braces. Routes that take a body and
+# are not listed get an empty one.
 BODIES: dict[str, Any] = {
     "POST /assistants": {"graph_id": "memory"},
     "POST /assistants/{assistant_id}/latest": {"version": 1},
@@ -136,14 +136,14 @@ QUERIES = {
     "GET /.well-known/agent-card.json": "?assistant_id={assistant_id}",
     "GET /a2a/{assistant_id}/tasks": "?contextId={thread_id}&includeArtifacts=true",
 }
-# Of A2A's bindings, the newest.
+# The newest version of A2A.
 VERSION = {"HTTP_A2A_VERSION": "1.0"}
-# Where alice's run has to be one that waits.
+# Routes that need a waiting run of alice's.
 OF_A_WAITING_RUN = {
     "POST /threads/{thread_id}/runs/{run_id}/cancel",
     "POST /a2a/{assistant_id}/tasks/{id}:cancel",
 }
-# These make something of the caller's own, so that no two answers are the same.
+# These create objects of the caller's own, so no two responses are the same.
 MAKES_NEW = {"POST /assistants", "POST /threads"}
 
 
@@ -153,7 +153,7 @@ def ids(alice_client: Client, transactional_db: None) -> Ids:
 
 
 def everything(alice_client: Client) -> Ids:
-    """One of everything, all alice's."""
+    """One object of each kind, all alice's."""
     register_system_assistants()
     make = Maker(alice_client)
     assistant = make(
@@ -239,14 +239,14 @@ def _filled(text: str, ids: Ids) -> str:
 
 
 def body_of(response: Any) -> str:
-    """The whole of it; a stream that has no end soon is one that bob may not have."""
+    """The whole body; a stream that does not end soon is one that bob may not read."""
     if not isinstance(response, StreamingHttpResponse):
         return str(response.content.decode())
     return streamed(response)
 
 
 def everything_of(owner: str) -> Any:
-    """All rows of an owner's, as they are now."""
+    """All current rows of an owner."""
     models: list[Any] = [Assistant, Thread, Run, Cron, StoreItem]
     rows = [list(m.objects.filter(owner=owner).order_by("pk").values()) for m in models]
     threads = [str(pk) for pk in Thread.objects.filter(owner=owner).values_list("pk")]
@@ -302,7 +302,7 @@ def _handlers(serve: Serve) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_handlers")
 def test_bob_learns_no_more_from_handlers() -> None:
-    """The same walk where langgraph.json says who may do what."""
+    """The same requests with handlers from langgraph.json."""
     alice, bob = (Client(Person(name, key=name)) for name in ("alice", "bob"))
     ids, missing_ids = everything(alice), nobodys()
     before = everything_of("alice")

@@ -65,7 +65,7 @@ def test_other_schemes_are_no_keys(alice: Person, client: Browser) -> None:
 def test_both_headers_are_taken(alice: Person, client: Browser, bearer: bool) -> None:
     headers = {"x-api-key": alice.key}
     if bearer:
-        # What an SDK adds by itself does not matter beside what was asked for.
+        # An explicit header overrides the one that an SDK adds.
         headers = {"Authorization": f"bearer {alice.key}", "x-api-key": "lsv2_other"}
 
     response = client.post(

@@ -1,4 +1,4 @@
-"""What docs/compatibility.md says is not served: a 404, and never an error of ours."""
+"""Routes that docs/compatibility.md lists as not served answer 404, never 500."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Operators' own routes beside ours, as `http.app` in langgraph.json names them."""
+"""Operators' routes (`http.app` in langgraph.json) beside Spool's."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def app(scope, receive, send):
     await send({"type": "http.response.start", "status": status, "headers": []})
     await send({"type": "http.response.body", "body": shown})
 """
-# As Starlette's: it knows its routes, has a lifespan, and answers 404 itself.
+# Like a Starlette app: it has routes and a lifespan, and answers 404 itself.
 ROUTED = (
     PLAIN
     + """
@@ -98,7 +98,7 @@ async def test_the_operators_routes_go_before_ours(
     assert hello.json()["mine"] == "body"
     assert "mine" in info
     assert "swagger" in docs.text
-    assert made.json()["metadata"] == {"a": 1}  # Its body went on to us, whole.
+    assert made.json()["metadata"] == {"a": 1}  # Spool gets the whole body.
     assert nowhere.json() == {"detail": "Not Found"}
 
 
@@ -199,7 +199,7 @@ async def test_operators_routes_have_cors_of_one_kind(
     varies = ", ".join(answer.headers.get_list("vary")).lower()
     assert "accept-encoding" in varies
     assert "origin" in varies.replace("accept-encoding", "")
-    # The app's own is left alone, and ours is not mixed into it.
+    # The app's own header is unchanged; Spool adds nothing to it.
     own = answer.headers["access-control-allow-origin"]
     assert own == ("*" if allows else "https://page.example")
     assert ("access-control-allow-credentials" in answer.headers) is not allows

@@ -1,4 +1,4 @@
-"""What the built-in policy stamps and filters; the routes are in `test_isolation`."""
+"""Stamps and filters of the built-in policy; the routes are in `test_isolation`."""
 
 from __future__ import annotations
 

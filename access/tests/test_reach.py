@@ -1,4 +1,4 @@
-"""Ways around the front door: ids in bodies, creation that finds, filters that guess."""
+"""Other ways to another's data: ids in bodies, `if_exists`, filters that guess."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def test_configurable_reaches_no_other_thread(
     configurable = graph_config(held)["configurable"]
     assert held.owner == "bob"
     assert configurable["thread_id"] == str(held.thread_id) != thread
-    # A name of the client's own: who it is, the others say.
+    # The client sets this key; the others identify the caller.
     assert configurable["user_id"] == "alice"
     assert configurable["langgraph_auth_user_id"] == "bob"
     assert configurable["langgraph_auth_user"]["identity"] == "bob"
@@ -197,7 +197,7 @@ def test_errors_tell_nothing_of_a_row(
     assert "secret" not in refused.text + hidden.text
 
 
-# --- Many at once -----------------------------------------------------------------------
+# --- Concurrent requests --------------------------------------------------------------
 USERS, REQUESTS = 50, 10
 
 
@@ -227,7 +227,7 @@ def interleaved(transactional_db: None) -> list[Person]:
 async def _talk(
     client: httpx.AsyncClient, person: Person
 ) -> tuple[Person, set[str | None]]:
-    """Make threads and list them; all owners that any of the answers names."""
+    """Create threads and list them; all owners that the responses name."""
     headers = {"x-api-key": person.key}
     owners = set()
     for number in range(REQUESTS // 2):

@@ -1,4 +1,4 @@
-"""What handlers say about the store."""
+"""Handlers for the store."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ from spool.threads.models import Thread
 pytestmark = pytest.mark.django_db
 
 SECRET = "a secret of sixty-four bytes, which is what the longest algorithm wants"
-PATH = "/threads/nonsense"  # 422 for whoever is let in.
+PATH = "/threads/nonsense"  # 422 for authenticated callers.
 
 
 @pytest.fixture
@@ -189,7 +189,7 @@ def test_a_key_is_no_token(alice: Person, shared_secret: None, client: Browser) 
 # --- Key sets -------------------------------------------------------------------------
 @dataclass
 class Issuer:
-    """Serves a key set that can change, and counts how often it is asked."""
+    """Serves a key set that can change, and counts its requests."""
 
     url: str = ""
     keys: dict[str, Any] = field(default_factory=dict)
@@ -276,7 +276,7 @@ def test_rotation(
     del issuer.keys["old"]
     new = issuer.new_key("new")
 
-    assert status(client, by(new, "new")) == 401  # Asked just now.
+    assert status(client, by(new, "new")) == 401  # Fetched just now.
     monkeypatch.setattr(tokens, "RETRY_SECS", 0)
     assert status(client, by(new, "new")) == 422
     assert status(client, by(old, "old")) == 401

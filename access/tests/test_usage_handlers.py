@@ -1,4 +1,4 @@
-"""Usage under custom handlers: each caller's own, and refused where threads are."""
+"""Usage under custom handlers: callers get their own; refused if threads are."""
 
 from __future__ import annotations
 

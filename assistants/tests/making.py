@@ -1,4 +1,4 @@
-"""Assistants as clients make them, and the one of the graph `echo`."""
+"""Create assistants as clients do; the system assistant of the graph `echo`."""
 
 from __future__ import annotations
 

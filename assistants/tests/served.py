@@ -1,4 +1,4 @@
-"""A server with the graphs of the tests, or with one of them: for the apps' fixtures."""
+"""A server with all test graphs, or with one of them, for the fixtures of the apps."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def forget_graphs() -> None:
 
 @contextmanager
 def serving(config: Path, forget: Callable[[], None] = forget_graphs) -> Iterator[None]:
-    """A server of this langgraph.json, which knows nothing of another."""
+    """A server of this langgraph.json, without state of earlier ones."""
     try:
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("django.conf.settings.LANGGRAPH_CONFIG", config)
@@ -47,7 +47,7 @@ def serving(config: Path, forget: Callable[[], None] = forget_graphs) -> Iterato
 
 
 def write_echo(folder: Path, **sections: Any) -> Path:
-    """A langgraph.json of one graph, `echo`."""
+    """Write a langgraph.json with one graph, `echo`."""
     (folder / "echo.py").write_text(ECHO)
     path = folder / "langgraph.json"
     path.write_text(json.dumps({"graphs": {"echo": "./echo.py:echo"}, **sections}))
@@ -58,7 +58,7 @@ def write_echo(folder: Path, **sections: Any) -> Path:
 def graphs() -> Iterator[Path]:
     with serving(GRAPHS):
         yield GRAPHS
-        # Its connections must be gone before the test's database goes.
+        # Close its connections before the test database is dropped.
         close_shared_loop()
 
 

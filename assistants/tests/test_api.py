@@ -205,12 +205,12 @@ def test_system_assistants_follow_the_configuration(alice_client: Client) -> Non
         return head["description"], first.description
 
     found = described()
-    # As an earlier langgraph.json had it.
+    # As an earlier langgraph.json set it.
     for rows in (Assistant.objects.filter(pk=ECHO), AssistantVersion.objects):
         rows.update(description="In other words.")
     register_system_assistants()
     followed = described()
-    # As an operator would have it.
+    # As an operator would change it.
     Assistant.objects.filter(pk=ECHO).update(version=2, description="Ours.")
     register_system_assistants()
 
@@ -324,7 +324,7 @@ def test_delete(alice_client: Client) -> None:
     assert not AssistantVersion.objects.filter(assistant=made["assistant_id"]).exists()
 
 
-# --- A graph that is not served any more ---------------------------------------------
+# --- A graph that is no longer served ------------------------------------------------
 def test_an_assistant_without_its_graph_is_seen_but_not_used(
     alice_client: Client,
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a graph gets as its context, and what clients can't put there."""
+"""A graph's context, and the keys that clients can't set in it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs drawn, and the schemas of what they take and give."""
+"""Drawings of graphs, and the schemas of their input and output."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What goes into a graph and comes out of it, as protocols describe it."""
+"""The input and output schemas of a graph, for protocols."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def made(folder: Path) -> Callable[[], int]:
-    """How often a factory was called."""
+    """The number of calls of a factory."""
     return lambda: len((folder / "made").read_text())
 
 

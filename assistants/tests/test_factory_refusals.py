@@ -1,4 +1,4 @@
-"""What a start says of a function that can't make a graph."""
+"""The error at start for a function that can't build a graph."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs in every form that langgraph.json may name."""
+"""Graphs in every form that langgraph.json supports."""
 
 from __future__ import annotations
 
@@ -221,7 +221,7 @@ def test_an_unknown_graph(home: Path) -> None:
 
 
 def test_who_asks_for_a_file_while_it_is_loaded_waits(home: Path) -> None:
-    """Threads with loops of their own all ask for it with their first run."""
+    """Threads with separate event loops all load it for their first run."""
     (home / "slow.py").write_text("import time\ntime.sleep(0.5)\nfound = 1\n")
     together = threading.Barrier(4)
 
@@ -239,7 +239,7 @@ def test_who_asks_for_a_file_while_it_is_loaded_waits(home: Path) -> None:
 def test_a_class_keeps_its_name_where_its_folder_is_moved(
     home: Path, tmp_path_factory: pytest.TempPathFactory, settings: LazySettings
 ) -> None:
-    """Checkpoints name the classes of what is in them."""
+    """Checkpoints store the names of the classes of their values."""
     here = load_object("./agent.py:State")
     there = tmp_path_factory.mktemp("there")
     (there / "agent.py").write_text(SOURCE)

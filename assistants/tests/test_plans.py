@@ -1,4 +1,4 @@
-"""Searches are answered by indexes: the plans of what the API really asks."""
+"""Searches use indexes: the plans of the API's own queries."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def _many_assistants(db: None) -> None:
 
 
 def kinds_of(queries: CaptureQueriesContext) -> set[str]:
-    """What the plan of the one query over assistants is made of."""
+    """The node types in the plan of the only query on assistants."""
     [sql] = [query["sql"] for query in queries if 'FROM "assistants"' in query["sql"]]
     return kinds_in(plan_of(sql))
 

@@ -28,7 +28,7 @@ def test_a_broker_that_went_away_is_looked_for_every_second() -> None:
 
 
 def test_nobody_who_sends_connects_again_and_again() -> None:
-    """`retry=False` of a message says nothing of the connection that it is sent on."""
+    """`retry=False` of a message does not apply to its connection."""
     asked: list[object] = []
 
     def refuse(listening: socket.socket) -> None:

@@ -1,4 +1,4 @@
-"""What the environment may say, and what stops the start."""
+"""Valid environment variables, and values that stop the start."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ names = partial(env_list, default=["a"])
         (flag, "on", True),
         (names, "b, c,,", ["b", "c"]),
         (names, ",", []),
-        # Set to nothing, as by a compose file that passes on what nobody gave.
+        # Empty, as from a compose file that passes on an unset variable.
         (names, " ", ["a"]),
         (number, "", 5),
         (amount, " ", 5.0),
@@ -110,7 +110,7 @@ def test_what_has_several_lines_is_said_in_one() -> None:
     [("", "10 20000"), ("?connect_timeout=3&tcp_user_timeout=0", "3 0")],
 )
 def test_nobody_waits_long_for_a_postgres_that_vanished(query: str, waits: str) -> None:
-    """Neither Django's connections nor those of the pools, unless the URL says so."""
+    """Django's connections and the pools' have a timeout, unless the URL sets one."""
     read = """
 from django.conf import settings
 for given in settings.DATABASE_CONNINFO, settings.DATABASES["default"]["OPTIONS"]:

@@ -1,4 +1,4 @@
-"""`env` of langgraph.json: what becomes of its values, and which are refused."""
+"""`env` of langgraph.json: how values are set, and which are refused."""
 
 from __future__ import annotations
 

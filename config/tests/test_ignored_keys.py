@@ -1,4 +1,4 @@
-"""Keys of langgraph.json that have no effect are named, also within a section."""
+"""Warnings name keys of langgraph.json that have no effect, also in sections."""
 
 from __future__ import annotations
 

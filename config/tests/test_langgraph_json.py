@@ -1,4 +1,4 @@
-"""Where the modules of a project may lie, and what is read of its langgraph.json."""
+"""The folders of a project's modules, and reading its langgraph.json."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def write(file: Path, text: str) -> None:
         # A package beside langgraph.json, as in the official examples.
         ("./my_agent", "my_agent/words.py", "./my_agent/agent.py:word"),
         ("my_agent", "my_agent/words.py", "my_agent.agent:word"),
-        # A project of its own, with its packages in it or below `src`.
+        # A separate project, with its packages in it or below `src`.
         ("./project", "project/my_agent/words.py", "my_agent.agent:word"),
         ("./project", "project/src/my_agent/words.py", "my_agent.agent:word"),
         (".", "src/my_agent/words.py", "./src/my_agent/agent.py:word"),

@@ -10,7 +10,7 @@ from spool.config import lazy
 
 @pytest.mark.parametrize("name", lazy.MODULES)
 def test_each_module_is_there(name: str) -> None:
-    """One that holds something of the event loop can be closed."""
+    """Modules that hold resources of the event loop can be closed."""
     close = getattr(import_module(name), "close", None)
     assert close is None or inspect.iscoroutinefunction(close)
 

@@ -1,4 +1,4 @@
-"""What to do where a module can't be imported."""
+"""Hints for modules that can't be imported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spool.config.missing import install_hint
 
 
 def hint_for(settings: LazySettings, folder: Path, line: str) -> str:
-    """What is said of a graph's file that begins so."""
+    """The hint for a graph's file that begins with `line`."""
     (folder / "agent.py").write_text(f"{line}\ngraph = None\n")
     settings.LANGGRAPH_CONFIG = folder / "langgraph.json"
     settings.LANGGRAPH_CONFIG.write_text(json.dumps({"graphs": {}}))

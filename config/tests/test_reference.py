@@ -1,4 +1,4 @@
-"""docs/configuration.md has the keys of langgraph.json as the model reads them."""
+"""docs/configuration.md lists the keys of langgraph.json in the model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings that are secrets: the bad are refused, and none is printed."""
+"""Secret settings: bad values are refused, and none is printed."""
 
 from __future__ import annotations
 

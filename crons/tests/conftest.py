@@ -33,7 +33,7 @@ def thread(db: None) -> Thread:
 
 @pytest.fixture
 def make_cron(alice_client: Client) -> MakeCron:
-    """A cron of alice's, at new year unless told otherwise: no test sees its slot come."""
+    """Create a cron of alice's; by default at new year, so that it never comes due."""
 
     def make(thread: Thread | None = None, **body: Any) -> Cron:
         path = f"/threads/{thread.id}/runs/crons" if thread else "/runs/crons"
@@ -47,7 +47,7 @@ def make_cron(alice_client: Client) -> MakeCron:
 
 @pytest.fixture
 def make_due() -> MakeDue:
-    """Let a cron's next slot be so many seconds ago."""
+    """Set a cron's next slot to this many seconds ago."""
 
     def make(cron: Cron, seconds: float = 1) -> None:
         slot = database_now().replace(microsecond=0) - timedelta(seconds=seconds)

@@ -1,8 +1,7 @@
 """`python -m crons.tests.dying`: ticks that are killed, for the tests.
 
-For each number on its standard input it forks a tick that gets a SIGKILL before so many
-lines of Spool's own code, and says how the fork ended: -9, or 0 where the tick has fewer
-lines than that.
+For each number on its standard input it forks a tick that is killed after that many
+lines of Spool's code, and prints the exit status: -9, or 0 if the tick has fewer lines.
 """
 
 from __future__ import annotations
@@ -21,7 +20,7 @@ OURS = ("spool.crons.", "spool.runs.", "spool.threads.")
 
 
 def main() -> None:
-    registry()  # Not once more in each fork.
+    registry()  # Load the graphs before forking.
     for line in sys.stdin:
         child = os.fork()
         if child == 0:

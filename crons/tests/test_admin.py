@@ -27,7 +27,7 @@ def page(cron: Cron) -> str:
 
 
 def choose(client: Client, action: str, *crons: Cron) -> str:
-    """Let an operator choose an action for crons in the list; what they are told."""
+    """Run an action on crons in the admin's list; returns its message."""
     chosen = [str(cron.pk) for cron in crons]
     response = client.post(
         LIST, {"action": action, "_selected_action": chosen}, follow=True
@@ -196,7 +196,7 @@ def test_an_operator_runs_a_cron_from_its_page(
     assert link in admin_client.get(page(cron)).content.decode()
     assert admin_client.get(link).status_code == 200
     assert CronFiring.objects.get().slot is None
-    # Its slot is still to come.
+    # The slot still fires.
     assert firing.fire_due() == 1
 
 

@@ -1,4 +1,4 @@
-"""What the admin's page of a cron shows, and where it leads."""
+"""The contents and links of the admin's page of a cron."""
 
 from __future__ import annotations
 

@@ -258,7 +258,7 @@ def test_what_is_not_there_or_not_yours_is_missing(
     assert not Run.objects.exists()
 
 
-# --- Ours: firings, run now, preview ------------------------------------------------
+# --- Spool's own: firings, run now, preview -----------------------------------------
 def test_firings_show_what_became_of_each_slot(
     alice_client: Any, make_cron: MakeCron
 ) -> None:

@@ -1,4 +1,4 @@
-"""Crons changed, paused and resumed."""
+"""Changing, pausing and resuming crons."""
 
 from __future__ import annotations
 

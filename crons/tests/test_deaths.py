@@ -1,4 +1,4 @@
-"""Ticks that die, at whatever line."""
+"""Ticks that die at any line."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def test_a_tick_that_dies_leaves_the_cron_due(
     make_cron: MakeCron, make_due: MakeDue, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever was done by then, the connection's end takes it back."""
+    """The end of the connection rolls everything back."""
     cron = make_cron()
     make_due(cron)
 
@@ -53,7 +53,7 @@ def test_a_tick_that_dies_leaves_the_cron_due(
 
 
 def assert_fired_at_most_once(cron: Cron) -> None:
-    """Nothing or all of it, and whichever it was: the next tick makes it once."""
+    """The cron has fired or not; after the next tick it has fired exactly once."""
     left = (Run.objects.count(), CronFiring.objects.count())
     cron.refresh_from_db()
     assert cron.next_run_date is not None
@@ -76,7 +76,7 @@ def test_a_tick_that_dies_at_any_line_fires_at_most_once(
         tick = DyingTick(lines)
         tick.start()
         tick.join(30)
-        # Until Postgres has noticed, the rows are the dead one's.
+        # Until Postgres notices, the dead connection still holds the rows' locks.
         wait_until(partial(is_gone, tick.backend), 30, pause=0.01)
         assert_fired_at_most_once(cron)
         if tick.survived:
@@ -90,9 +90,9 @@ class Killed(BaseException):
 
 
 class DyingTick(threading.Thread):
-    """A tick that dies before the so-manieth line of crons' own code.
+    """A tick that dies before a given line of the crons' code.
 
-    As after a SIGKILL, the connection is gone before anything can be said over it.
+    As after a SIGKILL, the connection is closed before it can send anything.
     """
 
     def __init__(self, lines: int) -> None:
@@ -130,7 +130,7 @@ class DyingTick(threading.Thread):
 def test_a_process_that_is_killed_fires_at_most_once(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread, ticks: Popen[str]
 ) -> None:
-    """A real one, and also in the code of runs; not at each line, for the time's sake."""
+    """A real process, also in the code of runs; not at each line, to save time."""
     cron = make_cron(thread)
     lines, ended = 1, -signal.SIGKILL
     while ended == -signal.SIGKILL:
@@ -148,7 +148,7 @@ def test_a_process_that_is_killed_fires_at_most_once(
 
 @pytest.fixture
 def ticks(settings: LazySettings) -> Iterator[Popen[str]]:
-    """The process of `crons.tests.dying`, on the database of the test."""
+    """A process of `crons.tests.dying`, on the test database."""
     given = {
         "DATABASE_URL": conninfo(),
         "REDIS_URL": settings.REDIS_URL,

@@ -1,4 +1,4 @@
-"""Crons that fire no more, and say why."""
+"""Crons that are disabled, with a reason."""
 
 from __future__ import annotations
 

@@ -118,7 +118,7 @@ def test_missed_slots_are_caught_up_with_as_the_cron_says(
     assert cron.missed == 7 - fired
     assert cron.next_run_date is not None
     assert cron.next_run_date > database_now()
-    # The newest of them, but for `once`, which stands for all that come after it.
+    # The newest of them, except for `once`, which stands for all later slots.
     if isinstance(catch_up, int):
         assert slots[-1] > database_now() - timedelta(hours=1)
 
@@ -223,7 +223,7 @@ def test_a_bad_cron_holds_up_nobody(
 
     def make_run(cron: Cron) -> Run:
         if cron.id == bad.id:
-            # Whatever it wrote before it failed goes too.
+            # Rows written before the failure are rolled back.
             Thread.objects.create()
             raise wrong
         return services.make_run(cron)
@@ -275,7 +275,7 @@ def test_a_slot_that_has_fired_does_not_fire_again(
 
     assert not Run.objects.exists()
     cron.refresh_from_db()
-    # And the slot after it is not passed over.
+    # And the slot after it is not skipped.
     assert cron.next_run_date == next_slot("@yearly", None, after=database_now())
 
 

@@ -1,4 +1,4 @@
-"""Several ticks and callers at once."""
+"""Concurrent ticks and callers."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     method: str,
     body: Any,
 ) -> None:
-    """Also where somebody else changes the cron after the policy has answered."""
+    """Also if the cron is changed after the policy has answered."""
     cron = make_cron(input="cheap")
     path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
     asked: list[Any] = []
@@ -165,7 +165,7 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     assert response.status_code == 200
     cron.refresh_from_db()
     told = {"input": cron.payload["input"], "metadata": cron.metadata}
-    # Asked once about what was there, and again about what is done.
+    # Called once with the old values, and again with the changed ones.
     assert [told_of for told_of, _ in asked] == ["cheap", told["input"]]
     assert first.items() <= told.items() or stamp.items() <= cron.metadata.items()
     assert asked[-1][1].items() >= cron.metadata.items()
@@ -216,7 +216,7 @@ def test_what_no_policy_looks_at_may_change_in_between(
 def test_a_change_during_a_tick_is_not_lost(
     alice_client: Any, make_cron: MakeCron, make_due: MakeDue
 ) -> None:
-    """A tick leaves alone what somebody is changing, and waits for nobody."""
+    """A tick skips crons that are being changed, and does not wait for them."""
     cron = make_cron()
     make_due(cron)
 

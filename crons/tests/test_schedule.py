@@ -32,7 +32,7 @@ def local_slots(schedule: str, timezone: str, after: str, count: int) -> list[st
     return [slot.astimezone(tz).isoformat() for slot in found]
 
 
-# --- A second implementation: try every minute, and ask whether it matches. ---------
+# --- A second implementation: try every minute, and check whether it matches. -------
 MONTHS = [
     "jan",
     "feb",
@@ -136,7 +136,7 @@ def reading_matches(fields: list[str], reading: datetime) -> bool:
 def expected_slots(
     schedule: str, timezone: str, start: datetime, end: datetime
 ) -> Iterator[datetime]:
-    """Look at the clock on the wall at each tick from after `start` until `end`."""
+    """Check the local time at each step from after `start` until `end`."""
     fields = schedule.split()
     step = timedelta(seconds=1) if len(fields) == 6 else MINUTE
     fields = ["0", *fields][-6:]
@@ -178,7 +178,7 @@ days = values(1, 31, []) | st.sampled_from(["L", "LW", "15,L", "LW,1"])
 weekdays = values(0, 7, WEEKDAYS) | st.sampled_from(["5L", "7L", "0L,3", "2#1", "7#3"])
 dates = st.tuples(days, months, weekdays).map(" ".join)
 
-# One change each way, and rules that others get wrong: half an hour, at midnight,
+# One change each way, and rules that are easy to get wrong: half an hour, at midnight,
 # southern, negative in winter, a whole day skipped, the change during Ramadan.
 CHANGES = [
     ("America/New_York", "2026-03-08"),

@@ -61,7 +61,7 @@ def test_search_selects(alice_client: Any, make_cron: MakeCron) -> None:
     assert response.json() == [{"cron_id": str(cron.id), "enabled": True}]
 
 
-# Like the one that is there, of fifty owners who made them one after another.
+# Copies of the existing cron for fifty owners, created one after another.
 MANY = """
 INSERT INTO crons (
     id, assistant_id, schedule, payload, metadata, on_run_completed, enabled,
@@ -90,7 +90,7 @@ def test_search_reads_the_newest_by_their_index(
 
     plan = plan_of(queries[-1]["sql"])
     assert "crons_by_owner" in indexes_in(plan)
-    # Ties are put in order as they come (`Incremental Sort`); that is all.
+    # Only ties are sorted (`Incremental Sort`).
     assert "Sort" not in kinds_in(plan)
 
 

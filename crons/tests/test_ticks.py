@@ -1,4 +1,4 @@
-"""What one tick does and leaves, and what it costs; and the results that it looks for."""
+"""One tick: what it fires, what it costs, and the results that it records."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db
 def test_a_tick_holds_one_request_at_a_time(
     make_cron: MakeCron, make_due: MakeDue
 ) -> None:
-    """Fifty of the longest that may be made would be the end of the worker."""
+    """Fifty requests of the largest size would exhaust the worker's memory."""
     for _ in range(3):
         make_due(make_cron())
 
@@ -141,7 +141,7 @@ def test_the_tick_finds_what_is_due_by_its_index(make_cron: MakeCron) -> None:
     "statement", [firing.RECORD_RESULTS, firing.FORGET_DELETED_RUNS]
 )
 def test_results_are_looked_for_among_active_firings_alone(statement: str) -> None:
-    """Millions of old ones cost a tick nothing."""
+    """Millions of old firings cost a tick nothing."""
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
 

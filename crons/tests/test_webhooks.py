@@ -25,7 +25,7 @@ def _policy_of_this_server() -> Iterator[None]:
 
 @pytest.fixture
 def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets what every name resolves to; "" for nothing."""
+    """Sets the address to which every name resolves; "" for none."""
 
     def resolve_to(address: str) -> None:
         def answer(*_: Any, **__: Any) -> list[Any]:
@@ -71,7 +71,7 @@ def test_a_slot_is_not_lost_to_a_name_server(
     alice_client.call("post", "/runs/crons", {**BODY, "webhook": URL})
     resolves("")
 
-    # Whether it may be called is looked at again when it is.
+    # The address is checked again when the webhook is called.
     run = make_run(Cron.objects.get())
 
     assert run.kwargs["webhook"] == URL

@@ -1,4 +1,4 @@
-"""Django's Postgres backend, with a health check that costs no round trip."""
+"""Django's Postgres backend, with a health check without a round trip."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 from django.db.backends.postgresql import base
 
-# A connection may also die without a word (a firewall forgot it): ask after this long.
+# A connection may be dropped silently (by a firewall): query it after this long.
 ASK_AFTER_SECS = 30.0
 
 
@@ -17,8 +17,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         """Django calls this before the first query of each request.
 
-        A server that closes an idle connection leaves something to read on its
-        socket. If there is nothing, and there was traffic lately, it lives.
+        If the server has closed an idle connection, its socket is readable. If it is
+        not, and there was traffic recently, the connection is usable.
         """
         now = time.monotonic()
         used_lately = now - self._used_at < ASK_AFTER_SECS

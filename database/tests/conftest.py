@@ -1,5 +1,5 @@
 from hypothesis import settings
 
-# How long an example takes says more about the machine than about the code.
+# No deadline: the duration of an example depends on the machine.
 settings.register_profile("spool", deadline=None)
 settings.load_profile("spool")

@@ -1,4 +1,4 @@
-"""For tests of two at once: the moment at which one waits for the other."""
+"""For tests of concurrency: wait until one transaction blocks another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spool.database.tests.together import closing
 
 
 def answer_behind(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
-    """What `second` answers, which has to wait for the transaction of `first`."""
+    """The result of `second`, which has to wait for the transaction of `first`."""
     with ThreadPoolExecutor(1) as pool:
         with transaction.atomic():
             first()
@@ -23,7 +23,7 @@ def answer_behind(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
 
 
 def wait_until_blocked() -> None:
-    """Until somebody waits for a lock."""
+    """Return when a connection waits for a lock."""
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:

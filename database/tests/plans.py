@@ -1,4 +1,4 @@
-"""How Postgres would carry out a statement: what it reads, and what it sorts."""
+"""The query plan of a statement: which tables it reads, and what it sorts."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connection
 
 
 def plan_of(sql: str, params: Mapping[str, Any] | None = None) -> list[dict[str, Any]]:
-    """The nodes of the plan, as `EXPLAIN (FORMAT JSON)` tells them."""
+    """The nodes of the plan, from `EXPLAIN (FORMAT JSON)`."""
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {sql}", params)
         (answer,) = cursor.fetchone()

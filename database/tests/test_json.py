@@ -1,4 +1,4 @@
-"""Whatever graphs put into their state can be written, read, and stored."""
+"""Any graph state can be written, read, and stored."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class OldModel:
 
 
 class Array:
-    """Gives its items as numpy's arrays do."""
+    """Has the `tolist` method of numpy's arrays."""
 
     def tolist(self) -> list[int]:
         return [1, 2]
@@ -128,7 +128,7 @@ class Odd:
 )
 def test_types_that_json_does_not_know(value: Any, written: Any) -> None:
     assert json.loads(dumps(value)) == written
-    # An integer too large for orjson sends its whole document the other way.
+    # An integer too large for orjson has the document written by the slow path.
     assert json.loads(dumps([value, 2**70])) == [written, 2**70]
 
 

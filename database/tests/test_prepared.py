@@ -25,7 +25,7 @@ def test_stored_json_is_passed_on_as_it_is() -> None:
 
 
 def test_stored_json_survives_beside_what_is_written_slowly() -> None:
-    """A whole number over 64 bits has the answer written by another writer."""
+    """An integer over 64 bits has the response written by the slow path."""
     written = dumps({"values": stored(), "other": 2**70})
 
     assert from_jsonb(written) == {"values": from_jsonb(STORED), "other": 2**70}

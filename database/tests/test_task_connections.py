@@ -20,7 +20,7 @@ def _nothing_is_left() -> Iterator[None]:
 
 
 def as_a_task(during: Callable[[], object] = lambda: None) -> int:
-    """The Postgres process that a task of this thread talks to."""
+    """The Postgres process of the connection that a task of this thread uses."""
     task_connections.take()
     try:
         with connection.cursor() as cursor:
@@ -74,5 +74,5 @@ def test_a_task_that_asked_nothing_leaves_nothing() -> None:
     thread.join()
 
     assert task_connections._idle == []
-    # This thread's own is still its own.
+    # This thread keeps its own connection.
     assert connections.all(initialized_only=True)

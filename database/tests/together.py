@@ -1,4 +1,4 @@
-"""For tests of many at once: threads that start together."""
+"""For tests of concurrency: threads that start together."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db import connections
 
 
 def at_once(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
-    """What the jobs answered, each in a thread of its own; all start together."""
+    """The results of the jobs, each in a separate thread; all start together."""
     barrier = threading.Barrier(len(jobs))
 
     def one(job: Callable[[], Any]) -> Any:
@@ -20,14 +20,14 @@ def at_once(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
 
     pool = ThreadPoolExecutor(len(jobs))
     running = [pool.submit(one, job) for job in jobs]
-    # Not for ever: a job may wait for what the test itself holds.
+    # With a timeout: a job may wait for a lock that the test itself holds.
     wait(running, timeout=60)
     pool.shutdown(wait=False)
     return [job.result(timeout=0) for job in running]
 
 
 def closing(job: Callable[[], Any]) -> Callable[[], Any]:
-    """The job, in a thread that leaves no connection behind."""
+    """The job, which closes its thread's connection at the end."""
 
     def run() -> Any:
         try:

@@ -1,4 +1,4 @@
-"""A Valkey whose memory is used up by what runs have told their viewers."""
+"""A Valkey whose memory is full of events of runs."""
 
 from __future__ import annotations
 

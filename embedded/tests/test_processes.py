@@ -1,4 +1,4 @@
-"""Nothing outlives its supervisor, and nobody else's process is touched."""
+"""Children end with their supervisor, and no other process is ended."""
 
 from __future__ import annotations
 

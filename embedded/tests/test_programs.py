@@ -1,4 +1,4 @@
-"""Forked programs behave as if they had been started on their own."""
+"""Forked programs behave as if they were started separately."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spool.embedded import processes
 from spool.tests.live import wait_until
 
 ROOT = Path(__file__).resolve().parents[2]
-# Starts the module named first, and ends with it.
+# Starts the module in the first argument, and ends with it.
 PARENT = """
 import signal, sys
 from pathlib import Path
@@ -30,7 +30,7 @@ with Home(Path(home)).log("program") as log:
 print(child.pid, flush=True)
 sys.exit(child.wait() % 256)
 """
-# A program that tells what it found.
+# A program that prints its environment.
 REPORT = """
 import os, signal, sys
 print(sys.argv[1:], __name__, os.getcwd(), os.getsid(0) == os.getpid(), flush=True)

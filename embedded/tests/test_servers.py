@@ -1,4 +1,4 @@
-"""The servers from the wheels, each started for itself."""
+"""The servers from the wheels, each started separately."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_postgres_starts_beside_a_strangers_process_of_the_same_pid(
     server = Postgres(tmp_path)
     with running(server):
         pass
-    # As after a restart of the machine: the pid is alive, but it is somebody else.
+    # As after a restart of the machine: the pid belongs to another process.
     (server.data / "postmaster.pid").write_text(f"{os.getpid()}\n{server.data}\n")
 
     with running(server), psycopg.connect(server.url) as conn:
@@ -123,7 +123,7 @@ def test_valkey_keeps_its_queue_over_a_restart(tmp_path: Path) -> None:
 
 @pytest.fixture
 def anywhere() -> Iterator[Path]:
-    """A directory that everybody may enter; those of pytest are closed."""
+    """A directory that all users may enter; those of pytest are private."""
     with TemporaryDirectory(dir="/tmp") as path:
         Path(path).chmod(0o755)
         yield Path(path)

@@ -1,4 +1,4 @@
-"""Who is told to end: a child that is told at once does not answer as its parent."""
+"""A signal to a new child does not run its parent's handlers."""
 
 from __future__ import annotations
 
@@ -27,6 +27,6 @@ def test_a_child_that_is_told_at_once_just_ends(tmp_path: Path) -> None:
         check=True,
     )
 
-    # The child's end, and then the parent, who hears signals again.
+    # The child's exit status, and then the parent, which handles signals again.
     assert parent.stdout.splitlines() == ["-15", "the parent's answer"]
     assert parent.stderr == ""

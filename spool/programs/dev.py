@@ -1,4 +1,4 @@
-"""`spool dev`: as `spool serve`, with new code whenever a file of the user's changes."""
+"""`spool dev`: like `spool serve`, but reloads when a user's file changes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from typing import Any
 from spool.embedded.reloading import ReloadingSupervisor
 from spool.programs import serve
 
-# Folders that no code of the user's lies in.
+# Folders without user code.
 SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 
 
 def main(given: argparse.Namespace) -> int:
-    # As it was before a langgraph.json has added to it.
+    # The environment before langgraph.json has added variables.
     environment: dict[str, str] = {}
 
     def preload() -> None:
@@ -25,7 +25,7 @@ def main(given: argparse.Namespace) -> int:
         import_module("spool.preload")
 
     def forget() -> None:
-        """Read langgraph.json anew: it may have changed, and so may its variables."""
+        """Read langgraph.json again, since it or its variables may have changed."""
         os.environ.clear()
         os.environ.update(environment)
         _module().langgraph_json.cache_clear()
@@ -36,7 +36,7 @@ def main(given: argparse.Namespace) -> int:
 
 
 def watched() -> Iterator[Path]:
-    """langgraph.json, the file of its variables, and all code beside them."""
+    """langgraph.json, its `env` file, and all code beside them."""
     module = _module()
     parsed = module.langgraph_json()
     config = Path(os.environ["LANGGRAPH_CONFIG"])
@@ -61,5 +61,5 @@ def _is_skipped(folder: Path) -> bool:
 
 
 def _module() -> Any:
-    # Not imported above: it reads the settings, which name servers to be started.
+    # Not imported above: it reads settings, which contain URLs of servers to start.
     return import_module("spool.config.langgraph_json")

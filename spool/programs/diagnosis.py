@@ -1,4 +1,4 @@
-"""What `spool doctor` looks at: settings, Postgres, Redis, the graphs, the processes."""
+"""The checks of `spool doctor`: settings, Postgres, Redis, graphs and processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MIB = 2**20
 
 
 def find() -> list[Finding]:
-    # What is warned of is found here in words of its own.
+    # The findings replace logged warnings.
     logging.disable(logging.WARNING)
     found = [_versions(), _access(), _key_alone(), _files()]
     found.extend(_project())
@@ -124,7 +124,7 @@ def _redis() -> Finding:
     version = info.get("valkey_version") or info.get("redis_version")
     policy = info.get("maxmemory_policy", "")
     text = f"{version}, {used} MiB of {most or 'unlimited'} used, {policy}"
-    # Messages have no time to live: these policies would drop them.
+    # Messages have no TTL: these policies would evict them.
     return Finding("Redis", LOOK if policy.startswith("allkeys") else OK, text)
 
 
@@ -144,7 +144,7 @@ def _workers() -> Iterator[Finding]:
 
 
 def _process(name: str, check: Callable[[argparse.Namespace], str]) -> Finding:
-    """Of this machine. They may all be on others."""
+    """A process on this machine; a deployment may run it on another one."""
     given = argparse.Namespace(host=None, port=os.environ.get("PORT"))
     try:
         return Finding(name, OK, check(given))

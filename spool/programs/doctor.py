@@ -1,7 +1,7 @@
-"""`spool doctor`: what is configured, what answers, and what is wrong.
+"""`spool doctor`: shows the configuration, the state of servers, and problems.
 
-One screen, or `--json`. The exit status is 1 where something is wrong, and 0 where all
-is well or only worth a look.
+Prints text, or JSON with `--json`. The exit status is 1 if there is an error, and 0 if
+there are only warnings or no problems.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def main(given: argparse.Namespace) -> int:
 
 def find() -> list[Finding]:
     try:
-        # Not imported above: it reads the settings, which may be wrong themselves.
+        # Not imported above: it reads settings, which may be invalid.
         diagnosis = import_module("spool.programs.diagnosis")
         found: list[Finding] = diagnosis.find()
     except SystemExit as exc:

@@ -1,4 +1,4 @@
-"""What `spool doctor` finds."""
+"""The findings of `spool doctor`."""
 
 from __future__ import annotations
 

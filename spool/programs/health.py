@@ -1,6 +1,6 @@
-"""`spool health`: whether a process of this machine is well, for containers.
+"""`spool health`: a health check of one process on this machine, for containers.
 
-One line, and exit status 0 or 1. As little as possible is imported: it is called often.
+Prints one line, and exits with 0 or 1. It imports little, since it is called often.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from django.conf import settings
 
 from spool.config.env import beat_file
 
-# How long an answer may take, and how long beat may do nothing, in seconds.
+# Timeouts for a response, and for beat's last activity, in seconds.
 TIMEOUT_SECS = 5
 BEAT_SECS = 30
 
@@ -30,7 +30,7 @@ AND heartbeat_at > now() - make_interval(secs => %s)
 
 
 class Unwell(Exception):
-    """The text says why."""
+    """A failed health check; the message says why."""
 
 
 def main(given: argparse.Namespace) -> int:
@@ -56,7 +56,7 @@ def web(given: argparse.Namespace) -> str:
         with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_SECS):
             pass
     except HTTPError as exc:
-        # ALLOWED_HOSTS may not name us: what says so is there.
+        # ALLOWED_HOSTS may refuse the request, but then the server is up.
         if exc.code >= 500:
             raise Unwell(f"{url} answers {exc.code}") from exc
     except (OSError, HTTPException, ValueError) as exc:

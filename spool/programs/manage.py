@@ -1,4 +1,4 @@
-"""`spool manage`: Django's commands, and ours."""
+"""`spool manage`: Django's commands, and Spool's."""
 
 from __future__ import annotations
 
@@ -14,6 +14,6 @@ def main(arguments: list[str]) -> int:
     except (OperationalError, ProgrammingError) as exc:
         if "--traceback" in arguments:
             raise
-        # It is not there, or no `prepare` has made its tables.
+        # Postgres is away, or `prepare` has not created the tables.
         stop(f"Postgres (DATABASE_URL): {exc}")
     return 0

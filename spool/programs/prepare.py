@@ -1,4 +1,4 @@
-"""`spool prepare`: everything that has to be true before the first request."""
+"""`spool prepare`: prepares the database and checks the configuration."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def main(
     supervisor: type[Supervisor] = Supervisor,
     **parts: Callable[[], Any],
 ) -> int:
-    """`parts` goes into `Programs`."""
+    """Run the supervisor; `parts` are further fields of `Programs`."""
     try:
         options = parse(given)
         return supervisor(options, programs(options, **parts)).serve()
@@ -31,7 +31,7 @@ def main(
 def parse(given: argparse.Namespace) -> Options:
     env = os.environ
     config = Path(env.get("LANGGRAPH_CONFIG") or "langgraph.json").resolve()
-    # The graphs may come from the environment instead, as in the official images.
+    # Graphs may be configured by the environment instead, as in the official images.
     if not config.is_file() and not env.get("LANGSERVE_GRAPHS"):
         raise CannotStart(f"there is no {config}: set --config (or LANGGRAPH_CONFIG)")
     host = env.get("HOST") or "127.0.0.1" if given.host is None else given.host
@@ -48,13 +48,13 @@ def parse(given: argparse.Namespace) -> Options:
 def programs(
     options: Options,
     *,
-    # Not imported here: it reads the settings, which name servers to be started.
+    # Not imported above: it reads settings, which contain URLs of servers to start.
     preload: Callable[[], Any] = lambda: import_module("spool.preload"),
     **parts: Callable[[], Any],
 ) -> Programs:
     return Programs(
         module="spool",
-        # Web and worker import the graphs, at the same time, and say what is wrong.
+        # Web and worker import the graphs at the same time, and report errors.
         prepare=["prepare", "--without-graphs"],
         web=["web", "--host", options.host, "--port", str(options.port)],
         worker=["worker"],
@@ -65,7 +65,7 @@ def programs(
 
 
 def address(text: str) -> str:
-    # uvicorn would take nothing for every address of this machine.
+    # uvicorn would listen on all addresses for an empty one.
     if not text.strip():
         raise CannotStart("--host must name an address")
     return text.strip()

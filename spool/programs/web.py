@@ -13,7 +13,7 @@ from django.conf import settings
 
 django.setup()
 
-# What follows needs Django's settings.
+# The following imports need Django's settings.
 from spool import hooks  # noqa: E402
 from spool.access.start import check_access  # noqa: E402
 from spool.assistants.graphs import warn_of_replaced_parts  # noqa: E402
@@ -31,12 +31,12 @@ from spool.web.http_protocol import BoundedHead  # noqa: E402
 from spool.web.memory import bound_arenas  # noqa: E402
 from spool.web.mounting import mounted, read_options  # noqa: E402
 
-# Streams that go on are cut after so many seconds, when the process is told to stop.
+# When the process stops, open streams are closed after this many seconds.
 SHUTDOWN_TIMEOUT_SECS = 2
-# uvicorn's own exit status of a start that failed.
+# uvicorn's exit status for a failed start.
 STARTUP_FAILURE = 3
 
-# In this order: the first complaint is the cause.
+# In this order, so that the first error is the cause.
 ON_START = (
     check_access,
     read_options,
@@ -54,21 +54,21 @@ def start() -> None:
         for step in ON_START:
             step()
     except SystemExit as exc:
-        # As a line of its own, which the supervisor passes on.
+        # A separate line, which the supervisor prints.
         print(exc, file=sys.stderr, flush=True)
         raise
 
 
 def application() -> App:
-    """The whole server: Django's part, and what `http` in langgraph.json puts around it."""
+    """The whole server: Django's application, wrapped by `http` of langgraph.json."""
     hooks.fill()
-    # Or tasks would be sent to Celery's default application, which has no broker.
+    # Otherwise tasks would go to Celery's default application, which has no broker.
     celery_app.set_default()
     return mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
 
 
 class Server(uvicorn.Server):
-    """Says through a pipe that it answers, where one is given."""
+    """Reports through a pipe, if one is given, that it accepts requests."""
 
     ready_fd: int | None = None
 

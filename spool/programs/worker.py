@@ -15,7 +15,7 @@ from spool import hooks  # noqa: E402
 from spool.assistants.graphs import registry  # noqa: E402
 from spool.config.celery import app  # noqa: E402
 
-# Workers learn nothing from each other: Postgres holds what they have to know.
+# Workers don't talk to each other: their shared state is in Postgres.
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
@@ -25,7 +25,7 @@ def main(given: argparse.Namespace) -> NoReturn:
 
         @worker_ready.connect(weak=False)
         def _say_so(**_: Any) -> None:
-            registry()  # What is not loaded is not ready.
+            registry()  # Load the graphs before reporting ready.
             os.write(given.ready_fd, b"ready")
 
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])

@@ -17,7 +17,7 @@ TOKEN = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhIn0.c2ln"
 
 @pytest.fixture(autouse=True)
 def _context() -> Iterator[None]:
-    logs.begin()  # Tests that went before have made requests in this context.
+    logs.begin()  # Earlier tests have made requests in this context.
     yield
     logs.begin()
 
@@ -77,7 +77,7 @@ def test_what_is_no_secret_stays(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["a-" * 500_000, "eyJ-" * 250_000])
 def test_a_long_line_is_looked_through_once(line: str) -> None:
-    """Once for each of its words it would be in days, with the worker standing still."""
+    """Once for each of its words would take days, and block the worker."""
     assert line in logs.Text().format(record(line))
 
 

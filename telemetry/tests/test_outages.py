@@ -1,4 +1,4 @@
-"""What is logged while a server is away."""
+"""Log records while a server is away."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ GONE = psycopg.OperationalError("server closed the connection unexpectedly\nmore
 
 @pytest.fixture
 def postgres(monkeypatch: pytest.MonkeyPatch) -> Iterator[Outage]:
-    """Away until its `probe` says something else."""
+    """An outage that lasts until its `probe` returns True."""
     outage = Outage("Postgres")
     outage.probe = lambda: False
     monkeypatch.setitem(outages._BY_NAME, "Postgres", outage)

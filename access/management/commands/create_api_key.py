@@ -16,7 +16,7 @@ MAX_DAYS = 36_500
 
 class Command(BaseCommand):
     help = "Make an API key. Its text is all that is printed, this once."
-    # For scripts: nothing but the answer, whatever else there is to say.
+    # For scripts: print only the result, without warnings of system checks.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:

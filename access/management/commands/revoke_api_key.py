@@ -12,7 +12,7 @@ from spool.access.models import ApiKey
 
 class Command(BaseCommand):
     help = "Let an API key work no more. Says nothing if all went well."
-    # For scripts: nothing but the answer, whatever else there is to say.
+    # For scripts: print only the result, without warnings of system checks.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:

@@ -1,3 +1,3 @@
-"""How the admin writes moments: to the second, sortable, and in which zone."""
+"""The admin's format for datetimes: sortable, with seconds and the time zone."""
 
 DATETIME_FORMAT = "Y-m-d H:i:s T"

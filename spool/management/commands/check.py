@@ -1,6 +1,6 @@
-"""`manage.py check`: Django's own checks, and whether what Spool needs is there.
+"""`manage.py check`: Django's own checks, and those of Spool's servers and graphs.
 
-Other commands ask Django's alone: a key can be made while Redis is away.
+Other commands run only Django's: a key can be created while Redis is away.
 """
 
 from __future__ import annotations

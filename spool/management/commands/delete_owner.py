@@ -1,4 +1,4 @@
-"""`spool manage delete_owner`: everything of one owner goes."""
+"""`spool manage delete_owner`: deletes all data of one owner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spool.threads import services as threads
 from spool.usage import services as usage
 from spool.webhooks import deliveries
 
-# Keys first, and then what makes runs, so that nothing is made anew meanwhile.
+# Keys first, then everything that creates runs, so that no new rows appear meanwhile.
 PARTS = (
     ("API keys", keys.delete_owned_by),
     ("crons", crons.delete_owned_by),

@@ -1,4 +1,4 @@
-"""`manage.py prepare`: everything that has to be true before the first request."""
+"""`manage.py prepare`: prepares the database and checks the configuration."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ from spool.webhooks import addresses
 logger = logging.getLogger(__name__)
 
 ADMIN = "admin"
-# Any number that nobody else locks.
+# An arbitrary number that is used for no other advisory lock.
 LOCK = 7_310_579_630
 WAIT_SECS = 0.2
-# An index of a big table takes its time.
+# Building an index of a big table may take a while.
 TIMEOUT_SECS = 600.0
 
 
 class Command(BaseCommand):
     help = "Migrate, check, register the graphs, and make an admin if there is none."
-    # It does so itself, in an order in which the first complaint is the cause.
+    # It runs checks itself, in an order in which the first error is the cause.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -66,22 +66,22 @@ class Command(BaseCommand):
             ensure_periodic_tasks()
             password = _first_admin()
         if password:
-            # The last line, and the only time that it is said.
+            # The last line, and the only time that the password is shown.
             self.stdout.write(f"admin password: {password}")
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Wait for who prepares the same database: Django's migrations don't.
+    """Wait for another `prepare` of the same database, since migrations don't.
 
-    Asked again and again, outside of a transaction: whoever waited in a statement, or
-    had one open, would hold up the other one's CREATE INDEX CONCURRENTLY.
+    The lock is polled outside of a transaction: a waiting statement, or an open
+    transaction, would block the other one's CREATE INDEX CONCURRENTLY.
     """
     with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as conn:
         deadline = time.monotonic() + TIMEOUT_SECS
         while not _is_first(conn):
             if time.monotonic() > deadline:
-                # A pool in between may have kept the lock of somebody long gone.
+                # A connection pooler may still hold the lock of a client that is gone.
                 logger.warning("another `prepare` takes too long: going on beside it")
                 break
             time.sleep(WAIT_SECS)
@@ -104,14 +104,14 @@ def _migrate() -> None:
 
 
 def _stop_at(messages: Iterable[CheckMessage]) -> None:
-    """End with the first complaint, as one line."""
+    """Stop the process at the first serious message, with one line."""
     for message in messages:
         if message.is_serious():
             stop(message.msg)
 
 
 def _first_admin() -> str | None:
-    """A password for a new superuser; None where there is a superuser already."""
+    """The password of a new superuser; None if there is a superuser already."""
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists():
         return None
