@@ -1,6 +1,6 @@
-"""Stops the runs of those who have used up their budget, from outside.
+"""Stops runs whose owner or API key has used up its budget.
 
-A graph that catches what a model raises can't go on: its run is stopped as by a cancel.
+A graph that catches the exceptions of its models would go on, so its run is cancelled.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spool.usage.budgets import Payer
 
 logger = logging.getLogger(__name__)
 
-# Whose runs are running now.
+# The owners and API keys of running runs.
 PAYERS = """
 SELECT DISTINCT coalesce("user" ->> 'identity', owner), api_key_id
 FROM runs WHERE status = 'running'
@@ -29,7 +29,7 @@ FROM runs WHERE status = 'running'
 
 
 def stop_over_budget() -> list[Ended]:
-    """Stop what runs and waits over budget; what the ends of those set going."""
+    """Stop running and pending runs that are over budget. Returns their ends."""
     if not budgets.known.any():
         return []
     with connection.cursor() as cursor:
@@ -50,7 +50,7 @@ def stop_over_budget() -> list[Ended]:
 
 
 def _active(owner: str, payer: Payer) -> RunQuerySet:
-    """The runs that are under the budget, and were not told to stop yet."""
+    """Active runs that count against this budget and are not being stopped yet."""
     active = Run.objects.active().exclude(cancel_action=Run.OVER_BUDGET)
     if not owner:
         return active.filter(api_key_id=payer.api_key_id)
@@ -63,7 +63,7 @@ def _stop(run: Run) -> Ended | None:
     fresh = Run.objects.active().filter(pk=run.pk).first()
     if fresh is None:
         return None
-    # Where a worker had begun it, only a worker can tell what state that has led to.
+    # Once a worker has begun a run, only a worker knows the resulting state.
     if fresh.status == Run.Status.PENDING and not fresh.attempt:
         outcome = Outcome(Run.Status.ERROR, Run.BUDGET_ERROR, settles=False)
         if ended := lifecycle.end_here(fresh, outcome):

@@ -4,12 +4,12 @@
        ^                  |
        +----hand back-----+        pending --cancel--> interrupted
 
-A move is one guarded statement; whether it changed a row is the answer, and losing a
-race is an answer too, not an error. A worker's moves name the attempt that it holds.
+A move is one guarded statement, which returns whether it changed a row. Losing a race
+is an expected result, not an error. A worker's moves name the attempt that it holds.
 
-What is decided over a thread's runs is decided under the lock of the thread's row.
-The lock is taken by a statement of its own where the next one must see what others
-committed while it waited: each statement of READ COMMITTED looks anew.
+Decisions that depend on a thread's runs are made under a lock on the thread's row. A
+separate statement takes the lock where the next one must see what was committed while
+it waited: under READ COMMITTED, each statement takes a new snapshot.
 
 The statements are run by Django's connection (web, tick) and by a worker's async pool.
 """
@@ -39,14 +39,14 @@ from spool.runs.record import NOTHING, Record
 from spool.threads.models import Thread
 from spool.threads.ttl import ttl_params
 
-# More events than one attempt of a run has.
+# An upper bound on the number of events in one attempt of a run.
 SEQS_OF_ATTEMPT = 2**24
 
 LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 
-# `thread` reads the row as it is once the lock is held. A busy thread gives the run its
-# turn when it comes, unless all that it waits for is a later run (`after_seconds`). What
-# has been read of the assistant before has to be true still.
+# `thread` reads the row as it is once the lock is held. On a busy thread the run waits
+# for its turn, unless the only other runs are due later (`after_seconds`). The
+# assistant must be unchanged since it was read.
 CREATE = f"""
 WITH assistant AS (
     SELECT FROM assistants
@@ -111,7 +111,7 @@ SELECT EXISTS (SELECT FROM thread), EXISTS (SELECT FROM assistant),
 FROM (VALUES (1)) AS always LEFT JOIN run ON true
 """
 
-# Of `runs`: nothing is ahead of it on its thread.
+# A condition on `runs`: no other run is ahead of it on its thread.
 _FIRST = """NOT EXISTS (
     SELECT FROM runs ahead
     WHERE ahead.thread_id = runs.thread_id
@@ -119,7 +119,7 @@ _FIRST = """NOT EXISTS (
             AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
 )"""
 
-# A run of one's choice, or the next in the queue.
+# The given run, or the next one in the queue.
 CLAIM = f"""
 WITH chosen AS (
     SELECT coalesce(%(run_id)s::uuid, spool_next_run_1(
@@ -150,7 +150,7 @@ WHERE status = 'pending' AND dispatched_at IS NOT NULL
 ORDER BY dispatched_at LIMIT 1
 """
 
-# What the end of a run means for its thread: whose turn is next, and, if the run did
+# What the end of a run changes on its thread: which run is next, and, if the run did
 # `settle` the thread, its new state at rest.
 _AFTER = """
 waiting AS (
@@ -197,7 +197,7 @@ waiting AS (
     RETURNING threads.event_seq
 )"""
 
-# Runs that end before a worker had them have no attempt to record.
+# Runs that end before a worker claims them have no attempt to record.
 _IF_HELD = "WHERE %(from_status)s = 'running'"
 _RECORD_END = record.ended_as("ended.status", error="ended.error", where=_IF_HELD)
 _RECORD_ROLLBACK = record.ended_as(
@@ -247,7 +247,7 @@ SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
 FROM ended
 """
 
-# The end of a run that is rolled back: there was none.
+# The end of a run that is rolled back: its row is deleted.
 DISCARD = f"""
 WITH ended AS (
     DELETE FROM runs
@@ -260,7 +260,7 @@ SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
 FROM ended
 """
 
-# Of the moved runs `{moved}`, what claims look for.
+# Adds the moved runs (`{moved}`) to the queue that claims read.
 _QUEUE = """queued AS (
     INSERT INTO run_queue (graph_id, fairness_group, since)
     SELECT DISTINCT graph_id, fairness_group, clock_timestamp() FROM {moved}
@@ -287,15 +287,15 @@ SELECT id FROM runs
 WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 """
 
-# A run that its worker knows nothing of is as good as lost with it.
+# A run that its worker does not know of is treated like a run whose worker died.
 LET_GO = """
 UPDATE runs SET worker_id = NULL
 WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 """
 
-# The runs of workers that are gone go on elsewhere, until they have taken too many. Those
-# that somebody holds wait for the next tick. Of one that went on just now Postgres would
-# look again at its row, but not for its new worker: its attempt tells.
+# Hands runs of dead workers to other workers, up to `max_attempts`. Locked rows wait
+# for the next tick. If a run was claimed again in between, Postgres rechecks its row
+# but not the subquery on workers, so the join compares the attempt.
 TAKE_BACK = f"""
 WITH lost AS MATERIALIZED (
     SELECT id, attempt FROM runs
@@ -314,8 +314,8 @@ WITH lost AS MATERIALIZED (
 SELECT id FROM taken_back
 """
 
-# Pending runs whose turn it is and that nobody came for: their message was lost, they
-# waited for their time (`after_seconds`), or a race left them behind.
+# Pending runs whose turn it is, but which no worker has claimed: their message was
+# lost, their start time has come (`after_seconds`), or a race left them behind.
 WAKE = f"""
 WITH woken AS (
     UPDATE runs SET dispatched_at = clock_timestamp()
@@ -339,18 +339,18 @@ SELECT id FROM woken
 
 @dataclass(frozen=True)
 class Creation:
-    """A new run, or why there is none: without one of these the thread is busy."""
+    """A new run, or why there is none. Without another reason the thread is busy."""
 
     run: Run | None
-    # The assistant is not as it was read any more.
+    # The assistant has changed since it was read.
     is_stale: bool
-    # There is a thread that the caller can see.
+    # The thread exists and the caller can see it.
     has_thread: bool
 
 
 @dataclass(frozen=True)
 class Claim:
-    """A run that this worker holds, in this attempt, with what it needs to execute."""
+    """A run that this worker holds in this attempt, with all data to execute it."""
 
     id: UUID
     thread_id: UUID
@@ -368,32 +368,32 @@ class Claim:
     revision: str
     created_at: datetime
     claimed_at: datetime
-    # The last number that events of the thread's runs had when one ended.
+    # The last event number of the thread, as stored when a run last ended.
     event_seq: int = 0
 
     @property
     def identity(self) -> str:
-        """Who asked; "" where nobody has to log in."""
+        """The identity that created the run; "" without authentication."""
         return str((self.user or {}).get("identity") or self.owner)
 
     @property
     def used_seq(self) -> int:
-        """No event has had a number above this one, but for those in Redis.
+        """An upper bound on event numbers that were used, except for those in Redis.
 
-        How far an attempt came is known only if it ended.
+        How many events an attempt published is known only if it ended.
         """
         return self.event_seq + (self.attempt - 1) * SEQS_OF_ATTEMPT
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `status` None: as if it had never been (rollback).
+    """How a run ended. `status` None: the run is rolled back.
 
     `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
-    it the thread keeps what it shows. `output` is what viewers get of its values, and
-    `told` what else its end says, see `events.last_events`. `settles` is false for a run
-    that never started. `asked_in` has the namespaces of its interrupts, where they are
-    known, and `event_seq` is the last number of its events, if a worker knows it.
+    it the thread's row keeps its state. `output` holds the values that viewers get, and
+    `told` the other data of its end, see `writer.last_events`. `settles` is false for a
+    run that never started. `asked_in` has the namespaces of its interrupts, where they
+    are known, and `event_seq` is the number of its last event, if a worker knows it.
     """
 
     status: str | None
@@ -430,18 +430,18 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Ended:
-    """What has to leave the process once the end of a run is committed."""
+    """What to send once the end of a run is committed."""
 
     thread_id: UUID
-    # Whose turn it is now on this thread, and who has waited longest on another.
+    # The next run on this thread, and the longest waiting run of another thread.
     next_run_id: UUID | None = None
     other_run_id: UUID | None = None
     delivery_id: UUID | None = None
-    # The last number that is known to be used for an event of the thread.
+    # The highest event number of the thread that is known to be used.
     event_seq: int | None = None
 
 
-# Of the parameters of `CREATE`, those that are columns of the run as they are.
+# Those parameters of `CREATE` that are stored unchanged as columns of the run.
 GIVEN = (
     *("id", "thread_id", "assistant_id", "graph_id", "kwargs", "multitask_strategy"),
     *("is_temporary", "owner", "user", "run_class", "api_key_id"),
@@ -458,8 +458,8 @@ def create(
 ) -> Creation:
     """Insert a pending run under its thread's lock.
 
-    `params` are those of `CREATE`, but for the TTL that its thread may get. `scope` is a
-    plain one. `assistant_updated_at` is given where the assistant may have changed since.
+    `params` are those of `CREATE`, except for the TTL of the thread. `scope` is a plain
+    one. Pass `assistant_updated_at` where the assistant may have changed since.
     """
     seen = {"assistant_updated_at": assistant_updated_at}
     [row] = prepared.fetch_all(CREATE, params | ttl_params() | scope.params | seen)
@@ -489,8 +489,9 @@ async def claim(
 ) -> Claim | None:
     """Take a pending run whose turn it is; without `run_id` the next of the queue.
 
-    None: there is none, or another worker was first. `hint` is a run that may be missing
-    in the queue; `revisions` are those of the graphs that this process serves.
+    Returns None if there is none, or another worker was first. `hint` is a run that may
+    be missing in the queue; `revisions` are those of the graphs that this process
+    serves.
     """
     params = {
         "run_id": run_id,
@@ -516,7 +517,7 @@ async def end(
 ) -> Ended | None:
     """End a run that this worker holds, and write its record.
 
-    None: it does not hold it any more, or the run is to be rolled back instead.
+    Returns None if it does not hold the run any more, or must roll it back instead.
     """
     params = (
         outcome.params
@@ -537,7 +538,7 @@ async def end(
 
 @transaction.atomic
 def end_here(run: Run, outcome: Outcome) -> Ended | None:
-    """End a run that no worker holds. None: it is not as `run` says any more."""
+    """End a run that no worker holds. Returns None if the run has changed since."""
     params = (
         outcome.params
         | NOTHING.params
@@ -557,16 +558,16 @@ def end_here(run: Run, outcome: Outcome) -> Ended | None:
 
 
 def lock_thread(thread_id: UUID) -> bool:
-    """Hold the thread's row until the transaction ends. False: there is none."""
+    """Lock the thread's row until the transaction ends. False if there is none."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK, {"thread_id": thread_id})
         return cursor.fetchone() is not None
 
 
 def ask_to_stop(run: Run, action: str) -> bool:
-    """Tell the worker of a run, through its row, why it is to stop it.
+    """Request through a run's row that its worker stop it, and say how.
 
-    An earlier wish to roll back stays: it is the stronger one.
+    An earlier request to roll back is kept: it takes precedence.
     """
     active = Run.objects.filter(pk=run.pk).active()
     if action != Run.CancelAction.ROLLBACK:
@@ -575,33 +576,33 @@ def ask_to_stop(run: Run, action: str) -> bool:
 
 
 async def is_held(pool: Pool, held: Claim) -> bool:
-    """Whether a run is still this worker's."""
+    """Whether this worker still holds the run."""
     params = {"run_id": held.id, "attempt": held.attempt}
     async with pool.connection() as conn:
         return await (await conn.execute(IS_HELD, params)).fetchone() is not None
 
 
 async def is_gone(pool: Pool, run_id: UUID) -> bool:
-    """Whether a run was deleted, or its thread with it."""
+    """Whether a run was deleted, alone or with its thread."""
     async with pool.connection() as conn:
         found = await conn.execute("SELECT id FROM runs WHERE id = %s", [run_id])
         return await found.fetchone() is None
 
 
 async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
-    """Let another worker go on with a run, from its last checkpoint."""
+    """Release a run, so that another worker resumes it from its last checkpoint."""
     params = written.params | {"run_id": held.id, "attempt": held.attempt}
     async with pool.connection() as conn:
         return (await conn.execute(HAND_BACK, params)).rowcount > 0
 
 
 def take_back(*, max_attempts: int) -> list[UUID]:
-    """The same for all runs whose worker is gone. The ids of those that can go on."""
+    """Release all runs whose worker is gone. Returns the ids of those to resume."""
     return _ids(TAKE_BACK, {"max_attempts": max_attempts})
 
 
 def wake(*, timeout: float, limit: int) -> list[UUID]:
-    """Runs that wait for a message for `timeout` seconds; marked as sent one now."""
+    """Find runs without a message for `timeout` seconds; mark one as sent now."""
     return _ids(WAKE, {"timeout": timeout, "limit": limit})
 
 

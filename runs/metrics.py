@@ -1,4 +1,4 @@
-"""The queue of runs and the workers, as figures."""
+"""Metrics of the queue of runs and of the workers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Queue:
 
 @dataclass(frozen=True)
 class Workers:
-    """Places for runs in all the workers that are alive."""
+    """The slots for runs of all workers that are alive."""
 
     max: int
     active: int
@@ -72,8 +72,8 @@ def _read() -> tuple[Queue, Workers]:
     )
 
 
-# Every part is answered by a partial index. Runs that wait for their time
-# (`after_seconds`) are pending, but not in anybody's way.
+# Every part is answered by a partial index. Runs that are due later (`after_seconds`)
+# are pending, but block no other run.
 _QUERY = """
 SELECT
     count(*),

@@ -16,7 +16,8 @@ from spool.database.fields import JSONField, OrderedJSONField
 from spool.database.ids import uuid7
 from spool.threads.models import Thread
 
-# In a run's `kwargs`: its events are those of event streaming, which started it.
+# A key of a run's `kwargs`: event streaming started the run, so it publishes its
+# events.
 EVENT_STREAMING = "event_streaming"
 
 
@@ -35,7 +36,7 @@ class Worker(models.Model):
     capacity = models.IntegerField()
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
-    # Set by whoever took its runs away: the process may live, but owns nothing now.
+    # Set when its runs are taken away. The process may be alive, but holds no run now.
     expired_at = models.DateTimeField(null=True, blank=True)
 
     objects = WorkerQuerySet.as_manager()
@@ -59,7 +60,7 @@ class RunQuerySet(models.QuerySet["Run"]):
         return self.filter(thread__in=Thread.objects.visible_to(scope))
 
     def joinable_by(self, scope: Scope) -> RunQuerySet:
-        """Also the runs of temporary threads, for a while after their end."""
+        """Also include runs of temporary threads for a while after their end."""
         return self.filter(thread__in=Thread.objects.joinable_by(scope))
 
     def active(self) -> RunQuerySet:
@@ -98,14 +99,14 @@ class Run(models.Model):
         ROLLBACK = "rollback"
 
     class RunClass(models.TextChoices):
-        """Who waits for it."""
+        """What kind of client waits for the run, if any."""
 
         INTERACTIVE = "interactive"
         BACKGROUND = "background"
         CRON = "cron"
 
     ACTIVE = (Status.PENDING, Status.RUNNING)
-    # A `cancel_action` that no client can ask for, and how such a run ends.
+    # A `cancel_action` that no client can request, and the error of such a run.
     OVER_BUDGET = "over_budget"
     BUDGET_ERROR = {
         "error": "BudgetExceeded",
@@ -121,31 +122,31 @@ class Run(models.Model):
     metadata = JSONField(default=dict)
     # The request as the wire shows it; see `runs.serializers.RunRequest`.
     kwargs = JSONField(default=dict)
-    # Those of `kwargs` whose keys keep the order in which the client wrote them: they are
-    # not in its column. Null in rows of the version before.
+    # The parts of `kwargs` whose keys keep the client's order, which `jsonb` does not.
+    # They are stored only here. Null in rows of the version before.
     given = OrderedJSONField(null=True, blank=True, editable=False)
     multitask_strategy = models.TextField(
         choices=MultitaskStrategy.choices, default=MultitaskStrategy.ENQUEUE
     )
     # A stateless run deletes its thread at the end.
     is_temporary = models.BooleanField(default=False)
-    # Whose run it is: the partition of the store that its graph gets.
+    # The owner of the run: the partition of the store that its graph gets.
     owner = models.TextField(default="", blank=True)
     run_class = models.TextField(  # noqa: DJ001 - null: from before there was one
         choices=RunClass.choices, null=True, blank=True
     )
-    # The API key that asked, to count what it uses.
+    # The API key of the request, to count its usage.
     api_key_id = models.UUIDField(null=True, blank=True)
-    # Of the graph, in the process that claimed the run last.
+    # The revision of the graph in the process that claimed the run last.
     revision = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
-    # Who asked, as graphs see them; kept apart from `kwargs`, which goes on the wire.
+    # The user as graphs see it. Not in `kwargs`, which clients can read.
     user = JSONField(null=True, blank=True)
-    # What counts as its owner in the queue, and its place there: priority and class.
+    # The group that fair queueing counts it under, and its rank: priority and class.
     fairness_group = models.TextField(blank=True, db_default="")
     queue_rank = models.SmallIntegerField(db_default=1)
     # The fence: every write by a worker names the attempt that it belongs to.
     attempt = models.IntegerField(default=0)
-    # Attempts whose worker died. Being handed over by a worker that stops is none.
+    # Attempts whose worker died. A hand-over by a worker that stops does not count.
     losses = models.IntegerField(default=0)
     # No constraint: a run outlives the row of a worker that is long gone, and every
     # claim would look that row up.
@@ -157,20 +158,20 @@ class Run(models.Model):
         db_constraint=False,
         related_name="runs",
     )
-    # The first run of the A2A task that it is part of; its own id for that first one.
+    # The first run of the A2A task that it belongs to; its own id if it is the first.
     first_run_id = models.UUIDField(null=True, blank=True)
     cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
         choices=CancelAction.choices, null=True, blank=True
     )
     error = JSONField(null=True, blank=True)
-    # In the future for a run that waits (`after_seconds`); runs of a thread go in
+    # In the future for a delayed run (`after_seconds`). A thread's runs are executed in
     # this order.
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     # When its wake-up message was last sent; null while its turn has not come.
     dispatched_at = models.DateTimeField(null=True, blank=True)
     started_at = models.DateTimeField(null=True, blank=True)
-    # When its present attempt began.
+    # When its current attempt began.
     claimed_at = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
 
@@ -206,13 +207,14 @@ class Run(models.Model):
                 F("id").desc(),
                 name="runs_by_thread",
             ),
-            # Runs whose turn it is; those behind another run of their thread are not in.
+            # Runs whose turn it is. Runs behind another run of their thread are left
+            # out.
             models.Index(
                 fields=["dispatched_at"],
                 name="runs_dispatched",
                 condition=Q(status="pending", dispatched_at__isnull=False),
             ),
-            # What a worker claims, see `spool_next_run_1`.
+            # For claims, see `spool_next_run_1`.
             models.Index(
                 fields=["graph_id", "fairness_group", "queue_rank", "created_at", "id"],
                 name="runs_queue",
@@ -232,13 +234,13 @@ class Run(models.Model):
                 fields=["worker"], name="runs_running", condition=Q(status="running")
             ),
             models.Index(fields=["-created_at"], name="runs_by_created"),
-            # An agent's tasks, which are listed by their last update.
+            # For an agent's tasks, which are listed by their last update.
             models.Index(
                 fields=["assistant_id", "-updated_at", "-id"],
                 name="runs_of_tasks",
                 condition=Q(first_run_id__isnull=False),
             ),
-            # The few among millions that an operator looks for.
+            # For operators, who look for a few failed runs among millions.
             models.Index(
                 fields=["-created_at"],
                 name="runs_failed",
@@ -257,7 +259,7 @@ class Run(models.Model):
         values: Collection[Any],
         **more: Any,
     ) -> Self:
-        """With `kwargs` whole, from both of its columns."""
+        """Merge both columns of `kwargs`."""
         run = super().from_db(db, field_names, values, **more)
         if "kwargs" in run.__dict__:
             run.kwargs = {**run.kwargs, **(run.given or {})}
@@ -277,9 +279,9 @@ class RunAttempt(models.Model):
         TIMEOUT = "timeout"
         INTERRUPTED = "interrupted"
         ROLLED_BACK = "rolled_back"
-        # By a worker that stopped; another one went on.
+        # The worker stopped; another one resumed the run.
         HANDED_BACK = "handed_back"
-        # With its worker.
+        # The worker died.
         LOST = "lost"
 
     pk = models.CompositePrimaryKey("run_id", "attempt")
@@ -287,22 +289,22 @@ class RunAttempt(models.Model):
     attempt = models.IntegerField()
     # Null once its client has deleted it, until it is counted.
     thread_id = models.UUIDField(null=True, blank=True)
-    # The identity that asked.
+    # The identity that created the run.
     owner = models.TextField(default="", blank=True)
     assistant_id = models.UUIDField(null=True, blank=True)
     graph_id = models.TextField()
     run_class = models.TextField(default="", blank=True)
     revision = models.TextField(default="", blank=True)
     worker_id = models.UUIDField(null=True, blank=True)
-    # From when on the run could have been claimed.
+    # The time from which the run could be claimed.
     queued_at = models.DateTimeField()
     started_at = models.DateTimeField()
     ended_at = models.DateTimeField()
     outcome = models.TextField(choices=Outcome.choices)
     error = JSONField(null=True, blank=True)
-    # For operators alone.
+    # For operators only.
     traceback = models.TextField(default="", blank=True)
-    # Null where its worker did not live to say.
+    # Null if its worker died first.
     steps = models.IntegerField(null=True, blank=True)
     # By model, see `usage.tokens.Tokens`.
     tokens = JSONField(null=True, blank=True)
@@ -319,31 +321,31 @@ class RunAttempt(models.Model):
 
 
 class RunStep(models.Model):
-    """One execution of a node. Of a long attempt the first and last ones are kept."""
+    """One execution of a node. For a long attempt only the first and last are kept."""
 
     class Outcome(models.TextChoices):
         SUCCESS = "success"
         ERROR = "error"
         # It waits for an answer.
         INTERRUPTED = "interrupted"
-        # Its run ended before it did.
+        # The run ended first.
         CANCELLED = "cancelled"
 
     pk = models.CompositePrimaryKey("run_id", "attempt", "slot")
     run_id = models.UUIDField()
     attempt = models.IntegerField()
     slot = models.IntegerField()
-    # Counted from 0 in the order in which they began.
+    # Counted from 0 in the order of their start.
     number = models.IntegerField()
     node = models.TextField()
-    # Of the subgraph; "" is the graph itself.
+    # The namespace of the subgraph; "" is the graph itself.
     namespace = models.TextField(default="", blank=True)
     task_id = models.TextField(default="", blank=True)
     started_at = models.DateTimeField()
     duration_ms = models.FloatField()
     outcome = models.TextField(choices=Outcome.choices)
     tokens = JSONField(default=dict)
-    # The tools that it called: name, duration_ms, outcome.
+    # Its tool calls: name, duration_ms, outcome.
     tools = JSONField(default=list)
     error = JSONField(null=True, blank=True)
     traceback = models.TextField(default="", blank=True)
@@ -356,15 +358,15 @@ class RunStep(models.Model):
 
 
 class QueueEntry(models.Model):
-    """Runs of this graph wait for a worker in this group: where claims look for one.
+    """A graph and group that may have waiting runs. Claims read these rows.
 
-    An entry may be there for nothing, or be missing for a moment; the tick adds it then.
+    An entry may be stale, or be missing for a moment, in which case the tick adds it.
     """
 
     pk = models.CompositePrimaryKey("graph_id", "fairness_group")
     graph_id = models.TextField()
     fairness_group = models.TextField(blank=True)
-    # When it was last served, or came.
+    # When a run of it was last claimed, or the entry was added.
     since = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -380,10 +382,10 @@ class QueueEntry(models.Model):
 
 
 class Pause(models.Model):
-    """Of what is named here no run starts. What runs goes on, what waits stays pending."""
+    """Holds back pending runs of an owner, graph or worker. Running ones continue."""
 
     class Kind(models.TextChoices):
-        OWNER = "owner"  # Or a fairness group: what counts as an owner in the queue.
+        OWNER = "owner"  # Or a fairness group, which stands for the owner in the queue.
         GRAPH = "graph"
         WORKER = "worker"
 

@@ -1,8 +1,8 @@
-"""Which workers of this machine have died, without waiting for their lease.
+"""Finds dead workers of this machine without waiting for their lease to expire.
 
-Each worker holds the lock of a file that is named after it in `SPOOL_HOME`. The kernel
-lets go of it when the process ends, in whatever way, and of no other: process ids are
-used again, and mean something else in each container.
+Each worker locks a file in `SPOOL_HOME` that is named after it. The kernel releases the
+lock when the process ends, for any reason. Process ids would not do: they are reused,
+and differ between containers.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def folder() -> Path:
 
 
 class Presence:
-    """The lock of one worker. Where there can be none, its lease has to do."""
+    """The lock of one worker. If files can't be locked, only its lease counts."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -47,7 +47,7 @@ class Presence:
         self._path = path
 
     def withdraw(self) -> None:
-        """For a worker that leaves by itself, or goes on under another id."""
+        """Release the lock of a worker that exits, or continues under another id."""
         if self._path:
             self._path.unlink(missing_ok=True)
         if self._file is not None:
@@ -56,7 +56,7 @@ class Presence:
 
 
 def bury(expire: Callable[[Sequence[UUID]], object]) -> None:
-    """Call `expire` with the workers of this machine that have died, if there are any."""
+    """Call `expire` with the dead workers of this machine, if there are any."""
     dead: dict[UUID, Path] = {}
     with suppress(OSError):
         for path in folder().iterdir():
@@ -66,7 +66,7 @@ def bury(expire: Callable[[Sequence[UUID]], object]) -> None:
     if not dead:
         return
     expire(list(dead))
-    # Only now: a tick that fails leaves them to the next one.
+    # Last, so that after a failure the next tick finds them again.
     for path in dead.values():
         path.unlink(missing_ok=True)
 

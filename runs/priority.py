@@ -1,7 +1,7 @@
-"""`priority.path` of langgraph.json: the operator's say in whose runs go first.
+"""`priority.path` of langgraph.json: the operator's function for priorities.
 
-Its function is asked once for each thread, at the first run on it; what it answers stays
-with the thread.
+It is called once per thread, for the first run, and its result is stored with the
+thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_USER = {
 
 
 class PriorityRefused(APIException):
-    """The function raised, or answered what is no priority. Its text stays with us."""
+    """The function raised or returned an invalid priority. Clients get no details."""
 
     status_code = 500
     default_detail = "The priority of this run could not be decided"
@@ -46,7 +46,7 @@ class PriorityRefused(APIException):
 
 @dataclass(frozen=True)
 class ThreadPriority:
-    """-5 goes first. `fairness_group` None: what counts as the owner anyway."""
+    """-5 is the highest priority. Without a `fairness_group` the owner is the group."""
 
     priority: int = 0
     fairness_group: str | None = None
@@ -57,13 +57,13 @@ DEFAULTS = ThreadPriority()
 
 @cache
 def assign_function() -> Any:
-    """None where langgraph.json names none. A bad one stops the process."""
+    """Load the function. None if there is none; a bad one stops the process."""
     path = langgraph_json().priority.path
     if not path:
         return None
     try:
         found = load_object(path)
-    except Exception as exc:  # Whatever the operator's module raises.
+    except Exception as exc:  # The operator's module may raise anything.
         stop(f"priority.path: cannot load {path}: {type(exc).__name__}: {exc}")
     if not isinstance(found, Priority):
         stop(f"priority.path: {path} is not a langgraph_sdk.Priority")
@@ -78,9 +78,9 @@ def of_thread(
     thread_id: UUID | None,
     request: dict[str, Any],
 ) -> ThreadPriority | None:
-    """What the thread of a new run has, or is to get. Raises `PriorityRefused`.
+    """Return the priority for the thread of a new run. Raises `PriorityRefused`.
 
-    None: langgraph.json names no function.
+    None if langgraph.json has no function.
     """
     assign = assign_function()
     if assign is None:
@@ -111,7 +111,7 @@ def _ask(assign: Any, context: PriorityContext) -> ThreadPriority:
         answer = shared_loop().run(asyncio.wait_for(assign(context), TIMEOUT_SECS))
         return _checked(answer)
     except Exception as exc:
-        # The operator's own code.
+        # The operator's code may raise anything.
         logger.exception("priority.path: the run is refused")
         raise PriorityRefused from exc
 
@@ -129,7 +129,7 @@ def _checked(answer: Any) -> ThreadPriority:
 
 
 def _keep(thread: Thread, found: ThreadPriority) -> ThreadPriority:
-    """Store it with the thread, unless another first run was quicker."""
+    """Store it with the thread, unless a concurrent first run already has."""
     rows = Thread.objects.filter(pk=thread.pk)
     if not rows.filter(priority=None).update(
         priority=found.priority, fairness_group=found.fairness_group

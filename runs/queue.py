@@ -1,4 +1,4 @@
-"""Whose run is next: where a run stands in the queue, and what is taken out of it.
+"""The queue of runs: the group and rank of a run, and pauses.
 
 The claim itself is the function `spool_next_run_1` in the database, which
 `migrations/0007_queue_fairly.py` creates.
@@ -13,14 +13,14 @@ from django.conf import settings
 from spool.runs.models import Pause, Run
 from spool.runs.priority import DEFAULTS, MAX_GROUP_LENGTH, ThreadPriority
 
-# Runs that a client waits for go before others of the same priority.
+# Runs that a client waits for precede others of the same priority.
 CLASSES = [str(kind) for kind in Run.RunClass]
 
 
 def place(
     owner: str, metadata: dict[str, Any], run_class: str, decided: ThreadPriority | None
 ) -> dict[str, Any]:
-    """The columns of a new run that say whose it is in the queue, and its rank there."""
+    """The columns of a new run for the queue: its fairness group and its rank."""
     decided = decided or DEFAULTS
     group = decided.fairness_group or _group(owner, metadata)
     return {
@@ -36,12 +36,12 @@ def _group(owner: str, metadata: dict[str, Any]) -> str:
 
 
 def pause(kind: str, name: str) -> bool:
-    """Let no more runs of this owner, graph or worker start. False: it was so already."""
+    """Let no more runs of an owner, graph or worker start. False if already paused."""
     _, is_new = Pause.objects.get_or_create(kind=kind, name=name)
     return is_new
 
 
 def resume(kind: str, name: str) -> bool:
-    """The tick wakes workers for what has waited. False: it was not paused."""
+    """End a pause; the tick then wakes workers. False if it was not paused."""
     deleted, _ = Pause.objects.filter(kind=kind, name=name).delete()
     return bool(deleted)

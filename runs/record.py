@@ -1,9 +1,9 @@
 """The record of what happened in a run: its attempts, and the steps of each.
 
-An attempt's row is written by the statement that ends the attempt, whoever does: its
-worker, the tick that finds it lost, or a client that deletes the run. Steps come with
-the end, or before it in a run that takes longer than `worker.flusher.FLUSH_SECS`. The
-rows have no foreign key: they stay for `RUN_RECORD_TTL_DAYS`, unless a client deletes the
+The statement that ends an attempt also writes its row, whether a worker ends it, the
+tick that finds it lost, or a client that deletes the run. Steps are written with the
+end, or earlier in a run that takes longer than `worker.flusher.FLUSH_SECS`. The rows
+have no foreign key: they stay for `RUN_RECORD_TTL_DAYS`, unless a client deletes the
 run or its thread.
 """
 
@@ -23,7 +23,7 @@ from spool.usage.meter import Reading
 from spool.usage.statements import WRITE
 from spool.usage.tokens import Tokens
 
-# Of an attempt with more steps than both, these many of the first and of the last stay.
+# How many first and last steps are kept of an attempt with more steps than that.
 FIRST_STEPS = 200
 LAST_STEPS = 100
 
@@ -33,9 +33,9 @@ BATCH = 1000
 
 @dataclass(frozen=True, slots=True)
 class StepRecord:
-    """A row of `run_steps`, but for its run and its attempt."""
+    """A row of `run_steps`, without its run and attempt."""
 
-    # The row that it takes: its number, or in turn one of those for the last steps.
+    # The row to write: its number, or one of those that the last steps reuse in turn.
     slot: int
     number: int
     node: str
@@ -52,7 +52,7 @@ class StepRecord:
 
 @dataclass(frozen=True, slots=True)
 class AttemptRecord:
-    """What only the worker of an attempt knows of it."""
+    """The data of an attempt that only its worker knows."""
 
     steps: int | None = None
     tokens: dict[str, Tokens] = field(default_factory=dict)
@@ -61,7 +61,7 @@ class AttemptRecord:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What is written with the end of an attempt."""
+    """The data to write with the end of an attempt."""
 
     attempt: AttemptRecord = AttemptRecord()
     steps: Sequence[StepRecord] = ()
@@ -69,7 +69,7 @@ class Record:
 
     @property
     def params(self) -> dict[str, Any]:
-        """For statements with `ended_as` in them."""
+        """The parameters for statements that contain `ended_as`."""
         tokens = {name: used.as_json() for name, used in self.attempt.tokens.items()}
         return {
             "step_count": self.attempt.steps,
@@ -163,8 +163,8 @@ def lost(held: str) -> str:
     return f"attempt_record AS ({attempt})"
 
 
-# Steps of runs that still go on, and what was used meanwhile. A run that is being deleted
-# is locked, and gets no rows any more.
+# Writes the steps and usage of runs that are still running. A run that is being deleted
+# is locked, and gets no more rows.
 FLUSH = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(steps)s)
@@ -182,11 +182,11 @@ WITH given AS (
 SELECT count(*) AS steps FROM alive
 """
 
-# Held, so that nothing is written for these runs after it was looked for.
+# Locks the runs, so that no rows are written for them after the deletion below.
 _LOCK = "SELECT id FROM runs WHERE {runs} FOR UPDATE"
 
-# What is counted by the minute is counted later: for that, attempts of just now stay
-# for a while, without saying whose they were.
+# The counts per minute are made later, so recent attempts are kept for a while without
+# their owner.
 _FORGET = """
 WITH wanted AS (
     SELECT unnest(%(run_ids)s::uuid[]) AS id
@@ -204,7 +204,7 @@ UPDATE run_attempts SET run_id = gen_random_uuid(), thread_id = NULL, owner = ''
 WHERE run_id IN (SELECT id FROM wanted) AND ended_at >= now() - %(counted_after)s
 """
 
-# How long it may take until an attempt is counted in its minute.
+# The maximum delay until an attempt is counted in its minute.
 COUNTED_AFTER = timedelta(minutes=10)
 
 _SWEEP = """
@@ -234,7 +234,7 @@ def forget_run(run_id: UUID) -> None:
 
 
 def forget_owner(owner: str) -> None:
-    """Delete the records of all runs that this identity asked for."""
+    """Delete the records of all runs of this identity."""
     of_run = "coalesce(\"user\" ->> 'identity', owner) = %(wanted)s"
     _forget(runs=of_run, attempts="owner = %(wanted)s", wanted=owner)
 
@@ -251,7 +251,7 @@ def _forget(*, runs: str, attempts: str, wanted: Any) -> None:
 
 
 def sweep() -> int:
-    """Delete a batch of records whose time is over, the oldest first. How many."""
+    """Delete a batch of expired records, the oldest first. Returns how many."""
     params: dict[str, Any] = {
         "kept": timedelta(days=settings.RUN_RECORD_TTL_DAYS),
         "counted_after": COUNTED_AFTER,

@@ -1,4 +1,4 @@
-"""Nothing stays where it is for ever: lost runs go on, forgotten ones are woken."""
+"""Recovers runs whose worker died, and wakes workers for runs that were missed."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from spool.runs.streaming.writer import publish_end
 
 logger = logging.getLogger(__name__)
 
-# Seconds that a wake-up message may take before it counts as lost.
+# After how many seconds a wake-up message counts as lost.
 MESSAGE_TIMEOUT_SECS = 3.0
-# How long a run's page can tell which worker it was on, once that has gone.
+# How long workers that are gone are kept, to show which worker had a run.
 REMEMBERED = timedelta(days=7)
 
 
 def expire_workers() -> None:
-    """Workers that were silent for longer than the lease own nothing any more."""
+    """Expire workers whose last heartbeat is older than the lease."""
     silent = Worker.objects.filter(expired_at=None).exclude(
         pk__in=Worker.objects.alive().values("pk")
     )
@@ -36,17 +36,17 @@ def expire_workers() -> None:
 
 
 def expire_dead(worker_ids: Sequence[UUID]) -> None:
-    """The same at once for workers whose process has ended."""
+    """Expire workers whose process has ended."""
     dead = Worker.objects.filter(pk__in=worker_ids, expired_at=None)
     if count := dead.update(expired_at=Now()):
         logger.warning("%d workers of this machine have died", count)
 
 
 def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
-    """Runs whose worker is gone: pending again, or ended if that happens every time.
+    """Make runs of dead workers pending again, or end them after too many attempts.
 
-    Answers with what the ends set going; the others are woken like any run. `can_tell`
-    is false where silent workers may be alive: Postgres was away, and so all were.
+    Returns what to announce. `can_tell` is false if silent workers may be alive: all
+    are silent while Postgres is unavailable.
     """
     presence.bury(expire_dead)
     if can_tell:
@@ -56,7 +56,7 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
         logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)
     ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
     holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
-    # Not those of a worker that expired just now: they have attempts left.
+    # A worker may have expired since `take_back`: its runs may have attempts left.
     too_many = settings.BG_JOB_MAX_ATTEMPTS - 1
     lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
     lost = lost.select_related("thread")
@@ -64,7 +64,7 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
 
 
 def _give_up(run: Run) -> Ended | None:
-    """End a run that was lost too often. None: it has ended, or the next tick will."""
+    """End a run that was lost too often. None if it has ended, or is left for later."""
     error = {
         "error": "WorkerLost",
         "message": f"The run was lost with its worker {run.losses + 1} times.",
@@ -75,7 +75,7 @@ def _give_up(run: Run) -> Ended | None:
                 cursor.execute("SET LOCAL lock_timeout = '250ms'")
             ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
     except DatabaseError:
-        # Its thread is held, say: that must not hold up the others.
+        # For example, its thread is locked. Go on with the other runs.
         logger.warning("run %s is lost, and can't be ended now", run.id, exc_info=True)
         return None
     if ended:
@@ -92,20 +92,20 @@ def _give_up(run: Run) -> Ended | None:
 
 
 def sweep_workers() -> int:
-    """Forget workers that are long gone; what they ran is long with others."""
+    """Delete workers that are long gone. Other workers have their runs by then."""
     return Worker.objects.filter(expired_at__lt=Now() - REMEMBERED).delete()[0]
 
 
 def spare_capacity() -> int:
-    """How many more runs the living workers could execute now."""
+    """How many more runs the workers that are alive could execute now."""
     capacity = Worker.objects.alive().aggregate(total=Sum("capacity"))["total"] or 0
     return max(capacity - Run.objects.running().count(), 0)
 
 
 def runs_to_wake() -> list[UUID]:
-    """Runs to send a message for, while somebody has room for them.
+    """Return runs to send a message for, up to the number of free slots.
 
-    Where nobody has, whoever ends a run takes the next one without a message.
+    Without a free slot none is needed: a worker that ends a run claims the next one.
     """
     if (spare := spare_capacity()) == 0:
         return []

@@ -1,4 +1,4 @@
-"""What a request for a run may have: the policy's answer, as `create_run` takes it."""
+"""Applies the policy to a request for a run, and prepares it for `create_run`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from spool.web.http_options import configurable_headers
 def allowed(
     request: Request | HttpRequest, asked: dict[str, Any], thread_id: UUID | None
 ) -> dict[str, Any]:
-    """The arguments of `create_run`, if the policy lets the caller have this run.
+    """Return the arguments of `create_run`, if the policy allows this run.
 
     `asked` is the validated data of a `RunRequest`.
     """

@@ -41,7 +41,7 @@ STREAM_MODES = (
 THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
 
 
-# What a list may select, and the column that it is.
+# The fields that a list may select, and their columns.
 COLUMNS = {
     "run_id": "id",
     "thread_id": "thread_id",
@@ -81,7 +81,7 @@ class NodeNames(StringOrList):
 
 class CommandField(Object):
     def to_internal_value(self, data: Any) -> Any:
-        # Whatever else there is, as in the `Command` of the JavaScript library, is not ours.
+        # Ignore other keys, such as those of the JavaScript library's `Command`.
         command = super().to_internal_value(data)
         command = {k: command[k] for k in ("update", "resume", "goto") if k in command}
         for send in _sends(command.get("goto")):
@@ -91,7 +91,7 @@ class CommandField(Object):
                 raise serializers.ValidationError(
                     "goto must name a node, or be {node, input}, or a list of those"
                 )
-        # Null means what leaving it out means, here too.
+        # Null means the same as a missing key, here too.
         return {key: value for key, value in command.items() if value is not None}
 
 
@@ -131,7 +131,7 @@ class Tracing(serializers.Serializer[Any]):
 
 
 class RunRequest(serializers.Serializer[Any]):
-    """The body of every call that makes a run."""
+    """The body of every request that creates a run."""
 
     assistant_id = Text()
     input = AnyJSON(required=False, allow_null=True, default=None)
@@ -205,7 +205,7 @@ class RunRequest(serializers.Serializer[Any]):
             if attrs.get(name) is None and field.default is not empty:
                 default = field.default
                 attrs[name] = default() if callable(default) else default
-        # `useStream` asks for none before a component has read something.
+        # `useStream` requests no modes until a component has read something.
         attrs["stream_mode"] = attrs["stream_mode"] or ["values"]
         if attrs["durability"] is None:
             exits = attrs["checkpoint_during"] is False
@@ -213,7 +213,7 @@ class RunRequest(serializers.Serializer[Any]):
         return attrs
 
 
-# What the policy is told of how a run is to go.
+# The keys of a request that the policy gets as the run's `kwargs`.
 KWARGS = (
     *("input", "command", "config", "context", "webhook", "stream_mode"),
     *("interrupt_before", "interrupt_after", "feedback_keys", "checkpoint"),
@@ -223,10 +223,10 @@ KWARGS = (
 
 
 def create_run_value(asked: dict[str, Any], **ids: UUID | None) -> dict[str, Any]:
-    """What the event `threads.create_run` is about. `asked` is a valid `RunRequest`.
+    """The value of the event `threads.create_run`. `asked` is a valid `RunRequest`.
 
-    The assistant goes by its id, whatever it was called by: a policy that names some
-    must know them again.
+    The assistant is given by its id even if the request has a graph's name, so that a
+    policy can compare it.
     """
     return {
         **ids,
@@ -243,10 +243,10 @@ def create_run_value(asked: dict[str, Any], **ids: UUID | None) -> dict[str, Any
 def added_by_policy(
     config: dict[str, Any] | None, given: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """A run's config without the keys of `configurable` that a policy added to `given`.
+    """Split off the keys of `configurable` that a policy added to `given`.
 
-    Those come with it. They are for nodes: they count neither as the client's own beside
-    a `context`, nor as a part of that.
+    Returns the config and those keys. They are for nodes: they neither conflict with
+    the client's `context`, nor become part of it.
     """
     config = config or {}
     configurable = config.get("configurable") or {}
@@ -273,7 +273,7 @@ class RunBody(serializers.Serializer[Any]):
 
 
 class Limit(Capped):
-    """The one number whose official refusal is a 400."""
+    """The one number that the official server refuses with a 400."""
 
     def to_internal_value(self, data: Any) -> int:
         try:
@@ -290,7 +290,7 @@ class RunListQuery(serializers.Serializer[Any]):
 
 
 def _again(**asked: list[str]) -> str:
-    """A query for `Location`: clients that lose their stream come back without it."""
+    """A query for `Location`: clients that reconnect to a stream add none."""
     query = urlencode({name: given for name, given in asked.items() if given}, True)
     return f"?{query}" if query else ""
 
@@ -300,7 +300,7 @@ class StreamQuery(serializers.Serializer[Any]):
     cancel_on_disconnect = serializers.BooleanField(default=False)
 
     def validate_stream_mode(self, modes: list[str] | None) -> set[str] | None:
-        """By the names of the events: both forms of messages go by the same."""
+        """Return the names of the events: both forms of messages have the same name."""
         if modes is None:
             return None
         return {"messages" if mode == "messages-tuple" else mode for mode in modes}

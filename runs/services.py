@@ -1,4 +1,4 @@
-"""Use cases that write runs. What leaves the process waits for the commit."""
+"""Use cases that write runs. Messages and events are sent after the commit."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from spool.webhooks.models import PushConfig
 logger = logging.getLogger(__name__)
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
-# What nodes see of a run's `kwargs`.
+# The keys of a run's `kwargs` that nodes see.
 GIVEN = ("input", "command", "config", "context")
 # Shown in a run's `kwargs` only where they were given.
 SELDOM = ("langsmith_tracer", "strict_resume", EVENT_STREAMING)
@@ -62,7 +62,7 @@ class TooManyRuns(APIException):
 
 
 class AssistantChanged(Exception):
-    """It is not as it was read any more."""
+    """The assistant has changed since it was read."""
 
 
 class ThreadNotFound(NotFound):
@@ -79,12 +79,12 @@ def create_run(
     first_run_id: UUID | None = None,
     run_class: str = Run.RunClass.BACKGROUND,
 ) -> Run:
-    """Store a pending run, and wake a worker once it can be seen.
+    """Store a pending run, and wake a worker once the run is committed.
 
     `request` is the validated data of a `RunRequest`. Without a thread the run gets one
-    of its own, which goes with it unless `on_completion` is `keep`. `assistants` is what
-    the caller may see of those, where it is not the same. `first_run_id` is that of
-    the A2A task which the run begins or goes on with.
+    of its own, deleted with it unless `on_completion` is `keep`. `assistants` is the
+    caller's scope for assistants, where it differs. `first_run_id` is that of the A2A
+    task that the run begins or continues.
     """
     if request["webhook"]:
         addresses.check(request["webhook"])
@@ -111,7 +111,7 @@ def _create_run(
     *,
     remembered: bool,
 ) -> Run:
-    """Raises `AssistantChanged` where it may be a `remembered` one: nothing is done."""
+    """Raise `AssistantChanged`, storing nothing, if a `remembered` one is stale."""
     assistant = resolve_assistant(
         assistants, request["assistant_id"], remembered=remembered
     )
@@ -129,7 +129,7 @@ def _create_run(
         except ThreadNotFound:
             if request["if_not_exists"] != "create":
                 raise
-            # It was there, and its time was over: a sweep deleted it meanwhile.
+            # The thread had expired, and a sweep has deleted it since it was found.
             run = _insert_run(scope, thread_id, params, request, seen)
         if run.dispatched_at:
             transaction.on_commit(partial(tasks.dispatch, run.id))
@@ -140,7 +140,7 @@ def _unit(
     thread_id: UUID | None, request: dict[str, Any]
 ) -> AbstractContextManager[Any]:
     """The transaction that a run is created in."""
-    # Alone, the one statement that creates a run needs no transaction around it.
+    # A single statement that creates the run needs no transaction around it.
     alone = (
         thread_id is not None
         and request["if_not_exists"] != "create"
@@ -152,9 +152,9 @@ def _unit(
 
 @transaction.atomic
 def create_runs(asked: Iterable[dict[str, Any]]) -> list[Run]:
-    """All of these, each as `create_run` takes it, or none where one is refused.
+    """Create all runs, given as arguments of `create_run`, or none if one is refused.
 
-    Its client would send all of them again.
+    After an error the client would send all of them again.
     """
     return [create_run(**one) for one in asked]
 
@@ -189,9 +189,9 @@ def _insert_run(
 
 
 def cancel_run(run: Run, action: str) -> bool:
-    """Stop a run: at once if it waits, else its worker does. False: it has ended.
+    """Stop a run: a pending one at once, else through its worker. False: it has ended.
 
-    Viewers of a running run hear of its end when the worker has confirmed it.
+    The end of a running run is published once its worker has confirmed it.
     """
     with transaction.atomic():
         lifecycle.lock_thread(run.thread_id)
@@ -203,16 +203,16 @@ def cancel_run(run: Run, action: str) -> bool:
 
 
 def cancel_runs(runs: RunQuerySet, action: str) -> int:
-    """How many of these were stopped, the oldest first."""
-    # Not what they were given: it may be a lot, and each is read again under its lock.
+    """Stop these runs, the oldest first. Returns how many were stopped."""
+    # Leave out their inputs, which may be large: each run is read again under its lock.
     named = runs.only("id", "thread_id").oldest_first()
     return sum(cancel_run(run, action) for run in named)
 
 
 def requeue_run(run: Run) -> Run | None:
-    """Wake a worker for a run that waits, or make one like a run that has ended.
+    """Wake a worker for a pending run, or create a run like one that has ended.
 
-    None: it is running, or its thread went with it.
+    Returns None if it is running, or its thread was deleted with it.
     """
     if run.status == Run.Status.PENDING:
         tasks.dispatch(run.id)
@@ -249,10 +249,10 @@ def requeue_run(run: Run) -> Run | None:
 
 
 def delete_run(run: Run) -> None:
-    """Delete a run and what it saved; one that is running is stopped.
+    """Delete a run and its checkpoints; a running one is stopped.
 
-    Of a run that is over, a thread with a DeltaChannel keeps what it saved: later
-    states are made from it.
+    On a thread with a DeltaChannel the checkpoints of an ended run are kept: later
+    states are made from them.
     """
     with transaction.atomic():
         lifecycle.lock_thread(run.thread_id)
@@ -260,7 +260,8 @@ def delete_run(run: Run) -> None:
         if fresh is None:
             return
         while (ended := lifecycle.end_here(fresh, NEVER_WAS)) is None:
-            # Claimed in between, or handed back. It can't end while we hold its thread.
+            # Claimed in between, or handed back. It can't end: its thread is locked
+            # here.
             fresh.refresh_from_db()
         record.forget_run(fresh.id)
         if fresh.is_active:
@@ -277,28 +278,29 @@ def delete_run(run: Run) -> None:
 
 
 def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
-    """Delete all runs of threads that go, in the caller's transaction.
+    """Delete all runs of threads to be deleted, in the caller's transaction.
 
-    The caller holds the threads' rows. What runs is stopped; its viewers hear of it.
+    The caller has locked the threads' rows. Running runs are stopped, and their ends
+    are published.
     """
     active = Run.objects.active().filter(thread__in=thread_ids)
     for run in active.select_related("thread"):
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
         _announce_end(run, None)  # Nothing comes after it.
-    # Once its viewers have heard of the end, and nothing more is told.
+    # After the ends are published, which must be the last events.
     transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()
     PushConfig.objects.filter(thread_id__in=thread_ids).delete()
 
 
 def _check_limit(scope: Scope) -> None:
-    """Refuse another run of an owner who has too many waiting and running."""
+    """Refuse another run of an owner with too many active runs."""
     most = settings.MAX_RUNS_PER_OWNER
     if not most or scope.identity is None:
         return
     with connection.cursor() as cursor:
-        # Of many requests at once the last may not all see room for one more.
+        # Serialize, so that concurrent requests can't all see room for one more run.
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         cursor.execute(lock, [f"runs of {scope.identity}"])
     if Run.objects.active().filter(user__identity=scope.identity).count() >= most:
@@ -306,16 +308,16 @@ def _check_limit(scope: Scope) -> None:
 
 
 def _make_way(thread_id: UUID, strategy: str) -> None:
-    """Stop what is active on a thread, for a run that does not want to wait."""
+    """Stop the active runs of a thread, for a new run that does not wait for them."""
     lifecycle.lock_thread(thread_id)
     for run in Run.objects.active().filter(thread_id=thread_id).oldest_first():
         _stop(run, strategy)
 
 
 def _stop(run: Run, action: str) -> None:
-    """Under the thread's lock, so that nobody else ends or starts the run."""
+    """Stop a run. The caller holds the thread's lock, so it can't start or end now."""
     rollback = action == Run.CancelAction.ROLLBACK
-    # Where a worker had begun it, only a worker can tell what state that has led to.
+    # Once a worker has begun a run, only a worker knows the resulting state.
     if run.status == Run.Status.PENDING and (rollback or not run.attempt):
         ended = lifecycle.end_here(run, NEVER_WAS if rollback else CANCELLED)
         if ended:
@@ -329,9 +331,9 @@ def _stop(run: Run, action: str) -> None:
 
 
 def _undo(run: Run) -> bool:
-    """Take back what a run saved that has lost its row, and with it the right to save.
+    """Undo the checkpoints of a run whose row is deleted, so that it can't save more.
 
-    Tells whether the thread's newest state was of it.
+    Returns whether the thread's newest state was saved by it.
     """
     if not run.attempt or run.is_temporary:
         return False
@@ -342,7 +344,7 @@ def _show_newest_state(thread_id: UUID) -> None:
     try:
         show_newest_state(thread_id)
     except Exception:
-        # The graph may not be served any more, and making it is user code.
+        # The graph may not be served any more, and its factory is user code.
         logger.exception("thread %s: its state can't be shown again", thread_id)
 
 
@@ -362,7 +364,7 @@ def _announce_end(run: Run, ended: Ended | None) -> None:
 
 
 def _make_thread(params: dict[str, Any], request: dict[str, Any]) -> None:
-    """The run's thread with the run's metadata, unless there is one of that id."""
+    """Create the run's thread with the run's metadata, unless the id exists."""
     metadata = {**request["metadata"], **params["thread_metadata"].obj}
     decided: ThreadPriority | None = params["decided"]
     thread = Thread(
@@ -404,7 +406,7 @@ def _create_params(
 
 
 def _kwargs_params(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The two columns of a run's `kwargs`: what graphs are given keeps its order."""
+    """The two columns of a run's `kwargs`. The input of graphs keeps its key order."""
     given = {name: kwargs[name] for name in GIVEN if name in kwargs}
     rest = {name: value for name, value in kwargs.items() if name not in given}
     return {"kwargs": jsonb(rest), "given": ordered_json(given)}
@@ -448,10 +450,10 @@ def _merged_config(
         **(base.get("configurable") or {}),
         **(config.get("configurable") or {}),
         **_fork_point(request),
-        # Of the HTTP request, where the operator wants some in here, and the policy's.
+        # Headers of the HTTP request, as configured by the operator, and the policy's.
         **request.get("headers", {}),
     }
-    # The request that was, whatever a client says.
+    # The real request id, even if the client sends another.
     configurable.pop(request_ids.IN_RUNS, None)
     if request_id := request.get("request_id"):
         configurable[request_ids.IN_RUNS] = request_id
@@ -461,19 +463,19 @@ def _merged_config(
 
 
 def _asks_for_fork(params: dict[str, Any]) -> Any:
-    """The checkpoint that the run is to go on from, if it names one."""
+    """The checkpoint that the run continues from, if it names one."""
     return params["given"].obj["config"]["configurable"].get("checkpoint_id")
 
 
 def _check_fork_point(params: dict[str, Any]) -> None:
-    """From a checkpoint that is not there LangGraph would begin with no state at all."""
+    """Refuse a missing checkpoint: LangGraph would start from an empty state."""
     asked = _asks_for_fork(params)
     if asked and not has_checkpoint(params["thread_id"], str(asked)):
         raise NotFound(f"Checkpoint {asked} not found")
 
 
 def _check_thread_of(thread_id: UUID | None, checkpoint: dict[str, Any]) -> None:
-    """A checkpoint of another thread would silently be none at all."""
+    """Refuse a checkpoint of another thread: LangGraph would silently ignore it."""
     given = checkpoint.get("thread_id")
     if given and given != str(thread_id):
         raise Unprocessable("checkpoint: it is of another thread than the run")

@@ -1,4 +1,4 @@
-"""Celery's side of runs. A message is a wake-up: the rows in Postgres are the truth."""
+"""Celery tasks for runs. A message only wakes a worker: the state is in Postgres."""
 
 from __future__ import annotations
 
@@ -32,22 +32,22 @@ from spool.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
 
-# How often full workers pass on a message for a run; the tick finds it after that.
+# How often full workers send on a message for a run. After that the tick finds the run.
 MAX_HOPS = 5
-# Ticks at once in one process. Where Postgres makes them wait, those that come meanwhile
-# must leave threads to the runs.
+# Concurrent ticks in one process. While Postgres is slow, later ticks must leave
+# threads free for runs.
 TICKS = threading.Semaphore(3)
-# How long a process that is done waits for its threads to end, in seconds.
+# How long an exiting process waits for its threads to end, in seconds.
 EXIT_TIMEOUT_SECS = 4.0
 
 
 @shared_task(name="runs.tasks.execute_run")
 def execute_run(*, run_id: str, hops: int = 0) -> None:
-    """Execute a run, and then whatever else waits, for as long as something does."""
+    """Execute a run, and then other waiting runs, until there are none."""
     me = worker.current()
     if not me.take_slot():
-        # Full. Whoever ends a run takes the next one from Postgres, so the message has
-        # done its work, unless somebody is idle and so will end nothing.
+        # Full. A thread that ends a run claims the next one from Postgres, so the
+        # message is not needed, unless an idle worker could take the run now.
         if (me.is_stopping or me.others_have_room) and hops < MAX_HOPS:
             send(execute_run, run_id=run_id, hops=hops + 1)
         return
@@ -101,7 +101,7 @@ def sweep() -> None:
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:
-    """What the end of a run sets going. `taken`: the run that this thread does next."""
+    """Send messages after the end of a run. `taken`: this thread's next run."""
     if ended.next_run_id and ended.next_run_id != taken:
         dispatch(ended.next_run_id)
     if ended.delivery_id:
@@ -114,19 +114,19 @@ def dispatch(run_id: UUID) -> None:
 
 
 def send(task: Task[Any, Any], **kwargs: str | int) -> None:
-    """Send a message. One that can't be sent now is made up for by the tick."""
+    """Send a message. If it can't be sent, the tick makes up for it."""
     try:
         with circuit_breaker():
             task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
     except RedisHangs:
-        pass  # Somebody has said so.
+        pass  # Logged already.
     except (KombuError, OSError) as exc:
         logger.warning("%s was not sent: %s", task.name, exc)
 
 
 @task_prerun.connect
 def _take_connection(task: Task[Any, Any], **_: Any) -> None:
-    # Celery would close them after each task; see CELERY_DB_REUSE_MAX.
+    # Celery would close connections after each task; see CELERY_DB_REUSE_MAX.
     if task.name != execute_run.name:  # It has the pool of its loop.
         task_connections.take()
 
@@ -138,13 +138,13 @@ def _give_back_connection(**_: Any) -> None:
 
 @worker_ready.connect
 def _register_worker(**_: Any) -> None:
-    registry()  # At start: one that can't be loaded would cost a run.
+    registry()  # Load graphs at start, so that a broken one does not fail a run.
     worker.current()
 
 
 @worker_shutting_down.connect
 def _stop_worker(**_: Any) -> None:
-    # Celery waits for its tasks; this makes them come to an end.
+    # Celery waits for its tasks to end; this makes them end.
     grace = settings.BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS
     threading.Thread(target=worker.current().stop, args=[grace]).start()
 
@@ -156,9 +156,9 @@ def _leave(**_: Any) -> None:
 
 
 def _exit_at_last() -> None:
-    """Python waits for all threads, and a node that is on one can't be stopped.
+    """Exit without waiting for all threads: nodes on them can't be stopped.
 
-    By now its run is handed back, and nothing that it says counts any more.
+    Their runs are handed back by now, so that the fence rejects their writes.
     """
     time.sleep(EXIT_TIMEOUT_SECS)
     logger.warning("a node does not come to an end; leaving it behind")

@@ -1,6 +1,6 @@
-"""What happened in a run, as the API shows it to those who may see the run.
+"""What happened in a run, as the API shows it.
 
-Tracebacks are not in it: they quote code and values, and are for operators.
+It has no tracebacks: these quote code and values, and are for operators only.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class TimelineBody(serializers.Serializer[Any]):
 
 
 def timeline_of(run: Run) -> dict[str, Any]:
-    """A `TimelineBody`: what is recorded of the run, and what it does now."""
+    """A `TimelineBody`: the record of the run, and its current attempt."""
     steps: dict[int, list[RunStep]] = defaultdict(list)
     for step in RunStep.objects.filter(run_id=run.pk).order_by("attempt", "number"):
         steps[step.attempt].append(step)
@@ -110,7 +110,7 @@ def timeline_of(run: Run) -> dict[str, Any]:
 
 def _attempt(attempt: RunAttempt, steps: list[RunStep]) -> dict[str, Any]:
     count = attempt.steps
-    if count is None:  # Lost: what was written until then is known.
+    if count is None:  # Lost: count the steps that were written before.
         count = max((step.number + 1 for step in steps), default=0)
     tokens = attempt.tokens
     return {
@@ -128,7 +128,7 @@ def _attempt(attempt: RunAttempt, steps: list[RunStep]) -> dict[str, Any]:
 
 
 def _present(run: Run, steps: list[RunStep]) -> dict[str, Any]:
-    """The attempt that goes on, which has no row yet."""
+    """The current attempt, which has no row yet."""
     return {
         "attempt": run.attempt,
         "worker_id": run.worker_id,
@@ -159,7 +159,7 @@ def _step(step: RunStep) -> dict[str, Any]:
 
 
 def _sum(parts: Iterable[dict[str, dict[str, int]]]) -> dict[str, dict[str, int]]:
-    """Tokens by model, of several parts."""
+    """The sum of several dicts of tokens by model."""
     total: dict[str, Tokens] = {}
     for part in parts:
         for model, tokens in part.items():

@@ -11,7 +11,7 @@ urlpatterns = [
     path("runs/wait", RunViewSet.as_view({"post": "wait"})),
     path("runs/batch", RunViewSet.as_view({"post": "batch"})),
     path("runs/cancel", RunViewSet.as_view({"post": "cancel_many"})),
-    # Where `Location` of a stateless stream, and clients without a thread, look.
+    # For `Location` of stateless streams, and for clients without a thread.
     path("runs/<str:run_id>", RunViewSet.as_view({"get": "retrieve"})),
     path("runs/<str:run_id>/timeline", RunViewSet.as_view({"get": "timeline"})),
     path("runs/<str:run_id>/stream", RunViewSet.as_view({"get": "join_stream"})),

@@ -1,4 +1,4 @@
-"""Runs over HTTP. What streams is iterated on the event loop, see `runs.streaming.run_stream`."""
+"""Runs over HTTP. Streams run on the event loop, see `runs.streaming.run_stream`."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ class RunViewSet(ScopedViewSet):
     def _create(
         self, body: Any, thread_id: str | None, *, has_client: bool = False
     ) -> tuple[Run, dict[str, Any]]:
-        """`has_client`: one waits for its events or its result."""
+        """`has_client`: a client waits for the run's events or its result."""
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         asked = valid(RunRequest, body)
         asked["ends_with_client"] = has_client and asked["on_disconnect"] == "cancel"
@@ -129,7 +129,7 @@ class RunViewSet(ScopedViewSet):
         if asked["status"]:
             runs = runs.filter(status=asked["status"])
         names = asked["select"] or COLUMNS
-        # What a run was given may be megabytes: it is read only where it is asked for.
+        # A run's input may be megabytes: read it only if it is selected.
         columns = {COLUMNS[name] for name in names}
         runs = runs.only(*columns, *(["given"] if "kwargs" in columns else []))
         page = runs[asked["offset"] : asked["offset"] + asked["limit"]]
@@ -279,7 +279,8 @@ class ThreadStreamViewSet(ScopedViewSet):
         query = valid(ThreadStreamQuery, request.query_params)
         modes: frozenset[str] = query["modes"]
         found = path_uuid(thread_id, "thread")
-        # Learned before the client is answered: what it sets going then, it will see.
+        # Read before the response, so that runs that the client starts after it are
+        # shown.
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
         scope = self.scope({"thread_id": found})
         threads = Thread.objects.visible_to(scope).filter(pk=found)
@@ -293,7 +294,7 @@ class ThreadStreamViewSet(ScopedViewSet):
 
 
 def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
-    """Before anything is locked, since name servers take their time."""
+    """Check webhooks before anything is locked, since name servers may be slow."""
     urls = [body["webhook"] for body in bodies if body["webhook"]]
     for url in urls:
         addresses.check(url)
@@ -336,7 +337,7 @@ def _canceller(run: Run, wanted: bool) -> Any:
 
 
 def _before_new_run(thread_id: str | None) -> tuple[int, int]:
-    """Where a thread's events end: those of earlier runs need not be read back."""
+    """The current end of a thread's events: those of earlier runs need not be read."""
     known = newest_id(path_uuid(thread_id, "thread")) if thread_id else None
     return known or NEVER
 
@@ -354,7 +355,7 @@ def _new_stream(run: Run, asked: dict[str, Any], after: tuple[int, int]) -> RunS
 
 
 def _path(run: Run, *, stateless: bool | None = None) -> str:
-    """Where the run is found: a stateless run has no thread to speak of."""
+    """The path of the run. That of a stateless run does not name its thread."""
     if run.is_temporary if stateless is None else stateless:
         return f"/runs/{run.id}"
     return f"/threads/{run.thread_id}/runs/{run.id}"

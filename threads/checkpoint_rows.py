@@ -27,10 +27,10 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
 
 
 def undo_run(thread_id: UUID, run_id: UUID) -> bool:
-    """Take back what a run saved, in the caller's transaction.
+    """Undo what a run saved, in the caller's transaction.
 
-    The run's row is gone already, and with it the right to save anything more. Tells
-    whether the thread's newest state was of it.
+    The run's row is deleted already, so that it can't save anything more. Returns
+    whether the thread's newest state was saved by it.
     """
     params = {"thread_id": str(thread_id), "run_id": str(run_id)}
     with connection.cursor() as cursor:
@@ -58,7 +58,7 @@ def needs_all_its_checkpoints(thread_id: UUID) -> bool:
 
 
 def with_differences(thread_ids: Iterable[UUID]) -> list[str]:
-    """Those whose later states are made from earlier ones: they have a DeltaChannel."""
+    """Threads with a DeltaChannel, whose later states are built from earlier ones."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id FROM unnest(%s::text[]) AS id WHERE EXISTS (
@@ -74,14 +74,14 @@ async def keep_latest(pool: Pool, thread_id: UUID) -> None:
     """Delete all state of a thread but the newest.
 
     Raises `NotImplementedError` for a thread with a DeltaChannel, whose newest state
-    is made from earlier ones.
+    is built from earlier ones.
     """
     for attempt in range(1, PRUNE_ATTEMPTS + 1):
         try:
             await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
             return
         except (SerializationFailure, DeadlockDetected):
-            # The last save of a run that was stopped, or somebody's deletion.
+            # A conflict with the last save of a stopped run, or with a deletion.
             if attempt == PRUNE_ATTEMPTS:
                 raise
 
@@ -89,7 +89,7 @@ async def keep_latest(pool: Pool, thread_id: UUID) -> None:
 PRUNE_ATTEMPTS = 5
 
 
-# One statement sees all three tables at one moment, also while a run saves.
+# A single statement reads all three tables in one snapshot, even while a run saves.
 COPY = """
 WITH copied AS (
     INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id,
@@ -114,7 +114,7 @@ FROM checkpoint_writes WHERE thread_id = %(source)s
 
 
 def copy_checkpoints(source: UUID, target: UUID) -> None:
-    """Give a thread all state of another, in the caller's transaction."""
+    """Copy all state of a thread to another, in the caller's transaction."""
     with connection.cursor() as cursor:
         cursor.execute(COPY, {"source": str(source), "target": str(target)})
 
@@ -133,7 +133,7 @@ FROM checkpoint_writes WHERE thread_id = %(thread_id)s
 
 
 def storage(thread_id: UUID) -> dict[str, Any]:
-    """How much a thread's state takes, in rows and bytes, by kind and by channel."""
+    """The size of a thread's state, in rows and bytes, by kind and by channel."""
     with connection.cursor() as cursor:
         cursor.execute(SIZES, {"thread_id": str(thread_id)})
         rows = cursor.fetchall()

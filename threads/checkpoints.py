@@ -1,8 +1,8 @@
 """The checkpointer: langgraph-checkpoint-postgres over Spool's pools.
 
-Its tables and what it reads are the library's own. What a run writes goes through
-`RunSaver`: each save is one statement, and it is fenced: it changes nothing unless
-the run is still running, in the attempt that saves.
+The tables and the reads are the library's own. Runs write through `RunSaver`: each save
+is one statement with a fence, so that it changes nothing unless the run is still
+running in the attempt that saves.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, retry
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
 
-# Each begins with the statement of a fence: `{holder}` is its place.
+# Each begins with the statement of a fence in place of `{holder}`.
 _SAVE_CHECKPOINT = """
 WITH run AS ({holder}), blobs AS (
     INSERT INTO checkpoint_blobs
@@ -66,7 +66,7 @@ FROM run, unnest(
 ) AS w (idx, channel, type, blob)
 ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO
 """
-# Special channels (errors, interrupts, resumes) are written again; results are not.
+# Special channels (errors, interrupts, resumes) are overwritten; results are not.
 _KEEP_WRITES = _SAVE_WRITES + "NOTHING"
 _REPLACE_WRITES = (
     _SAVE_WRITES
@@ -76,20 +76,20 @@ _REPLACE_WRITES = (
 
 
 class LostRun(Exception):
-    """The run was taken from this attempt: nothing that it says counts any more."""
+    """The attempt does not hold its run any more, so its writes are refused."""
 
 
 class CheckpointsUnavailable(Exception):
-    """Postgres did not come back in time. The graph is not to blame."""
+    """Postgres did not come back in time. This is no error of the graph."""
 
 
 @dataclass(frozen=True)
 class Fence:
-    """What lets one attempt of a run save, and no other.
+    """Lets only one attempt of a run save.
 
     `holder` is a SELECT with named parameters (`params`). It returns a row as long as
     the attempt holds its run, and locks it, so that a deletion of the run waits: the
-    deletion then finds the rows that were saved before, and none is saved after.
+    deletion then finds all saved rows, and none is saved after it.
     """
 
     run_id: UUID
@@ -118,11 +118,11 @@ class RunSaver(AsyncPostgresSaver):
         self.pool = pool
         self.fence = fence
         self.is_closed = False
-        # Ours alone: the library would copy `configurable` too, with its secrets.
+        # Only these keys: the library would also copy `configurable`, with its secrets.
         self.metadata = metadata
 
     def close(self) -> None:
-        """Refuse what the graph still saves: its run is about to end without it."""
+        """Refuse further saves of the graph: its run is about to end without it."""
         self.is_closed = True
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
@@ -192,7 +192,7 @@ class RunSaver(AsyncPostgresSaver):
         params |= self.fence.params
         fenced = statement.format(holder=self.fence.holder)
         saved = await self._persist(lambda: self._execute(fenced, params))
-        # Nothing written: kept writes that are there already, or a lost run.
+        # No rows written: either they existed already, or the run is lost.
         if not saved and not await self._persist(
             lambda: self._execute(self.fence.holder, self.fence.params)
         ):
@@ -212,7 +212,7 @@ class RunSaver(AsyncPostgresSaver):
 
 
 def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Primitive channel values stay in the checkpoint's JSON, others become blobs."""
+    """Split channel values: primitive ones stay in the JSON, others become blobs."""
     inline: dict[str, Any] = {}
     blobs: dict[str, Any] = {}
     for channel, value in values.items():
@@ -226,7 +226,7 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `jsonb` keeps this number: of 1e30 it makes an integer."""
+    """Whether `jsonb` keeps this number as it is: 1e30 would become an integer."""
     return isinstance(value, float) and isfinite(value) and "e" not in repr(value)
 
 
@@ -246,9 +246,9 @@ async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
 
 
 async def undo_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
-    """Take back what a run saved: its checkpoints, and its answers to interrupts.
+    """Undo what a run saved: its checkpoints, and its answers to interrupts.
 
-    Raises `LostRun` like a save: by then the next run may have gone on from there.
+    Raises `LostRun` like a save: the next run may have continued from there by then.
     """
     params = {"thread_id": str(thread_id), "run_id": str(fence.run_id)}
     async with pool.connection() as conn, conn.transaction():
@@ -259,9 +259,9 @@ async def undo_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
             await conn.execute(statement, params)
 
 
-# Answers to an interrupt, and what the answered tasks then did, are writes on the
-# checkpoints that were there before the run: the thread's own, and those of subgraphs
-# that asked. They go first, while those can be found.
+# Answers to an interrupt, and the results of the resumed tasks, are writes on
+# checkpoints from before the run: those of the thread, and of the subgraphs that were
+# interrupted. These writes are deleted first, while those checkpoints can be found.
 UNDO = (
     """WITH newest AS (
         SELECT DISTINCT ON (checkpoint_ns) checkpoint_ns, checkpoint_id

@@ -1,4 +1,4 @@
-"""Commands as clients write them: what a graph is told beside, or instead of, an input."""
+"""Converts commands from the form that clients send to LangGraph's `Command`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from langgraph.types import Command, Send
 
 
 def command_of(given: dict[str, Any]) -> Command[Any] | None:
-    """`{"update", "resume", "goto"}`, each of them optional. None: it says nothing.
+    """Convert `{"update", "resume", "goto"}`, each optional. None if it is empty.
 
-    Over a command that says nothing LangGraph stumbles. Raises `AttributeError`,
-    `KeyError` or `TypeError` for a `goto` that is none.
+    LangGraph fails on an empty command. Raises `AttributeError`, `KeyError` or
+    `TypeError` for an invalid `goto`.
     """
     made: dict[str, Any] = {}
     if (update := given.get("update")) not in (None, {}, []):
@@ -25,7 +25,7 @@ def command_of(given: dict[str, Any]) -> Command[Any] | None:
 
 
 def _update(update: Any) -> Any:
-    """A list of pairs is one update of several channels, some perhaps repeated."""
+    """Convert a list of pairs: one update of several channels, which may repeat."""
     pairs = isinstance(update, list) and all(
         isinstance(one, list) and len(one) == 2 and isinstance(one[0], str)
         for one in update

@@ -1,4 +1,4 @@
-"""What the sweep of threads has done, as figures."""
+"""Metrics of the sweep of threads."""
 
 from __future__ import annotations
 

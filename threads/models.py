@@ -1,7 +1,7 @@
-"""Threads: a conversation's newest state, in a row that lists and filters well.
+"""Threads: the newest state of each conversation in a row, for lists and filters.
 
-The truth of a thread's state is its checkpoints; `values`, `interrupts`, `error` and
-`status` are a cache of the newest one, written in the transaction that ends a run.
+The checkpoints are the source of truth. `values`, `interrupts`, `error` and `status`
+cache the newest one, and are written in the transaction that ends a run.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(scope.rows, discarded_at=None)
 
     def joinable_by(self, scope: Scope) -> ThreadQuerySet:
-        """Also the caller's temporary threads whose run has just ended."""
+        """Like `visible_to`, with temporary threads whose run has just ended."""
         return self.filter(scope.rows)
 
     def in_order(self, field: str, *, descending: bool) -> ThreadQuerySet:
-        """In the order of an index, forwards or backwards, ties included."""
+        """Sort in the order of an index, forwards or backwards, including ties."""
         if field == "status":
             rows = self.order_by("status", "-created_at", "id")
             return rows.reverse() if descending else rows
@@ -37,7 +37,7 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
 
 
 def _visible_index(name: str, *fields: str) -> models.Index:
-    """Without discarded threads, of which every stateless run leaves one."""
+    """An index without discarded threads: every stateless run leaves one."""
     visible = Q(discarded_at__isnull=True)
     return models.Index(fields=[*fields, "id"], name=name, condition=visible)
 
@@ -55,16 +55,17 @@ class Thread(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     status = models.TextField(choices=Status.choices, default=Status.IDLE)
-    # What `status` goes back to once no run is active.
+    # The `status` once no run is active.
     resting_status = models.TextField(
         choices=Status.choices, default=Status.IDLE, editable=False
     )
     metadata = JSONField(default=dict)
     config = JSONField(default=dict)
     values = JSONField(null=True, blank=True)
-    # Task id -> list of {"id", "value", "response_schema"}. None until a run ended.
+    # Task id -> list of {"id", "value", "response_schema"}. None until a run has ended.
     interrupts = JSONField(null=True, blank=True)
-    # The ids of those tasks in their order, which `jsonb` does not keep. None: one at most.
+    # The order of those task ids, which `jsonb` does not keep. None for at most one
+    # task.
     interrupt_order = JSONField(null=True, blank=True, editable=False)
     # {"error": class, "message": text} of the last run, if it failed.
     error = JSONField(null=True, blank=True)
@@ -76,12 +77,12 @@ class Thread(models.Model):
         choices=TTLStrategy.choices, default=TTLStrategy.DELETE
     )
     expires_at = models.DateTimeField(null=True, blank=True)
-    # A temporary thread whose run has ended: gone for lists and reads, but its last
-    # viewers may still fetch the result until the sweep deletes it.
+    # Set when the run of a temporary thread has ended: lists and reads leave it out,
+    # but clients of the run may still fetch the result until the sweep deletes it.
     discarded_at = models.DateTimeField(null=True, blank=True, editable=False)
-    # The last number that is known to be used for an event of its runs.
+    # The highest event number of its runs that is known to be used.
     event_seq = models.BigIntegerField(db_default=0, editable=False)
-    # What `priority.path` says of its runs; null until it is asked, at the first of them.
+    # The result of `priority.path`; null until it is called for the first run.
     priority = models.SmallIntegerField(null=True, blank=True)
     fairness_group = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     owner = owner_column()
@@ -97,8 +98,8 @@ class Thread(models.Model):
             )
         ]
         indexes = [
-            # What searches sort by, for one owner and for all (by id, the
-            # primary key does). Those of `status` also serve who filters by it.
+            # For sorted searches, of one owner and of all (the primary key serves the
+            # order by id). Those of `status` also serve filters by status.
             _visible_index("threads_created", "-created_at"),
             _visible_index("threads_updated", "-updated_at"),
             _visible_index("threads_state_updated", "-state_updated_at"),
@@ -145,7 +146,7 @@ def ordered(
 
 
 class SweptThreads(models.Model):
-    """How many threads the sweep has removed, ever: a figure for the metrics."""
+    """How many threads the sweep has ever removed, for the metrics."""
 
     class Kind(models.TextChoices):
         EXPIRED = "expired"

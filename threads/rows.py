@@ -1,7 +1,6 @@
-"""Threads as the wire shows them, read without making a `Thread` of each.
+"""Threads in the wire's form, read without creating `Thread` objects.
 
-Their JSON is passed on as Postgres writes it: a state may be megabytes, and nothing here
-looks into it.
+Their JSON is passed on unparsed, as Postgres returns it: a state may be megabytes.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from spool.database.prepared import plain
 from spool.threads.models import Thread, ThreadQuerySet, ordered
 from spool.threads.serializers import COLUMNS as SELECTABLE
 
-# Columns, and what they are called in `ttl`.
+# Columns, and their names in `ttl`.
 TTL = {
     "ttl_strategy": "strategy",
     "ttl_minutes": "ttl_minutes",
@@ -45,7 +44,7 @@ WHERE id = %(id)s AND discarded_at IS NULL AND {OWNED}
 
 
 def find(scope: Scope, thread_id: UUID, *, with_ttl: bool) -> dict[str, Any] | None:
-    """The body of one thread. None: there is none that the caller can see."""
+    """The body of one thread. None if there is none that the caller can see."""
     if scope.is_plain:
         row = prepared.fetch_one(_READ, {"id": thread_id, **scope.params})
     else:
@@ -60,7 +59,7 @@ def bodies(threads: ThreadQuerySet) -> list[dict[str, Any]]:
 
 
 def selected(threads: ThreadQuerySet, names: Sequence[str]) -> list[dict[str, Any]]:
-    """Of these threads what a search has selected, by its names on the wire."""
+    """The selected fields of these threads, by their names on the wire."""
     columns = [*(SELECTABLE[name] for name in names), "interrupt_order"]
     rows = prepared.fetch_json(threads.values_list(*columns))
     return [_shown(dict(zip([*names, columns[-1]], r, strict=True))) for r in rows]
@@ -81,7 +80,7 @@ def body(row: tuple[Any, ...], *, with_ttl: bool = False) -> dict[str, Any]:
 
 
 def _shown(shown: dict[str, Any]) -> dict[str, Any]:
-    """The row as it is shown, without `interrupt_order`: few threads have one."""
+    """The row without `interrupt_order`, which is applied to its interrupts."""
     for name in TIMES & shown.keys():
         shown[name] = moment(shown[name])
     order = shown.pop("interrupt_order")

@@ -23,7 +23,7 @@ from spool.web.fields import (
     UUIDText,
 )
 
-# What a search may select, and the column that it is.
+# The fields that a search may select, and their columns.
 COLUMNS = {
     "thread_id": "id",
     "created_at": "created_at",
@@ -43,7 +43,10 @@ _STEP = re.compile(r"\.([^.\[\]]+)|\[(-?\d{1,9})\]")
 
 
 def thread_json(thread: Thread) -> dict[str, Any]:
-    """`interrupts` and `error` appear once a run has ended, as officially."""
+    """The body of a thread.
+
+    As in the official server, `interrupts` and `error` appear once a run has ended.
+    """
     row = {
         "thread_id": thread.id,
         "created_at": moment(thread.created_at),
@@ -76,7 +79,7 @@ def root_of(path: str) -> str:
 
 
 def _at(thread: Thread, path: str) -> Any:
-    """What is at `values.a.b[0]`; None where there is no such thing."""
+    """The value at a path like `values.a.b[0]`; None if there is none."""
     root = root_of(path)
     found = getattr(thread, root)
     for key, index in _STEP.findall(path[len(root) :]):

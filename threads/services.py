@@ -27,10 +27,10 @@ from spool.threads.state import cached_columns, get_state
 from spool.threads.ttl import ttl_params
 from spool.web.errors import Conflict, Unprocessable
 
-# Threads that are deleted in one transaction.
+# How many threads are deleted in one transaction.
 BATCH = 100
 
-# One statement: a second creator of the same id gets no row, and no error either.
+# One statement: a concurrent insert of the same id returns no row, and raises no error.
 INSERT = """
 INSERT INTO threads (
     id, status, resting_status, metadata, config, created_at, updated_at,
@@ -67,9 +67,9 @@ def create_thread(
     ttl: dict[str, Any] | None,
     if_exists: str,
 ) -> tuple[Thread, bool]:
-    """Insert a thread; an existing one is an error, or the answer (`do_nothing`).
+    """Insert a thread. An existing one is an error, or is returned (`do_nothing`).
 
-    Tells also whether it is new.
+    Also returns whether it is new.
     """
     params = {
         "id": thread_id,
@@ -82,7 +82,8 @@ def create_thread(
         return Thread(id=thread_id, metadata=metadata, **times), True
     existing = Thread.objects.visible_to(scope).filter(pk=params["id"]).first()
     if existing is None or if_exists == "raise":
-        # Somebody else's thread: the same answer as for one's own.
+        # Also for a thread of another owner, so that the error does not tell them
+        # apart.
         raise ThreadExists(params["id"])
     return existing, False
 
@@ -102,28 +103,28 @@ def update_thread(
 
 @transaction.atomic
 def delete_threads(threads: ThreadQuerySet, *, by_sweep: bool = False) -> int:
-    """Delete threads with their runs and their state. How many there were.
+    """Delete threads with their runs and their state. Returns how many there were.
 
-    A sweep skips those that are in use, and keeps the record of what happened in them.
+    A sweep skips threads that are locked, and keeps the records of their runs.
 
-    A run in flight loses its row first, and with it the right to save anything: its
-    last save is waited for, and then goes with the others.
+    The row of an active run is deleted first, so that it can't save anything more. The
+    deletion waits for its last save, and then deletes that with the others.
     """
-    # In one order, so that two who delete the same threads don't wait for each other.
+    # In a fixed order, so that concurrent deletions of the same threads can't deadlock.
     locked = threads.select_for_update(skip_locked=by_sweep).order_by("pk")
     ids = list(locked.values_list("pk", flat=True))
     if not by_sweep:
         hooks.forget_runs_of(ids)
     hooks.delete_runs_of(ids)
     delete_checkpoints(ids)
-    # Django would read all of their state first, to look for what hangs on them.
+    # Django would first load the threads with their state, to find related rows.
     with connection.cursor() as cursor:
         cursor.execute("DELETE FROM threads WHERE id = ANY(%s)", [ids])
     return len(ids)
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all threads of an owner, with their runs and state. How many there were."""
+    """Delete all threads of an owner, with runs and state. Returns how many."""
     threads, count = Thread.objects.filter(owner=owner), 0
     while ids := list(threads.values_list("pk", flat=True)[:BATCH]):
         count += delete_threads(threads.filter(pk__in=ids))
@@ -131,7 +132,7 @@ def delete_owned_by(owner: str) -> int:
 
 
 def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
-    """Delete the threads that were last run by this assistant."""
+    """Delete the threads whose last run was one of this assistant."""
     threads = Thread.objects.visible_to(scope).filter(
         metadata__contains={"assistant_id": str(assistant_id)}
     )
@@ -140,9 +141,9 @@ def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
 
 
 def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
-    """A thread with the same state and history, and no runs. None: it is gone."""
+    """Copy a thread with its state and history, but no runs. None if it is gone."""
     with transaction.atomic():
-        # Nobody changes its row and its checkpoints but a run in flight.
+        # While the row is locked, only an active run changes it or its checkpoints.
         rows = Thread.objects.select_for_update(no_key=True)
         locked = rows.filter(pk=source.pk, discarded_at=None).first()
         if locked is None:
@@ -150,8 +151,8 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
         copy = _copy_row(locked, metadata)
         copy_checkpoints(locked.id, copy.id)
     if locked.status == Thread.Status.BUSY:
-        # The row tells of the last run, the checkpoints of the one in flight.
-        with suppress(Unprocessable):  # Its graph is gone: the last run's it is.
+        # The row shows the last run, but the checkpoints are of the active one.
+        with suppress(Unprocessable):  # Its graph is gone: keep the last run's state.
             shown = cached_columns(get_state(copy))
             shown["resting_status"] = shown["status"]
             Thread.objects.filter(pk=copy.pk).update(**shown)
@@ -180,9 +181,9 @@ def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:
 
 
 def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
-    """Delete these threads, or all of their state but the newest. How many there were.
+    """Delete these threads, or all but their newest state. Returns how many there were.
 
-    A thread whose run is in flight keeps all of its state.
+    A thread with an active run keeps all of its state.
     """
     ids = list(threads.values_list("pk", flat=True))
     if strategy == Thread.TTLStrategy.DELETE:
@@ -190,13 +191,13 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
             delete_threads(threads.filter(pk__in=ids[start : start + BATCH]))
             for start in range(0, len(ids), BATCH)
         )
-    # Before anything is done, since what is pruned can't be had back.
+    # Check before changing anything, since pruned state can't be restored.
     if refused := with_differences(ids):
         raise Unprunable(refused)
     try:
         return sum(map(prune_state, ids))
     except NotImplementedError as exc:
-        # One of them has been run since, by a graph with a DeltaChannel.
+        # A graph with a DeltaChannel has run on one of them since the check.
         raise Unprocessable(f"strategy: {exc}") from None
 
 
@@ -204,11 +205,11 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
 def prune_state(thread_id: UUID) -> bool:
     """Delete all of a thread's state but the newest.
 
-    False: not while a run is in flight, which may be rolled back to an earlier one.
+    Returns False if a run is active, which may be rolled back to an earlier state.
     """
     threads = Thread.objects.select_for_update(no_key=True)
     resting = threads.filter(pk=thread_id).exclude(status=Thread.Status.BUSY)
-    # Under the row's lock, so that none begins.
+    # Under the row's lock, so that no run starts.
     if not resting.values_list("pk", flat=True):
         return False
     shared_loop().run(keep_latest(shared_loop().pool, thread_id))

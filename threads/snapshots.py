@@ -1,8 +1,8 @@
-"""States as their graph reads them, and also those that it can't read.
+"""Reads states through their graph, including those that the graph can't read.
 
-A run may fail because the graph's reducers, or the schema of its state, refuse what a
-node or a client gave. That is in the checkpoint by then, and LangGraph stumbles over it
-again whenever it reads the state; but the thread must still be seen.
+A run may fail because the graph's reducers or its state schema refuse a value from a
+node or a client. The checkpoint has that value by then, so LangGraph fails again
+whenever it reads the state, but clients must still be able to read the thread.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Not the graph's fault, and no better at the second try.
+# Errors that the graph did not cause, and that a second attempt does not fix.
 _NOT_THE_GRAPHS = (*CONNECTION_FAULTS, DatabaseError, CheckpointsUnavailable, LostRun)
 
 
 async def read_state(
     graph: Graph, config: RunnableConfig, *, subgraphs: bool = False
 ) -> StateSnapshot:
-    """The state at `config`, or what there is of it."""
+    """The state at `config`, or the readable part of it."""
     state = await _unless_refused(graph.aget_state(config, subgraphs=subgraphs))
     if state is not None:
         return state
@@ -58,7 +58,7 @@ async def read_history(
 
 
 async def _unless_refused(reading: Awaitable[T]) -> T | None:
-    """None: the graph's own code raised an exception."""
+    """Await a read. Returns None if the graph's own code raises an exception."""
     try:
         return await reading
     except _NOT_THE_GRAPHS:
@@ -69,10 +69,10 @@ async def _unless_refused(reading: Awaitable[T]) -> T | None:
 
 
 async def _what_there_is(graph: Graph, saved: CheckpointTuple) -> StateSnapshot:
-    """The state before the step that failed, or else the bare values in it."""
+    """The state before the step that failed, or else only its values."""
     named = saved.config["configurable"]
     keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
-    # With an id LangGraph leaves out what the step's tasks have written so far.
+    # With a checkpoint id, LangGraph leaves out the writes of the step's tasks.
     config: RunnableConfig = {"configurable": {key: named[key] for key in keys}}
     before = await _unless_refused(graph.aget_state(config))
     if before is not None:
@@ -90,7 +90,7 @@ async def _what_there_is(graph: Graph, saved: CheckpointTuple) -> StateSnapshot:
 
 
 def output_of(graph: Graph, values: Any) -> Any:
-    """Of a state's values, what the graph's output schema holds."""
+    """The part of a state's values that is in the graph's output schema."""
     names = graph.output_channels
     if isinstance(names, str) or not isinstance(values, dict):
         return values
@@ -98,7 +98,7 @@ def output_of(graph: Graph, values: Any) -> Any:
 
 
 def hides_state(graph: Graph) -> bool:
-    """Whether the state has values that the graph's output schema lacks."""
+    """Whether the state has keys that are not in the graph's output schema."""
     return not set(graph.stream_channels_list) <= set(_listed(graph.output_channels))
 
 
@@ -114,7 +114,7 @@ def _values(graph: Graph, saved: CheckpointTuple) -> Any:
         with suppress(StopIteration):
             _, graph = next(graph.get_subgraphs(namespace=nodes, recurse=True))  # type: ignore[assignment]
     shown = graph.stream_channels_asis
-    if isinstance(shown, str):  # A functional graph's state is one value.
+    if isinstance(shown, str):  # The state of a functional graph is one value.
         return values.get(shown)
     return {name: values[name] for name in shown if name in values}
 

@@ -1,7 +1,7 @@
-"""A thread's state: its checkpoints, as the graph that made them reads them.
+"""A thread's state: its checkpoints, as read by the graph that wrote them.
 
-Graphs are asynchronous, so the work is done on the process's loop; the functions here
-are called from synchronous views and wait for it.
+Graphs are asynchronous, so the work is done on the process's loop. The functions here
+are called by synchronous views, and wait for it.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class ThreadInUse(Conflict):
 
 # --- The wire's form ---------------------------------------------------------------
 def state_json(snapshot: StateSnapshot, select: Sequence[str] = ()) -> dict[str, Any]:
-    """A `ThreadState`; `select` keeps some of it, or `values.<key>`."""
+    """A `ThreadState`. `select` limits it to some fields, or `values.<key>`."""
     checkpoint = _checkpoint(snapshot.config)
     parent = _checkpoint(snapshot.parent_config)
     whole = {
@@ -117,12 +117,12 @@ def _task(task: Any) -> dict[str, Any]:
 
 
 def _error(error: Any) -> str | None:
-    # Read back from a checkpoint, an exception is its `repr` already.
+    # In a checkpoint, an exception is stored as its `repr`.
     return error if error is None or isinstance(error, str) else repr(error)
 
 
 def cached_columns(snapshot: StateSnapshot) -> dict[str, Any]:
-    """What a thread at rest shows of its newest checkpoint."""
+    """The columns of a thread at rest that cache its newest checkpoint."""
     interrupts = {
         task.id: list(task.interrupts) for task in snapshot.tasks if task.interrupts
     }
@@ -157,9 +157,9 @@ def get_state(
 
 
 def get_output(thread: Thread, graph_id: str) -> Any:
-    """Of the thread's values, what the output schema of this graph holds.
+    """The part of the thread's values that is in the output schema of this graph.
 
-    Nothing where the graph can't be made: what it would hide is not known.
+    Empty if the graph can't be built, since the keys to hide are not known.
     """
     if thread.values is None:
         return None
@@ -206,17 +206,17 @@ def _read(thread: Thread, reading: Coroutine[Any, Any, T], nothing: T) -> T:
     try:
         return shared_loop().run(reading)
     except GraphNotBuilt:
-        # Of a thread whose first run failed for that, all there is to say is nothing.
+        # The first run of the thread failed for the same reason, so there is no state.
         if thread.values is not None:
             raise
         return nothing
 
 
 def _graph_id(thread: Thread) -> str | None:
-    """The graph that can read the thread's state. None: it has no state.
+    """The graph that can read the thread's state. None if it has no state.
 
-    Raises 422 where the graph is not served any more: the state is there, but nobody
-    knows what it means.
+    Raises 422 if the graph is not served any more: without it the existing state can't
+    be read.
     """
     graph_id = thread.metadata.get("graph_id")
     if graph_id in registry().graph_ids:
@@ -229,7 +229,7 @@ def _graph_id(thread: Thread) -> str | None:
 def _stateless(
     config: RunnableConfig, checkpoint: dict[str, Any] | None
 ) -> StateSnapshot:
-    """No state, which echoes the checkpoint that was asked for."""
+    """An empty state, which echoes the requested checkpoint."""
     return EMPTY._replace(config=config) if checkpoint else EMPTY
 
 
@@ -250,7 +250,7 @@ def _opened(
 
 
 def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
-    """The config for a factory to make again the graph that the thread's state is of."""
+    """The config for a factory to rebuild the graph that wrote the thread's state."""
     if graph_id not in registry().graph_ids or not registry().takes_config(graph_id):
         return {}
     config = hooks.config_of_newest_run(thread.id, graph_id)
@@ -269,7 +269,7 @@ def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> Runnabl
         "thread_id": str(thread_id),
     }
     if given.get("checkpoint_id"):
-        # From a path, or a body that was cleaned: Postgres refuses NUL.
+        # It may come from a path, which is not cleaned yet: Postgres refuses NUL.
         configurable["checkpoint_id"] = clean_text(given["checkpoint_id"])
     if given.get("checkpoint_map"):
         configurable["checkpoint_map"] = given["checkpoint_map"]
@@ -283,14 +283,15 @@ def update_state(
     updates: Iterable[Sequence[StateUpdate]],
     checkpoint: dict[str, Any] | None = None,
 ) -> RunnableConfig:
-    """Apply supersteps of updates; the newest checkpoint's config.
+    """Apply supersteps of updates. Returns the newest checkpoint's config.
 
-    Refused while a run is active. The thread's row is locked until the new state is in
-    its cache, so that no run starts in between.
+    Refused while a run is active. The thread's row is locked until its columns have the
+    new state, so that no run starts in between.
     """
     locked, graph_id = _locked_at_rest(thread)
     config = _config(thread.id, checkpoint)
-    # What history can be filtered by. Only a run's own checkpoints go when it does.
+    # Metadata to filter history by. No `run_id`, as that run's deletion must keep
+    # these.
     config["metadata"] = {
         **{key: v for key, v in locked.metadata.items() if key != "run_id"},
         "thread_id": str(thread.id),
@@ -304,7 +305,7 @@ def update_state(
     except (*CONNECTION_FAULTS, DatabaseError, APIException):
         raise
     except (Exception, SystemExit) as exc:
-        # The graph's own reducers, writers and conditions look at what a client sent.
+        # The graph's reducers, writers and conditions may refuse what the client sent.
         raise BadRequest(str(exc) or type(exc).__name__) from None
     columns = cached_columns(snapshot)
     Thread.objects.filter(pk=thread.pk).update(
@@ -318,7 +319,7 @@ def update_state(
 
 
 def _locked_at_rest(thread: Thread) -> tuple[Thread, str]:
-    """The thread as it is now, and stays until the transaction ends; and its graph."""
+    """Lock the thread's row. Returns the thread as it is now, and its graph."""
     locked = Thread.objects.select_for_update().filter(pk=thread.pk).first()
     if locked is None:
         raise NotFound(f"Thread with ID {thread.pk} not found")
@@ -333,7 +334,7 @@ def _locked_at_rest(thread: Thread) -> tuple[Thread, str]:
 
 @transaction.atomic
 def show_newest_state(thread_id: UUID) -> None:
-    """Let a thread at rest show its newest checkpoint, where a newer one was deleted."""
+    """Update a thread at rest to its newest checkpoint, after a deletion."""
     at_rest = Thread.objects.exclude(status=Thread.Status.BUSY).filter(pk=thread_id)
     thread = at_rest.select_for_update().first()
     if thread is None:
@@ -354,9 +355,10 @@ async def _update(
     config: RunnableConfig,
     steps: list[list[StateUpdate]],
 ) -> tuple[RunnableConfig, StateSnapshot]:
-    """All of it or nothing: LangGraph saves what it is told before it looks at it."""
+    """Apply all updates or none: LangGraph saves values before it validates them."""
     async with (
-        # First, since a factory may take its time, and connections are few.
+        # Before taking a connection, since factories may be slow and connections are
+        # few.
         _opened(thread, made_for, "threads.update") as made,
         shared_loop().pool.connection() as conn,
         conn.transaction(),
@@ -364,7 +366,7 @@ async def _update(
         graph = made.copy(update={"checkpointer": saver(conn)})
         asked = config["configurable"].get("checkpoint_id")
         if asked and await saver(conn).aget_tuple(config) is None:
-            # LangGraph would begin from nothing, and the thread's state were gone.
+            # LangGraph would start from an empty state, and the thread's would be lost.
             raise NotFound(f"Checkpoint {asked} not found")
         updated = await _in_time(graph.abulk_update_state(config, steps))
         newest = _config(config["configurable"]["thread_id"], None)
@@ -372,7 +374,7 @@ async def _update(
 
 
 async def _in_time(update: Coroutine[Any, Any, T]) -> T:
-    """The graph decides what is next, and may ask somebody who does not answer."""
+    """Time out an update: the graph's conditions may wait for a slow remote service."""
     limit = asyncio.timeout(BUILD_TIMEOUT_SECS)
     try:
         async with limit:
@@ -388,7 +390,7 @@ async def _in_time(update: Coroutine[Any, Any, T]) -> T:
 def state_update(
     values: Any = None, as_node: str | None = None, command: Any = None, **_: Any
 ) -> StateUpdate:
-    """One update, in the form that LangGraph takes; a command's update wins."""
+    """One update in LangGraph's form. A command's update takes precedence."""
     if command:
         try:
             values = command_of(command)

@@ -63,7 +63,7 @@ class ThreadStateViewSet(ScopedViewSet):
     def update(self, request: Request, thread_id: str) -> Response:
         try:
             asked = valid_body(request, StateUpdateBody)
-        except ValidationError as exc:  # A wrong shape is a 400 here, and only here.
+        except ValidationError as exc:  # Only here a wrong shape is a 400.
             fields = cast("dict[str, list[str]]", exc.detail).items()
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = visible_thread(self, thread_id)

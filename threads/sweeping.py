@@ -1,7 +1,7 @@
-"""Removes what has had its time: expired threads, old state, discarded threads.
+"""Removes expired threads, old state, and discarded threads.
 
-Rows are taken in small batches that skip what somebody else holds, so that any number
-of sweeps may run at once, and none is in the way of a request.
+Rows are taken in small batches that skip locked ones, so that any number of sweeps can
+run at once without blocking requests.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from spool.threads.ttl import ttl_config
 
 logger = logging.getLogger(__name__)
 
-# How long one sweep goes on, in seconds: the next one takes what is left.
+# The maximum duration of a sweep, in seconds. The next one does the rest.
 MAX_SECONDS = 240.0
 
-# The time of such a thread begins anew: its old state goes again after it.
+# Restarts the TTL of a pruned thread, so that its state is pruned again after it.
 RENEW = """
 UPDATE threads SET expires_at = now() + make_interval(secs => 60 * ttl_minutes)
 WHERE id = (
@@ -44,10 +44,10 @@ SET total = swept_threads.total + excluded.total, updated_at = now()
 
 
 def sweep(*, seconds: float = MAX_SECONDS) -> dict[str, int]:
-    """Remove what has had its time; how many threads of each kind."""
+    """Remove what has expired. Returns the number of threads of each kind."""
     deadline = time.monotonic() + seconds
     limit = ttl_config().sweep_limit
-    # Temporary threads come with every stateless run: no limit holds them up.
+    # Without a limit for temporary threads, since every stateless run leaves one.
     swept = {
         "discarded": _repeat(_delete_discarded, deadline, None),
         "expired": _repeat(_delete_expired, deadline, limit),
@@ -65,9 +65,9 @@ def sweep(*, seconds: float = MAX_SECONDS) -> dict[str, int]:
 def _repeat(
     take_batch: Callable[[int], tuple[int, int]], deadline: float, limit: int | None
 ) -> int:
-    """Take batches until there is nothing left, up to `limit` threads.
+    """Take batches until none is left, up to `limit` threads.
 
-    A batch tells how many it took, and with how many of these it succeeded.
+    A batch returns how many it took, and how many of these succeeded.
     """
     total = succeeded = 0
     while time.monotonic() < deadline:
@@ -81,7 +81,7 @@ def _repeat(
 
 
 def _expired(strategy: str) -> ThreadQuerySet:
-    """Those whose time is over, the first ones first, but for those in use."""
+    """Expired threads without an active run, the earliest first."""
     expired = Thread.objects.filter(expires_at__lte=Now(), ttl_strategy=strategy)
     return expired.exclude(status=Thread.Status.BUSY).order_by("expires_at")
 
@@ -91,7 +91,7 @@ def _delete_expired(size: int) -> tuple[int, int]:
 
 
 def _delete_discarded(size: int) -> tuple[int, int]:
-    """Threads of stateless runs, once nobody can come back for their result."""
+    """Delete threads of stateless runs whose result can't be fetched any more."""
     kept = timedelta(seconds=settings.RESUMABLE_STREAM_TTL_SECONDS)
     discarded = Thread.objects.filter(discarded_at__lte=Now() - kept)
     return _delete("discarded", discarded.order_by("discarded_at"), size)
@@ -115,10 +115,10 @@ def _prune_expired(size: int) -> tuple[int, int]:
 
 @transaction.atomic
 def _prune(thread_id: UUID) -> bool | None:
-    """Prune a thread whose turn it is. None: somebody else holds it, or has done so.
+    """Prune a thread. None: another process has locked it, or has already pruned it.
 
-    Its time begins anew in the same transaction: where a sweep is killed, the next one
-    finds the thread again.
+    Its TTL restarts in the same transaction, so that if the sweep is killed, the next
+    one finds the thread again.
     """
     with connection.cursor() as cursor:
         cursor.execute(RENEW, [thread_id])
@@ -127,7 +127,7 @@ def _prune(thread_id: UUID) -> bool | None:
     try:
         return prune_state(thread_id)
     except (NotImplementedError, *CONNECTION_FAULTS) as exc:
-        # Its turn comes again: one thread must not hold up the others.
+        # A later sweep retries it: one thread must not block the others.
         logger.warning("thread %s keeps all of its state: %s", thread_id, exc)
         return False
 

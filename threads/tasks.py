@@ -7,5 +7,5 @@ from spool.threads import sweeping
 
 @shared_task(name="threads.tasks.sweep")
 def sweep() -> None:
-    """Every few minutes: remove expired and discarded threads."""
+    """Remove expired and discarded threads. Called every few minutes."""
     sweeping.sweep()

@@ -1,8 +1,8 @@
 """How long threads live: `checkpointer.ttl` in langgraph.json, or a TTL of their own.
 
-A thread's time begins anew with each run, and with its end. A run also gives the
-configured TTL to a thread from before there was one; threads that nobody runs any more
-keep as they are.
+A thread's TTL restarts with each run, and with the run's end. A run also gives the
+configured TTL to a thread from before there was one; threads without new runs stay as
+they are.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from spool.threads.models import Thread
 
 @dataclass(frozen=True)
 class TTLConfig:
-    """`checkpointer.ttl`. None: threads live for ever, or what Spool does by itself."""
+    """`checkpointer.ttl`. None: threads never expire, or Spool's default applies."""
 
     minutes: float | None = None
     strategy: str = Thread.TTLStrategy.DELETE
@@ -27,7 +27,7 @@ class TTLConfig:
 
 
 def ttl_config() -> TTLConfig:
-    """What langgraph.json says."""
+    """The TTL settings of langgraph.json."""
     given = langgraph_json().checkpointer.ttl
     interval, limit = given.sweep_interval_minutes, given.sweep_limit
     return TTLConfig(

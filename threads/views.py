@@ -83,9 +83,9 @@ class ThreadViewSet(ScopedViewSet):
     def _replay(
         self, thread: Thread, supersteps: list[list[dict[str, Any]]]
     ) -> Response:
-        """Give a new thread its state. The thread stays where that fails.
+        """Give a new thread its state. The thread stays even if that fails.
 
-        That is a 400 where the graph has refused it, and a 201 where there is none.
+        It is a 400 if the graph refuses the state, and a 201 if there is no graph.
         """
         try:
             steps = [[state.state_update(**u) for u in step] for step in supersteps]
@@ -98,7 +98,7 @@ class ThreadViewSet(ScopedViewSet):
                 f"the state: {exc.detail}"
             )
             return Response({"detail": problem}, status=201)
-        # Somebody may have deleted it in between.
+        # It may have been deleted in between.
         if (made := Thread.objects.filter(pk=thread.pk).first()) is None:
             raise _missing(thread.id)
         return Response(thread_json(made))
@@ -138,7 +138,7 @@ class ThreadViewSet(ScopedViewSet):
         )
 
     def _scope_of(self, thread_ids: list[UUID]) -> Scope:
-        """Of these alone. The policy is asked about each: it may know some by their id."""
+        """The scope for these threads. The policy is called for each, with its id."""
         ids: defaultdict[Q, list[UUID]] = defaultdict(list)
         for thread_id in dict.fromkeys(thread_ids):
             ids[self.scope({"thread_id": thread_id}).rows].append(thread_id)
@@ -171,7 +171,7 @@ class ThreadViewSet(ScopedViewSet):
         )
         if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
-        # Somebody may have deleted it in between.
+        # It may have been deleted in between.
         if not changed or (thread := threads.first()) is None:
             raise NotFound
         return Response(thread_json(thread))
@@ -234,12 +234,12 @@ def _matching(scope: Scope, asked: dict[str, Any]) -> ThreadQuerySet:
 
 
 def _bodies(asked: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
-    """What a search answers of each thread."""
+    """The bodies of a search's threads."""
     names: list[str] = asked["select"]
     if not asked["extract"]:
         return rows.selected(threads, names) if names else rows.bodies(threads)
     if names:
-        # States may be megabytes: those that nobody wants stay where they are.
+        # States may be megabytes: read only those that are selected.
         roots = {root_of(path) for path in asked["extract"].values()}
         columns = {*(COLUMNS[name] for name in names), *roots}
         if "interrupts" in columns:
@@ -260,7 +260,7 @@ def _searched_id(text: str) -> UUID:
 
 
 def _included(request: Request) -> set[str]:
-    """Repeated, joined by commas, or as one JSON array: each client has its way."""
+    """Parse `include`, which clients repeat, join by commas, or send as JSON."""
     return {
         name.strip(' "')
         for text in request.query_params.getlist("include")

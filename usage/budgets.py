@@ -21,13 +21,13 @@ from spool.usage.report import Priced, priced
 
 logger = logging.getLogger(__name__)
 
-# How long a process goes by whether there are budgets at all.
+# How long a process caches whether there are any budgets.
 REMEMBERED_SECS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class Payer:
-    """Whose budgets a run is under."""
+    """The owner and API key whose budgets apply to a run."""
 
     owner: str
     api_key_id: UUID | None
@@ -35,7 +35,7 @@ class Payer:
 
 @dataclass(frozen=True, slots=True)
 class Standing:
-    """A budget, and what was used of it until now."""
+    """A budget, and how much of it is used."""
 
     budget: Budget
     used: Decimal
@@ -56,7 +56,7 @@ class Standing:
 
 
 class BudgetExceeded(APIException):
-    """A run is refused, since what it may use is used up."""
+    """A run is refused because a budget of its owner or API key is used up."""
 
     status_code = 402
 
@@ -65,7 +65,7 @@ class BudgetExceeded(APIException):
 
 
 class _Known:
-    """Whether there are budgets at all: where there are none, they cost nothing."""
+    """Caches whether there are any budgets: without them, checks cost nothing."""
 
     def __init__(self) -> None:
         self._until, self._any = 0.0, False
@@ -84,7 +84,7 @@ known = _Known()
 
 
 def check(payer: Payer) -> None:
-    """Raises `BudgetExceeded` for a run of this payer."""
+    """Raise `BudgetExceeded` if one of the payer's budgets is used up."""
     if standing := used_up(payer):
         raise BudgetExceeded(standing)
 
@@ -144,7 +144,7 @@ def _cost(part: Priced) -> Decimal:
 
 @cache
 def _say_unpriced(provider: str, model: str) -> None:
-    """Once in each process: all budgets of money go by what has a price."""
+    """Warn once per process: budgets of money count only models that have a price."""
     logger.warning(
         "model %r of provider %r has no price: it counts nothing against budgets of "
         "money; name it in SPOOL_PRICES_FILE",

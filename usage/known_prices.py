@@ -1,6 +1,6 @@
-"""The prices of genai-prices, which knows what providers ask for and since when.
+"""The prices of genai-prices, which has the prices of providers, with their dates.
 
-Loaded late (see `config.lazy`): its list is large, and most processes never ask.
+Loaded lazily (see `config.lazy`): its list is large, and most processes don't need it.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from spool.usage.prices import Rates
 class KnownPrices:
     currency = "USD"
     source = f"genai-prices {genai_prices.__version__}"
-    # It has the prices of each day.
+    # genai-prices has the prices of each day.
     as_of = "day of use"
 
     def rates(

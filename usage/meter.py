@@ -1,8 +1,8 @@
-"""What this process has used, in counters that only it writes.
+"""Counts the usage of this process, in counters that only it writes.
 
-A counter is a row of `usage_totals` with an id of its own, and what is written is its
-whole value: a write that is repeated changes nothing, two processes never wait for each
-other's rows, and a call is never counted twice. `kill -9` loses what was not written yet.
+A counter is a row of `usage_totals` with its own id, and each write sets its whole
+value: repeating a write changes nothing, processes never wait for each other's rows,
+and a call is never counted twice. `kill -9` loses what was not written yet.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from uuid import UUID
 from spool.database.ids import uuid7
 from spool.usage.tokens import NO_TOKENS, Tokens
 
-# A counter that was not used for this long is closed; what comes then gets another row.
+# A counter that is idle for this long is closed. Later usage gets another row.
 CLOSE_AFTER_SECS = 60.0
-# How often idle counters are looked for.
+# How often idle counters are closed.
 CLOSE_EVERY_SECS = 10.0
 # Counters of earlier days are not written any more, since a sweep may have merged them.
 MAX_AGE = timedelta(days=1)
@@ -28,7 +28,7 @@ MAX_AGE = timedelta(days=1)
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What tokens are counted by, besides the day."""
+    """The fields that tokens are counted by, besides the day."""
 
     owner: str
     api_key_id: UUID | None
@@ -67,7 +67,7 @@ class Reading:
 
 
 class Meter:
-    """The counters of one process. Any thread may call any of these."""
+    """The counters of one process. All methods are thread-safe."""
 
     def __init__(self) -> None:
         self._counters: dict[Key, _Counter] = {}
@@ -83,9 +83,9 @@ class Meter:
         return key
 
     def unwritten(self, keys: Iterable[Key] | None = None) -> list[Reading]:
-        """The counters with something to write, among `keys` or of all.
+        """The counters with unwritten usage, of these `keys` or of all.
 
-        In the order of their ids, so that two statements lock their rows in one order.
+        They are sorted by id, so that all statements lock their rows in the same order.
         """
         with self._lock:
             wanted = list(self._counters if keys is None else keys)
@@ -98,7 +98,7 @@ class Meter:
         return sorted(readings, key=lambda reading: reading.id)
 
     def written(self, readings: Iterable[Reading]) -> None:
-        """These are in Postgres."""
+        """Mark these readings as written to Postgres."""
         with self._lock:
             for reading in readings:
                 counter = self._counters.get(reading.key)
@@ -109,7 +109,7 @@ class Meter:
             self._close_idle()
 
     def forget(self) -> None:
-        """Begin anew, without what was not written."""
+        """Reset all counters, and discard what was not written."""
         with self._lock:
             self._counters.clear()
 

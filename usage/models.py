@@ -1,4 +1,4 @@
-"""What was used, in totals that outlive the runs they come from, and budgets for it."""
+"""Totals of usage, which outlive the runs that they come from, and budgets."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ class UsageTotalQuerySet(models.QuerySet["UsageTotal"]):
 class UsageTotal(models.Model):
     """One counter of one process (see `usage.meter`), or several that were merged.
 
-    No foreign keys: what was spent stays, whatever is deleted.
+    No foreign keys: usage stays when runs, keys or assistants are deleted.
     """
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # The identity that asked; "" where nobody has to log in.
+    # The identity that created the run; "" without authentication.
     owner = models.TextField(default="", blank=True)
     api_key_id = models.UUIDField(null=True, blank=True)
     assistant_id = models.UUIDField()
     graph_id = models.TextField()
     revision = models.TextField(default="", blank=True)
-    # Of the innermost graph; "" for a call outside of every node.
+    # The node of the innermost graph; "" for a call outside of all nodes.
     node = models.TextField(default="", blank=True)
     provider = models.TextField(default="", blank=True)
     model = models.TextField(default="", blank=True)
-    # In UTC, when the model answered.
+    # The day in UTC when the model answered.
     day = models.DateField()
     calls = models.BigIntegerField(db_default=0)
     input = models.BigIntegerField(db_default=0)
@@ -65,7 +65,7 @@ class Budget(models.Model):
         MONEY = "money"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # One of the two.
+    # Exactly one of these two is set.
     owner = models.TextField(default="", blank=True)
     api_key_id = models.UUIDField(null=True, blank=True)
     period = models.TextField(choices=Period.choices)

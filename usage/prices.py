@@ -1,7 +1,7 @@
-"""What tokens cost: by a price list of one's own, or by genai-prices.
+"""Prices of tokens, from the operator's price list or from genai-prices.
 
-A model that neither knows has no price, which is said and not guessed: a model that
-somebody runs on machines of their own may have the name of one that is sold.
+A model that is in neither has no price, and none is guessed: a self-hosted model may
+have the name of a commercial one.
 """
 
 from __future__ import annotations
@@ -45,18 +45,18 @@ class Rates:
 
 class PriceList(Protocol):
     currency: str
-    # Where the prices come from, and as of when they are.
+    # The source of the prices, and their date.
     source: str
     as_of: str
 
     def rates(
         self, provider: str, model: str, day: date, input_of_a_call: int
     ) -> Rates | None:
-        """What a call with so many tokens cost on that day. None: it is not known."""
+        """The rates on that day for a call with so many tokens. None if not known."""
 
 
 class _Price(BaseModel):
-    """In units of the currency, for a million tokens."""
+    """Prices per million tokens, in units of the currency."""
 
     model_config = ConfigDict(extra="forbid")
 
@@ -83,7 +83,7 @@ class _File(BaseModel):
 
 
 class FilePrices:
-    """The operator's own price list. What it does not name has no price."""
+    """The operator's price list. Models that are not in it have no price."""
 
     def __init__(self, path: Path) -> None:
         try:
@@ -123,9 +123,9 @@ def rates_of(
 
 
 def cost_of(provider: str, model: str, day: date, tokens: Tokens) -> Decimal | None:
-    """What these tokens cost on that day. None: the model has no price.
+    """The cost of these tokens on that day. None if the model has no price.
 
-    Where a price depends on the length of a call, that of the average call counts.
+    If a price depends on the length of a call, the length of the average call is used.
     """
     average = tokens.input // max(tokens.calls, 1)
     rates = rates_of(provider, model, day, average)

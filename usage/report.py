@@ -1,4 +1,4 @@
-"""Usage, grouped as it is asked for, with what it cost."""
+"""Usage with its cost, grouped as requested."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spool.usage.models import UsageTotalQuerySet
 from spool.usage.prices import cost_of, price_list
 from spool.usage.tokens import NO_TOKENS, Tokens
 
-# What can be grouped by: the name on the wire, and the column.
+# The fields to group by: their names on the wire, and their columns.
 GROUPS = {
     "owner": "owner",
     "api_key": "api_key_id",
@@ -30,7 +30,7 @@ SUMS = {
     name: Sum(name)
     for name in ("calls", "input", "output", "cached", "cache_written", "reasoning")
 }
-# What a price depends on, whatever is grouped by.
+# The columns that a price depends on, for any grouping.
 PRICED_BY = ("provider", "model", "day")
 CENT = Decimal("0.000001")
 
@@ -39,7 +39,7 @@ CENT = Decimal("0.000001")
 class Group:
     tokens: Tokens = NO_TOKENS
     cost: Decimal = Decimal(0)
-    # Models without a price, whose cost is not in `cost`.
+    # Models without a price, which `cost` leaves out.
     unpriced: set[str] = field(default_factory=set)
 
     def add(self, tokens: Tokens, cost: Decimal | None, model: str) -> None:
@@ -80,7 +80,7 @@ class Priced:
 
 
 def priced(totals: UsageTotalQuerySet, columns: Sequence[str]) -> Iterator[Priced]:
-    """The sums of `totals` by `columns`, apart by what a price depends on."""
+    """The sums of `totals` by `columns`, and by the columns that a price depends on."""
     by = [*dict.fromkeys((*columns, *PRICED_BY))]
     for row in totals.values(*by).annotate(**{f"n_{k}": v for k, v in SUMS.items()}):
         yield Priced(
@@ -93,7 +93,7 @@ def priced(totals: UsageTotalQuerySet, columns: Sequence[str]) -> Iterator[Price
 
 
 def report(totals: UsageTotalQuerySet, groups: Sequence[str]) -> dict[str, Any]:
-    """`groups` are names of `GROUPS`; without one there is one row for all."""
+    """Report usage by `groups`, names of `GROUPS`; without any, in one row."""
     found: dict[tuple[Any, ...], Group] = {}
     whole = Group()
     for part in priced(totals, [GROUPS[name] for name in groups]):

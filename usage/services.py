@@ -7,13 +7,13 @@ from django.db import connection
 from spool.usage.models import UsageTotal
 from spool.usage.statements import MERGE
 
-# How far back counters are merged; those of a server that was off for longer stay.
+# How far back counters are merged. Those of a server that was off for longer stay.
 MERGED_DAYS = 40
 BATCH = 500
 
 
 def merge_counters() -> int:
-    """Make one row of the counters of past days that say the same; how many there were."""
+    """Merge counters of past days with equal fields. Returns how many were merged."""
     total = 0
     with connection.cursor() as cursor:
         while True:
@@ -25,5 +25,5 @@ def merge_counters() -> int:
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete what is known of an owner's usage."""
+    """Delete the usage of an owner."""
     return UsageTotal.objects.of_owner(owner).delete()[0]

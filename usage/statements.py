@@ -1,9 +1,9 @@
-"""SQL that writes and reads usage, for statements that other parts put together."""
+"""SQL that writes and merges usage. Other modules include it in their statements."""
 
 from __future__ import annotations
 
-# The list of `Reading.as_json` in `%(usage)s`, as it goes into a `WITH`. GREATEST: of two
-# writes of one counter the later value may come first.
+# Writes the list of `Reading.as_json` in `%(usage)s`, as a part of a `WITH`. GREATEST:
+# two writes of a counter may arrive out of order.
 WRITE = """
     INSERT INTO usage_totals AS total (
         id, owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
@@ -26,8 +26,8 @@ WRITE = """
         reasoning = greatest(total.reasoning, excluded.reasoning)
 """
 
-# Counters of past days that differ in nothing but the process become one row. Those of
-# the last two days may still be written.
+# Merges counters of past days that differ only in the process. Those of the last two
+# days may still be written.
 MERGE = """
 WITH same AS (
     SELECT array_agg(id) AS ids FROM usage_totals

@@ -1,4 +1,4 @@
-"""Tokens of model calls, as the models themselves report them (`usage_metadata`)."""
+"""Tokens of model calls, as reported by the models (`usage_metadata`)."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-# A model that reports more is broken, and sums must fit into Postgres' `bigint`.
+# A higher number is a bug of the model, and sums must fit into Postgres' `bigint`.
 MAX_REPORTED = 2**40
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """How much was used. `cached` and `cache_written` are part of `input`, and
+    """Numbers of tokens. `cached` and `cache_written` are part of `input`, and
     `reasoning` is part of `output`.
     """
 
@@ -45,7 +45,7 @@ NO_TOKENS = Tokens()
 
 
 def tokens_of_call(reported: Any) -> Tokens:
-    """One call with what its model reported: a LangChain `UsageMetadata`, or None."""
+    """The tokens of one call, from a LangChain `UsageMetadata` or None."""
     if not isinstance(reported, Mapping):
         return Tokens(calls=1)
     of_input = reported.get("input_token_details")

@@ -1,4 +1,4 @@
-"""Usage over HTTP: each caller's own."""
+"""Usage over HTTP: callers see only their own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ FILTERS = ("assistant_id", "graph_id", "node", "model", "owner")
 
 
 class UsageViewSet(ScopedViewSet):
-    # A handler's filter is about threads, which may be gone. Usage has an owner.
+    # Policy filters apply to threads, which may be deleted. Usage has an owner.
     events = {"list": "threads.search"}
 
     @extend_schema(
@@ -32,9 +32,9 @@ class UsageViewSet(ScopedViewSet):
         },
     )
     def list(self, request: Request) -> Response | HttpResponse:
-        """What the caller's runs used, by model or as asked, with its cost.
+        """Usage of the caller's runs with its cost, by model or as requested.
 
-        Where nobody has to log in, it is that of all.
+        Without authentication, it is the usage of all runs.
         """
         asked = valid(UsageQuery, request.query_params)
         found = report(self._totals(asked), asked["group_by"])
@@ -81,7 +81,7 @@ def _csv(groups: list[str], found: dict[str, Any]) -> HttpResponse:
 
 
 def _cell(value: Any) -> Any:
-    """Spreadsheets execute text that begins like a formula."""
+    """Quote text that begins like a formula, since spreadsheets would execute it."""
     is_formula = isinstance(value, str) and value[:1] in (
         "=",
         "+",

@@ -1,9 +1,9 @@
-"""Which URLs a client may have called, and how a call is made so that this holds.
+"""Restricts the URLs that webhooks may call, to prevent server-side request forgery.
 
-A URL comes from a client, and the call from inside the operator's network. So the
-address counts, not the name: it is looked at when a run is created, to answer 422, and
-again when it is dialled, and what was looked at is what is connected to. A name that
-resolves to something else the second time gains nothing by it.
+A URL comes from a client, but the call from inside the operator's network. So addresses
+are checked, not names: when a run is created, to answer 422, and again on connecting.
+The connection is made to the checked address, so a name that resolves to something else
+the second time gains nothing.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ Network = IPv4Network | IPv6Network
 MAX_URL_LENGTH = 65536
 PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
-# The addresses of IPv4 as networks without IPv4 write them.
+# The prefix with which networks without IPv4 embed IPv4 addresses.
 NAT64 = ip_network("64:ff9b::/96")
 _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
-# What HTTP takes for the name of a header.
+# The valid header names in HTTP.
 _NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-# Seconds that the answer to a create waits for name servers.
+# How many seconds a request to create a run waits for name servers.
 RESOLVE_TIMEOUT_SECS = 3.0
-# Nobody waits for these threads: a name server may take its time.
+# A pool, since a name server may be slow: requests that time out don't wait for it.
 RESOLVERS = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
 
@@ -56,7 +56,7 @@ class Refused(Exception):
 
 
 class BadSettings(ValueError):
-    """What langgraph.json says about webhooks can't be meant."""
+    """The webhook settings of langgraph.json are invalid."""
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ class Policy:
     allowed_ports: tuple[int, ...] = ()
     max_url_length: int = MAX_URL_LENGTH
     disable_loopback: bool = True
-    # Networks that are not the internet, and may be called all the same.
+    # Networks outside the public internet that may be called.
     allowed_networks: tuple[Network, ...] = ()
 
     def check_url(self, text: str) -> httpx.URL:
-        """The parsed URL, as far as it can be judged by itself. Raises `Refused`."""
+        """Parse a URL and check all but its addresses. Raises `Refused`."""
         if len(text) > self.max_url_length:
             raise Refused(f"must not be longer than {self.max_url_length} characters")
         try:
@@ -93,7 +93,7 @@ class Policy:
         return url
 
     def check_addresses(self, host: str, addresses: Iterable[str]) -> None:
-        """Raises `Refused` where one of them is not for clients to reach."""
+        """Raise `Refused` if clients may not call one of these addresses."""
         for text in addresses:
             if kind := self._kind(ip_address(text)):
                 raise Refused(f"{host} is the {kind} address {text}")
@@ -105,7 +105,7 @@ class Policy:
         )
 
     def _kind(self, address: Address) -> str:
-        """Why an address may not be called; "" where it may."""
+        """Why an address may not be called; "" if it may."""
         inner = _unwrapped(address)
         if any(one in net for net in self.allowed_networks for one in (address, inner)):
             return ""
@@ -140,7 +140,7 @@ def policy() -> Policy:
 
 
 def check_settings() -> None:
-    """Stop the process if the policy can't be read: at start, not at the first run."""
+    """Stop the process if the policy is invalid, at start instead of the first run."""
     try:
         rules = policy()
     except BadSettings as exc:
@@ -153,7 +153,7 @@ def check_settings() -> None:
 
 
 def check(text: str) -> None:
-    """Refuse a request for a webhook that is known to be refused later."""
+    """Refuse a request whose webhook would be refused later."""
     if langgraph_json().http.disable_webhooks:
         raise Unprocessable("webhook: this server has them disabled")
     try:
@@ -163,10 +163,10 @@ def check(text: str) -> None:
 
 
 def check_hosts(texts: Iterable[str]) -> None:
-    """The same for what the hosts of these URLs resolve to, all at once.
+    """Do the same for the addresses of these URLs' hosts, concurrently.
 
-    A name server that does not answer in time proves nothing against a URL: it is
-    looked at again when it is dialled.
+    A URL is not refused if the name server times out: it is checked again on
+    connecting.
     """
     urls = [httpx.URL(text) for text in set(texts)]
     hosts = {host_of(url): port_of(url) for url in urls}
@@ -200,7 +200,7 @@ def port_of(url: httpx.URL) -> int:
 
 
 def _unwrapped(address: Address) -> Address:
-    """The IPv4 address that an IPv6 one stands for, if it does."""
+    """The IPv4 address that an IPv6 address embeds, if any."""
     if isinstance(address, IPv4Address):
         return address
     if address in NAT64:
@@ -220,7 +220,7 @@ def _headers(given: Webhooks) -> dict[str, str]:
 
     made = {n: _VARIABLE.sub(value_of, text) for n, text in given.headers.items()}
     for name, value in made.items():
-        # A variable that was read from a file often ends with its line.
+        # A variable that was read from a file often ends with a newline.
         fits = value.isascii() and value.isprintable()
         _expect(fits, f"headers.{name} has a character that none may have")
     return made

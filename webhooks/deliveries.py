@@ -1,8 +1,8 @@
-"""Sends what is in the outbox of webhooks: at least once, for a day, whoever dies.
+"""Sends the outbox of webhooks: at least once, with retries for a day.
 
-A delivery is taken by moving its next attempt into the future, in one statement. If
-the process dies, that future comes, and somebody else tries. What was sent is noted
-only by whoever made the last attempt.
+A process claims a delivery by moving its next attempt into the future, in one
+statement. If the process dies, another one retries at that time. Only the process with
+the latest attempt records its result.
 """
 
 from __future__ import annotations
@@ -44,16 +44,18 @@ from spool.webhooks.models import WebhookDelivery
 
 logger = logging.getLogger(__name__)
 
-# Taken together, sent side by side.
+# How many deliveries are claimed together, and sent concurrently.
 BATCH = 50
-# Of a batch, as Postgres keeps them: a payload may be large, and fifty of them more than
-# a process can hold. One is always taken.
+# The maximum size of a batch in Postgres: fifty large payloads may not fit into memory.
+# At least one delivery is always claimed.
 MAX_BYTES = 2**23
-# Batches at once in one process, so that they leave threads to the tick.
+# The maximum number of concurrent batches in one process, to leave threads for the
+# tick.
 SENDERS = threading.Semaphore(2)
 # Pauses between attempts, in seconds: a day in all.
 PAUSES = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
-# Of a pause, so that a receiver that was down does not get everything at once.
+# The random part of a pause, so that a receiver that was down gets no burst of
+# requests.
 JITTER = 0.2
 MAX_ERROR_LENGTH = 500
 
@@ -76,7 +78,10 @@ RETURNING *
 
 @dataclass(frozen=True)
 class Outgoing:
-    """A delivery with what is sent. `refusal`: why it can't be; for good, if it is void."""
+    """A delivery with its request.
+
+    `refusal` says why it can't be sent, and `is_void` that no retry will help.
+    """
 
     delivery: WebhookDelivery
     body: bytes = b""
@@ -87,7 +92,7 @@ class Outgoing:
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of one attempt: a status, or an error that came instead.
+    """The result of one attempt: an HTTP status, or an error.
 
     `is_final`: another attempt would change nothing.
     """
@@ -107,9 +112,9 @@ def any_due() -> bool:
 
 
 def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
-    """Send everything that is due; how many were. 0 too if others here are at it.
+    """Send all due deliveries. Returns how many, or 0 if other threads already do it.
 
-    It ends with a batch after which it may not go on: a backlog has no end.
+    It stops after a batch if `may_go_on` is false: a backlog may be endless.
     """
     if not SENDERS.acquire(blocking=False):
         return 0
@@ -126,19 +131,19 @@ def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
 
 
 def resend(wanted: QuerySet[WebhookDelivery]) -> int:
-    """Send these now, delivered before or not, and from the first pause on."""
+    """Send these now, even if delivered before, with all retries again."""
     return wanted.update(next_attempt_at=Now(), attempts=0, delivered_at=None)
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete what was sent, or is to be, for threads of an owner. How many there were."""
+    """Delete the deliveries for threads of an owner. Returns how many there were."""
     threads = Thread.objects.filter(owner=owner).values("pk")
     found = WebhookDelivery.objects.filter(thread_id__in=threads).delete()[1]
     return found.get(WebhookDelivery._meta.label, 0)
 
 
 def sweep_deliveries() -> int:
-    """Delete what was delivered, or given up, long ago."""
+    """Delete old deliveries that were delivered or given up."""
     age = timedelta(days=settings.WEBHOOK_DELIVERIES_TTL_DAYS)
     old = WebhookDelivery.objects.filter(
         next_attempt_at=None, created_at__lt=Now() - age
@@ -147,14 +152,14 @@ def sweep_deliveries() -> int:
 
 
 def _take() -> list[WebhookDelivery]:
-    # Twice as long as the attempt may take: nobody else takes what is being sent.
+    # Twice the timeout of an attempt, so that no delivery is claimed while being sent.
     lease = 2 * settings.WEBHOOK_TIMEOUT_SECS + 5
     params = {"lease": lease, "limit": BATCH, "most_bytes": MAX_BYTES}
     return list(WebhookDelivery.objects.raw(TAKE, params))
 
 
 def _note(answer: Answer) -> None:
-    """Record an attempt, unless the row has been taken for a later one."""
+    """Record an attempt, unless the row has been claimed for a later one."""
     delivery = answer.delivery
     changes: dict[str, Any] = {
         "last_status": answer.status,
@@ -176,12 +181,12 @@ def _note(answer: Answer) -> None:
 
 
 def _outgoing(delivery: WebhookDelivery) -> Outgoing:
-    """With its body: the run as it ended, or what a push configuration is told."""
+    """Add the body: the run as it ended, or that of a push configuration."""
     if delivery.push_config_id is None:
         return Outgoing(delivery, dumps(_payload(delivery)))
     try:
         rendered = hooks.render(delivery.push_config_id, delivery.run_id)
-    except Exception as exc:  # Of its graph too, whose state is read.
+    except Exception as exc:  # It reads the state through the graph: user code.
         logger.exception("webhook %s could not be rendered", delivery.id)
         return Outgoing(delivery, refusal=f"not rendered: {type(exc).__name__}: {exc}")
     if rendered is None:
@@ -207,7 +212,7 @@ async def _send(
         return Answer(delivery, error=outgoing.refusal, is_final=outgoing.is_void)
     try:
         async with asyncio.timeout(settings.WEBHOOK_TIMEOUT_SECS):
-            # Redirects are not followed: they are failures like any other.
+            # Redirects are not followed: they count as failures.
             status = await _post(outgoing, pool, rules)
     except TimeoutError:
         error = f"no answer within {settings.WEBHOOK_TIMEOUT_SECS:g} s"
@@ -217,7 +222,7 @@ async def _send(
     except (httpcore.NetworkError, httpcore.ProtocolError, OSError) as exc:
         return Answer(delivery, error=f"{type(exc).__name__}: {exc}")
     except Exception as exc:
-        # Whatever it is, it must not hold up the others.
+        # An unexpected error must not block other deliveries.
         logger.exception("webhook %s could not be sent", delivery.id)
         return Answer(delivery, error=f"{type(exc).__name__}: {exc}")
     return Answer(delivery, status)
@@ -267,9 +272,9 @@ def _authorization(url: httpx.URL) -> dict[str, str]:
 
 
 def signature_headers(message_id: str, body: bytes) -> dict[str, str]:
-    """The headers of the Standard Webhooks specification, for libraries that know it.
+    """The headers of the Standard Webhooks specification, which some libraries support.
 
-    The id is the same in all attempts: by it receivers know what they have seen.
+    The id is the same in all attempts, so that receivers can detect duplicates.
     """
     sent_at = str(int(time.time()))
     headers = {"webhook-id": message_id, "webhook-timestamp": sent_at}
@@ -287,12 +292,12 @@ def _key(secret: str) -> bytes:
 
 @cache
 def _ssl_context() -> ssl.SSLContext:
-    # httpx's own honours SSL_CERT_FILE, for receivers with a private authority.
+    # httpx's context honours SSL_CERT_FILE, for receivers with a private authority.
     return httpx.create_ssl_context()
 
 
 class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to an address that was checked; TLS goes on knowing only the name."""
+    """Connects to a checked address, while TLS still uses the host's name."""
 
     def __init__(self, rules: Policy) -> None:
         self._rules = rules

@@ -1,4 +1,4 @@
-"""What webhooks need of the parts above them; filled in `spool/hooks.py`."""
+"""Functions of higher layers that webhooks need; set in `spool/hooks.py`."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from spool.config.hook import Hook
 
 @dataclass(frozen=True)
 class Rendered:
-    """What is sent: a JSON body, and headers beside those of every webhook."""
+    """The content of a delivery: a JSON body, and headers besides the usual ones."""
 
     body: bytes
     headers: dict[str, str] = field(default_factory=dict)
 
 
-# The body for a push configuration, of the state in which a run left its task, by the ids
-# of the two. None: there is nothing to say any more, since one of them was deleted.
+# Renders the body for a push configuration, with the state of the task after a run,
+# given the ids of both. Returns None if one of them was deleted.
 render: Hook[[UUID, UUID], Rendered | None] = Hook("webhooks.render")

@@ -1,5 +1,5 @@
-"""The outbox of webhooks: what is still to be sent of runs that ended; and where the
-clients of tasks want their states sent.
+"""The outbox of webhooks, with the deliveries of ended runs; and the push notification
+configurations of A2A tasks.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ class WebhookDelivery(models.Model):
     run_id = models.UUIDField(db_index=True)
     thread_id = models.UUIDField()
     url = models.TextField()
-    # Empty where it is rendered when it is sent, for a push configuration.
+    # Empty for a push configuration, whose payload is rendered on sending.
     payload = JSONField()
     push_config_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
@@ -55,18 +55,18 @@ class WebhookDelivery(models.Model):
 class PushConfig(models.Model):
     """A push notification configuration of an A2A task.
 
-    Each end of one of the task's runs puts a row for it into the outbox.
+    Each end of a run of the task adds a row for it to the outbox.
     """
 
-    class Protocol(models.TextChoices):  # Whose shapes the client reads.
+    class Protocol(models.TextChoices):  # The protocol whose payloads the client reads.
         V1_0 = "1.0"
         V0_3 = "0.3"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # No foreign keys: webhooks know nothing of threads and runs.
+    # No foreign keys: this app does not depend on threads and runs.
     thread_id = models.UUIDField(db_index=True)
     first_run_id = models.UUIDField()
-    # What the client calls it.
+    # The client's id for it.
     config_id = models.TextField()
     url = models.TextField()
     protocol = models.TextField(choices=Protocol.choices)

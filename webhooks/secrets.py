@@ -1,7 +1,7 @@
-"""Secrets that clients leave here, encrypted while they are kept in Postgres.
+"""Encrypts secrets of clients, to store them in Postgres.
 
-The key is made from `DJANGO_SECRET_KEY`; what an earlier one encrypted can be read as
-long as that is among `SECRET_KEY_FALLBACKS`.
+The key is derived from `DJANGO_SECRET_KEY`. Secrets that an earlier key encrypted can
+be read as long as it is in `SECRET_KEY_FALLBACKS`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ def encrypt(text: str) -> str:
 
 
 def decrypt(kept: str) -> str:
-    """Raises `Unreadable`."""
+    """Decrypt a stored secret. Raises `Unreadable`."""
     try:
         return _keys().decrypt(kept.encode()).decode()
     except InvalidToken:

@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    # Ends of runs read the push configurations.
+    # The statement that ends a run reads the push configurations.
     dependencies = [
         ("runs", "0004_hand_over_deliveries"),
         ("webhooks", "0002_create_push_configs"),

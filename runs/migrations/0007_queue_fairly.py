@@ -1,12 +1,12 @@
 from django.db import migrations, models
 from django.db.models.functions import Now
 
-# The run that is to be claimed next, locked; NULL: none, or not by this worker.
+# Returns the next run to claim, locked; NULL if there is none for this worker.
 #
-# Of the groups with the fewest running runs the one that has waited longest is served,
-# and of its runs the first by priority, class and age. `run_queue` names the graphs and
-# groups that something waits for, so that nothing here reads more than the runs that
-# are running, the graphs, and a few rows of the queue. It waits for no lock.
+# Among the groups with the fewest running runs it serves the one that has waited
+# longest, and of its runs the first by priority, class and age. `run_queue` names the
+# graphs and groups that have waiting runs, so that this reads only the running runs,
+# the graphs, and a few rows of the queue. It waits for no lock.
 NEXT_RUN = """
 CREATE FUNCTION spool_next_run_1(
     worker uuid, hint uuid, max_per_group integer, max_per_graph integer

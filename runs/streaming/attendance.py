@@ -1,7 +1,7 @@
 """Whether a run's client is still there, for runs that end with it (`on_disconnect`).
 
-The web process that serves the client renews a key in Redis while it does. The worker
-looks for it: where web process and client died together, nobody else would notice.
+The web process that serves the client keeps renewing a key in Redis. The worker checks
+the key, so that it also notices when web process and client die together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
-# A client is gone once it has not been seen for so many heartbeats of its stream.
+# A client counts as gone after this many heartbeats of its stream without a renewal.
 LEASE_BEATS = 3
 
 
@@ -29,7 +29,7 @@ def lease_secs() -> float:
 
 @asynccontextmanager
 async def attending(client: redis.asyncio.Redis, run_id: UUID) -> AsyncIterator[None]:
-    """Say that the run's client is there, again and again, while the context lasts."""
+    """Keep renewing the key of the run's client while the context lasts."""
     renewing = asyncio.create_task(_renew(client, run_id))
     try:
         yield
@@ -41,7 +41,7 @@ async def attending(client: redis.asyncio.Redis, run_id: UUID) -> AsyncIterator[
 async def _renew(client: redis.asyncio.Redis, run_id: UUID) -> None:
     while True:
         with suppress(RedisError, OSError):
-            # Not cancelled half way: that would break a connection that others use.
+            # Shielded: cancelling half way would break a connection that others use.
             renewal = client.set(key(run_id), 1, px=int(lease_secs() * 1000))
             await asyncio.shield(asyncio.ensure_future(renewal))
         await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
@@ -50,8 +50,8 @@ async def _renew(client: redis.asyncio.Redis, run_id: UUID) -> None:
 async def wait_until_gone(client: redis.asyncio.Redis, run_id: UUID) -> None:
     """Return once the run's client has been away for a whole lease.
 
-    A Redis that can't be asked tells of nothing: the time begins anew. One that has lost
-    the key gets it again long before that.
+    The lease starts again while Redis is unavailable. If Redis has lost the key, it is
+    renewed long before the lease ends.
     """
     clock = asyncio.get_running_loop().time
     seen_at = clock()

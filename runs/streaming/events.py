@@ -4,7 +4,7 @@ A thread has one Redis stream; its runs follow one another in it. An entry is a 
 of events of one run; what a viewer calls an event's id is `<ms>-<n>`, by Redis's clock,
 and the entry's own id is that of its last event. Events are also numbered: `seq` counts
 all events of a thread, and is never used twice. Each batch is also published, so that
-viewers get it without asking. Postgres holds the truth: losing all of this loses none.
+viewers need not poll. Postgres is the source of truth: no result depends on Redis.
 """
 
 from __future__ import annotations
@@ -28,16 +28,15 @@ from spool.runs.streaming import scripts
 
 logger = logging.getLogger(__name__)
 
-# Told to viewers by `event:`; the others are stream modes. The data of END is for us
-# alone, see `last_events`.
+# Names of events besides stream modes. The data of END is internal, see `last_events`.
 METADATA = "metadata"
 ERROR = "error"
 END = "end"
-# In the place of what Redis has lost for good: `{"from": id, "to": id}`, the last event
+# Replaces events that Redis has lost for good: `{"from": id, "to": id}`, the last event
 # that the viewer has, and the last one that is missing.
 GAP = "gap"
-# The first characters of names of events in the form of event streaming: those that
-# viewers of runs get too, in the form of their stream mode, and those that they don't.
+# Prefixes of the names of event streaming's events: those that viewers of runs also
+# get, converted to the form of their stream mode, and those that only subscribers get.
 NORMALISED = "@"
 SUBSCRIBERS_ONLY = "~"
 
@@ -56,9 +55,9 @@ class Event:
     id: tuple[int, int]
     name: str
     data: bytes
-    # The run's event before this one, where it is told: of the first in a batch.
+    # The run's event before this one; set for the first event of a batch.
     previous: tuple[int, int] | None = None
-    # Which of the threads that had this id, one after another; see `generation`.
+    # Tells apart successive threads with the same id; see `generation`.
     generation: int = 0
     seq: int = 0
     graph_id: str = ""
@@ -71,7 +70,7 @@ class Event:
 
 
 def in_a_runs_form(event: Event) -> Event | None:
-    """An event as viewers of runs get it; None: they don't."""
+    """An event in the form for viewers of runs, or None if they don't get it."""
     mark = event.name[:1]
     if mark not in (NORMALISED, SUBSCRIBERS_ONLY):
         return event
@@ -96,7 +95,7 @@ def older_channel(thread_id: UUID | str) -> str:
 
 
 def generation(created_at: datetime) -> int:
-    """What tells a thread from later ones with its id: when it was created, in µs."""
+    """The time of a thread's creation in µs, to tell it from later ones with its id."""
     return round(created_at.timestamp() * 1_000_000)
 
 
@@ -105,7 +104,7 @@ def control_channel() -> str:
 
 
 def signal_stop(run_id: UUID, action: str) -> None:
-    """Ask whichever worker has the run to stop it. Its row says so too."""
+    """Publish a request to the run's worker to stop it. The run's row says so too."""
     try:
         with circuit_breaker():
             redis_client().publish(control_channel(), f"{run_id} {action}")
@@ -114,7 +113,7 @@ def signal_stop(run_id: UUID, action: str) -> None:
 
 
 def stop_signals() -> Iterator[tuple[UUID, str]]:
-    """Every run that somebody wants stopped, as it is asked for; blocks."""
+    """Yield each published request to stop a run: its id and the action. Blocks."""
     client: Any = redis_client()
     with client.pubsub(ignore_subscribe_messages=True) as bus:
         bus.subscribe(control_channel())
@@ -124,7 +123,7 @@ def stop_signals() -> Iterator[tuple[UUID, str]]:
 
 
 def newest_id(thread_id: UUID) -> tuple[int, int] | None:
-    """The id of a thread's last event, `(0, 0)` if none is kept. None: can't be told."""
+    """The id of a thread's last event, `(0, 0)` if none is kept. None without Redis."""
     try:
         with circuit_breaker():
             found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
@@ -134,9 +133,9 @@ def newest_id(thread_id: UUID) -> tuple[int, int] | None:
 
 
 def forget(thread_ids: Sequence[UUID]) -> None:
-    """Keep nothing of threads that are gone, and no viewer of them.
+    """Delete the events of deleted threads, and end the streams of their viewers.
 
-    A later thread with such an id has nothing to do with them.
+    A later thread with the same id must not show their events.
     """
     if not thread_ids:
         return
@@ -152,7 +151,7 @@ def forget(thread_ids: Sequence[UUID]) -> None:
 
 
 def remove(thread_id: UUID, run_id: UUID) -> None:
-    """Keep nothing of a run that was deleted."""
+    """Remove the events of a deleted run."""
     try:
         with circuit_breaker():
             script = redis_client().register_script(scripts.REMOVE)
@@ -223,7 +222,7 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a number of a thread's events is in its stream, and which are kept."""
+    """The position of an event number in a thread's stream, and the numbers kept."""
 
     after: tuple[int, int]
     oldest_seq: int
@@ -231,7 +230,7 @@ class Place:
 
 
 async def find_place(client: redis.asyncio.Redis, thread_id: UUID, seq: int) -> Place:
-    """The place after the events up to `seq`: nothing of it is read before."""
+    """Find the position after the events up to `seq`, without reading them."""
     script = client.register_script(scripts.FIND)
     found: list[bytes] = await script(keys=[stream_key(thread_id)], args=[seq])
     at, oldest, newest = (part.decode() for part in found)
@@ -239,7 +238,7 @@ async def find_place(client: redis.asyncio.Redis, thread_id: UUID, seq: int) -> 
 
 
 def kept_events(thread_id: UUID) -> Iterator[Event]:
-    """All events of a thread that Redis has; none where it can't be asked."""
+    """All events of a thread that Redis has; none if it is unavailable."""
     try:
         with circuit_breaker():
             entries: Any = redis_client().xrange(stream_key(thread_id))
@@ -250,7 +249,7 @@ def kept_events(thread_id: UUID) -> Iterator[Event]:
 
 
 def newest_seq(thread_id: UUID) -> int:
-    """The number of a thread's newest event in Redis; 0 where that can't be told."""
+    """The number of a thread's newest event in Redis; 0 if it is not known."""
     try:
         with circuit_breaker():
             found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
@@ -276,7 +275,7 @@ def redis_client() -> redis.Redis:
 
 
 def new_async_redis() -> redis.asyncio.Redis:
-    """A client for the loop that calls this."""
+    """A client for the running event loop."""
     return redis.asyncio.Redis.from_url(settings.REDIS_URL, **_options())
 
 
@@ -289,7 +288,7 @@ def _options() -> dict[str, Any]:
 
 
 def end_of(event: Event) -> dict[str, Any]:
-    """What an END says, also one of the version before, which said the status alone."""
+    """The data of an END. The version before wrote only the status."""
     said = loads(event.data)
     return said if isinstance(said, dict) else {"status": said}
 
@@ -297,10 +296,10 @@ def end_of(event: Event) -> dict[str, Any]:
 def lifecycle_of(
     status: str, error: Mapping[str, str] | None, *, is_paused: bool = False
 ) -> dict[str, str]:
-    """How event streaming tells the end of a run.
+    """The lifecycle event of event streaming for the end of a run.
 
-    A cancelled run fails: of the protocol's words it is the only one that every client
-    takes for an end, and not for a success.
+    A cancelled run is `failed`: it is the only word of the protocol that every client
+    treats as an end, and not as a success.
     """
     if status == "success":
         return {"event": "interrupted" if is_paused else "completed"}

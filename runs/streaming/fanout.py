@@ -1,9 +1,9 @@
 """Events from Redis to the viewers of one web process.
 
-One pub/sub connection serves all of them. A viewer subscribes, reads back what it has
-missed from the thread's stream, and then gets what is published. Should Redis go away
-or forget, each viewer is still told that its run has ended: from time to time Postgres
-is asked about all watched runs at once.
+One pub/sub connection serves all of them. A viewer subscribes, reads the events that it
+has missed from the thread's stream, and then gets what is published. If Redis fails or
+loses events, viewers still get the end of their run: Postgres is polled from time to
+time for all watched runs at once.
 """
 
 from __future__ import annotations
@@ -43,36 +43,37 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 # Pause before the connection to Redis is tried again, in seconds.
 RECONNECT_DELAY = 0.5
-# How long a viewer waits for Redis before it starts with what Postgres knows.
+# How long a viewer waits for Redis before it starts with the data of Postgres, in
+# seconds.
 SUBSCRIBE_TIMEOUT = 2.0
-# For so long after the end of a run its `end` may be on its way, in seconds.
+# How long after the end of a run its `end` event may still arrive, in seconds.
 LAST_WORDS = 3.0
-# How many bytes wait for a viewer that takes none: it reads back what comes after them.
+# How many bytes are queued for a slow viewer; it reads later events from the stream.
 MAX_WAITING = 2**20
-# How often a viewer of a run that is over asks a Redis that does not answer.
+# How many failed reads from Redis a viewer of an ended run allows.
 MAX_FAILURES = 3
-# How many batches are read back at once, at most and at first: a few may be large.
+# The maximum and the first number of batches per read: a few may already be large.
 PAGE = 200
 FIRST = 8
 
 
 class Viewer:
-    """One open subscription to a thread: batches as they come, and two signals."""
+    """One open subscription to a thread: published batches, and two signals."""
 
     def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
         self.thread_id = thread_id
-        # Runs to ask Postgres about, and those of them that it says are over,
-        # whatever Redis says.
+        # Runs to look up in Postgres, and those of them that are over according to it,
+        # even if Redis has no end.
         self.watched: set[UUID] = {run_id} if run_id else set()
         self.over: set[UUID] = set()
         # The thread itself was deleted.
         self.is_gone = False
         self.all_runs = run_id is None
-        # Something may have been missed: read back before going on.
+        # Events may have been missed: read the stream first.
         self.has_gap = True
-        # There is more to read back than has been.
+        # The stream has more events to read.
         self.is_behind = False
-        # How often in a row Redis could not be asked for it.
+        # How many reads from Redis have failed in a row.
         self.failures = 0
         self._batches: list[list[Event]] = []
         self._waiting_bytes = 0
@@ -81,7 +82,7 @@ class Viewer:
 
     @property
     def misses_some(self) -> bool:
-        """Whether there may be more, which Redis can yet be asked for."""
+        """Whether the stream in Redis may have more events to read."""
         return (self.has_gap or self.is_behind) and self.failures < MAX_FAILURES
 
     def push(self, events: list[Event], size: int) -> None:
@@ -93,25 +94,25 @@ class Viewer:
         self._news.set()
 
     def wake(self) -> None:
-        """Something may have been missed: read back, and look around."""
+        """Make the viewer read the stream, since it may have missed events."""
         self.has_gap = True
         self._news.set()
 
     def tell(self, over: set[UUID], *, is_gone: bool) -> None:
-        """What Postgres knows of the runs that this viewer watches."""
+        """Set the state of the watched runs and the thread according to Postgres."""
         self.over |= over
         self.is_gone = self.is_gone or is_gone
         self.wake()
 
     async def batches(self, timeout: float) -> list[Event]:
-        """What has come, in order; empty after `timeout` seconds or on a signal."""
+        """Take queued events; empty after `timeout` seconds or on a signal."""
         if not self._batches and not self._news.is_set():
             with suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
                     await self._news.wait()
         self._news.clear()
         if self.has_gap and not self.is_gone:
-            # What waits comes after it, and would hide it.
+            # Queued events come after the missing ones, and would hide the gap.
             return []
         taken, self._batches, self._waiting_bytes = self._batches, [], 0
         self.is_behind, self._overflows = self.is_behind or self._overflows, False
@@ -125,10 +126,10 @@ class Fanout:
         self.redis = new_async_redis()
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
         self._pubsub: PubSub = self.redis.pubsub()
-        # Whether it is connected, as far as is known; `_listen` alone connects it.
+        # Whether it is connected, as far as is known. Only `_listen` connects it.
         self._is_connected = False
         self._subscribing = asyncio.Lock()
-        # Channels that Redis has confirmed: what is published now reaches us.
+        # Channels whose subscription Redis has confirmed.
         self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._tasks: list[asyncio.Task[None]] = []
 
@@ -150,7 +151,7 @@ class Fanout:
                 await _undisturbed(self._unsubscribe(name))
 
     async def close(self) -> None:
-        """Give back what it holds of the loop that it lives on, before that ends."""
+        """Release its tasks and connections, before its event loop ends."""
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -158,7 +159,7 @@ class Fanout:
         await self.redis.aclose()
 
     async def _start(self) -> None:
-        # A channel that is never left, so that the connection is always listening.
+        # A channel that stays subscribed, so that the connection is always listening.
         _ = self._confirmed[channel("none")]
         if not self._tasks:
             self._tasks = [
@@ -182,7 +183,7 @@ class Fanout:
                 await self._send(self._pubsub.unsubscribe, name)
 
     async def _send(self, command: Callable[[str], Awaitable[None]], name: str) -> None:
-        """Nothing where it is not connected: once it is, all of them are asked for."""
+        """Send a command if connected. On connecting, all channels are subscribed."""
         if self._is_connected:
             try:
                 await command(name)
@@ -192,9 +193,9 @@ class Fanout:
     async def read_back(
         self, thread_id: UUID, after: tuple[int, int]
     ) -> tuple[list[Event], bool] | None:
-        """The next of the kept events later than `after`, and whether there are more.
+        """Read kept events later than `after`, and whether there are more.
 
-        None: Redis can't be asked now.
+        Returns None if Redis is unavailable.
         """
         try:
             entries, has_more = await self._page(stream_key(thread_id), after)
@@ -204,7 +205,7 @@ class Fanout:
         return [event for event in events if event.id > after], has_more
 
     async def _page(self, key: str, after: tuple[int, int]) -> tuple[list[Entry], bool]:
-        """The next entries, until they are many or large; whether there may be more."""
+        """The next entries, up to a number and size, and whether there may be more."""
         entries: list[Entry] = []
         least, count, size = f"({after[0]}-{after[1]}", min(FIRST, PAGE), 0
         while True:
@@ -238,7 +239,7 @@ class Fanout:
             name = message["channel"].decode()
             if message["type"] == "subscribe" and name in self._confirmed:
                 self._confirmed[name].set()
-                # What was published until now has not reached us.
+                # Batches that were published until now may have been missed.
                 for viewer in self._viewers.get(name, ()):
                     if not viewer.has_gap:
                         viewer.wake()
@@ -248,7 +249,7 @@ class Fanout:
     def _hand_out(self, data: bytes, viewers: set[Viewer]) -> None:
         if data == GONE:
             for viewer in viewers:
-                # Not found out by asking: there may be another of that id by now.
+                # Postgres can't tell: it may have a new thread with that id by now.
                 viewer.tell(set(), is_gone=True)
             return
         if data == RESTORED:
@@ -260,11 +261,11 @@ class Fanout:
             viewer.push(events, len(data))
 
     async def _connect(self) -> None:
-        """Subscribe, on a new connection, to everything that somebody views."""
+        """Subscribe, on a new connection, to the channels of all viewers."""
         with suppress(RedisError, OSError):
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         pubsub = self.redis.pubsub()
-        # Not under the lock: a Redis that hangs would have all viewers wait for it.
+        # Not under the lock: if Redis hangs, all viewers would wait for the lock.
         await pubsub.subscribe(channel("none"))
         async with self._subscribing:
             self._pubsub, self._is_connected = pubsub, True
@@ -273,7 +274,7 @@ class Fanout:
             await pubsub.subscribe(*self._confirmed)
 
     async def _ask_postgres(self) -> None:
-        """For ends that were never published: a worker killed between two lines."""
+        """Find ends that were not published because a worker was killed first."""
         while True:
             await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
             viewers = [one for found in self._viewers.values() for one in found]
@@ -296,16 +297,16 @@ class Fanout:
 
 
 async def _undisturbed(asking: Awaitable[T]) -> T:
-    """Ask Redis to the end, although the viewer who wants to know may leave.
+    """Finish a call to Redis even if the viewer's task is cancelled.
 
-    Cancelled half way, its client swallows that now and then, and the viewer would
-    never learn that it is alone; or it closes the connection that all viewers share.
+    The Redis client sometimes swallows a cancellation, so that the viewer's task would
+    go on; or it closes the connection that all viewers share.
     """
     return await asyncio.shield(asyncio.ensure_future(asking))
 
 
 def _active_runs(run_ids: set[UUID]) -> set[UUID]:
-    """Of these those that are not over, and those whose end viewers may yet hear of."""
+    """Those of these runs that are active, or whose `end` event may still arrive."""
     if not run_ids:
         return set()
     of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_WORDS))
@@ -324,7 +325,7 @@ _fanouts: dict[asyncio.AbstractEventLoop, Fanout] = {}
 
 
 def fanout() -> Fanout:
-    """The fan-out of the running event loop; a server has one of each."""
+    """The fan-out of the running event loop. A server has one per loop."""
     loop = asyncio.get_running_loop()
     if loop not in _fanouts:
         _fanouts[loop] = Fanout()
@@ -332,6 +333,6 @@ def fanout() -> Fanout:
 
 
 async def close_fanout() -> None:
-    """Close that of the running event loop, if it has one, once nobody views any more."""
+    """Close the fan-out of the running event loop, if any. It must have no viewers."""
     if found := _fanouts.pop(asyncio.get_running_loop(), None):
         await found.close()

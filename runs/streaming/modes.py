@@ -1,6 +1,6 @@
-"""From what a graph streams to the events of the wire, mode by mode.
+"""Translates what a graph streams to the events of the wire, mode by mode.
 
-The rules were read off the official server; see the wire contract, section 6.
+The rules are those of the official server; see the wire contract, section 6.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ INTERRUPT = "__interrupt__"
 
 
 def graph_modes(wire_modes: Sequence[str]) -> Any:
-    """The stream modes to ask a graph for; two of them tell how the run ends."""
+    """The stream modes to run a graph with. Two of them are for the run's end."""
     asked = {MESSAGES if mode == MESSAGES_TUPLE else mode for mode in wire_modes}
     return sorted({*asked, "values", "updates"} - {EVENTS})
 
@@ -36,18 +36,18 @@ def graph_modes(wire_modes: Sequence[str]) -> Any:
 class Translator:
     """Turns one run's stream into wire events; remembers its messages and values.
 
-    `values` is the last state that the root graph streamed, as far as its output schema
-    holds it; `interrupted` says that it stopped with work left.
+    `values` is the last state that the root graph streamed, limited to its output
+    schema; `interrupted` says that it stopped with work left.
     """
 
     def __init__(self, wire_modes: Sequence[str]) -> None:
         self.values: Any = None
         self.interrupted = False
-        # What it stopped to ask, in the order in which it did.
+        # Its interrupts, in the order in which they were raised.
         self.interrupts: list[Any] = []
-        # The namespace of the graph that did, by the interrupt's id.
+        # The namespace of the graph that raised each interrupt, by the interrupt's id.
         self.asked_in: dict[str, tuple[str, ...]] = {}
-        # How many events of the root graph's values there were.
+        # The number of `values` events of the root graph.
         self.number_of_values = 0
         self._wanted = set(wire_modes)
         # Streamed messages so far, by id.
@@ -78,7 +78,7 @@ class Translator:
     def note(
         self, namespace: tuple[str, ...], values: Any, interrupts: Sequence[Interrupt]
     ) -> None:
-        """Remember values that are streamed in another form than a translated one."""
+        """Remember values that are streamed without being translated here."""
         for one in interrupts:
             known = self.asked_in.get(one.id, ())
             self.asked_in[one.id] = max(known, namespace, key=len)
@@ -89,7 +89,7 @@ class Translator:
     def _whole_messages(
         self, message: BaseMessage, metadata: dict[str, Any]
     ) -> Iterator[WireEvent]:
-        """The older form: each event has the message as it is so far."""
+        """The older form: each event has the whole message so far."""
         key = str(message.id)
         before = self._messages.get(key)
         if before is None:
@@ -114,7 +114,7 @@ async def stream_graph(
 ) -> AsyncIterator[WireEvent]:
     """Run `graph`, yielding wire events. `options` are those of `Pregel.astream`.
 
-    `values` and `updates` show what the graph's output schema holds, and no more.
+    `values` and `updates` show only the keys of the graph's output schema.
     """
     options["stream_mode"] = graph_modes(wire_modes)
     options["output_keys"] = graph.output_channels
@@ -136,7 +136,7 @@ async def stream_graph(
 
 
 def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
-    """A thread's values as they are told, with what its tasks ask for."""
+    """A thread's values as events show them, with the interrupts of its tasks."""
     asked = in_order_of_tasks(interrupts)
     if asked and isinstance(values, (dict, type(None))):
         return {**(values or {}), INTERRUPT: asked}
@@ -144,12 +144,12 @@ def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
 
 
 def in_order_of_tasks(interrupts: Mapping[str, Any] | None) -> list[Any]:
-    """What all tasks ask for, as one list."""
+    """The interrupts of all tasks, as one list."""
     return [one for task in (interrupts or {}).values() for one in task]
 
 
 def _tells_interrupts(payload: Any) -> bool:
-    """Whether the graph was interrupted; a state may have a key of that name too."""
+    """Whether the graph was interrupted. A state may also have a key of that name."""
     told = payload.get(INTERRUPT) if isinstance(payload, dict) else None
     return isinstance(told, tuple) and all(isinstance(i, Interrupt) for i in told)
 
@@ -184,7 +184,7 @@ def _checkpoint(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _public(config: dict[str, Any] | None) -> dict[str, Any] | None:
-    """Without langgraph's private keys, which hold objects of this process."""
+    """A config without langgraph's private keys, which hold objects of this process."""
     if config is None:
         return None
     configurable = config.get("configurable", {})

@@ -1,7 +1,7 @@
 """What a client of a run receives: server-sent events, or the JSON of `wait`.
 
-Both are the same subscription to the run's thread. The stream ends when the run's end
-arrives, or when Postgres says that the run is over and Redis has no more to tell.
+Both use the same subscription to the run's thread. The stream ends when the run's end
+arrives, or when the run is over in Postgres and Redis has no more events.
 """
 
 from __future__ import annotations
@@ -28,16 +28,16 @@ from spool.web.thread_pool import database_threads
 
 HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
-# Pause before Redis is asked again what it keeps, in seconds.
+# Pause before a failed read from Redis is tried again, in seconds.
 RETRY = 0.2
-# Whatever stream modes a viewer asks for.
+# Shown with any stream modes.
 ALWAYS_SHOWN = frozenset({events.ERROR, events.END, events.GAP})
 UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
 
 
 @dataclass(frozen=True)
 class RunStream:
-    """How one client wants to see one run.
+    """The options of one client's stream of a run.
 
     `after`: the id of the last event that it has, `(0, 0)` for all of them, None for
     only those from now on. `modes`: stream modes to pass on, None for all.
@@ -48,11 +48,11 @@ class RunStream:
     after: tuple[int, int] | None = NEVER
     modes: Set[str] | None = None
     with_ids: bool = False
-    # The run was made by this very request: it can't be long over.
+    # The run was created by this request, so it can't have ended long ago.
     is_new: bool = False
     # Called when the client goes away before the end.
     on_disconnect: Callable[[], None] | None = None
-    # The run ends with its client, also where this process can't tell of it any more.
+    # The run ends with its client, even if this process dies before it can say so.
     ends_with_client: bool = False
 
     def wants(self, event: Event) -> bool:
@@ -61,7 +61,7 @@ class RunStream:
         if self.modes is None or event.name in ALWAYS_SHOWN:
             return True
         if event.name == events.METADATA:
-            # It goes on in another attempt, and some events may come again.
+            # Shown for later attempts, which may repeat some events.
             return b'"attempt":1' not in event.data.replace(b" ", b"")
         return event.name.partition("|")[0].partition("/")[0] in self.modes
 
@@ -82,7 +82,7 @@ async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
 
 
 async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
-    """A newline every few seconds, then the JSON of what the run has led to."""
+    """A newline every few seconds, then the JSON of the run's result."""
     answer = _Answer()
     async with aclosing(follow(stream)) as batches:
         async for batch in batches:
@@ -95,15 +95,16 @@ async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
 
 
 async def current(run_id: UUID) -> AsyncGenerator[bytes, None]:
-    """What `join` answers of a run that is over: all of its thread's values."""
+    """The answer of `join` for a run that is over: all values of its thread."""
     yield dumps(await database_threads.query(result, run_id, whole=True))
 
 
 @dataclass
 class _Answer:
-    """What a run's own events say of its result, in the order that its graph gave it.
+    """The result of a run from its own events, with the key order of its graph.
 
-    Postgres, which does not keep the order of keys, is asked where they don't say it.
+    Without those events it is read from Postgres, which does not keep the order of
+    keys.
     """
 
     values: bytes = b""
@@ -120,7 +121,7 @@ class _Answer:
             self.end = events.end_of(event)
 
     def json(self) -> bytes | None:
-        """None: what there is can't be told from the events."""
+        """The result, or None if the events do not tell it."""
         if self.end.get("status") != Run.Status.SUCCESS or not self.number_of_values:
             return None
         if self.end.get("values") != self.number_of_values:
@@ -139,7 +140,7 @@ def _is_failure(event: Event) -> bool:
 
 
 async def stopped(stream: RunStream) -> AsyncGenerator[bytes, None]:
-    """The same for a run that was asked to stop: `{}` once its worker confirms it."""
+    """Like `wait`, for a run being stopped: `{}` once its worker confirms it."""
     async with aclosing(follow(stream)) as batches:
         async for batch in batches:
             if not batch:
@@ -156,15 +157,15 @@ async def unknown_sse() -> AsyncGenerator[bytes, None]:
 
 
 async def nothing() -> AsyncGenerator[bytes, None]:
-    """What an event id gives that is none."""
+    """The empty stream for an invalid event id."""
     for part in tuple[bytes, ...]():
         yield part
 
 
 def result(run_id: UUID, *, whole: bool = False) -> Any:
-    """What `wait` and `join` answer: see the wire contract, section 5.3.
+    """The answer of `wait` and `join`; see the wire contract, section 5.3.
 
-    `whole`: with the values that the graph's output schema lacks.
+    `whole`: include values that are not in the graph's output schema.
     """
     run = Run.objects.select_related("thread").filter(pk=run_id).first()
     if run is None:  # Rolled back, or deleted with its thread.
@@ -179,9 +180,8 @@ def result(run_id: UUID, *, whole: bool = False) -> Any:
 async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     """Batches of the run's events until its end; an empty one is a heartbeat.
 
-    `on_disconnect` is called where the client leaves before that.
-
-    Who is sent away since the server stops has not left: it will come back.
+    `on_disconnect` is called if the client leaves before that, but not if its stream is
+    closed because the server stops: the client will reconnect.
     """
     ended = False
     try:
@@ -203,7 +203,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     last, clock = stream.after, asyncio.get_running_loop().time
     beat = clock() + settings.STREAM_HEARTBEAT_SECS
     async with fanout().watch(stream.thread_id, stream.run_id) as viewer:
-        # Somebody joins a run that is long over: nothing will be published.
+        # A client may join a run that ended long ago: nothing will be published.
         joined_late = not stream.is_new and await database_threads.query(
             _is_over, stream.run_id
         )
@@ -222,7 +222,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
                 return
             if over and not viewer.misses_some:
                 missed_end = stream.after is not None or not joined_late
-                # Not a new id: who comes back with it is not told everything again.
+                # Reuse the last id, so that a client that reconnects gets no repeats.
                 at = last or NEVER
                 yield await database_threads.query(_final, stream, missed_end, at)
                 return
@@ -232,7 +232,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
 
 
 def _final(stream: RunStream, missed_end: bool, at: tuple[int, int]) -> list[Event]:
-    """The end of a run as Postgres knows it, where Redis has lost the run's own."""
+    """The end of a run from Postgres, where Redis has lost its events."""
     run = Run.objects.select_related("thread").filter(pk=stream.run_id).first()
     last: list[tuple[str, bytes]] = []
     if run and run.status == Run.Status.ERROR:
@@ -248,13 +248,14 @@ def _final(stream: RunStream, missed_end: bool, at: tuple[int, int]) -> list[Eve
 async def next_events(
     viewer: Viewer, last: tuple[int, int] | None, beat: float
 ) -> list[Event]:
-    """The next events later than `last`, read back first where some may be missing."""
+    """The next events later than `last`, from the stream where some may be missing."""
     if viewer.has_gap or viewer.is_behind:
         was_behind, viewer.has_gap, viewer.is_behind = viewer.is_behind, False, False
         read = fanout().read_back(viewer.thread_id, last) if last else None
         page = await read if read else ([], False)
         if page is None:
-            # What comes now would hide what could not be read: ask again.
+            # Read again first: published events would hide those that could not be
+            # read.
             viewer.has_gap, viewer.is_behind = True, was_behind
             viewer.failures += 1
             await asyncio.sleep(RETRY)
@@ -268,13 +269,13 @@ async def next_events(
     if last is None:
         return batch
     following = list(_following(batch, last))
-    # What is missing before the others may yet be read back, and they with it.
+    # If some are missing before the others, read both from the stream.
     viewer.has_gap |= len(following) < sum(event.id > last for event in batch)
     return following
 
 
 def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
-    """The events after `last`, as far as none is missing between them."""
+    """The events after `last`, up to the first that follows a missing one."""
     for event in batch:
         if event.id > last:
             if event.previous and event.previous > last:
@@ -284,7 +285,7 @@ def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
 
 
 def _with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
-    """What Redis has, and an event `gap` in the place of what it has lost."""
+    """The events that Redis has, with `gap` events in place of lost ones."""
     for event in kept:
         if event.previous and event.previous > last:
             data = {"from": _id(last), "to": _id(event.previous)}

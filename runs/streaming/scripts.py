@@ -1,26 +1,26 @@
-"""What Redis does with a thread's stream in one step each: add, add again, remove.
+"""Lua scripts for a thread's stream, each atomic: append, restore, remove, find.
 
 An entry is a batch of events of one run; its id is that of its last event. Its fields:
-`n` number of events, `e` the batch, `a` attempt (`OVER` after the run's end), `b` number
-of the batch in its attempt, `p` id of the run's event before it, `g` generation of the
-thread, `o` how the run ends with it, `k` and `t` number and bytes of all events added up
-to it, `fk` and `ft` how many of these were known to be gone, `s` number of its last event
-among all of the thread's.
+`n` number of events, `e` the batch, `a` attempt (`OVER` after the run's end), `b`
+number of the batch in its attempt, `p` id of the run's event before it, `g` generation
+of the thread, `o` how the run ends with it, `k` and `t` total number and bytes of the
+events up to it, `fk` and `ft` how many of these were known to be gone, `s` number of
+its last event among all of the thread's.
 """
 
 from __future__ import annotations
 
-# In the place of an attempt: nothing more is published of a run that is over.
+# In place of an attempt: the run is over, and no more of its events are published.
 OVER = 2**31
-# Published in the place of a batch: the thread was deleted; events were added again.
+# Published in place of a batch: the thread was deleted; events were added again.
 GONE = b"gone"
 RESTORED = b"restored"
-# What `APPEND` answers where the stream lacks what its writer has added.
+# The result of `APPEND` if the stream has lost entries that its writer added.
 LOST = b"lost"
-# What numbers jump by where Redis has lost a thread's events: Postgres may not know of
-# the last few that were used.
+# By how much numbers jump if Redis has lost a thread's events: the last few numbers
+# that were used may not be in Postgres.
 SEQ_JUMP = 1000
-# How a run ends with an entry: not at all, by its holder, by others.
+# How a run ends with an entry: not at all, by its worker, by another process.
 GOES_ON, ENDED_HERE, ENDED_BY_OTHERS = 0, 1, 2
 
 _FUNCTIONS = """
@@ -60,16 +60,17 @@ end
 
 # KEYS: stream. ARGV: channel; batch; number of its events; run; attempt; number of the
 # batch in its attempt; id of the run's event before it (empty: find it); number of events
-# that were dropped before it; generation of the thread; most events and most bytes that
-# are kept; life of the stream in ms; how the run ends with it; how long the events of
-# ended runs are kept, in ms; the last number of the thread's events that is known to be
-# used; the run's graph; the channel where web processes of the version before listen.
+# that were dropped before it; generation of the thread; maximum number and bytes of the
+# events that are kept; TTL of the stream in ms; how the run ends with it; how long the
+# events of ended runs are kept, in ms; the last number of the thread's events that is
+# known to be used; the run's graph; the channel on which web processes of the version
+# before listen.
 #
-# Stores and publishes, and takes ids from one clock whoever the writer is. A batch that
-# was added before is not added again. Answers with the ids of its first event and of the
-# one before that, and the number of its last. Nil: another attempt has overtaken this one, the run is over, or the
-# thread is another one by now; a worker that is cut off goes on for a while. Without
-# events it only tells whether they are still there.
+# Stores and publishes a batch, with ids from Redis's clock for all writers. A batch
+# that was added before is not added again. Returns the ids of its first event and of
+# the one before that, and the number of its last. Nil if a later attempt has published,
+# the run is over, or the thread was replaced: a worker that is cut off goes on for a
+# while. Without events it only checks whether the earlier ones are still there.
 APPEND = (
     _FUNCTIONS
     + f"""
@@ -196,11 +197,10 @@ return {first, previous, last_number}
 """
 )
 
-# KEYS: stream. ARGV: channel; run; attempt; generation; life of the stream in ms; the run's
-# graph; then id,
-# number of events, batch, number of the batch, id of the event before it and number of its
-# last event, of each entry that the writer has added. Those that are missing are added again, in their places. Nil
-# as for `APPEND`.
+# KEYS: stream. ARGV: channel; run; attempt; generation; TTL of the stream in ms; the
+# run's graph; then id, number of events, batch, number of the batch, id of the event
+# before it and number of its last event, of each entry that the writer has added.
+# Missing entries are added again under their ids. Nil as for `APPEND`.
 RESTORE = (
     _FUNCTIONS
     + """
@@ -255,8 +255,9 @@ end
 """
 )
 
-# KEYS: stream. ARGV: a number. The id of the newest entry up to that number (empty: none,
-# or all are asked for), and the numbers of the oldest and of the newest event.
+# KEYS: stream. ARGV: a number. Returns the id of the newest entry up to that number
+# (empty if there is none, or for 0), and the numbers of the oldest and of the newest
+# event.
 FIND = (
     _FUNCTIONS
     + """

@@ -1,7 +1,7 @@
 """What a client of a thread receives: the events of all its runs, one after another.
 
-The stream stays open until the thread is gone. Instead of a run's `end`, which clients
-take for the end of the stream, it tells by a `metadata` event that the run is done.
+The stream stays open until the thread is deleted. A run's `end`, which clients take for
+the end of the stream, is replaced by a `metadata` event that says the run is done.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STATE_UPDATE = "state_update"
 
 @dataclass(frozen=True)
 class ThreadStream:
-    """How one client wants to see one thread; `after` as for a run's stream."""
+    """The options of one client's stream of a thread; `after` as for a run's stream."""
 
     thread_id: UUID
     # See `events.generation`: events of an earlier thread of this id are not shown.
@@ -55,7 +55,7 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
             if clock() >= beat:
                 beat += settings.STREAM_HEARTBEAT_SECS
                 yield HEARTBEAT
-        # The thread went, but its runs had ended before.
+        # The thread was deleted, but its runs had ended before.
         left = [
             event for event in await viewer.batches(0) if not last or event.id > last
         ]
@@ -65,12 +65,12 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
 
 @dataclass
 class _Runs:
-    """The runs of one viewer's thread that have begun; Postgres is asked about them."""
+    """The runs of one viewer's thread that have begun, to look up in Postgres."""
 
     viewer: Viewer
     modes: frozenset[str]
     generation: int
-    # Told to be done before their own end arrived, if it ever does.
+    # Runs that were reported as done before their own end arrived, if it ever does.
     told: set[str] = field(default_factory=set)
 
     def seen(self, batch: Iterable[Event]) -> Iterator[Event]:
@@ -88,11 +88,11 @@ class _Runs:
                 yield from self._wanted(shown)
 
     def missed(self, over: set[UUID], last: tuple[int, int] | None) -> Iterator[Event]:
-        """The ends of runs that are over, and of whose end Redis does not know."""
+        """The ends of runs that are over, but whose end is not in Redis."""
         for run_id in over & self.viewer.watched:
             self.viewer.watched.discard(run_id)
             self.told.add(str(run_id))
-            # Not a new id: who comes back with it misses nothing.
+            # Reuse the last id, so that a client that reconnects misses nothing.
             end = Event(str(run_id), last or NEVER, events.END, b"")
             yield from self._wanted(_done(end))
         self.viewer.over -= over
@@ -109,7 +109,7 @@ def _done(end: Event) -> Event:
 
 
 async def unknown(thread_id: UUID) -> AsyncGenerator[bytes, None]:
-    """The same for a thread that is not there and for one that is somebody else's."""
+    """The error for a missing thread, and equally for one of another owner."""
     message = f"404: Thread with ID {thread_id} not found"
     data = dumps({"error": "HTTPException", "message": message})
     yield Event("", NEVER, events.ERROR, data).sse(with_id=False)

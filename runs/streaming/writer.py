@@ -1,8 +1,8 @@
-"""Writes a run's events to Redis, in order, without ever holding up its graph.
+"""Writes a run's events to Redis, in order, without ever blocking its graph.
 
-Until the run has ended its writer keeps what it has written, up to a bound: where Redis
-dies, hangs, is full or forgets, the events are written later, or again under the same
-ids. Viewers learn of what is beyond the bound by an event `gap`.
+Until the run ends, its writer keeps the events that it has written, up to a bound: if
+Redis dies, hangs, is full or loses data, they are written later, or again under the
+same ids. For lost events beyond the bound, viewers get an event `gap`.
 """
 
 from __future__ import annotations
@@ -36,18 +36,18 @@ from spool.telemetry import outages
 
 logger = logging.getLogger(__name__)
 
-# Events of one loop turn share a round trip. A stream of tokens is held back this long
-# (seconds) behind its last batch, which no reader sees and which saves most of its cost.
+# Events of one loop turn share a round trip. A stream of tokens is delayed this long
+# (seconds) after its last batch: readers don't notice, and it saves most of the cost.
 LINGER = 0.008
-# How long the end of a run may be held up by its last events, in seconds.
+# How long the last events of a run may delay its end, in seconds.
 SETTLE_TIMEOUT_SECS = 1.0
-# For how long the end itself is written to a Redis that does not take it.
+# How long writing the end itself is retried, in seconds.
 CLOSE_TIMEOUT_SECS = 2.5
-# Pauses before a batch is written again that Redis did not take.
+# Pauses before a failed write of a batch is retried, in seconds.
 RETRY_DELAYS = (0.05, 0.1, 0.2, 0.5, 1.0)
-# How often a silent run's writer looks whether Redis still has what it wrote.
+# How often the writer of a silent run checks that Redis still has its events.
 CHECK_SECS = 2.0
-# A batch is not made larger than this from events that had to wait.
+# The maximum size of a batch that is built from waiting events.
 MAX_BATCH_BYTES = 2**18
 
 FAULTS = (RedisError, OSError)
@@ -56,12 +56,12 @@ WireEvent = tuple[str, bytes]
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Events that are written in one step, and, once they are, their ids."""
+    """Events that are written in one step, with their ids once they are written."""
 
     index: int
     count: int
     data: bytes
-    # Events before it that were given up.
+    # The number of events that were dropped before it.
     dropped: int = 0
     ending: int = scripts.GOES_ON
     first: str = ""
@@ -81,11 +81,11 @@ def last_events(
     is_paused: bool = False,
     **more: Any,
 ) -> list[tuple[str, Any]]:
-    """What viewers get once the end of a run is in Postgres.
+    """The events that viewers get once the end of a run is in Postgres.
 
-    `is_paused`: the run succeeded, and left work that waits for an answer.
-    Of a run that a worker has ended, `more` says how many `values` its last attempt told,
-    and what its tasks ask for (`interrupts`), if they stopped to ask.
+    `is_paused`: the run succeeded, with interrupts that wait for an answer. For a run
+    that a worker has ended, `more` has the number of `values` events of its last
+    attempt, and its `interrupts`, if any.
     """
     lifecycle = lifecycle_of(status, error, is_paused=is_paused)
     end = {"status": status, "lifecycle": lifecycle, **more}
@@ -106,7 +106,7 @@ def publish_end(
     """Publish the end of a run that no worker held."""
     last = last_events(status, error, is_paused=is_paused)
     events = [(name, dumps(data)) for name, data in last]
-    # Another run of the thread may be running: its events must stay.
+    # Keep the events of other runs: one of them may be running.
     ending = scripts.ENDED_BY_OTHERS
     batch = Batch(0, len(events), encode(run_id, events), ending=ending)
     keys = [stream_key(thread_id)]
@@ -116,7 +116,7 @@ def publish_end(
     try:
         with circuit_breaker():
             redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
-    except RedisError as exc:  # Viewers also ask Postgres, now and then.
+    except RedisError as exc:  # Viewers also poll Postgres.
         logger.warning("run %s: its end was not published: %s", run_id, exc)
 
 
@@ -127,8 +127,8 @@ async def _is_held() -> bool:
 class EventWriter:
     """The writer of one attempt of a run.
 
-    `is_held` tells whether the attempt still has the run, as far as can be known: a
-    process that was stopped for a while must not go on publishing where it was.
+    `is_held` tells whether the attempt still holds the run, as far as can be known: a
+    process that was suspended for a while must not go on publishing.
     """
 
     def __init__(
@@ -151,10 +151,10 @@ class EventWriter:
         self._attempt = attempt
         self._generation = generation
         self._graph_id = graph_id
-        # The last number of the thread's events that is known to be used.
+        # The highest event number of the thread that is known to be used.
         self.used_seq = used_seq
         self._is_held = is_held
-        # Not sent yet; sent, but not confirmed; confirmed. With their bytes.
+        # Events not sent yet; sent, but not confirmed; confirmed. With their sizes.
         self._waiting: deque[WireEvent] = deque()
         self._sent: Batch | None = None
         self._written: deque[Batch] = deque()
@@ -171,7 +171,7 @@ class EventWriter:
 
     def emit(self, name: str, data: Any) -> None:
         if self._is_closed:
-            return  # A graph that does not stop, of a run that has ended.
+            return  # The run has ended, but its graph has not stopped.
         self._add(name, dumps(data))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
@@ -179,9 +179,9 @@ class EventWriter:
     async def close(
         self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
     ) -> None:
-        """Write `events`, the run's last; viewers go home.
+        """Write `events`, the run's last, which end the streams of viewers.
 
-        Before them `if_lost`, where events were dropped that may have said it.
+        Write `if_lost` before them, if events with the same content may be dropped.
         """
         await self._stop()
         last = [*(if_lost if self._has_dropped else ()), *events]
@@ -193,7 +193,7 @@ class EventWriter:
             outages.redis.failed(f"run {self._run_id}: its end was not published")
 
     async def settle(self) -> None:
-        """Write what waits, unless Redis hangs; nothing but an end may follow."""
+        """Write waiting events, unless Redis hangs. Only the end may follow."""
         await self._stop()
         try:
             async with asyncio.timeout(SETTLE_TIMEOUT_SECS):
@@ -202,25 +202,25 @@ class EventWriter:
             pass
 
     async def drop(self) -> None:
-        """Write nothing more: what waits is from an attempt that counts no longer."""
+        """Discard waiting events: the attempt no longer holds the run."""
         self._waiting.clear()
         await self._stop()
 
     async def remove(self) -> None:
-        """Delete what was written of a run that was deleted meanwhile."""
+        """Remove the events of a run that was deleted meanwhile."""
         try:
-            async with self._in_order:  # A late write would bring it back.
+            async with self._in_order:  # A late write would add events again.
                 key = stream_key(self._thread_id)
                 await self._remove(keys=[key], args=[str(self._run_id)])
         except FAULTS as exc:
             logger.warning("run %s: its events were not deleted: %s", self._run_id, exc)
 
-    # --- What waits ------------------------------------------------------------------
+    # --- Waiting events --------------------------------------------------------------
     def _add(self, name: str, data: bytes) -> None:
         self._waiting.append((name, data))
         self._waiting_bytes += len(name) + len(data)
         bound = settings.STREAM_BUFFER_BYTES
-        # The last one stays: what comes next is written behind it.
+        # Keep the last batch: the next one is appended to it.
         while (
             len(self._written) > 1 and self._written_bytes + self._waiting_bytes > bound
         ):
@@ -232,7 +232,7 @@ class EventWriter:
             self._has_dropped = True
 
     def _take(self) -> Batch:
-        """The next batch of what waits."""
+        """The next batch of waiting events."""
         events: list[WireEvent] = []
         size = 0
         while self._waiting and (not events or size < MAX_BATCH_BYTES):
@@ -250,7 +250,7 @@ class EventWriter:
         failures = 0
         while self._waiting or self._sent or checks:
             try:
-                # Not cancelled half way: a batch is either written or still waiting.
+                # Shielded, so that a batch is either written or still waiting.
                 await asyncio.shield(self._write(checks=checks))
             except FAULTS as exc:
                 await self._pause(exc, failures)
@@ -266,7 +266,7 @@ class EventWriter:
             self._checking = loop.call_later(CHECK_SECS, self._check)
 
     def _check(self) -> None:
-        """Look whether Redis still has everything, also while nothing is written."""
+        """Check that Redis still has all events, also while none are written."""
         self._checking = None
         if self._is_closed:
             return
@@ -291,7 +291,7 @@ class EventWriter:
             await asyncio.wait([self._flushing])
 
     async def _write_at_last(self, ending: list[WireEvent] | None = None) -> None:
-        """Write until it is written. With `ending`, the run's last events."""
+        """Retry until all is written, including the run's last events, `ending`."""
         failures = 0
         while True:
             try:
@@ -304,7 +304,7 @@ class EventWriter:
     async def _write(
         self, *, ending: list[WireEvent] | None = None, checks: bool = False
     ) -> None:
-        """Write all that waits, in batches; then the run's last events, if it ends."""
+        """Write waiting events in batches, then the run's last events, if it ends."""
         async with self._in_order:
             if ending is None and not await self._is_held():
                 self._give_up()
@@ -325,7 +325,7 @@ class EventWriter:
                 await self._append_once(self._sent)
 
     async def _append_once(self, batch: Batch) -> None:
-        """Write a batch, after what Redis may have lost before it."""
+        """Write a batch, after restoring earlier ones that Redis may have lost."""
         key, last_id = stream_key(self._thread_id), self._last_id
         argv = _arguments(
             self._thread_id,
@@ -369,7 +369,7 @@ class EventWriter:
         await self._restore(keys=[stream_key(self._thread_id)], args=argv)
 
     def _give_up(self) -> None:
-        """Another attempt has the run, or it is over: nothing more is published."""
+        """Stop publishing: another attempt has the run, or it is over."""
         self._is_closed = True
         self._waiting.clear()
         self._sent = None
@@ -385,7 +385,7 @@ def _arguments(
     used_seq: int = 0,
     graph_id: str = "",
 ) -> list[Any]:
-    """What `scripts.APPEND` is given."""
+    """The arguments of `scripts.APPEND`."""
     return [
         channel(thread_id),
         batch.data,

@@ -1,4 +1,4 @@
-"""Graphs that the tests hold up, break, and fill with awkward values."""
+"""Graphs that the tests block, break, and fill with awkward values."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from pydantic import BaseModel
 
 
 class Log(TypedDict, total=False):
-    # A folder: a node notes there that it has begun, and waits for the file `go`.
+    # A folder: nodes write there that they have begun, and wait for the file `go`.
     folder: str
     log: Annotated[list[str], operator.add]
 
@@ -63,7 +63,7 @@ def _boom(state: Log) -> dict[str, Any]:
 
 
 fails = _chain(Log, ("one", _step("one")), ("boom", _boom))
-# Its own reducer refuses what its second node gives.
+# Its reducer refuses the value of its second node.
 unreadable = _chain(Log, ("one", _step("one")), ("odd", lambda state: {"log": 5}))
 
 
@@ -77,7 +77,7 @@ asks_inside = _chain(
 
 
 async def _alone(state: Log, config: RunnableConfig) -> dict[str, Any]:
-    """Notes for its thread that it begins, and that it is over."""
+    """Write to a file of its thread when it begins and when it ends."""
     with (Path(state["folder"]) / config["configurable"]["thread_id"]).open(
         "a"
     ) as file:
@@ -120,13 +120,13 @@ def no_graph_at_all(config: RunnableConfig) -> Any:
 
 
 def configured(config: RunnableConfig) -> Any:
-    """A graph whose one node has the name that the run's config gives it."""
+    """A graph with one node, named by the run's config."""
     name = config["configurable"]["node"]
     return _chain(Log, (name, lambda state: {"log": [name]}))
 
 
 async def informed(runtime: ServerRuntime[Any]) -> Any:
-    """A graph whose nodes are named for why it is wanted, and for what it remembers."""
+    """A graph whose nodes are named after its access context and its store items."""
     running = runtime.execution_runtime
     await runtime.store.aput(("access",), runtime.access_context, {"seen": True})
     word = running.context["word"] if running else runtime.access_context
@@ -183,7 +183,7 @@ awkward = _chain(Awkward, ("fill", _fill))
 
 
 class Numbers(TypedDict, total=False):
-    """What Postgres has no `jsonb` for, or gives back as something else."""
+    """Values that `jsonb` can't store, or returns changed."""
 
     best: float
     huge: float

@@ -53,13 +53,13 @@ def path(thread: Thread) -> str:
 
 @pytest.fixture
 def run(alice_client: Client, path: str) -> Run:
-    """A pending run of `thread`, asked for by alice."""
+    """A pending run of `thread`, created by alice."""
     return Run.objects.get(pk=alice_client.call("post", path, ECHO).json()["run_id"])
 
 
 @pytest.fixture
 def make_run(thread: Thread) -> Callable[..., Run]:
-    """A pending run of `thread`, made as the API makes it."""
+    """Creates a pending run of `thread` as the API does."""
 
     def make(scope: Scope = EVERYTHING, **body: Any) -> Run:
         return create_run(
@@ -80,7 +80,7 @@ def agents(graphs: Path) -> Iterator[None]:
 
 @pytest.fixture
 def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
-    """A pending run of one of those graphs, which notes in a file what it begins."""
+    """Creates a pending run of one of those graphs, which log their nodes to a file."""
 
     def make(graph: str = "steps", **body: Any) -> Run:
         given = {"input": {"folder": str(tmp_path)}, **body}
@@ -91,7 +91,7 @@ def make(make_run: Callable[..., Run], tmp_path: Path) -> Callable[..., Run]:
 
 @pytest.fixture
 def oddly(loop: Loop, worker: Worker, tmp_path: Path) -> Iterator[Executing]:
-    """A worker for the graphs of a test module's own."""
+    """A worker for the graphs of a test module."""
     register_system_assistants()
     executing = Executing(loop, worker, tmp_path)
     yield executing
@@ -107,7 +107,7 @@ def here(db: None) -> Iterator[Here]:
 
 @pytest.fixture
 def webhook_config(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
-    """Sets `webhooks` of langgraph.json, as the environment may."""
+    """Sets `webhooks` of langgraph.json, as the environment variable does."""
 
     def configure(**section: Any) -> None:
         monkeypatch.setenv("LANGGRAPH_WEBHOOKS", json.dumps(section))
@@ -127,10 +127,10 @@ class Received:
 
 @dataclass
 class Receiver:
-    """A web server on the loopback address, and what it was sent."""
+    """A web server on the loopback address, with the requests that it received."""
 
     url: str
-    # What it answers, one after another; the last one again and again.
+    # The statuses of its responses, in order; the last one is repeated.
     answers: list[int] = field(default_factory=lambda: [200])
     location: str = ""
     received: list[Received] = field(default_factory=list)
@@ -140,7 +140,7 @@ class Receiver:
 
 @pytest.fixture
 def receiver(webhook_config: Callable[..., None]) -> Iterator[Receiver]:
-    """One that the policy allows."""
+    """A receiver that the policy allows."""
     webhook_config(url={"require_https": False, "disable_loopback": False})
     server = _Server(("127.0.0.1", 0), _Handler)
     found = Receiver(f"http://127.0.0.1:{server.server_port}")
@@ -174,12 +174,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
 
     def log_message(self, format: str, *args: Any) -> None:
-        """Not in the output of the tests."""
+        """Keep the log out of the output of the tests."""
 
 
 @pytest.fixture
 def loop(db: None) -> Iterator[Loop]:
-    """A worker's loop, with connections of its own."""
+    """A worker's loop, with its own connections."""
     loop = Loop(name="test", pool_size=8)
     yield loop
     loop.close()

@@ -1,4 +1,4 @@
-"""Runs as their worker ends them, with a webhook to tell of it."""
+"""Ends runs with a webhook, as their worker does."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ VALUES = {"answer": 42, "nul": "a\x00b"}
 
 
 def ended(run: Run, status: str = "success", error: Any = None) -> WebhookDelivery:
-    """The run after its worker has ended it, and what is to be sent of that."""
+    """End the run as its worker does. Returns the delivery of its webhook."""
     Run.objects.filter(pk=run.pk).update(status="running", started_at=Now())
     run.refresh_from_db()
     state = {"values": VALUES, "interrupts": {}, "status": "idle"}

@@ -1,4 +1,4 @@
-"""Runs of the graphs of `agents.py`, executed in this process."""
+"""Executes runs of the graphs of `agents.py` in this process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def forget_config() -> None:
 
 
 class Here:
-    """A worker in this process: `start` executes a run beside the test."""
+    """A worker in this process. `start` executes a run in the background."""
 
     def __init__(self) -> None:
         self.loop = Loop(name="test", pool_size=10)
@@ -66,14 +66,14 @@ def begun(folder: Path) -> list[str]:
 
 
 def told(thread_id: UUID) -> Iterator[Event]:
-    """What viewers of a thread's runs could read."""
+    """The events that viewers of a thread's runs get."""
     for event in events.kept_events(thread_id):
         if shown := events.in_a_runs_form(event):
             yield shown
 
 
 def published(thread_id: UUID) -> list[tuple[str, bytes]]:
-    """The name and data of each of them; of an end, the status."""
+    """The name and data of each of these events; for an end, the status."""
     return [
         (
             event.name,
@@ -86,9 +86,9 @@ def published(thread_id: UUID) -> list[tuple[str, bytes]]:
 
 
 def overtake(run: Run) -> None:
-    """What the tick and another worker do while a run's worker hangs.
+    """Do what the tick and another worker do while a run's worker hangs.
 
-    What that was saving just now has been saved by then, or never will be.
+    A save that the first worker has started is finished by then, or never will be.
     """
     with transaction.atomic():
         Run.objects.select_for_update().get(pk=run.pk)

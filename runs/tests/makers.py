@@ -1,4 +1,4 @@
-"""Factories of graphs that take their time, and that end in odd ways."""
+"""Graph factories that are slow, or that end in unusual ways."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def _graph() -> Any:
 
 
 async def never(config: RunnableConfig) -> Any:
-    """Asks somebody who does not answer; notes that it has begun."""
+    """Hang like a call to a service that does not respond; write that it has begun."""
     Path(config["configurable"]["folder"], "begun").touch()
     await asyncio.Event().wait()
 
@@ -31,6 +31,6 @@ def gives_up(config: RunnableConfig) -> Any:
 
 @asynccontextmanager
 async def stays(config: RunnableConfig) -> AsyncIterator[Any]:
-    """Wants to say goodbye to somebody who does not answer."""
+    """Hang on closing, like a call to a service that does not respond."""
     yield _graph()
     await asyncio.Event().wait()

@@ -1,4 +1,4 @@
-"""Runs of graphs with a file of their own, executed in this process."""
+"""Executes runs of graphs from a test module's own file in this process."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spool.web.bodies import valid
 
 @contextmanager
 def served(folder: Path, file: str, *names: str) -> Iterator[None]:
-    """A server with graphs of a file beside this one, and no others."""
+    """A server with only the graphs of a file in this folder."""
     source = Path(__file__).with_name(file)
     config = folder / f"{source.stem}.json"
     config.write_text(json.dumps({"graphs": {n: f"{source}:{n}" for n in names}}))
@@ -33,7 +33,7 @@ def served(folder: Path, file: str, *names: str) -> Iterator[None]:
 
 
 class Executing:
-    """A worker whose graphs note in a folder what they begin."""
+    """A worker whose graphs write to a folder when they begin."""
 
     def __init__(self, loop: Loop, worker: Worker, folder: Path) -> None:
         self.begun = folder / "begun"
@@ -48,7 +48,7 @@ class Executing:
     def start(
         self, graph: str, thread: Thread | None
     ) -> tuple[Run, Future[Ended | None]]:
-        """A new run, which is executed beside the test."""
+        """Create a run, and execute it in the background."""
         config = {"configurable": {"folder": str(self.begun.parent)}}
         body = {"assistant_id": graph, "input": {"text": ""}, "config": config}
         run = services.create_run(
@@ -60,14 +60,14 @@ class Executing:
         return run, self._threads.submit(self._loop.run, executing)
 
     def execute(self, graph: str, thread: Thread | None) -> Run:
-        """A run that was executed, as it is then."""
+        """Create a run and execute it to its end."""
         run, done = self.start(graph, thread)
         done.result(timeout=20)
         run.refresh_from_db()
         return run
 
     def start_again(self, run: Run) -> Future[Ended | None]:
-        """Execute a run that is pending beside the test."""
+        """Execute a pending run in the background."""
         executing = self.executor.execute(run.id)
         return self._threads.submit(self._loop.run, executing)
 
@@ -75,7 +75,7 @@ class Executing:
         self.start_again(run).result(timeout=20)
 
     def close(self) -> None:
-        # Graphs that are held up wait for this file; see `spending`.
+        # Blocked graphs wait for this file; see `spending`.
         (self.begun.parent / "go").touch()
         self._threads.shutdown()
         self._loop.run(self.executor.redis.aclose())

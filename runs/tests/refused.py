@@ -1,4 +1,4 @@
-"""Graphs whose states Postgres, or JSON, has no room for."""
+"""Graphs whose states Postgres or JSON can't store."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _one(name: str, node: Any) -> Any:
     return graph.compile()
 
 
-# The name is part of what the checkpoints of the inner graph are found by.
+# The name is part of the key of the inner graph's checkpoints.
 named = _one(
     "".join(f"{n * n:x}" for n in range(60_000_000, 60_001_000)),
     _one("inner", _count),

@@ -1,4 +1,4 @@
-"""Graphs whose models report what they used."""
+"""Graphs whose models report their usage."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from langgraph.types import RetryPolicy, Send, interrupt
 
 
 class Model(BaseChatModel):
-    """Answers at once, and says that it used 10 tokens for that, and 5 more.
+    """Answers at once, and reports 10 input and 5 output tokens.
 
-    As a stream it says so with its first word, then waits for the file `go`.
+    When streamed, it reports them with its first word, then waits for the file `go`.
     """
 
     name: str | None = "tiny-1"
@@ -83,7 +83,7 @@ async def think(state: MessagesState) -> dict[str, Any]:
 
 
 async def alone(state: MessagesState) -> dict[str, Any]:
-    """As code does that wants no callbacks of others."""
+    """Call a model without the callbacks of the run."""
     await Model().ainvoke("hm", config={"callbacks": []})
     return {}
 
@@ -181,7 +181,7 @@ long = _circle.compile().with_config(recursion_limit=1000)
 
 
 async def _stubborn(state: MessagesState, config: RunnableConfig) -> dict[str, Any]:
-    """Goes on with whatever happens, and calls a model every time."""
+    """Ignore all errors, and keep calling a model."""
     folder = Path(config["configurable"]["folder"])
     while not (folder / "go").exists():
         with suppress(asyncio.CancelledError, Exception):

@@ -45,7 +45,7 @@ def delivery() -> WebhookDelivery:
 
 @pytest.fixture
 def viewer(client_of: Callable[..., Client]) -> Client:
-    """Somebody who may look, and no more."""
+    """A user with only view permissions."""
     return client_of("view_run", "view_worker", "view_webhookdelivery")
 
 
@@ -62,7 +62,7 @@ def client_of(db: None) -> Callable[..., Client]:
 
 
 def choose(client: Client, path: str, action: str, *rows: Any) -> str:
-    """Let an operator choose an action for rows of a list; what they are told."""
+    """Run an admin action on rows of a list. Returns the messages that it shows."""
     chosen = [str(row.pk) for row in rows]
     body = {"action": action, "_selected_action": chosen}
     response = client.post(path, body, follow=True)
@@ -172,7 +172,7 @@ def test_runs_are_cancelled(admin_client: Client, make_run: MakeRun) -> None:
     waiting.refresh_from_db()
     running.refresh_from_db()
     assert waiting.status == "interrupted"
-    # Its worker stops it, and says so.
+    # Its worker stops it, and then confirms that.
     assert (running.status, running.cancel_action) == ("running", "interrupt")
     assert f"{over.id}: it has ended already" in told
     assert "2 runs: cancelled." in told

@@ -1,4 +1,4 @@
-"""What the admin's pages of runs and webhooks show, and where they lead."""
+"""What the admin's pages of runs and webhooks show, and their links."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_what_a_run_was_given_is_readable(
     text = page(admin_client, "runs_run", run)
 
     assert "Zürich 東京" in text
-    # On lines of their own, in the order in which they are kept.
+    # One key per line, in the stored order.
     assert "\n    &quot;a&quot;: &quot;&lt;b&gt;x&lt;/b&gt;&quot;,\n" in text
     assert "<b>x</b>" not in text
 
@@ -79,6 +79,6 @@ def test_a_run_leads_to_its_thread_and_its_assistant(
 
     assert reverse("admin:threads_thread_change", args=[run.thread_id]) in text
     assert reverse("admin:assistants_assistant_change", args=[run.assistant_id]) in text
-    # Its thread went with it.
+    # Its thread was deleted with it.
     assert "/threads/thread/0" not in over
     assert str(temporary.thread_id) in over

@@ -1,4 +1,4 @@
-"""What runs answer, of graphs whose schemas, interrupts and values say more than one thing."""
+"""Results of runs of graphs with several schemas, interrupts and kinds of values."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def _graphs(graphs: Path) -> Iterator[None]:
 
 @pytest.fixture
 def execute(here: Here, make_run: Callable[..., Run]) -> Callable[..., Run]:
-    """A run that was executed, as it is then."""
+    """Creates a run and executes it to its end."""
 
     def execute(graph: str, **body: Any) -> Run:
         register_system_assistants()
@@ -60,7 +60,7 @@ def test_private_state_stays_on_the_server(
     assert told(run, "updates") == [{"think": None}, {"speak": {"answer": "HI"}}]
     whole = {"answer": "HI", "question": "hi", "secret": "not for clients"}
     assert Thread.objects.get(pk=run.thread_id).values == whole
-    # Where the events are gone.
+    # The result when the events are gone.
     assert run_stream.result(run.id) == {"answer": "HI"}
     assert run_stream.result(run.id, whole=True) == whole
 
@@ -204,7 +204,7 @@ def test_datetimes_are_written_as_python_does(
     thread = alice_client.call("get", path).json()
     assert told(run, "values")[-1]["out"] == written
     assert state["values"]["out"] == thread["values"]["out"] == written
-    # The server's own times are as they were.
+    # The format of the server's own times is unchanged.
     assert len(thread["created_at"]) == len("2026-11-23T08:48:37.301094+00:00")
 
 
@@ -263,7 +263,7 @@ def test_keys_keep_the_order_that_the_client_gave_them(
     path = f"/threads/{run.thread_id}/runs/{run.id}"
     shown = alice_client.call("get", path).json()["kwargs"]
     assert json.dumps(shown["input"]["out"]) == json.dumps(KEYS)
-    # Stored once, and only there.
+    # Stored only once, in the column `given`.
     with connection.cursor() as cursor:
         cursor.execute("SELECT kwargs ? 'input', given::text FROM runs")
         assert cursor.fetchone()[0] is False

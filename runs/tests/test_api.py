@@ -333,7 +333,7 @@ def test_a_new_run_reads_back_nothing_of_earlier_ones(
     kind: str,
     reads: str,
 ) -> None:
-    """A busy thread keeps thousands of events, which each viewer would go through."""
+    """A busy thread keeps thousands of events, which each viewer would have to read."""
     publish_end(run.thread_id, run.id, "success", generation=0)
     seen: list[run_stream.RunStream] = []
 

@@ -1,4 +1,4 @@
-"""Runs that go on after a worker, or a connection, is gone."""
+"""Runs that are resumed after their worker or a connection has died."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ async def fill(pool: Pool) -> None:
 
 
 def kill_connections() -> None:
-    """All but the test's own, as a restart of Postgres does."""
+    """Kill all connections but the test's own, as a restart of Postgres does."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT pg_terminate_backend(pid, 2000) FROM pg_stat_activity

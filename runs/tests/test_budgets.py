@@ -1,4 +1,4 @@
-"""Runs of those who have used up their budget."""
+"""Runs whose owner or API key has used up a budget."""
 
 from __future__ import annotations
 
@@ -160,7 +160,7 @@ def test_a_run_that_crosses_its_budget_is_stopped(
     thread.refresh_from_db()
     assert (run.status, run.error, run.cancel_action) == ("error", ERROR, "over_budget")
     assert RunAttempt.objects.get(run_id=run.id).outcome == "error"
-    # What waited did not begin.
+    # The pending run did not start.
     ended = Run.objects.get(pk=waiting)
     assert (ended.status, ended.error, ended.attempt) == ("error", ERROR, 0)
     assert thread.status == "error"

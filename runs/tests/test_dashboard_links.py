@@ -1,4 +1,4 @@
-"""Where the figures on the admin's first page lead."""
+"""The links of the figures on the admin's first page."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run is deleted while workers take it and give it back."""
+"""A run is deleted while workers claim it and hand it back."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def test_a_run_that_goes_to_and_fro_is_deleted_all_the_same(
     claims: list[Future[Claim | None]] = []
 
     def to_and_fro() -> None:
-        """A worker claims it, and the next time hands it back."""
+        """Let a worker claim the run, and on the next call hand it back."""
         if claims and (held := claims[0].result()):
             loop.run(lifecycle.hand_back(loop.pool, held))
             return
         claim = lifecycle.claim(loop.pool, run.id, worker.id)
         claims.append(pool.submit(loop.run, claim))
-        # Until it has it, or waits for us.
+        # Until it has claimed the run, or waits for this transaction.
         wait(claims, timeout=1)
 
     end_here = lifecycle.end_here

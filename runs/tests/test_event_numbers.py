@@ -1,4 +1,4 @@
-"""The numbers of a thread's events: each is used once, whoever publishes, whatever dies."""
+"""Event numbers of a thread: each is used once, with any writer and after any crash."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def lose(thread_id: UUID) -> None:
 
 
 class Attempt:
-    """One that publishes, word by word."""
+    """An attempt that publishes one word at a time."""
 
     def __init__(self, loop: Loop, thread_id: UUID, **known: Any) -> None:
         self._loop = loop
@@ -149,7 +149,7 @@ def test_an_attempt_goes_on_above_all_that_one_before_it_may_have_used(
     one.tell("1")
 
     assert (first.used_seq, second.used_seq) == (0, 7 + SEQS_OF_ATTEMPT)
-    # An attempt that finds nothing of the one before it leaves room for that.
+    # An attempt that finds no events of the one before it leaves a gap for them.
     assert numbers(first.thread_id) == [second.used_seq + SEQ_JUMP + 1]
 
 

@@ -1,4 +1,4 @@
-"""What Redis keeps for viewers, and how they get it."""
+"""The events that Redis keeps for viewers, and how viewers get them."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_a_run_counts_as_over_once_its_end_can_have_arrived(
 
 
 def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
-    """As a worker writes them: each an event of its own."""
+    """Write batches as a worker does, each with one event."""
     client = redis.Redis.from_url(settings.REDIS_URL)
     for data in batches:
         batch = Batch(0, 1, events.encode(run_id, [("values", data)]))
@@ -284,10 +284,10 @@ async def test_what_comes_behind_a_gap_waits_until_the_gap_is_closed() -> None:
     waiting = asyncio.create_task(viewer.batches(10))
     await asyncio.sleep(0)
 
-    viewer.wake()  # As for a connection made anew, with the next event behind it.
+    viewer.wake()  # As on a new connection, with the next event queued after it.
     viewer.push([later], 1)
     first = await waiting
-    viewer.has_gap = False  # What the gap held has been read back.
+    viewer.has_gap = False  # The missing events have been read.
     second = await viewer.batches(10)
 
     assert (first, second) == ([], [later])
@@ -352,7 +352,7 @@ def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
         settings.REDIS_TIMEOUT_SECS = 0.2
         port = listening.getsockname()[1]
         settings.REDIS_URL = f"redis://127.0.0.1:{port}"
-        # A client of this test's own, as all processes have one.
+        # A separate client for this test, as each process has its own.
         client = events.redis_client.__wrapped__()
         monkeypatch.setattr(events, "redis_client", lambda: client)
         found = [events.newest_id(uuid7()) for _ in range(5)]

@@ -1,4 +1,4 @@
-"""What a run can end with, executed here, on Postgres and Redis, without Celery."""
+"""The outcomes of runs, executed here, on Postgres and Redis, without Celery."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_a_finished_run_leaves_state_events_and_an_idle_thread(
 
 @pytest.fixture
 def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The events that viewers could have when a run's end went to Postgres."""
+    """The events that were published when a run's end was written to Postgres."""
     told: list[str] = []
     end = lifecycle.end
 
@@ -119,9 +119,9 @@ def test_a_nodes_exception_is_the_runs_result(
     thread.refresh_from_db()
     assert run.status == thread.status == "error"
     assert run.error == {"error": "ValueError", "message": "boom happened"}
-    assert run.attempt == 1  # Not an infrastructure fault: never tried again.
+    assert run.attempt == 1  # Not an infrastructure fault, so it is not retried.
     assert [name for name, _ in published(thread.id)][-2:] == ["error", "end"]
-    # What was done before it stays.
+    # The results of earlier steps stay.
     assert thread.values["log"] == ["one"]
 
 

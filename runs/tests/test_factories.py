@@ -1,4 +1,4 @@
-"""Graphs that are made for one run, or for one look at its thread."""
+"""Graphs that are built for one run, or for one read of its thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What graphs say of themselves and ask, and what becomes of it."""
+"""Interrupts of parallel branches, and the metadata of graphs."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _assistants(db: None) -> None:
 def executed(
     loop: Loop, worker: Worker, make_run: Callable[..., Run]
 ) -> Callable[..., Run]:
-    """A run that was executed here to its end."""
+    """Create a run and execute it here to its end."""
 
     async def execute(run: Run) -> None:
         redis = events.new_async_redis()

@@ -41,7 +41,7 @@ def held(run: Run) -> Claim:
 
 @pytest.fixture
 def tracing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """What an operator sets who wants traces; nothing is sent by this client."""
+    """Turn on tracing as an operator does, with a client that sends nothing."""
     monkeypatch.setenv("LANGSMITH_TRACING", "true")
     client = Client("http://127.0.0.1:9", api_key="none", auto_batch_tracing=False)
     monkeypatch.setattr("langchain_core.tracers.langchain.get_client", lambda: client)
@@ -90,7 +90,7 @@ def test_what_only_the_server_may_say_is_not_taken_from_clients(
     configurable = config["configurable"]
     assert configurable["mine"] == 1
     assert configurable["thread_id"] == str(run.thread_id)
-    assert configurable["user_id"] == "root"  # Of which users of its own it has.
+    assert configurable["user_id"] == "root"  # The client may set it.
     assert configurable["langgraph_auth_user"] is None
     assert configurable["langgraph_auth_user_id"] == ""
     assert "__pregel_strict_resume" not in configurable

@@ -1,4 +1,4 @@
-"""A worker that is told to stop, and what it is about to do just then."""
+"""A worker that is stopped while it claims a run or sends webhooks."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def me(monkeypatch: pytest.MonkeyPatch) -> worker_module.Worker:
-    """This process, without its heartbeat, whose connection would outlive the test."""
+    """A worker without its heartbeat, whose connection would outlive the test."""
     me = worker_module.Worker()
     Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
     monkeypatch.setattr(worker_module, "current", lambda: me)

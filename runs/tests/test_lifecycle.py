@@ -174,7 +174,7 @@ def test_a_lost_message_is_noticed_after_a_while(make_run: Any, worker: Worker) 
     Run.objects.update(dispatched_at=Now() - timedelta(seconds=4))
 
     assert recovery.runs_to_wake() == [run.id]
-    # And not again a moment later.
+    # Not again a moment later.
     assert recovery.runs_to_wake() == []
 
 
@@ -209,7 +209,7 @@ def test_a_run_that_takes_too_many_workers_with_it_ends_as_an_error(
         "error": "WorkerLost",
         "message": "The run was lost with its worker 3 times.",
     }
-    # The thread goes on with the next one.
+    # The next run of the thread can start.
     assert [one.next_run_id for one in ended] == [second.id]
     assert status_of(thread) == "busy"
 
@@ -250,7 +250,7 @@ def test_workers_that_are_long_gone_are_forgotten(
     tasks.sweep()
 
     assert set(Worker.objects.all()) == {gone, alive}
-    # What it ran stays, and is shown without it.
+    # Its runs stay, and are shown without a worker.
     assert Run.objects.select_related("worker").get(pk=run.pk).worker is None
 
 
@@ -289,7 +289,7 @@ def test_a_worker_that_expires_during_recovery_costs_no_run(
 
     def then_expires(**options: Any) -> Any:
         taken = take_back(**options)
-        Worker.objects.update(expired_at=Now())  # By another tick, or by leaving.
+        Worker.objects.update(expired_at=Now())  # By another tick, or by signing off.
         return taken
 
     monkeypatch.setattr(lifecycle, "take_back", then_expires)

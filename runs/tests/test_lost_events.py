@@ -1,4 +1,4 @@
-"""What Redis loses or does not take is written again, as far as it can be kept."""
+"""Events that Redis loses or refuses are written again, within the writer's bound."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Writing:
-    """One thread's stream, the writer of a run's events, and what Redis has of them."""
+    """One thread's stream, the writer of a run's events, and the events in Redis."""
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
         self.client = client
@@ -111,7 +111,7 @@ async def test_a_silent_run_finds_out_what_redis_forgot(
 
 
 async def test_an_older_copy_of_the_stream_is_made_whole(writing: Writing) -> None:
-    """As after a crash: Redis begins with what it had saved a while ago."""
+    """As after a crash of Redis, which restarts from an older snapshot."""
     await writing.emit("a", "b")
     saved: Any = await writing.client.xrange(stream_key(writing.thread_id))
     await writing.emit("c")

@@ -1,4 +1,4 @@
-"""The end of a run as Postgres knows it, for viewers who come before it is published."""
+"""The end of a run from Postgres, for viewers that join before it is published."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a graph's factory does, its run comes to an end."""
+"""Runs end even if their graph's factory hangs or fails."""
 
 from __future__ import annotations
 

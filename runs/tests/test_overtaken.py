@@ -1,4 +1,4 @@
-"""What an attempt tells that another one has overtaken reaches nobody."""
+"""Events of an attempt that has been overtaken by another one are not published."""
 
 from __future__ import annotations
 

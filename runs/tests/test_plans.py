@@ -1,4 +1,4 @@
-"""An operator's lists are read by indexes: the plans of what the admin really asks."""
+"""The admin's lists use indexes: the query plans of its real queries."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from spool.database.tests.plans import indexes_in, plan_of
 from spool.threads.models import Thread
 
-# Of each kind one in a thousand is what somebody looks for.
+# One row in a thousand of each kind matches an operator's filter.
 RUNS = """
 INSERT INTO runs (id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
     multitask_strategy, is_temporary, owner, attempt, losses, created_at, updated_at)
@@ -59,7 +59,7 @@ def test_a_page_of_a_list_reads_an_index(
     with CaptureQueriesContext(connection) as queries:
         assert admin_client.get(f"/admin/{path}").status_code == 200
 
-    # The last one gets the rows; the one before counts them, as far as that goes.
+    # The last query gets the rows; the one before counts them, up to a limit.
     asked = [query["sql"] for query in queries if f'FROM "{table}"' in query["sql"]]
     assert index in indexes_in(plan_of(asked[-1]))
 

@@ -1,4 +1,4 @@
-"""Workers of this machine that have died are known at once, and no others are."""
+"""Dead workers of this machine, and only those, are detected at once."""
 
 from __future__ import annotations
 

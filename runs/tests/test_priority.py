@@ -1,4 +1,4 @@
-"""`priority.path` of langgraph.json: asked once for each thread."""
+"""`priority.path` of langgraph.json: called once for each thread."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def assign(ctx):
 def assign(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Callable[[str], None]]:
-    """Have the function that is asked end with these lines."""
+    """Configure an `@assign` function whose body ends with these lines."""
 
     def assign(lines: str) -> None:
         body = "".join(f"    {line}\n" for line in dedent(lines).splitlines())

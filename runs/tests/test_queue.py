@@ -1,4 +1,4 @@
-"""Whose run is next: the order of claims, exactly, on the real Postgres."""
+"""The queue: the exact order of claims, on a real Postgres."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ Claim = Callable[[], str | None]
 
 @pytest.fixture(autouse=True)
 def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing but the test claims these runs."""
+    """Send no messages, so that only the test claims these runs."""
     register_system_assistants()
     monkeypatch.setattr("spool.runs.tasks.send", lambda *args, **kwargs: None)
 
 
 @pytest.fixture
 def make(loop: Loop, worker: Worker) -> Make:
-    """A run on a thread of its own that waits."""
+    """Creates a pending run on its own thread."""
 
     def make(owner: str, run_class: str = "background", **body: Any) -> Run:
         scope = Scope(owner, user={"identity": owner}, is_plain=True)
@@ -49,7 +49,7 @@ def make(loop: Loop, worker: Worker) -> Make:
 
 @pytest.fixture
 def claim(loop: Loop, worker: Worker) -> Claim:
-    """Whose run is claimed next. None: there is none that may be."""
+    """Claims the next run. Returns its owner, or None if there is no run to claim."""
 
     def claim() -> str | None:
         held = loop.run(lifecycle.claim(loop.pool, None, worker.id))
@@ -189,7 +189,7 @@ def test_claims_at_once_take_each_run_once(
         [lambda: loop.run(lifecycle.claim(loop.pool, None, worker.id))] * 12
     )
 
-    # A claim may find that others are claiming the last of all groups.
+    # A claim may find none if other claims hold the last run of each group.
     taken = [held.id for held in claimed if held]
     assert len(taken) == len(set(taken))
     while held := loop.run(lifecycle.claim(loop.pool, None, worker.id)):
@@ -223,12 +223,12 @@ def test_the_tick_finds_it_too(make: Make, claim: Claim) -> None:
 def test_a_claim_reads_no_more_where_more_waits(
     make: Make, loop: Loop, worker: Worker, owners: int
 ) -> None:
-    """What Postgres touches, in pages: exact, where time would not be."""
+    """Counts the pages that Postgres reads, since times are not exact."""
     few = _pages_of_a_claim(make, loop, worker, runs=1000, owners=owners)
 
     many = _pages_of_a_claim(make, loop, worker, runs=10_000, owners=owners)
 
-    # An index may be one level higher: a page more for each look into it.
+    # An index may be one level deeper: one more page for each lookup.
     assert many <= few + 15
 
 

@@ -1,4 +1,4 @@
-"""Two of everything at once, on Postgres: threads, and a barrier that lets them go."""
+"""Concurrent operations on Postgres: threads that a barrier starts at once."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def outcomes(jobs: list[Callable[[], Any]]) -> list[Any]:
-    """The jobs' answers, or the exceptions that they raised."""
+    """The results of the jobs, or the exceptions that they raised."""
 
     def outcome(job: Callable[[], Any]) -> Any:
         try:
@@ -55,7 +55,7 @@ def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
 
 @pytest.fixture(autouse=True)
 def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody but the test executes these runs."""
+    """Send no messages, so that only the test executes these runs."""
     monkeypatch.setattr("spool.runs.tasks.send", lambda *args, **kwargs: None)
 
 
@@ -131,7 +131,7 @@ def test_two_cancels_at_once_end_a_run_once(thread: Thread) -> None:
 
 @pytest.fixture
 def end(thread: Thread, loop: Loop, worker: Worker) -> Callable[[str | None], Any]:
-    """Ends the one run of `thread` that a worker has begun; another waits behind it."""
+    """Ends the running run of `thread`, while another one is pending behind it."""
     run, _ = creator(thread)(), creator(thread)()
     held = loop.run(lifecycle.claim(loop.pool, run.id, worker.id))
     assert held is not None
@@ -182,7 +182,7 @@ def test_a_delete_and_a_claim_leave_no_run_and_a_free_thread(
 
     assert deleted is None
     assert list(Run.objects.all()) == [queued]
-    # Who has claimed it can write nothing more.
+    # The worker that has claimed it can't write any more.
     done = lifecycle.Outcome(Run.Status.SUCCESS)
     assert not (claimed and loop.run(lifecycle.end(loop.pool, claimed, done)))
     assert loop.run(lifecycle.claim(loop.pool, queued.id, worker.id)) is not None
@@ -211,7 +211,7 @@ def test_a_rollback_beside_creates_takes_only_what_was_there(
     loop.run(lifecycle.end(loop.pool, held, lifecycle.Outcome(None)))
 
     assert [type(one) for one in found] == [Run] * 9
-    # What was queued before it is gone, what came after it waits behind it.
+    # Runs that were queued before it are gone, later ones wait behind it.
     left = list(Run.objects.oldest_first())
     assert left[0] == found[4]
     assert {run.status for run in left} == {"pending"}
@@ -320,20 +320,20 @@ def test_a_storm_of_creates_and_cancels_ends_every_run_in_order(
         created = finished.oldest_first().values_list("pk", flat=True)
         started = finished.order_by("started_at").values_list("pk", flat=True)
         assert list(created) == list(started)
-    for notes in tmp_path.iterdir():  # Of a thread: never two runs of it at once.
+    for notes in tmp_path.iterdir():  # One file per thread.
         noted = notes.read_text().split()
         assert noted == ["begins", "ends"] * (len(noted) // 2)
 
 
 def make_and_stop(make: Callable[[], Run], action: str | None) -> UUID | None:
-    """Make a run, and perhaps stop it. The id of one that was rolled back."""
+    """Create a run, and perhaps stop it. Returns its id if it was rolled back."""
     run = make()
     stopped = action is not None and services.cancel_run(run, action)
     return run.pk if stopped and action == "rollback" else None
 
 
 class Storm:
-    """Workers that execute whatever can be claimed."""
+    """Workers that execute any run that can be claimed."""
 
     def __init__(self, loop: Loop, worker: Worker) -> None:
         self.loop = loop
@@ -344,7 +344,7 @@ class Storm:
         return Executor(self.loop.pool, events.new_async_redis(), lambda: worker.id)
 
     def stop(self, run_id: UUID, action: str) -> None:
-        """What a worker does when it hears a signal."""
+        """Do what a worker does on a signal to stop a run."""
         if execution := self.executor.executions.get(run_id):
             execution.stop(action)
 

@@ -1,4 +1,4 @@
-"""What a viewer reads back is not all in memory at once."""
+"""Viewers read missed events in pages, not all into memory at once."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def fanout() -> AsyncIterator[Fanout]:
 
 
 async def write(thread_id: UUID, texts: list[str]) -> None:
-    """Each as an entry of its own."""
+    """Write each text as a separate entry."""
     client = events.new_async_redis()
     for text in texts:
         writer = EventWriter(client, thread_id=thread_id, run_id=uuid7())

@@ -1,4 +1,4 @@
-"""What is recorded of a run: its attempts, its steps, and what its models used."""
+"""The record of a run: its attempts, its steps, and the usage of its models."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from spool.usage.models import UsageTotal
 pytestmark = pytest.mark.django_db(transaction=True)
 
 GRAPHS = ("spends", "branches", "streams", "retries", "fails", "asks", "holds", "long")
-# How many steps the graph `long` makes.
+# The number of steps of the graph `long`.
 LIMIT = 1000
 ONE_CALL = {
     "calls": 1,
@@ -54,7 +54,7 @@ def _new_counters() -> None:
 
 
 def used(run: Run) -> list[tuple[str, str, int, int, int]]:
-    """What usage says of a run's assistant: node, model, calls, input and output."""
+    """The usage of a run's assistant: node, model, calls, input and output."""
     rows = UsageTotal.objects.filter(assistant_id=run.assistant_id)
     found = rows.values_list("node", "model", "calls", "input", "output")
     return sorted(found)
@@ -133,7 +133,7 @@ def test_a_stream_that_is_cancelled_has_used_what_it_said(
     oddly.executor.stop(run.id, Run.CancelAction.INTERRUPT)
     done.result(timeout=20)
 
-    # Its last callback comes when its task is cancelled, which may be after its end.
+    # Its last callback is called when its task is cancelled, perhaps after its end.
     wait_for(lambda: used(run) == [("stream", "tiny-1", 1, 7, 1)])
     attempt = RunAttempt.objects.get(run_id=run.id)
     assert attempt.outcome == "interrupted"
@@ -172,7 +172,7 @@ def test_a_long_run_keeps_its_first_and_last_steps(
     assert sorted(numbers) == [*range(FIRST_STEPS), *last]
 
 
-# --- While it goes on, and when it does not --------------------------------------------
+# --- Running and lost runs ----------------------------------------------------------
 def test_what_a_run_used_is_written_while_it_goes_on(
     oddly: Executing, thread: Thread, tmp_path: Path
 ) -> None:
@@ -218,7 +218,7 @@ def test_an_attempt_that_is_lost_stays_on_record(
     assert (attempt.outcome, attempt.worker_id) == ("lost", worker.id)
     (tmp_path / "go").touch()
     done.result(timeout=20)
-    # What it used after it was lost was used, too.
+    # Usage after the run was lost is counted, too.
     wait_for(lambda: used(run) == [("holds", "tiny-1", 2, 20, 10)])
     assert RunAttempt.objects.filter(run_id=run.id).count() == 1
 
@@ -246,7 +246,7 @@ def test_a_run_that_no_worker_had_has_no_attempt(
     assert not RunAttempt.objects.exists()
 
 
-# --- How long it stays ------------------------------------------------------------------
+# --- Deletion -------------------------------------------------------------------------
 def test_the_record_goes_with_a_run_that_its_client_deletes(
     oddly: Executing, thread: Thread
 ) -> None:
@@ -256,7 +256,7 @@ def test_the_record_goes_with_a_run_that_its_client_deletes(
 
     assert not RunAttempt.objects.filter(run_id=run.id).exists()
     assert not RunStep.objects.exists()
-    # To be counted in the metrics, and nothing else.
+    # Kept only to be counted in the metrics.
     left = RunAttempt.objects.get()
     assert (left.thread_id, left.owner, left.assistant_id) == (None, "", None)
     assert used(run)
@@ -335,7 +335,7 @@ def test_a_timeline_is_hidden_from_others(
 
 
 def test_the_record_costs_no_statement_more(oddly: Executing, thread: Thread) -> None:
-    """All of a short run's record is in its end."""
+    """The record of a short run is written by the statement that ends it."""
     run = oddly.execute("spends", thread)
 
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""Lost runs are found whatever others are doing to runs at that moment."""
+"""Lost runs are recovered despite concurrent changes to runs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def lose(worker: Worker) -> Callable[..., Run]:
-    """Makes a run, on a thread of its own, of a worker that is gone."""
+    """Creates a run of a dead worker, on its own thread."""
     gone = Worker.objects.create(hostname="gone", pid=2, capacity=1, expired_at=Now())
 
     def lose(**fields: Any) -> Run:
@@ -40,7 +40,7 @@ def lose(worker: Worker) -> Callable[..., Run]:
 
 @pytest.fixture
 def tick() -> Iterator[Callable[[], list[Ended]]]:
-    """Recovers what is lost, in another transaction than the test's."""
+    """Recovers lost runs in a separate transaction."""
 
     def recover() -> list[Ended]:
         try:
@@ -74,7 +74,7 @@ def test_a_run_that_goes_on_meanwhile_is_not_taken_from_its_new_worker(
         with transaction.atomic():
             Run.objects.filter(pk=run.pk).update(attempt=2, losses=1, worker=worker)
             recovering = pool.submit(tick)
-            # Until it is through, or waits for us.
+            # Until it is done, or waits for this transaction.
             wait((recovering,), timeout=1)
         found = recovering.result()
 

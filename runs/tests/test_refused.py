@@ -1,4 +1,4 @@
-"""A state that can't be kept is the run's own fault: it ends, and is not tried again."""
+"""A run whose state can't be stored ends with an error, and is not retried."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def test_a_save_that_postgres_has_no_room_for_fails_the_run(
 
     assert run.status == "error"
     assert run.error["error"] == "ProgramLimitExceeded"
-    # Once: a save that is tried again is tried after the node that it comes from.
+    # Once: retrying the save would execute the node again.
     assert oddly.begun.read_text().split() == ["inner"]
 
 

@@ -1,4 +1,4 @@
-"""Web processes remember assistants; runs are made with what these are now."""
+"""Web processes cache assistants, but runs use their current version."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.django_db
 
 @pytest.fixture
 def assistant_id(alice_client: Client) -> str:
-    """An assistant of alice's that this process remembers."""
+    """An assistant of alice's that this process has cached."""
     body = {"graph_id": "echo", "context": {"tone": "old"}}
     made = alice_client.call("post", "/assistants", body).json()
     start(alice_client, made["assistant_id"])
@@ -46,7 +46,7 @@ def test_a_change_counts_from_the_next_run_on(
 def test_a_stateless_run_has_one_thread_all_the_same(
     alice_client: Client, assistant_id: str
 ) -> None:
-    """The thread is made first: it must not stay from the attempt that was in vain."""
+    """The thread is created first: the failed attempt must not leave one."""
     alice_client.call("patch", f"/assistants/{assistant_id}", {"context": {"a": 1}})
     threads = Thread.objects.count()
 

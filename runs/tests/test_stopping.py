@@ -1,4 +1,4 @@
-"""Runs that are stopped, taken back or deleted, and what is left of them."""
+"""Runs that are stopped, rolled back or deleted, and what is left of them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_an_interrupted_run_keeps_what_it_did(
 def test_a_run_is_stopped_before_its_graph_is_made(
     here: Here, make: Callable[..., Run], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A signal that came then was lost until the next heartbeat."""
+    """A signal at that time must not be lost until the next heartbeat."""
     run = make()
     opened = registry().open
 
@@ -102,7 +102,7 @@ def test_a_wish_to_roll_back_that_comes_at_the_very_end_is_heeded(
     done = here.start(run)
     wait_for(lambda: begun(tmp_path)[-1:] == ["two"])
 
-    # Not heard of by the graph, which comes to its end.
+    # The graph is not stopped, and runs to its end.
     Run.objects.filter(pk=run.pk).update(cancel_action="rollback")
     (tmp_path / "go").touch()
     ended = done.result(timeout=20)
@@ -147,7 +147,7 @@ def test_a_node_that_does_not_stop_holds_nobody_up(
     wait_for(graph.done)
 
     assert [one.status for one in Run.objects.all()] == statuses
-    # What the graph then does is not seen any more.
+    # What the graph does after that has no effect.
     assert (checkpoint_rows(thread.id), published(thread.id)) == (saved, told)
     assert begun(tmp_path) == []
 

@@ -1,4 +1,4 @@
-"""A thread is deleted while it has runs: they stop, and nothing of them is left."""
+"""Deleting a thread with active runs stops them, and deletes all of their data."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, UUID]]:
-    """What leaves the process: whom a worker is told to stop, whose viewers hear."""
+    """The messages that are sent: signals to stop runs, and published ends."""
     said: list[tuple[str, UUID]] = []
     monkeypatch.setattr(
         events, "signal_stop", lambda run_id, action: said.append((action, run_id))

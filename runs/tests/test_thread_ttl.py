@@ -1,4 +1,4 @@
-"""A run begins its thread's time to live anew."""
+"""A run restarts its thread's TTL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker's thread, from one run to the next."""
+"""A worker's threads between runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def waiting_for_locks() -> int:
 def test_one_slot_executes_all_that_came_at_once(
     make_run: Any, thread: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Else the only slot is never freed, and nothing moves any more."""
+    """Otherwise the only slot is never freed, and no more runs are executed."""
     before = make_run(thread_id=Thread.objects.create().id)
     create_at_once(make_run, thread, 3)
     make_run(thread_id=Thread.objects.create().id)
@@ -37,7 +37,7 @@ def test_one_slot_executes_all_that_came_at_once(
     # Without its heartbeat, whose connection would outlive the test.
     Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
     monkeypatch.setattr(worker_module, "current", lambda: me)
-    # Full: what is sent is taken from the queue and does nothing.
+    # The worker is full, so messages are consumed without effect.
     monkeypatch.setattr(tasks, "send", lambda *_, **__: None)
     executing = threading.Thread(
         target=lambda: tasks.execute_run(run_id=str(before.id)), daemon=True
@@ -59,7 +59,7 @@ def test_one_slot_executes_all_that_came_at_once(
 def test_a_run_that_nothing_executes_is_given_up_in_the_end(
     make_run: Any, loop: Loop, settings: Any
 ) -> None:
-    """Where the answer to a claim was lost, or an attempt broke in a way of its own."""
+    """The response to a claim may be lost, or an attempt may fail unexpectedly."""
     settings.WORKER_LEASE_SECS = 0
     run = make_run()
     me = worker_module.Worker()

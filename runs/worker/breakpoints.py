@@ -1,4 +1,4 @@
-"""Where a graph stops because its run asked for it."""
+"""Breakpoints: where a run's request stops its graph."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spool.threads.snapshots import read_state
 async def is_at_breakpoint(
     graph: Pregel[Any, Any, Any, Any], config: RunnableConfig, asked: Mapping[str, Any]
 ) -> bool:
-    """Whether an earlier attempt got as far as it may: resumed, it would go on."""
+    """Whether an earlier attempt stopped at a breakpoint, which a resume would pass."""
     state = await read_state(graph, config)
     if not state.parent_config or (state.metadata or {}).get("source") != "loop":
         return False

@@ -16,7 +16,7 @@ logger = logging.getLogger(__name__)
 
 HAND_BACK = "hand back"
 
-# How often, and for how many seconds each time, a node is asked to stop.
+# How often a node is cancelled, and how many seconds it gets each time.
 CANCEL_ATTEMPTS = 3
 CANCEL_TIMEOUT_SECS = 5.0
 
@@ -28,10 +28,10 @@ class Execution:
     held: Claim
     task: asyncio.Task[Any]
     loop: asyncio.AbstractEventLoop
-    # Why it was stopped: a `Run.CancelAction`, `Run.OVER_BUDGET`, `HAND_BACK`, or None:
-    # it was not.
+    # Why it was stopped: a `Run.CancelAction`, `Run.OVER_BUDGET` or `HAND_BACK`. None
+    # if it was not.
     stopped: str | None = None
-    # Done once it has stopped, or will not although it was told to.
+    # Done once it has stopped, or did not react to being cancelled.
     stopping: asyncio.Future[None] = field(init=False)
     _cancelling: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class Execution:
         self.stopping = self.loop.create_future()
 
     def stop(self, reason: str) -> None:
-        """Stop it, from any thread. A wish to roll back outdoes one to interrupt."""
+        """Stop it, from any thread. A rollback takes precedence over an interrupt."""
         self.loop.call_soon_threadsafe(self._stop, reason)
 
     def _stop(self, reason: str) -> None:
@@ -54,7 +54,7 @@ class Execution:
         self.stopping.set_result(None)
 
     async def comes_to_an_end(self) -> bool:
-        """Wait until it is done, or has been stopped. False: it took too long."""
+        """Wait until it is done, or has been stopped. False if it timed out."""
         ends: list[asyncio.Future[Any]] = [self.task, self.stopping]
         first = asyncio.FIRST_COMPLETED
         timeout = settings.BG_JOB_TIMEOUT_SECS or None
@@ -69,7 +69,7 @@ class Execution:
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel, and again where a node has swallowed it; then leave it to the fence."""
+    """Cancel, repeatedly if a node swallows it; then rely on the fence."""
     for _ in range(CANCEL_ATTEMPTS):
         task.cancel()
         done, _ = await asyncio.wait([task], timeout=CANCEL_TIMEOUT_SECS)
@@ -80,6 +80,6 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def _ignore(task: asyncio.Task[Any]) -> None:
-    """How a graph ended whose run was over before it: nobody wants to know."""
+    """Discard the outcome of a graph whose run ended before it."""
     if not task.cancelled():
         task.exception()

@@ -1,8 +1,8 @@
-"""Executes a run: claim it, drive its graph, tell viewers, record how it ended.
+"""Executes a run: claim it, drive its graph, publish events, record how it ended.
 
-Nothing here knows of HTTP or Celery. Everything a run can end with is in `execute`:
-its graph finishes or raises, it is asked to stop, it takes too long, its worker has to
-go, its row is taken away, or Postgres does not come back.
+Nothing here knows of HTTP or Celery. `execute` covers every end of a run: its graph
+finishes or raises, it is cancelled, it times out, its worker stops, its row is taken
+away, or Postgres does not come back.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# How long events wait for Postgres to say whether their run is still held here.
+# How long events wait for Postgres to confirm that their run is still held here.
 HELD_TIMEOUT_SECS = 1.0
 TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
 
@@ -85,13 +85,13 @@ class Executor:
     pool: Pool
     redis: Redis
     worker_id: Callable[[], UUID]
-    # Whether the worker was heard of so lately that nobody can have taken its runs.
+    # Whether the worker's lease is so recent that its runs can't have been taken.
     has_lease: Callable[[], bool] = lambda: True
     flusher: Flusher = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
-    # Runs from before their claim to their end, not only while their graph runs.
+    # Runs from just before their claim to their end, not only while their graph runs.
     holding: list[UUID] = field(default_factory=list)
-    # Of those, what was asked of the ones whose graph does not run yet.
+    # Requests to stop those of them whose graph does not run yet.
     _asked: dict[UUID, str] = field(default_factory=dict)
     _builds: BuildTimeouts = field(default_factory=BuildTimeouts)
 
@@ -99,7 +99,7 @@ class Executor:
         self.flusher = Flusher(self.pool, meter)
 
     def stop(self, run_id: UUID, reason: str) -> None:
-        """Stop a run if it is here, from any thread."""
+        """Stop a run if it is executed here, from any thread."""
         if reason == Run.OVER_BUDGET:
             self.flusher.refuse_models(run_id)
         if execution := self.executions.get(run_id):
@@ -113,7 +113,7 @@ class Executor:
             self.stop(run_id, reason)
 
     async def execute_next(self, hint: UUID | None = None) -> Ended | None:
-        """Execute the run that is next in the queue. None: there is none, or it was lost.
+        """Execute the next run of the queue. None: there is none, or it was lost.
 
         `hint` is a run that may not be in the queue yet.
         """
@@ -128,7 +128,7 @@ class Executor:
         )
 
     async def execute(self, run_id: UUID, held: Claim | None = None) -> Ended | None:
-        """Execute a run to its end. None: it was not ours, or is not any more."""
+        """Execute a run to its end. None: this worker does not hold it, or lost it."""
         self.holding.append(run_id)
         try:
             if held is None:
@@ -160,7 +160,7 @@ class Executor:
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
             outcome = await self._outcome(held, writer, recorder)
-            # First, since viewers expect nothing more of a run that is over.
+            # First, since viewers expect no more events from a run that is over.
             await writer.settle()
             if outcome is None:
                 await self._write(
@@ -181,24 +181,24 @@ class Executor:
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
         if await retry_until_available(lambda: lifecycle.is_gone(self.pool, held.id)):
-            # What this run published between its deletion and now.
+            # Events that the run published after its deletion.
             await writer.remove()
         return None
 
     async def _is_held(self, held: Claim, claimed_as: UUID) -> bool:
-        """Whether a run is still ours. Postgres is asked only where that is unsure."""
+        """Whether this worker still holds a run. Queries Postgres only if in doubt."""
         if self.has_lease() and self.worker_id() == claimed_as:
             return True
         try:
             async with asyncio.timeout(HELD_TIMEOUT_SECS):
                 return await lifecycle.is_held(self.pool, held)
         except (*CONNECTION_FAULTS, TimeoutError):
-            return True  # Redis refuses what another attempt has overtaken.
+            return True  # Redis refuses events of an attempt that has been overtaken.
 
     async def _end(
         self, held: Claim, outcome: Outcome, recorder: Recorder
     ) -> tuple[Outcome, Ended | None]:
-        """End a run in this way, or as an error where this can't be written."""
+        """End a run with this outcome, or with an error if it can't be stored."""
         end = partial(lifecycle.end, self.pool, held)
         try:
             return outcome, await self._write(recorder, partial(end, outcome))
@@ -212,7 +212,7 @@ class Executor:
     async def _write(
         self, recorder: Recorder, move: Callable[[Record], Awaitable[T]]
     ) -> T:
-        """Make a move that ends the attempt, with its record."""
+        """Make a move that ends the attempt, and write the attempt's record."""
         written = self.flusher.last(recorder)
         answer = await retry_until_available(partial(move, written))
         if answer:
@@ -220,9 +220,9 @@ class Executor:
         return answer
 
     async def _undone(self, held: Claim) -> Outcome:
-        """Take back a run of which somebody wanted that while it came to its end.
+        """Undo a run whose rollback was requested while it ended.
 
-        Its thread still shows what was there before it. Raises `LostRun`.
+        Its thread's row still shows the state before it. Raises `LostRun`.
         """
         fence = fence_of(held)
         await retry_until_available(lambda: undo_run(self.pool, held.thread_id, fence))
@@ -231,7 +231,7 @@ class Executor:
     async def _outcome(
         self, held: Claim, writer: EventWriter, recorder: Recorder
     ) -> Outcome | None:
-        """How the run ended. None: it did not, another worker shall go on."""
+        """How the run ended. None: it did not, and another worker resumes it."""
         recorder.begin()
         config = graph_config(held)
         fence = fence_of(held)
@@ -265,7 +265,7 @@ class Executor:
         except (Exception, SystemExit, asyncio.CancelledError) as exc:
             if is_cancelled():  # Not by the graph's own code.
                 raise
-            # A graph that can't be made: its factory is user code too.
+            # The graph can't be built: its factory is user code too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
             recorder.fail(exc)
             return Outcome(Run.Status.ERROR, error=described(exc))
@@ -274,7 +274,7 @@ class Executor:
         return self._asked.get(held.id) or held.cancel_action
 
     async def _unmade(self, held: Claim) -> Outcome | None:
-        """How a run ends whose graph was not made in time."""
+        """How a run ends whose graph was not built in time."""
         asked = self._asked_of(held)
         if asked == HAND_BACK:
             return None
@@ -297,7 +297,7 @@ class Executor:
         execution = Execution(held, task, asyncio.get_running_loop())
         self.executions[held.id] = execution
         for asked in (held.cancel_action, self._asked.get(held.id)):
-            if asked:  # In an earlier attempt, or while the graph was made.
+            if asked:  # In an earlier attempt, or while the graph was built.
                 task.cancel()  # Before it has begun.
                 execution.stop(asked)
         try:
@@ -313,7 +313,7 @@ class Executor:
         return await drive.finished(task)
 
     async def _stopped(self, drive: _Drive, reason: str) -> Outcome | None:
-        """How a run ends that was stopped. None: another worker shall go on."""
+        """How a stopped run ends. None: another worker resumes it."""
         held = drive.held
         if reason == HAND_BACK:
             return None
@@ -330,7 +330,7 @@ class Executor:
 
     @asynccontextmanager
     async def _ending_with_client(self, execution: Execution) -> AsyncIterator[None]:
-        """Cancel the run if its client goes, and its web process with it."""
+        """Cancel the run if its client is gone, even if its web process died too."""
         if "on_disconnect" not in execution.held.kwargs:
             yield
             return
@@ -360,12 +360,12 @@ class _Drive:
 
     def __post_init__(self) -> None:
         self.translator = Translator(self.held.kwargs["stream_mode"])
-        if self.saver:  # What the graph was made with (`with_config`).
+        if self.saver:  # The graph's own metadata (`with_config`).
             own = (self.graph.config or {}).get("metadata") or {}
             self.saver.metadata = {**own, **self.saver.metadata}
 
     async def run(self, resumes: bool) -> None:
-        """Stream the graph to its end. `resumes`: go on from our last checkpoint."""
+        """Stream the graph to its end. `resumes`: from the run's last checkpoint."""
         kwargs, config = self.held.kwargs, self.config
         if resumes:
             config = self._newest()
@@ -401,7 +401,7 @@ class _Drive:
         )
 
     def close(self) -> None:
-        """Let the graph save nothing more, should it still be at work."""
+        """Keep the graph from saving anything more, if it is still running."""
         if self.saver:
             self.saver.close()
 
@@ -414,14 +414,14 @@ class _Drive:
         if isinstance(exc, (LostRun, CheckpointsUnavailable)):
             raise exc
         self.recorder.fail(exc)
-        if isinstance(exc, UnknownInterruptError):  # Refused before anything was run.
+        if isinstance(exc, UnknownInterruptError):  # Refused before any node was run.
             return Outcome(Run.Status.ERROR, described(exc), settles=False)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
         return Outcome(Run.Status.ERROR, described(exc), await self.state())
 
     async def state(self, *, complete: bool = False) -> dict[str, Any]:
-        """The thread's new state, from the stream where that has told all of it."""
+        """The thread's new state, from the stream if that is complete."""
         told = self.translator.values
         streamed = (
             isinstance(self.graph, CompiledStateGraph)
@@ -430,7 +430,7 @@ class _Drive:
         )
         known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
         if self.held.is_temporary:
-            # By their own ids: only checkpoints tell which tasks they are of.
+            # Keyed by their own ids: only checkpoints have the ids of their tasks.
             asked = {one.id: [one] for one in self.translator.interrupts}
             return known | {"values": told, "interrupts": asked}
         if complete and streamed and not self.translator.interrupted:
@@ -438,7 +438,7 @@ class _Drive:
         return cached_columns(await read_state(self.graph, self._newest()))
 
     def with_output(self, outcome: Outcome | None) -> Outcome | None:
-        """The outcome, with what viewers get of its state."""
+        """The outcome, with the values that viewers get."""
         if outcome is None or outcome.state is None:
             return outcome
         state = outcome.state
@@ -449,7 +449,7 @@ class _Drive:
         return replace(outcome, output=output, told=told)
 
     def _newest(self) -> RunnableConfig:
-        """Our configuration without the checkpoint that the run was forked from."""
+        """The run's config without the checkpoint that it was forked from."""
         configurable = dict(self.config["configurable"])
         for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
             configurable.pop(key, None)
@@ -457,15 +457,15 @@ class _Drive:
 
 
 def _build_timeout(asked: str | None) -> float:
-    """How many seconds a run's graph may be made, with what was asked of the run."""
+    """The build timeout of a run's graph in seconds. `asked`: a request to stop it."""
     if asked is None:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
-    # Its state can be read by its graph alone, if there is one.
+    # The outcome may need the thread's state, which only its graph can read.
     return 0.0 if asked == HAND_BACK else CANCEL_TIMEOUT_SECS
 
 
 async def _close(writer: EventWriter, held: Claim, outcome: Outcome) -> None:
-    """Tell viewers how a run ended, and subscribers what it stopped to ask."""
+    """Publish how a run ended, and its interrupts for subscribers."""
     state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
     is_paused = state.get("status") == Thread.Status.INTERRUPTED
     last = last_events(status, outcome.error, is_paused=is_paused, **outcome.told)
@@ -475,12 +475,12 @@ async def _close(writer: EventWriter, held: Claim, outcome: Outcome) -> None:
 
 
 def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEvent]:
-    """What subscribers of event streaming get at the end of a run, and others don't."""
+    """The events at the end of a run that only subscribers of event streaming get."""
     events: list[WireEvent] = []
     if "values" not in kwargs["stream_mode"]:
         events.append((f"{SUBSCRIBERS_ONLY}values", outcome.output))
     for one in in_order_of_tasks((outcome.state or {}).get("interrupts")):
-        # Both names, since clients differ in which of them they read.
+        # Both names, since some clients read one and some the other.
         told = {"interrupt_id": one.id, "payload": one.value, "value": one.value}
         where = outcome.asked_in.get(one.id, ())
         events.append(("|".join((f"{SUBSCRIBERS_ONLY}input.requested", *where)), told))
@@ -488,7 +488,7 @@ def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEv
 
 
 def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
-    """The event that viewers of the run's values need most."""
+    """The final `values` event, for viewers of the run's values."""
     if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
         return []
     return [("values", with_interrupts(outcome.output, outcome.state["interrupts"]))]

@@ -1,4 +1,4 @@
-"""What exceptions of graphs look like: on the wire, and to operators."""
+"""Formats exceptions of graphs for the wire and for operators."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ MAX_TRACEBACK = 8_000
 
 
 def described(exc: BaseException) -> dict[str, str]:
-    """An exception as the wire describes it, without the keys that some quote."""
+    """An exception in the wire's form, without API keys that some messages quote."""
     return {"error": type(exc).__name__, "message": without_secrets(text_of(exc))}
 
 
 def traceback_of(exc: BaseException) -> str:
-    """For operators alone. Of a long one the end, which says most."""
+    """The traceback, for operators only. A long one is cut to its end."""
     try:
         text = "".join(traceback.format_exception(exc))
-    except Exception:  # Raised by the exception's own code.
+    except Exception:  # The exception's own code may raise too.
         text = type(exc).__name__
     return without_secrets(text[-MAX_TRACEBACK:])

@@ -1,4 +1,4 @@
-"""The fences of an attempt: without them, what it writes changes nothing."""
+"""The fences of an attempt: once it has lost its run, its writes change nothing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from spool.runs.lifecycle import Claim
 from spool.store.statements import Permit
 from spool.threads.checkpoints import Fence
 
-# KEY SHARE holds off a DELETE of the run.
+# KEY SHARE blocks a DELETE of the run.
 HOLDER = """
 SELECT id FROM runs
 WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
@@ -18,14 +18,14 @@ OVERTAKEN = "SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s"
 
 
 def fence_of(held: Claim) -> Fence:
-    """For checkpoints: as long as the attempt holds its run."""
+    """The fence for checkpoints, open as long as the attempt holds its run."""
     return Fence(held.id, HOLDER, _params(held))
 
 
 def store_permit_of(held: Claim) -> Permit:
-    """For items of the store: until the next attempt has begun.
+    """The permit for store items, valid until the next attempt has begun.
 
-    That is also after the run: a graph may leave something to be done later.
+    It is also valid after the run, since a graph may start work that goes on later.
     """
     return Permit(f"NOT EXISTS ({OVERTAKEN})", _params(held))
 

@@ -1,7 +1,7 @@
-"""Writes what the recorders of one loop have: with the ends of their runs, or in time.
+"""Writes the records of one loop's runs, with the ends of the runs or before.
 
-A run that is over soon has one write, its end. What a longer one did, and what models
-used, is written for all runs of the loop at once, at most `FLUSH_SECS` after it happened.
+A short run has one write, its end. Steps and usage of longer runs are written for all
+runs of the loop at once, at most `FLUSH_SECS` after they happened.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spool.usage.meter import Meter
 
 logger = logging.getLogger(__name__)
 
-# Half of what a `kill -9` may lose.
+# Half of the time whose records a `kill -9` may lose.
 FLUSH_SECS = 0.5
 # Pause after a flush that failed.
 RETRY_SECS = 1.0
@@ -37,7 +37,7 @@ class Flusher:
         self._meter = meter
         self._loop = asyncio.get_running_loop()
         self._recorders: set[Recorder] = set()
-        # Those whose attempts are over, with something left to write.
+        # Recorders whose attempts are over, with records left to write.
         self._released: set[Recorder] = set()
         # A flush has been scheduled, or is under way.
         self._is_coming = False
@@ -54,14 +54,14 @@ class Flusher:
                 recorder.refuse_models()
 
     def release(self, recorder: Recorder) -> None:
-        """Forget a recorder whose attempt is over, unless it has something left."""
+        """Forget a recorder whose attempt is over, once all its records are written."""
         self._recorders.discard(recorder)
         if recorder.steps:
             self._released.add(recorder)
             self.soon()
 
     def last(self, recorder: Recorder) -> Record:
-        """What the end of the attempt writes."""
+        """The record to write with the end of the attempt."""
         attempt = recorder.finish()
         usage = self._meter.unwritten(recorder.keys)
         return Record(attempt, recorder.steps, usage)
@@ -71,7 +71,7 @@ class Flusher:
         self._meter.written(written.usage)
 
     def soon(self) -> None:
-        """Write what there is within `FLUSH_SECS`. Any thread may call this."""
+        """Schedule a flush within `FLUSH_SECS`. Any thread may call this."""
         if not self._is_coming:
             self._is_coming = True
             self._loop.call_soon_threadsafe(self._schedule, FLUSH_SECS)

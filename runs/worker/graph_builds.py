@@ -1,4 +1,4 @@
-"""Graphs that are being made for runs, which their factories may take long over."""
+"""Timeouts for building the graphs of runs: their factories may be slow."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ T = TypeVar("T")
 
 
 class NotBuilt(Exception):
-    """A graph was not made in the time that there was for it."""
+    """A graph was not built within its timeout."""
 
 
 class BuildTimeouts:
-    """How long the graphs of one loop's runs may still take."""
+    """The build timeouts of the graphs of one loop's runs."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -25,7 +25,7 @@ class BuildTimeouts:
     async def wait(
         self, run_id: UUID, made: Coroutine[Any, Any, T], *, timeout: float
     ) -> T:
-        """What is `made` within `timeout` seconds. Raises `NotBuilt`."""
+        """Await `made` for at most `timeout` seconds. Raises `NotBuilt`."""
         limit = self._limits[run_id] = asyncio.timeout(
             None if timeout == math.inf else timeout
         )
@@ -33,7 +33,7 @@ class BuildTimeouts:
             async with limit:
                 return await made
         except Exception as exc:
-            # Also what a factory makes of being cancelled.
+            # A factory may turn the cancellation into another exception.
             if limit.expired():
                 raise NotBuilt from exc
             raise
@@ -41,7 +41,7 @@ class BuildTimeouts:
             del self._limits[run_id]
 
     def shorten(self, run_id: UUID, timeout: float) -> None:
-        """Let the graph of a run be made within that time, from any thread."""
+        """Shorten the build timeout of a run's graph, from any thread."""
         self._loop.call_soon_threadsafe(self._shorten, run_id, timeout)
 
     def _shorten(self, run_id: UUID, timeout: float) -> None:
@@ -52,6 +52,6 @@ class BuildTimeouts:
 
 
 def is_cancelled() -> bool:
-    """Whether somebody else than its own code wants the running task to end."""
+    """Whether the running task was cancelled from outside, not by its own code."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0

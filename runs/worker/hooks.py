@@ -1,4 +1,4 @@
-"""What the worker needs of higher parts; filled in `spool/hooks.py`."""
+"""Functions of higher layers that the worker needs; set in `spool/hooks.py`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langgraph.pregel import Pregel
 from spool.config.hook import Hook
 from spool.runs.streaming.modes import Translator, WireEvent
 
-# Runs a graph as `stream_graph` does, in the events of event streaming.
+# Runs a graph as `stream_graph` does, but yields the events of event streaming.
 normalised_events: Hook[
     [Pregel[Any, Any, Any, Any], Any, RunnableConfig, Translator, dict[str, Any]],
     AsyncIterator[WireEvent],

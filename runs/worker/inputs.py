@@ -1,4 +1,4 @@
-"""What a graph is given: its input or command, and its config."""
+"""Builds what a graph is run with: its input or command, and its config."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ STRICT_RESUME = "__pregel_strict_resume"
 
 
 def graph_input(kwargs: dict[str, Any]) -> Any:
-    """The run's input; a command wins over it."""
+    """The run's command if it has one, else its input."""
     command = command_of(kwargs["command"] or {})
     return kwargs["input"] if command is None else command
 
 
 def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:
-    """What nodes saw of this graph's newest run on a thread. None: it has none there."""
+    """The config of this graph's newest run on a thread. None: it has none there."""
     runs = Run.objects.filter(thread=thread_id, graph_id=graph_id)
     newest = runs.newest_first().first()
     return graph_config(newest) if newest else None
@@ -61,14 +61,14 @@ def graph_config(held: Claim | Run) -> RunnableConfig:
 
 
 def _configurable(held: Claim | Run) -> dict[str, Any]:
-    """What the client asked for, and what only the server may say."""
+    """The client's keys, and those that only the server may set."""
     asked = held.kwargs["config"].get("configurable") or {}
     context = {
         k: v for k, v in held.kwargs["context"].items() if k != request_ids.IN_RUNS
     }
     user = held.user or {}
     identity = user.get("identity", "")
-    # Clients tell their own users apart by `user_id`, also where all have one API key.
+    # Clients may set `user_id` to tell their users apart, even with a single API key.
     configurable = {"user_id": identity, **of_client({**context, **asked})}
     configurable |= {
         "run_id": str(held.id),
@@ -85,7 +85,7 @@ def _configurable(held: Claim | Run) -> dict[str, Any]:
 
 
 def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
-    """What history can be filtered by. What else is configurable may be secret."""
+    """The metadata to filter history by. Other configurable keys may be secret."""
     names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
     configurable = config["configurable"]
     kept = {name: configurable[name] for name in names if name in configurable}
@@ -94,7 +94,7 @@ def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
 
 
 def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:
-    """LangSmith's, for a project of the client's; only where tracing is turned on."""
+    """A LangSmith tracer for the client's project, if tracing is turned on."""
     if not asked or not tracing_is_enabled():
         return None
     return LangChainTracer(

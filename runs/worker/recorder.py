@@ -1,4 +1,4 @@
-"""What a run does, as LangChain's callbacks report it: steps, tools, tokens, errors.
+"""Records what a run does from LangChain's callbacks: steps, tools, tokens, errors.
 
 One handler per attempt sees everything below the graph: subgraphs, parallel branches,
 models that tools call. It costs a few dictionary operations per node, writes nothing by
@@ -31,32 +31,33 @@ from spool.runs.worker.failures import described, traceback_of
 from spool.usage.meter import Key, Meter, Source
 from spool.usage.tokens import NO_TOKENS, Tokens, tokens_of_call
 
-# How long a graph that goes on over its budget waits for each refusal.
+# The delay before each refusal, for a graph that goes on calling models over its
+# budget.
 REFUSAL_PAUSE_SECS = 0.5
-# Bounds of what one step keeps.
+# Limits on what is kept of one step.
 MAX_TOOLS = 20
 MAX_NAME = 200
 
-# Added to every callback manager that is configured inside of a run, also where a node
-# passes callbacks of its own.
+# Added to every callback manager that is configured within a run, even if a node passes
+# its own callbacks.
 _recorder: ContextVar[Recorder | None] = ContextVar("spool_recorder", default=None)
 register_configure_hook(_recorder, inheritable=True)
 
 
 class ModelsRefused(Exception):
-    """The run was stopped since its budget is used up."""
+    """The run was stopped because its budget is used up."""
 
 
 @dataclass(slots=True)
 class _Call:
-    """A model or a tool that has been called and has not answered yet."""
+    """A call of a model or a tool that has not returned yet."""
 
     node: str
     namespace: str
     name: str
     provider: str = ""
     started: float = field(default_factory=time.monotonic)
-    # What the chunks of a stream have reported so far.
+    # The usage that the chunks of a stream have reported so far.
     streamed: Tokens = NO_TOKENS
 
 
@@ -81,7 +82,7 @@ class Recorder(BaseCallbackHandler):
         super().__init__()
         self.held = held
         self._meter = meter
-        # Called when there is something new to write.
+        # Called when there are new records to write.
         self._changed = changed
         self._lock = threading.Lock()
         self._began = time.monotonic()
@@ -92,19 +93,19 @@ class Recorder(BaseCallbackHandler):
         self._open: dict[str, _Step] = {}
         self._step_runs: dict[UUID, str] = {}
         self._calls: dict[UUID, _Call] = {}
-        # Steps that are over and not written yet, by slot.
+        # Finished steps that are not written yet, by slot.
         self._done: dict[int, StepRecord] = {}
         self._used: set[Key] = set()
 
     def refuse_models(self) -> None:
-        """Let no model be called any more, whatever the graph makes of being stopped."""
+        """Refuse model calls from now on, even if the graph ignores being stopped."""
         self.raise_error = True
 
     def begin(self) -> None:
-        """Record what the current task and those that it starts do."""
+        """Record the current task and the tasks that it starts."""
         _recorder.set(self)
 
-    # --- What is to be written ------------------------------------------------------
+    # --- Records to write -----------------------------------------------------------
     @property
     def keys(self) -> list[Key]:
         with self._lock:
@@ -116,18 +117,18 @@ class Recorder(BaseCallbackHandler):
             return list(self._done.values())
 
     def written(self, steps: Sequence[StepRecord]) -> None:
-        """These are in Postgres."""
+        """Mark these steps as written to Postgres."""
         with self._lock:
             for step in steps:
                 if self._done.get(step.slot) is step:
                     del self._done[step.slot]
 
     def fail(self, exc: BaseException) -> None:
-        """Keep what the attempt failed with."""
+        """Keep the exception that the attempt failed with."""
         self._traceback = traceback_of(exc)
 
     def finish(self) -> AttemptRecord:
-        """The totals of the attempt; steps that are not over are recorded as such."""
+        """The totals of the attempt. Unfinished steps are recorded as cancelled."""
         with self._lock:
             for step in self._open.values():
                 self._close(step, RunStep.Outcome.CANCELLED)
@@ -136,7 +137,7 @@ class Recorder(BaseCallbackHandler):
 
     @property
     def seconds(self) -> float:
-        """Since the attempt began."""
+        """Seconds since the attempt began."""
         return time.monotonic() - self._began
 
     @property
@@ -161,7 +162,7 @@ class Recorder(BaseCallbackHandler):
         path = str((metadata or {}).get("langgraph_checkpoint_ns", ""))
         namespace, _, task = path.rpartition("|")
         with self._lock:
-            if path in self._open:  # What the node consists of has its name, too.
+            if path in self._open:  # The runnables inside a node also have its name.
                 return
             self._open[path] = _Step(
                 self._count,
@@ -215,7 +216,7 @@ class Recorder(BaseCallbackHandler):
         )
 
     # --- Models ---------------------------------------------------------------------
-    # Coroutines, for a graph that calls again at once must not hold up the loop.
+    # Coroutines, so that a graph that retries refused calls can't block the loop.
     async def on_chat_model_start(
         self,
         serialized: Any,
@@ -282,7 +283,7 @@ class Recorder(BaseCallbackHandler):
     def on_llm_error(
         self, error: BaseException, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        # What was streamed until then is used up, whoever broke it off.
+        # Tokens that were streamed before an error count as used.
         self._end_model(run_id, None, "")
 
     def _end_model(self, run_id: UUID, reported: Any, model: str) -> None:
@@ -359,7 +360,7 @@ class Recorder(BaseCallbackHandler):
 
 
 def _place(metadata: dict[str, Any] | None) -> dict[str, Any]:
-    """Metadata that names the node, also where the node passed a config of its own."""
+    """The metadata that names the node, even if the node passed its own config."""
     given = metadata or {}
     if "langgraph_node" in given:
         return given
@@ -368,7 +369,7 @@ def _place(metadata: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def _message(response: LLMResult) -> Any:
-    """Each of several answers has the usage of all: the first stands for them."""
+    """The first message: each of several answers has the usage of all of them."""
     try:
         return getattr(response.generations[0][0], "message", None)
     except IndexError:

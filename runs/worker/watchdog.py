@@ -1,4 +1,4 @@
-"""Notices a graph that blocks the event loop of all others, and says which node it is."""
+"""Detects a graph that blocks the event loop, and logs which node it is in."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from types import FrameType
 
 logger = logging.getLogger(__name__)
 
-# Seconds: how often the loop is asked, and how late its answer may be.
+# How often the loop is checked, and how late it may respond, in seconds.
 INTERVAL = 1.0
 TIMEOUT_SECS = 2.0
 
 
 class Watchdog:
-    """A thread that asks one loop for a sign of life."""
+    """A thread that checks that one loop responds."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -33,7 +33,7 @@ class Watchdog:
             self._answered.clear()
             try:
                 self._loop.call_soon_threadsafe(self._answer)
-            except RuntimeError:  # Closed in the meantime.
+            except RuntimeError:  # The loop was closed in the meantime.
                 return
             if not self._answered.wait(TIMEOUT_SECS) and self._loop_thread:
                 self._report()
@@ -60,7 +60,7 @@ class Watchdog:
 
 
 def _node(frame: FrameType | None) -> str:
-    """Which node the loop is in: langgraph's config is a local of one of the frames."""
+    """The node that the loop runs: langgraph's config is a local of some frame."""
     while frame is not None:
         config = frame.f_locals.get("config")
         metadata = config.get("metadata") if isinstance(config, dict) else None

@@ -33,16 +33,16 @@ logger = logging.getLogger(__name__)
 
 # Pause after a failed heartbeat, in seconds.
 RETRY = 0.5
-# How long a graph that was told to stop may take at the very end, in seconds.
+# How long graphs get to stop after the grace period, in seconds.
 HAND_BACK_TIMEOUT_SECS = 5.0
 
 REGISTER = """
 INSERT INTO workers (id, hostname, pid, capacity, started_at, heartbeat_at)
 VALUES (%(id)s, %(hostname)s, %(pid)s, %(capacity)s, now(), now())
 """
-# Tells also whether other workers have room, and which runs we hold: some of them
-# somebody wants stopped (the signal may have been lost), and some may be ours without
-# our knowing (the answer to a claim was lost).
+# Also returns whether other workers have free slots, and which runs this worker holds:
+# some may have to be stopped (if the signal was lost), and some may be unknown here (if
+# the response to a claim was lost).
 BEAT = """
 WITH alive AS (
     UPDATE workers SET heartbeat_at = now()
@@ -65,10 +65,10 @@ LEAVE = "UPDATE workers SET expired_at = now() WHERE id = %(id)s"
 
 
 class Contact:
-    """How long this process has been hearing from Postgres without a break.
+    """How long this process has reached Postgres without interruption.
 
-    Where Postgres itself was away, all workers were silent. Who has only just heard
-    from it again can't tell who of the others is gone, and who is about to say more.
+    While Postgres is unavailable, no worker can renew its lease. Right after such an
+    outage a process can't tell which workers are gone, and which are about to renew.
     """
 
     def __init__(self) -> None:
@@ -81,7 +81,7 @@ class Contact:
         self._last = now
 
     def is_recent(self) -> bool:
-        """Whether no lease of ours can have run out since."""
+        """Whether the last contact is so recent that the lease can't have expired."""
         return bool(time.monotonic() - self._last < settings.WORKER_LEASE_SECS)
 
     @property
@@ -97,7 +97,7 @@ class Contact:
 
 
 class Worker:
-    """This process as a worker. `execute` is called by Celery's threads."""
+    """This process as a worker. Celery's threads call `execute`."""
 
     def __init__(self) -> None:
         self.id: UUID = uuid7()
@@ -107,7 +107,7 @@ class Worker:
         self.contact = Contact()
         self._presence = Presence()
         self._slots = threading.Semaphore(self.capacity)
-        # The threads that have one: they may be just about to claim a run.
+        # The threads that have a slot: they may be about to claim a run.
         self._at_work: set[int] = set()
         self._stopping = threading.Event()
         self._has_left = threading.Event()
@@ -128,20 +128,20 @@ class Worker:
         self._registered.wait(timeout=30)
 
     def stop(self, grace: float) -> None:
-        """Take no new run, let those that run finish for `grace` seconds, hand back."""
+        """Claim no more runs, give running ones `grace` seconds, hand back the rest."""
         self._stopping.set()
         deadline = time.monotonic() + grace
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
-        # Again and again: a run that is just being claimed can't be stopped yet.
+        # Repeated, since a run that is just being claimed can't be stopped yet.
         while self._is_busy() and time.monotonic() < deadline + HAND_BACK_TIMEOUT_SECS:
             for executor in self._executors:
                 executor.stop_all(HAND_BACK)
             time.sleep(0.05)
 
     def leave(self) -> None:
-        """Say goodbye, so that nobody waits for the lease to run out."""
-        self._has_left.set()  # First: the heartbeat must not sign on again.
+        """Sign off, so that other workers need not wait for the lease to expire."""
+        self._has_left.set()  # First, so that the heartbeat does not sign on again.
         self._presence.withdraw()
         with suppress(psycopg.Error), psycopg.connect(conninfo()) as conn:
             conn.execute(LEAVE, {"id": self.id})
@@ -162,12 +162,12 @@ class Worker:
         return self._stopping.is_set()
 
     def execute_next(self, hint: UUID | None = None) -> Ended | None:
-        """Execute the next run of the queue; blocks until it has ended."""
+        """Execute the next run of the queue, and block until it has ended."""
         loop, executor = self._loop_and_executor()
         return loop.run(executor.execute_next(hint))
 
     def _loop_and_executor(self) -> tuple[Loop, Executor]:
-        """The process's loop, or this thread's own where graphs are isolated."""
+        """The process's loop, or the thread's own if graphs are isolated."""
         if settings.BG_JOB_ISOLATED_LOOPS:
             if not hasattr(self._local, "own"):
                 self._local.own = self._new_loop(threading.current_thread().name, 2)
@@ -274,7 +274,7 @@ _making = threading.Lock()
 
 
 def current() -> Worker:
-    """This process's worker, made and registered when it is first wanted."""
+    """This process's worker, created and registered on first use."""
     global _worker
     with _making:
         if _worker is None:

@@ -1,4 +1,4 @@
-"""The tables of langgraph-checkpoint-postgres, made by its own statements."""
+"""The tables of langgraph-checkpoint-postgres, created by its own statements."""
 
 from django.db import migrations
 from langgraph.checkpoint.postgres import PostgresSaver

@@ -1,4 +1,4 @@
-"""Threads as clients make them."""
+"""Creates threads as clients do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Graphs driven on a thread without a worker, so that it has a state to look at."""
+"""Runs graphs on a thread without a worker, to give it a state."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spool.threads.state import cached_columns
 
 
 def run_graph(thread: Thread, value: Any) -> None:
-    """Drive the thread's graph, and note the outcome on its row as a run's end does."""
+    """Run the thread's graph, and store the outcome in its row as a run's end does."""
     graph_id = thread.metadata["graph_id"]
     config: Any = {"configurable": {"thread_id": str(thread.id)}}
 
@@ -39,7 +39,7 @@ def make_thread(graph_id: str, value: Any = None, owner: str = "alice") -> Threa
 
 
 def checkpoint_rows(*threads: Thread) -> dict[str, int]:
-    """How many rows of state these threads have, by table."""
+    """The number of rows of state of these threads, by table."""
     ids = [str(thread.id) for thread in threads]
     counts = {}
     with connection.cursor() as cursor:

@@ -1,4 +1,4 @@
-"""States of threads, as clients ask for them and change them."""
+"""Reads and updates states of threads as clients do."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the admin's pages of threads and assistants lead."""
+"""The links of the admin's pages of threads and assistants."""
 
 from __future__ import annotations
 

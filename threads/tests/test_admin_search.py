@@ -1,4 +1,4 @@
-"""Odd searches in the admin."""
+"""Unusual searches in the admin."""
 
 from __future__ import annotations
 

@@ -149,7 +149,7 @@ def test_get(alice_client: Client) -> None:
 def test_a_thread_that_ran_shows_error_and_interrupts(
     alice_client: Client, interrupts: dict[str, Any] | None
 ) -> None:
-    """Also where its first run failed before it had a state."""
+    """Even if its first run failed before it had a state."""
     made = make(alice_client)
     Thread.objects.update(interrupts=interrupts, error={"error": "E", "message": "m"})
 
@@ -159,7 +159,7 @@ def test_a_thread_that_ran_shows_error_and_interrupts(
     assert thread["error"] == {"error": "E", "message": "m"}
 
 
-# Always the same, as the names of tests have to be.
+# Fixed, since the ids of tests have to be the same in each run.
 NO_CHECKPOINT = UUID(int=7)
 NO_THREAD: list[tuple[str, str, Any, str]] = [
     ("get", "", None, "Thread with ID {id} not found"),

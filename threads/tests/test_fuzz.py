@@ -1,4 +1,4 @@
-"""Metadata and filters of any shape: kept as they came, found again, never a 5xx."""
+"""Metadata and filters of any shape: stored unchanged, found again, never a 5xx."""
 
 from __future__ import annotations
 

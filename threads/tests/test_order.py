@@ -1,4 +1,4 @@
-"""The order of lists: what was used last comes first."""
+"""The order of lists: the most recently used first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph that takes for ever over an update holds nothing for as long."""
+"""Updates whose graph hangs time out, and release their lock and connection."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ hangs.add_conditional_edges("one", choose)
 def thread(
     graphs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Thread]:
-    """One of a graph that asks somebody who does not answer where to go."""
+    """A thread of a graph with a condition that hangs."""
     (tmp_path / "hanging.py").write_text(GRAPH)
     config = tmp_path / "langgraph.json"
     config.write_text(json.dumps({"graphs": {"hangs": "./hanging.py:hangs"}}))
@@ -58,5 +58,5 @@ def test_an_update_that_hangs_is_taken_back(
         update_state(thread, [[state_update({"a": 1}, as_node="one")]])
 
     assert set(checkpoint_rows(thread).values()) == {0}
-    # Nor is its connection gone.
+    # Its connection is back in the pool.
     assert shared_loop().pool.get_stats()["pool_available"] > 0

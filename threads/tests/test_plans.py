@@ -1,4 +1,4 @@
-"""Searches are answered by indexes: the plans of what the API really asks."""
+"""Searches use indexes: the query plans of the API's real queries."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from spool.database.tests.plans import indexes_in, kinds_in, plan_of
 from spool.threads.models import Thread
 from spool.threads.serializers import SORTABLE
 
-# 20 owners with 250 threads each, as they come in from many at once.
+# 20 owners with 250 threads each, interleaved as if created concurrently.
 SEED = """
 INSERT INTO threads (id, status, resting_status, metadata, config, created_at,
     updated_at, state_updated_at, ttl_strategy)
@@ -35,7 +35,7 @@ FROM generate_series(1, 5000) n,
 def _many_threads(db: None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(SEED)
-        # What autovacuum does after so many rows, and a transaction can't.
+        # Autovacuum does this after so many rows, but not within a transaction.
         cursor.execute("SELECT gin_clean_pending_list('threads_metadata')")
         cursor.execute("ANALYZE threads")
 
@@ -111,7 +111,7 @@ def test_an_owners_count_reads_an_index(
 
 
 def kinds_of_admin(client: AdminClient, **asked: str) -> list[set[str]]:
-    """The kinds of nodes in the plans of its two queries: the rows, and their number."""
+    """The kinds of nodes in the plans of the admin's two queries: rows and count."""
     with CaptureQueriesContext(connection) as queries:
         assert client.get("/admin/threads/thread/", asked).status_code == 200
     of_threads = [q["sql"] for q in queries if 'FROM "threads"' in q["sql"]]

@@ -1,4 +1,4 @@
-"""The API's own description, against the API: nothing undocumented, and no 5xx."""
+"""Tests the API against its schema: no undocumented responses, and no 5xx."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ours = schema.include(path_regex=r"^/(assistants|threads)(/|$)").exclude(
     path_regex=r"/(runs|stream|commands)"
 )
 
-# Requests may close the connection, and with it the transaction of a test.
+# Requests may close the connection, which would end the transaction of a test.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

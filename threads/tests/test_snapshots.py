@@ -10,7 +10,7 @@ from spool.access.tests.people import Client
 from spool.threads.models import Thread
 from spool.threads.tests.running import checkpoint_rows, make_thread, run_graph
 
-# Checkpoints are read through connections of their own: rows must be committed.
+# Checkpoints are read through separate connections, so rows must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 

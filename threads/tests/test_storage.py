@@ -1,4 +1,4 @@
-"""What becomes of a thread's checkpoints: copied, pruned, measured, deleted."""
+"""A thread's checkpoints are copied, pruned, measured and deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spool.threads.services import copy_thread
 from spool.threads.state import get_state
 from spool.threads.tests.running import checkpoint_rows, make_thread, run_graph
 
-# Checkpoints are read through connections of their own: rows must be committed.
+# Checkpoints are read through separate connections, so rows must be committed.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 NO_ROWS = {"checkpoints": 0, "checkpoint_blobs": 0, "checkpoint_writes": 0}
@@ -122,8 +122,8 @@ def test_copy_of_nothing(alice_client: Client, bob_client: Client) -> None:
     assert Thread.objects.count() == 1
 
 
-# --- Much of it -----------------------------------------------------------------------
-# A long past: what was there first, over and over, each time a little earlier.
+# --- Long histories -------------------------------------------------------------------
+# A long history: copies of the first checkpoint, each a little earlier.
 AGE = """
 INSERT INTO checkpoints (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id,
     type, checkpoint, metadata)

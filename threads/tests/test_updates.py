@@ -1,4 +1,4 @@
-"""New states, written by clients: one after another, and many in one request."""
+"""State updates by clients: single ones, and many in one request."""
 
 from __future__ import annotations
 

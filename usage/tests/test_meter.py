@@ -1,4 +1,4 @@
-"""Counters of a process: each call once, whatever is written twice or late."""
+"""Counters of a process: each call counts once, even if written twice or late."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What tokens cost."""
+"""The cost of tokens."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def priced(tmp_path: Path, settings: LazySettings) -> Any:
 
 
 def test_known_models_have_the_prices_of_the_day() -> None:
-    # 2.50 a million for input, 1.25 from the cache, 10 for output.
+    # Per million: 2.50 for input, 1.25 for cached input, 10 for output.
     expected = Decimal(1600 * 2.5 + 400 * 1.25 + 300 * 10) / 1_000_000
 
     assert cost_of("openai", "gpt-4o", DAY, MIXED) == expected
@@ -53,7 +53,7 @@ def test_a_call_that_is_longer_may_cost_more_a_token() -> None:
     assert a is not None
     assert b is not None
     assert b > 500 * a
-    # Of many short calls none is long.
+    # The price for long calls does not apply to many short ones.
     assert cost_of("google", "gemini-2.5-pro", DAY, Tokens(500, 500_000)) == 500 * a
 
 

@@ -7,7 +7,7 @@ import spool.database.ids
 
 
 def take_content_type(apps: Apps, schema_editor: BaseDatabaseSchemaEditor) -> None:
-    """Keep the permissions that groups have: they hang on the content type's row."""
+    """Keep the permissions of groups: they reference the content type's row."""
     _rename(apps, "runs", "webhooks")
 
 
@@ -19,7 +19,7 @@ def _rename(apps: Apps, source: str, target: str) -> None:
     rows = apps.get_model("contenttypes", "ContentType").objects.filter(
         model="webhookdelivery"
     )
-    # A process of the other version may have made its own again.
+    # A process of the other version may have created its own row again.
     if not rows.filter(app_label=target).exists():
         rows.filter(app_label=source).update(app_label=target)
 

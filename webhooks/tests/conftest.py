@@ -1,4 +1,4 @@
-"""Webhooks tell of runs: their tests have the fixtures of the tests of runs."""
+"""The fixtures of the tests of runs, since webhooks report runs."""
 
 from spool.runs.tests import conftest as of_runs
 

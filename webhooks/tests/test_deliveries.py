@@ -1,4 +1,4 @@
-"""What webhooks are sent, and how often it is tried."""
+"""The requests of webhooks, and their retries."""
 
 from __future__ import annotations
 
@@ -252,7 +252,7 @@ def test_a_name_server_that_does_not_answer_holds_up_nothing(
 
     monkeypatch.setattr("spool.webhooks.addresses.socket.getaddrinfo", getaddrinfo)
 
-    # It comes back although the name server has still not answered.
+    # It returns although the name server has not responded yet.
     sent = deliver_due()
     answer.set()
 
@@ -339,9 +339,9 @@ def test_what_two_workers_find_is_sent_once(
 def test_a_worker_that_dies_while_it_sends_is_made_up_for(
     delivery: WebhookDelivery, receiver: Receiver
 ) -> None:
-    assert deliveries._take()  # Taken by somebody who then dies.
+    assert deliveries._take()  # Claimed by a process that then dies.
     at_once = deliver_due()
-    due_now(delivery)  # The lease has run out.
+    due_now(delivery)  # The lease has expired.
 
     later = deliver_due()
 

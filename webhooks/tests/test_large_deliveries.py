@@ -1,4 +1,4 @@
-"""Webhooks with much to tell are not all in memory at once."""
+"""Large deliveries are not all in memory at once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whom webhooks are sent to, and whom not."""
+"""Which receivers webhooks are sent to."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_address_that_was_checked_is_the_one_dialled(
 
     deliver_due()
 
-    # The name was looked up once, and its receiver still knows by which it was called.
+    # The name was resolved once, and the receiver still gets it in the Host header.
     assert asked == ["hooks.example.com"]
     assert receiver.received[0].headers["host"] == f"hooks.example.com:{port}"
 
@@ -127,7 +127,7 @@ def test_a_certificate_for_another_name_is_refused(
 def tls_receiver(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[tuple[int, list[str | None]]]:
-    """A receiver with a certificate for `localhost`, and the names it was called by."""
+    """A receiver with a certificate for `localhost`, and the names that it was sent."""
     certificate = write_certificate(tmp_path, "localhost")
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
     deliveries._ssl_context.cache_clear()
@@ -147,7 +147,7 @@ def answer_one(server: socket.socket, context: ssl.SSLContext) -> None:
     plain, _ = server.accept()
     try:
         with context.wrap_socket(plain, server_side=True) as peer:
-            # All of it: to close with something unread would reset the connection.
+            # Read all of it: closing with unread data would reset the connection.
             with peer.makefile("rb") as request:
                 request.readline()
                 headers = parse_headers(request)

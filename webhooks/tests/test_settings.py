@@ -1,4 +1,4 @@
-"""`webhooks` of langgraph.json: what a start refuses, since nothing would be sent."""
+"""`webhooks` of langgraph.json: invalid settings that stop the process at start."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def test_what_can_not_work_is_refused(
     with pytest.raises((BadSettings, SystemExit)) as refused:
         policy()
 
-    # What langgraph.json's model finds names the whole key.
+    # Errors of langgraph.json's model contain the whole key.
     text = str(refused.value).removeprefix("spool: langgraph.json: webhooks.")
     assert text == reason
 
