@@ -1,4 +1,4 @@
-"""The few requests that the benchmark sends, with as little client as possible."""
+"""The requests of the benchmark, with a minimal client."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Client:
         return thread_id
 
     async def wait(self, thread_id: str) -> float:
-        """Seconds until the run's result is here."""
+        """Seconds until the run's result arrives."""
         body = {"assistant_id": "echo", "input": INPUT}
         begun = time.perf_counter()
         values = await self.call("POST", f"/threads/{thread_id}/runs/wait", body)

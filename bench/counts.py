@@ -25,7 +25,7 @@ from spool.bench.client import Client
 from spool.tests.live import Server, serving, wait_until
 
 CONFIG = Path(__file__).parent / "langgraph.json"
-# What a server does by itself, put off until long after the measurement.
+# Periodic work of a server, delayed until long after the measurement.
 QUIET = {
     "WORKER_HEARTBEAT_SECS": "3000",
     "WORKER_LEASE_SECS": "6000",
@@ -42,7 +42,7 @@ SETTINGS = {
 STATEMENT = re.compile(
     rb"^counted (\d+) (\S+) LOG:  (?:statement|execute [^:]+): ", re.MULTILINE
 )
-# An idle session reports what it has done after ten seconds, and then all of it.
+# An idle session reports its statistics after ten seconds, and then completely.
 REPORTED = """
 SELECT count(*) = 0 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -50,7 +50,7 @@ WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
 """
 ROWS = "SELECT relname, n_tup_ins + n_tup_upd + n_tup_del FROM pg_stat_user_tables"
 WAL = "SELECT pg_current_wal_insert_lsn() - '0/0'"
-# What ends the listening to MONITOR.
+# This command ends the reading of MONITOR.
 LAST = "counted"
 
 
@@ -92,7 +92,7 @@ class QuietServer:
         wal = self._wal() - wal
         with self._monitored() as commands:
             await load()
-        self._rows()  # Waits for what comes last, before anything else is counted.
+        self._rows()  # Wait for the last rows, before anything else is counted.
         return Counts(
             len(set(found)), len(found), rows.total(), wal, commands.total(), sent
         )

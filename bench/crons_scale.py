@@ -1,6 +1,6 @@
 """`python -m bench.crons_scale`: how late crons are, and what a tick costs with many.
 
-Everything is asked of a server of its own, as `make serve` starts it.
+It starts a server of its own, as `make serve` does.
 """
 
 from __future__ import annotations

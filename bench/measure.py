@@ -1,4 +1,4 @@
-"""What is measured, and what it may cost at most."""
+"""The measurements and their budgets."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Meter:
         self._server = server
 
     def cpu_secs(self) -> float:
-        # Of a process that has ended its parent tells.
+        # The parent has the times of a process that has ended.
         return sum(sum(process.cpu_times()[:4]) for process in self._alive())
 
     def memory_mb(self) -> float:
@@ -90,7 +90,7 @@ class Benchmark:
     async def rows(self) -> list[Row]:
         client = self.client
         thread_id = await client.new_thread()
-        for _ in range(5):  # Let every process load what it loads late.
+        for _ in range(5):  # Let every process finish its lazy imports.
             await client.stream(await client.new_thread())
         new = {"metadata": {"bench": 1}}
         search = {"limit": 10, "metadata": {"bench": 1}}

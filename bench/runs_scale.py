@@ -1,6 +1,6 @@
 """`python -m bench.runs_scale`: many viewers, many streams, and many runs that wait.
 
-Everything is asked of a server of its own, with one web process and one worker.
+It starts a server of its own, with one web process and one worker.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ VIEWERS = 2000
 STREAMS = 500
 QUEUED = 10_000
 BATCH = 250
-# Of the viewers, those whose thread gets a run while all of them look.
+# The viewers whose thread gets a run while all are connected.
 SHOWN = 100
 IDLE_SECS = 12.0
 TOKENS = "20"
 
 
 class Probe:
-    """What the server holds, seen from outside."""
+    """Measures the server's resources from outside."""
 
     def __init__(self, server: Server) -> None:
         self.meter = Meter(server)
@@ -73,7 +73,7 @@ class Probe:
 
 # --- Viewers ----------------------------------------------------------------------
 class Viewer:
-    """A client that looks at a thread and counts what it gets."""
+    """A client that reads a thread's stream and counts its events."""
 
     def __init__(self, thread_id: str) -> None:
         self.thread_id = thread_id
@@ -127,7 +127,7 @@ async def viewers(server: Server, client: Client) -> list[Row]:
 
 
 async def show(client: Client, looking: list[Viewer]) -> float:
-    """Seconds until all of those have seen it whose thread gets a run."""
+    """Seconds until all viewers of threads with a run have received it."""
     shown = looking[:: len(looking) // SHOWN]
     begun = time.perf_counter()
     await asyncio.gather(*(client.start(viewer.thread_id) for viewer in shown))
@@ -173,7 +173,7 @@ DONE = "SELECT count(*) FROM runs WHERE status = 'success'"
 
 
 async def queue(server: Server, client: Client, number: int) -> list[Row]:
-    """Runs that all wait before the first worker comes."""
+    """Create pending runs before the first worker starts."""
     probe = Probe(server)
     body = {"assistant_id": "echo", "input": INPUT, "on_completion": "keep"}
     begun = time.perf_counter()

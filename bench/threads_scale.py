@@ -1,7 +1,7 @@
 """`python -m bench.threads_scale`: searches among a million threads of 1,000 owners.
 
-Everything is asked of a server of its own, as `make serve` starts it: of one owner, or
-with `--open` of a server that asks nobody who they are, where all threads are one's own.
+It starts a server of its own, as `make serve` does, and searches as one owner, or with
+`--open` without access control, where every caller sees all threads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REQUESTS = 40
 BUDGET_MS = 10
 SORTS = ("created_at", "updated_at", "state_updated_at", "status", "thread_id")
 
-# As a server has them after a year: owners take turns, most threads are at rest.
+# As on a server after a year: owners alternate, most threads are idle.
 SEED = """
 INSERT INTO threads (
     id, status, resting_status, metadata, config, values, interrupts, created_at,
@@ -111,7 +111,7 @@ class Asker:
 
 async def measure(server: Server, key: str | None, deep: int) -> list[Row]:
     headers = {"x-api-key": key} if key else {}
-    # What is counted or skipped row by row takes its time where that is a million.
+    # Counting or skipping a million rows one by one takes time.
     by_row = BUDGET_MS if key else 20 * BUDGET_MS
     async with aiohttp.ClientSession(server.url, headers=headers) as session:
         asker = Asker(session)

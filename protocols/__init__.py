@@ -1,1 +1,1 @@
-"""Other ways to the same runs: translations of protocols to the use cases of `runs`."""
+"""Other protocols for the same runs, translated to the use cases of `runs`."""

@@ -21,12 +21,12 @@ Asked = tuple[list[Op], asyncio.Future[list[Result]]]
 
 
 class PostgresStore(BaseStore):
-    """Items of one owner, on the loop that made it and that owns `pool`.
+    """The items of one owner, used on the loop that created it and that owns `pool`.
 
-    The synchronous methods are for nodes that run on threads of their own. What nodes
-    ask for in the same turn of the loop is one batch. In a batch all reads come before
-    all writes, as in LangGraph's other stores. Where `permit` is not given they change
-    nothing, and nobody is told: the run that wrote counts no longer.
+    The synchronous methods are for nodes that run in threads of their own. Requests
+    that nodes make in the same iteration of the loop form one batch. In a batch all
+    reads come before all writes, as in LangGraph's other stores. If `permit` does not
+    hold, writes change nothing and raise nothing: the run has a later attempt.
     """
 
     supports_ttl = True
@@ -55,7 +55,7 @@ class PostgresStore(BaseStore):
     async def abatch(self, ops: Iterable[Op]) -> list[Result]:
         listed = list(ops)
         if asyncio.get_running_loop() is not self._loop:
-            # A node on a thread that runs a loop of its own there.
+            # The node's thread runs an event loop of its own.
             asked = asyncio.run_coroutine_threadsafe(self.abatch(listed), self._loop)
             return await asyncio.wrap_future(asked)
         for op in listed:
@@ -74,13 +74,13 @@ class PostgresStore(BaseStore):
         task.add_done_callback(self._sending.discard)
 
     async def _answer(self, asked: list[Asked]) -> None:
-        """Answer everyone who asked in one turn, with one batch."""
+        """Answer all requests of one loop iteration with one batch."""
         together = [op for ops, _ in asked for op in ops]
         try:
             results = iter(await self._run(batch(self._owner, together, self._permit)))
         except Exception as exc:
             if len(asked) > 1 and not isinstance(exc, CONNECTION_FAULTS):
-                # One of them asked what failed; the others have no part in it.
+                # One request failed; run the others without it.
                 await asyncio.gather(*[self._answer([one]) for one in asked])
                 return
             for _, answer in asked:
@@ -89,7 +89,7 @@ class PostgresStore(BaseStore):
             return
         for ops, answer in asked:
             mine = [next(results) for _ in ops]
-            if not answer.done():  # A node that was cancelled does not wait any more.
+            if not answer.done():  # A cancelled node no longer waits.
                 answer.set_result(mine)
 
     async def _run(self, steps: Steps[T]) -> T:
@@ -106,7 +106,7 @@ class PostgresStore(BaseStore):
             index = index_config()
             return await embed_texts(index, step) if index else []
         statements = step.statements if isinstance(step, Together) else (step,)
-        # Each may be repeated: it says what shall be, not what to change.
+        # Every statement is idempotent, so it can be retried.
         return await retry(self._pool, lambda: self._rows(statements))
 
     async def _rows(self, statements: tuple[Statement, ...]) -> list[Row]:

@@ -32,7 +32,7 @@ EMBED_TIMEOUT_SECS = 60
 
 
 class EmbeddingError(Exception):
-    """The model gave something that is no embedding of the configured kind."""
+    """The model returned something other than embeddings of the configured size."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Index:
 
     @property
     def table(self) -> str:
-        """Each configuration has a table: vectors of two models never meet."""
+        """Each configuration has a table, so vectors of two models never mix."""
         whole = json.dumps([self.dims, self.embed, self.fields]).encode()
         return f"store_vectors_{hashlib.sha256(whole).hexdigest()[:12]}"
 
@@ -58,7 +58,7 @@ class Index:
         return len(self.fields) > 1 or any(set("*{") & set(f) for f in self.fields)
 
     def texts(self, value: Any, paths: Any) -> list[str]:
-        """What of a value is indexed. `paths` is as a put has it: None, False or some."""
+        """The texts of a value to index. `paths` is a put's: None, False or a list."""
         if paths is False:
             return []
         plain = from_jsonb(jsonb_bytes(value))
@@ -68,7 +68,7 @@ class Index:
 
 
 class Embed(NamedTuple):
-    """Texts to be embedded: a step of an operation, never inside a transaction."""
+    """Texts to embed: a step of an operation, never inside a transaction."""
 
     documents: list[str]
     queries: list[str]
@@ -78,7 +78,7 @@ Vector = list[float]
 
 
 def index_config() -> Index | None:
-    """What is configured. A bad value stops the process with one line."""
+    """Return the configuration. A bad value stops the process with one line."""
     given = langgraph_json().store.index
     if given is None:
         return None
@@ -91,7 +91,7 @@ def index_config() -> Index | None:
 
 @cache
 def embeddings(embed: str) -> Embeddings:
-    """The model that `embed` names. One that can't be had stops the process."""
+    """Load the model that `embed` names. If it can't be loaded, stop the process."""
     try:
         is_file = embed.rpartition(":")[0].endswith(".py")
         return ensure_embeddings(load_object(embed) if is_file else embed)
@@ -109,8 +109,8 @@ async def embed_texts(index: Index, step: Embed) -> list[Vector]:
     except (SystemExit, asyncio.CancelledError) as exc:
         if asker and asker.cancelling():
             raise
-        # A model that can't be had here, or whose code gives up in a way that is not its
-        # own to choose: whoever waits for it is told, and goes on.
+        # The model can't be loaded, or its code tries to exit the process: raise an
+        # ordinary exception to the callers instead.
         raise EmbeddingError(f"store.index: {index.embed}: {exc!r}") from exc
 
 

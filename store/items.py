@@ -1,4 +1,4 @@
-"""Items as the API shows them: LangGraph's, with the metadata that those have no place for."""
+"""Items as the API shows them: LangGraph's, plus `metadata`, which those don't have."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from langgraph.store.base import Item, SearchItem
 
 
 class ApiExtras(NamedTuple):
-    """What the API says beside an operation, and wants to see beside an item."""
+    """What the API adds to an operation: metadata to store or to search for."""
 
-    # Of a put: what the item gets; None keeps what it has. Of a search: what the items
-    # that are found contain.
+    # For a put: the item's new metadata; None keeps the stored one. For a search:
+    # metadata that the found items must contain.
     metadata: Mapping[str, Any] | None = None
 
 

@@ -1,4 +1,4 @@
-"""What the sweep of the store has still to do, as a figure."""
+"""A metric for the expired items that the sweep has not deleted yet."""
 
 from __future__ import annotations
 

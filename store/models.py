@@ -18,14 +18,14 @@ class StoreItemQuerySet(models.QuerySet["StoreItem"]):
 
 class StoreItem(models.Model):
     owner = models.TextField(default="", blank=True)
-    # The namespace's labels joined by ".", which no label holds. In C collation, so that
-    # what lies below a namespace is one range of the index.
+    # The namespace's labels joined by ".", which no label contains. In C collation, so
+    # that a namespace and all below it are one range of the index.
     path = models.TextField(db_collation="C")
     key = models.TextField()
     value = JSONField()
-    # The client's alone: a key `owner` in it means nothing.
+    # Set by clients only: a key `owner` in it has no meaning.
     metadata = JSONField(default=dict, db_default=Value({}, JSONField()), blank=True)
-    # What a put said of it: null (the configured fields), false, or paths.
+    # The put's `index`: null (the configured fields), false, or paths.
     index = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())

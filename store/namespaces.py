@@ -1,4 +1,4 @@
-"""Namespaces: which are allowed, and the text that stands for one in Postgres."""
+"""Validate namespaces, and convert them to the text that Postgres stores."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spool.database.json import clean_text
 # Owner, namespace and key are one entry of an index, and Postgres allows 2704 bytes.
 MAX_PLACE_BYTES = 2600
 
-# The root that LangGraph keeps for itself.
+# LangGraph reserves this root.
 RESERVED_ROOT = "langgraph"
 
 
@@ -22,15 +22,15 @@ class EmptyNamespace(InvalidNamespaceError):
 
 
 class ReservedNamespace(InvalidNamespaceError):
-    """The namespace begins with a label that is not for users."""
+    """The namespace begins with a reserved label."""
 
 
 class BadLabel(InvalidNamespaceError):
-    """A label that is no text, is empty, or holds what separates labels."""
+    """A label is not a string, is empty, or contains the separator."""
 
 
 class PlaceTooLong(ValueError):
-    """Namespace and key together are longer than an index entry."""
+    """Namespace and key together are longer than an index entry can be."""
 
 
 def check_labels(namespace: Sequence[Any]) -> None:

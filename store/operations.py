@@ -1,8 +1,8 @@
-"""What LangGraph's operations on a store come down to: statements, in order.
+"""Translate LangGraph's store operations to SQL statements, in order.
 
-The functions here are generators. They yield each step and are sent what it gave, and
-know nothing of how it is done: the API does it on Django's connection
-(`store.services`), graphs on their loop's pool (`store.backend`).
+The functions here are generators. They yield each step and are sent its result; the
+caller executes it: the API on Django's connection (`store.services`), graphs on their
+loop's pool (`store.backend`).
 """
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ class Statement(NamedTuple):
 
 
 class Together(NamedTuple):
-    """Statements in one transaction. The rows are those of the last one."""
+    """Statements in one transaction. The result is the last one's rows."""
 
     statements: tuple[Statement, ...]
 
 
-# What is sent back is the rows of a statement, and the vectors of an `Embed`.
+# The results sent back are a statement's rows, or the vectors of an `Embed`.
 Step = Statement | Together | Embed
 Steps = Generator[Step, Any, T]
 Place = tuple[str, str]
 Metadata = Mapping[str, Any]
 
-# What Postgres takes for a limit, an offset and an index of an array.
+# The largest limit, offset and array index that Postgres accepts.
 MAX_WHOLE = 2**31 - 1
 
 
@@ -69,7 +69,7 @@ def check(owner: str, op: Op) -> None:
         statements.matching(op.filter, {})
     elif isinstance(op, ListNamespacesOp):
         _check_page(op)
-        # A cut that leaves nothing would come to the same place for ever.
+        # With a depth of 0 the search would return to the same place for ever.
         if op.max_depth is not None and not _is_whole(op.max_depth, least=1):
             raise ValueError(f"max_depth must be 1 or more, not {op.max_depth!r}")
         for condition in op.match_conditions or ():
@@ -110,20 +110,20 @@ def batch(
 ) -> Steps[list[Result]]:
     """Several operations: all reads come before all writes, as in LangGraph's stores.
 
-    Where `permit` is not given the writes change nothing. With `extras` items show their
-    metadata; graphs get LangGraph's own items.
+    If `permit` does not hold, the writes change nothing. With `extras`, items include
+    their metadata; graphs get LangGraph's own items.
     """
     listed = list(ops)
     results: list[Result] = [None] * len(listed)
     metadata = extras.metadata if extras else None
-    # Of several writes of one key the last one counts.
+    # If one key is written several times, the last write counts.
     writes = {_place(op): op for op in listed if isinstance(op, PutOp)}
     vectors = yield from _embed(listed, writes)
     found = yield from _get(owner, [op for op in listed if isinstance(op, GetOp)])
     for index, op in enumerate(listed):
         if isinstance(op, GetOp):
             row = found.get(_place(op))
-            # Each asker has an item of its own: they are free to change what they got.
+            # Each caller gets its own copy, because callers may change it.
             results[index] = _item(row, extras) if row else None
         elif isinstance(op, SearchOp):
             rows = yield from _search(owner, op, vectors, metadata)
@@ -136,7 +136,7 @@ def batch(
 
 @dataclass(frozen=True)
 class Vectors:
-    """What an index knows of the operations of a batch."""
+    """The vectors that the operations of a batch need."""
 
     index: Index
     of_query: dict[str, Vector]
@@ -144,7 +144,7 @@ class Vectors:
 
 
 def _embed(ops: list[Op], writes: dict[Place, PutOp]) -> Steps[Vectors | None]:
-    """All vectors that a batch needs, with one call. None: there is no index."""
+    """Embed all texts of a batch with one call. Return None without an index."""
     index = index_config()
     if index is None:
         return None
@@ -210,20 +210,20 @@ def _nearest(
     settings = Statement(SEARCH_SETTINGS, {})
     rows = yield Together((settings, statement(exact=False)))
     if len(rows) < op.limit:
-        # The graph's scan gives up at some time: there may be more.
+        # The scan of the HNSW graph stops at a limit: there may be more.
         rows = yield statement(exact=True)
     return rows
 
 
 def _score(row: Row) -> float | None:
-    """Cosine similarity, where opposites are as unlike as can be: 0 to 1."""
+    """Scale cosine similarity to 0 (opposite) to 1 (equal)."""
     if "distance" not in row:
         return None
     return float(min(1.0, max(0.0, 1.0 - row["distance"])))
 
 
 def _refresh(owner: str, rows: list[Row]) -> Steps[None]:
-    """Let items that were read live on for as long as they were given at first."""
+    """Restart the time to live of the items that were read."""
     places = [_place_of(row) for row in rows if row["ttl_minutes"] is not None]
     if places:
         yield Statement(statements.REFRESH, {"owner": owner, **_places(places)})

@@ -1,7 +1,7 @@
-"""Makes the vectors of items that are there already, for a new `store.index`.
+"""Create vectors of existing items, for a new `store.index`.
 
-No transaction is open while the model works. An item that changes meanwhile has its
-vectors from whoever changed it.
+No transaction is open while the model is called. An item that changes meanwhile gets
+its vectors from the put that changes it.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ WHERE id > %(after)s ORDER BY id LIMIT %(batch)s
 def reindex(
     index: Index, *, tell: Callable[[int, int], Any], batch: int = BATCH
 ) -> int:
-    """Index every item, of all owners, and drop what other configurations left.
+    """Index every item of all owners, and drop the tables of other configurations.
 
-    `tell` is called with the number of items done, and of all.
+    `tell` is called with the number of items that are done, and the total.
     """
     total, done, after = StoreItem.objects.count(), 0, 0
     tell(done, total)
@@ -45,7 +45,7 @@ def reindex(
 
 
 def drop_tables(*, kept: Index | None) -> list[str]:
-    """Drop the vectors of other configurations; which tables those were."""
+    """Drop the tables of other configurations. Return their names."""
     others = [table for table in tables() if not kept or table != kept.table]
     for table in others:
         _query(f"DROP TABLE IF EXISTS {table}")

@@ -1,4 +1,4 @@
-"""The wire's names and shapes for store items."""
+"""Serializers for store items: names and shapes on the wire."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_NAMESPACES = 10_000
 MAX_OFFSET = 2**31 - 1
 STRINGS = {"type": "array", "items": {"type": "string"}}
 TIME = {"type": "string", "format": "date-time"}
-# What a get answers, which no serializer can say of itself.
+# The response of a get, which can't be described by a serializer alone.
 ITEM_OR_NULL = {
     "type": "object",
     "nullable": True,
@@ -57,7 +57,7 @@ def found_json(item: FoundItem) -> dict[str, Any]:
 
 @extend_schema_field({"type": "string"})
 class Text(serializers.Field[Any, Any, Any, Any]):
-    """A string as it came: empty or with spaces around it, but no other type."""
+    """A string, unchanged: it may be empty or have spaces around it."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -70,7 +70,7 @@ class Text(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field(STRINGS)
 class Labels(serializers.Field[Any, Any, Any, Any]):
-    """A namespace. Which labels are allowed is `store.namespaces`' to say."""
+    """A namespace. `store.namespaces` validates the labels."""
 
     def to_internal_value(self, data: Any) -> tuple[str, ...]:
         if not isinstance(data, list) or not all(isinstance(one, str) for one in data):
@@ -83,7 +83,7 @@ class Labels(serializers.Field[Any, Any, Any, Any]):
 
 @extend_schema_field({"oneOf": [{"type": "boolean", "enum": [False]}, STRINGS]})
 class IndexField(serializers.Field[Any, Any, Any, Any]):
-    """Which fields a query finds the item by: null (the default ones), false, or paths."""
+    """The fields to index for queries: null (the default ones), false, or paths."""
 
     def to_internal_value(self, data: Any) -> Any:
         is_list = isinstance(data, list) and all(isinstance(one, str) for one in data)
@@ -112,10 +112,10 @@ class PutItem(serializers.Serializer[Any]):
     namespace = Labels()
     key = Text()
     value = Object()
-    # Left out it keeps what is stored.
+    # If left out, the stored metadata is kept.
     metadata = Metadata(required=False)
     index = IndexField(allow_null=True, default=None)
-    # Left out it is the configured default; null is never.
+    # If left out, the configured default applies; null means never.
     ttl = TTLField(allow_null=True, required=False)
 
 

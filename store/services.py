@@ -34,7 +34,7 @@ class EmbeddingFailed(APIException):
 
 
 def perform(owner: str, op: Op, extras: ApiExtras = NO_EXTRAS) -> Any:
-    """Carry out one operation. Raises `ValueError` for one that is not allowed."""
+    """Perform one operation. Raises `ValueError` if it is not allowed."""
     check(owner, op)
     [result] = _run(batch(owner, [op], extras=extras))
     return result
@@ -64,7 +64,7 @@ def _embed(step: Embed) -> list[Vector]:
     try:
         return shared_loop().run(embed_texts(index, step)) if index else []
     except Exception as exc:
-        # The model is somebody else's: a provider, or the operator's own function.
+        # The model is external code: a provider's, or the operator's own function.
         logger.exception("store: the embedding model failed")
         raise EmbeddingFailed from exc
 
@@ -79,6 +79,6 @@ def _rows(statement: Statement) -> list[Row]:
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all items of an owner. How many there were."""
+    """Delete all items of an owner. Return their number."""
     found = StoreItem.objects.filter(owner=owner).delete()[1]
     return found.get(StoreItem._meta.label, 0)

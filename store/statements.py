@@ -1,8 +1,7 @@
 """The store's SQL, for the API (Django's connection) and for graphs (an async pool).
 
-Every statement takes `owner`; a statement without it does not exist. Parameters are
-named, so that both kinds of connection run the same text. Values come back as text,
-which both then read in the same way.
+Every statement takes `owner`. Parameters are named, so that both kinds of connection
+run the same text. Values are returned as text, which both parse in the same way.
 """
 
 from __future__ import annotations
@@ -23,8 +22,8 @@ COLUMNS = (
 ALIVE = "(expires_at IS NULL OR expires_at > now())"
 
 _PLACES = "SELECT * FROM unnest(%(paths)s::text[], %(keys)s::text[])"
-# Writers of several items take their locks in one order, so that no two can wait for
-# each other. `put` does so too: it gets its items sorted.
+# Writers of several items lock them in one order, so that they can't deadlock. `put`
+# does so too, because its items are sorted.
 _LOCKED = f"""
     SELECT id FROM store_items
     WHERE owner = %(owner)s AND (path, key) IN ({_PLACES})
@@ -43,7 +42,7 @@ WHERE ttl_minutes IS NOT NULL AND {ALIVE} AND id IN ({_LOCKED})
 
 @dataclass(frozen=True)
 class Permit:
-    """A condition, in SQL, without which a write changes nothing; and its parameters."""
+    """An SQL condition, with parameters: unless it holds, a write changes nothing."""
 
     condition: str
     params: dict[str, Any]
@@ -54,7 +53,7 @@ ANY_TIME = Permit("TRUE", {})
 
 def put(permit: Permit) -> str:
     # The clock, not `now()`: a writer that waited for a lock must get the later time.
-    # `metadata` is null where none was given: what is stored stays.
+    # `metadata` is null if none was given: the stored one is kept.
     return f"""
 INSERT INTO store_items
     (owner, path, key, value, metadata, index, created_at, updated_at, ttl_minutes,
@@ -81,17 +80,17 @@ def delete(permit: Permit) -> str:
     return f"DELETE FROM store_items WHERE {permit.condition} AND id IN ({_LOCKED})"
 
 
-# Of one filter. How long Postgres plans grows with the square of their number.
+# In one filter. Postgres's planning time grows with the square of their number.
 MAX_CONDITIONS = 100
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
 
 class UnsupportedOperator(ValueError):
-    """A filter with an operator that the store does not know."""
+    """The filter has an unknown operator."""
 
 
 class TooManyConditions(ValueError):
-    """A filter that would keep Postgres busy with planning alone."""
+    """The filter has so many conditions that planning alone would be slow."""
 
 
 def search(
@@ -118,7 +117,7 @@ def search(
 def below(
     namespace: Sequence[str], column: str = "path"
 ) -> tuple[list[str], dict[str, Any]]:
-    """The namespace itself and what is under it: one range, "/" comes after "."."""
+    """The namespace and all below it, as one range: "/" comes after "."."""
     if not namespace:
         return [], {}
     path = path_of(namespace)
@@ -128,7 +127,7 @@ def below(
 
 
 def matching(given: Mapping[str, Any] | None, params: dict[str, Any]) -> list[str]:
-    """The conditions of a filter on values. Raises what is wrong with the filter."""
+    """The conditions of a filter on values. Raises an error for a bad filter."""
     conditions = [(key, _operators(wanted)) for key, wanted in (given or {}).items()]
     if sum(len(operators) for _, operators in conditions) > MAX_CONDITIONS:
         raise TooManyConditions(f"filter: more than {MAX_CONDITIONS} conditions")
@@ -136,7 +135,7 @@ def matching(given: Mapping[str, Any] | None, params: dict[str, Any]) -> list[st
 
 
 def containing(metadata: Mapping[str, Any] | None, params: dict[str, Any]) -> list[str]:
-    """The condition that an item's metadata contains this."""
+    """The condition that an item's metadata contains `metadata`."""
     if not metadata:
         return []
     params["contained"] = jsonb(metadata)
@@ -152,8 +151,8 @@ def namespaces(
 ) -> tuple[str, dict[str, Any]]:
     """Distinct namespaces, cut to `max_depth` labels; `*` stands for one label.
 
-    It hops over the index from one namespace to the next, however many items are in
-    each; from one that is cut, where that is right, over all that is below it.
+    It skips through the index from one namespace to the next, however many items each
+    has. From a namespace that was cut it skips all below it, where that is correct.
     """
     listed = list(conditions)
     within, params = _range(listed)
@@ -170,7 +169,7 @@ def namespaces(
     first = f"""
         SELECT path FROM store_items
         WHERE owner = %(owner)s AND {ALIVE} AND {within}"""
-    # Without DISTINCT the hops end as soon as the page is full.
+    # Without DISTINCT the scan ends as soon as the page is full.
     return (
         f"""
 WITH RECURSIVE place AS (
@@ -189,12 +188,12 @@ LABELS = "string_to_array(path, '.')"
 
 
 def _look_deeper(conditions: list[MatchCondition], depth: int) -> bool:
-    """Whether what lies below `depth` decides what matches."""
+    """Whether labels below `depth` affect what matches."""
     return any(c.match_type == "suffix" or len(c.path) > depth for c in conditions)
 
 
 def _range(conditions: list[MatchCondition]) -> tuple[str, dict[str, Any]]:
-    """The part of the index that holds all matches."""
+    """The range of the index that contains all matches."""
     for condition in conditions:
         path = list(condition.path)
         fixed = path[: path.index("*")] if "*" in path else path
@@ -208,7 +207,7 @@ def _range(conditions: list[MatchCondition]) -> tuple[str, dict[str, Any]]:
 def _label_conditions(
     conditions: list[MatchCondition], params: dict[str, Any]
 ) -> list[str]:
-    """Each is as long whatever the number of labels, and so is the time to plan it."""
+    """The conditions have a constant length, and so a constant planning time."""
     found = []
     for condition in conditions:
         wanted = [path_of([label]) for label in condition.path]
@@ -241,12 +240,12 @@ def _condition(key: str, operators: Mapping[str, Any], params: dict[str, Any]) -
         if operator == "$eq":
             whole = f"whole{len(params)}"
             params[whole] = jsonb({key: operand})
-            # Containment for the index, which finds more than equality does.
+            # Containment uses the index, but matches more than equality does.
             parts.append(f"value @> %({whole})s::jsonb AND {found} = {given}")
         elif operator == "$ne":
             parts.append(f"{found} <> {given}")
         else:
-            # jsonb orders values of different types too; here they are no match.
+            # jsonb also orders values of different types; here they don't match.
             same_type = f"jsonb_typeof({found}) = jsonb_typeof({given})"
             parts.append(f"{same_type} AND {found} {COMPARISONS[operator]} {given}")
     return f"({' AND '.join(parts)})"

@@ -1,4 +1,4 @@
-"""Deletes what has expired. Reads don't see it before that, so nobody waits for this."""
+"""Delete expired items. Reads ignore them already, so this is not urgent."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from django.db import connection
 
 logger = logging.getLogger(__name__)
 
-# Of one transaction: its locks are held for some milliseconds.
+# Items per transaction: its locks are held for a few milliseconds.
 BATCH = 1000
 
-# What somebody holds is being written: it lives on, or the next sweep finds it.
+# A locked item is being written: it is renewed, or the next sweep finds it.
 SWEEP = """
 WITH expired AS MATERIALIZED (
     SELECT id FROM store_items WHERE expires_at <= now()
@@ -22,7 +22,7 @@ DELETE FROM store_items USING expired WHERE store_items.id = expired.id
 
 
 def sweep_items(*, batch: int = BATCH) -> int:
-    """Delete the items whose time is over, of all owners; how many there were."""
+    """Delete the expired items of all owners. Return their number."""
     deleted = 0
     while True:
         with connection.cursor() as cursor:

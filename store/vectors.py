@@ -1,8 +1,8 @@
-"""Items' vectors: their table, and the SQL that writes and searches it.
+"""Vectors of items: their table, and the SQL that writes and searches it.
 
-A vector belongs to one version of its item: `made_for` is the item's `updated_at`, and
-where they differ the vector does not count. So an item and its vectors may be written
-and indexed anew by many at once without waiting for a model inside a transaction.
+A vector belongs to one version of its item: `made_for` is the item's `updated_at`; if
+they differ, the vector is ignored. So several processes can write and index an item at
+the same time, and no transaction waits for a model.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ logger = logging.getLogger(__name__)
 
 # The first with scans that go on until enough rows pass a filter.
 MIN_PGVECTOR_VERSION = (0, 8)
-# How many candidates a search of the graph holds: more find more, and cost more.
+# Candidates of an HNSW search: a higher number finds more and costs more.
 EF_SEARCH = 200
-# Of an item with several vectors more than one may be near.
+# More than one vector of an item may be near.
 REPEATS = 4
-# On a table until `reindex_store` has gone through all items.
+# Marks a table until `reindex_store` has processed all items.
 BEHIND = "lacks the vectors of older items"
-# Any number that nobody else locks.
+# An arbitrary number that is not used for another lock.
 LOCK = 7_310_579_629
 
 SEARCH_SETTINGS = f"""
@@ -48,14 +48,14 @@ SELECT set_config('hnsw.ef_search', '{EF_SEARCH}', true),
 
 
 def prepare_index(*, warn: bool = True) -> None:
-    """Make the table that `store.index` wants; say what is to be done, or stop."""
+    """Create the table of `store.index`. Log what is left to do, or stop the process."""
     index = index_config()
     if index:
         embeddings(index.embed)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [LOCK])
         others = [t for t in tables() if not index or t != index.table]
-        # From now on items are put that these know nothing of.
+        # From now on, items are put that are missing in these tables.
         _mark_behind(cursor, others)
         if index is None:
             return
@@ -136,7 +136,7 @@ def _create(index: Index) -> list[str]:
 
 
 def put_with_vectors(index: Index, permit: Permit) -> str:
-    """`statements.put`, with the vectors of what is put."""
+    """`statements.put`, plus the vectors of the items."""
     return f"""
 WITH put AS ({put(permit)} RETURNING id, path, key, updated_at), gone AS (
     DELETE FROM {index.table} AS old
@@ -158,10 +158,9 @@ ON CONFLICT (item_id, ordinal) DO UPDATE SET
 
 
 def rebuild(index: Index) -> str:
-    """Vectors of items as they were read: those that changed since then are left.
+    """Write vectors of items as they were read; skip those that changed since.
 
-    It locks its items as writers do, and in their order, so that no two can wait for
-    each other.
+    It locks items in the same order as writers do, so that they can't deadlock.
     """
     return f"""
 WITH made AS (
@@ -183,7 +182,7 @@ WHERE old.made_for <= EXCLUDED.made_for
 """
 
 
-# Of what is near. An item with several vectors is as near as the nearest of them.
+# An item with several vectors is as near as its nearest vector.
 _BEST = f""", best AS (
     SELECT id, min(distance) AS distance FROM near GROUP BY id
     ORDER BY distance, id LIMIT %(limit)s OFFSET %(offset)s
@@ -206,7 +205,7 @@ def nearest(
 ) -> tuple[str, dict[str, Any]]:
     """Items below a namespace, those nearest to a vector first.
 
-    Unless it is `exact`, it may find fewer than there are.
+    Unless `exact`, it may find fewer items than exist.
     """
     within, params = below(namespace, column="v.path")
     of_item = " AND ".join(
@@ -221,8 +220,8 @@ def nearest(
     }
     where = " AND ".join(["v.owner = %(owner)s", *within])
     distance = f"v.embedding <=> %(vector)s::{index.kind}"
-    # `OFFSET 0` keeps this from becoming a join on two columns, of which Postgres thinks
-    # that it finds next to nothing, so that it would not walk the graph.
+    # `OFFSET 0` prevents a join on two columns: Postgres estimates that it returns almost
+    # no rows, and would not use the HNSW index.
     some = "" if exact else f"ORDER BY {distance} LIMIT %(candidates)s"
     near = f"""
     SELECT item_id AS id, {distance} AS distance
@@ -237,7 +236,7 @@ def nearest(
 def vector_rows(vectors: Iterable[tuple[Any, list[Vector]]]) -> list[tuple[Any, ...]]:
     """Of each owner of vectors, and its vectors: (owner, ordinal, text), in order.
 
-    A vector of zeros has no direction: it is near to nothing, and is left out.
+    A zero vector has no direction, so it is left out.
     """
     return [
         (place, ordinal, as_text(vector))

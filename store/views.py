@@ -52,12 +52,12 @@ ERRORS = {
 
 class KeyRequired(BadRequest):
     default_detail = "Key is required"
-    # What the official server calls it, here alone.
+    # The official server uses this name for the store only.
     body_key = "error"
 
 
 class InvalidLabel(Unprocessable):
-    # As the official server answers it, and only this.
+    # The official server does so for this endpoint only.
     is_plain_text = True
 
 
@@ -75,7 +75,7 @@ class StoreViewSet(ScopedViewSet):
     @extend_schema(request=PutItem, responses={204: None, **ERRORS})
     def put_item(self, request: Request) -> Response:
         asked = _valid(PutItem, request.data)
-        # A policy may put labels before these: what is wrong with them is said first.
+        # A policy may prepend labels, so validate the client's labels first.
         _checked(check_writable, asked["namespace"])
         ttl = asked["ttl"] if "ttl" in asked else ttl_config().get("default_ttl")
         value = {
@@ -166,10 +166,10 @@ class StoreViewSet(ScopedViewSet):
     def _perform(
         self, value: dict[str, Any], make: Any, extras: ApiExtras = NO_EXTRAS
     ) -> Any:
-        """Ask the policy, then do what `value` says.
+        """Ask the policy, then perform the operation that `value` describes.
 
-        Handlers rewrite the namespace. Whatever else they change, a search's filter for
-        one, they rely on too: it is not dropped.
+        Handlers may rewrite the namespace and any other part of `value`, such as a
+        search's filter. All changes are used.
         """
         _checked(check_labels, _namespace(value))
         scope = self.scope(value)
@@ -177,7 +177,7 @@ class StoreViewSet(ScopedViewSet):
 
 
 def _namespace(value: dict[str, Any]) -> tuple[str, ...]:
-    """The namespace after the policy, whose code may be the operator's own."""
+    """Validate the namespace that the policy returned: it may be the operator's code."""
     namespace = value["namespace"]
     if namespace is not None and not isinstance(namespace, (list, tuple)):
         raise TypeError(f"a namespace must be a list of labels, not {namespace!r}")

@@ -1,7 +1,7 @@
 """Workers of a test's own, what Postgres knows of them, and the runs that they execute.
 
-So each test says how many workers there are and which of them is hurt. Leases are
-short, so that what takes seconds in earnest takes less here.
+Each test sets the number of workers and which of them fail. Leases are short, so that
+recovery takes less time than in production.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Company:
         self._database = server.environment()["DATABASE_URL"]
 
     def hire(self, how_many: int = 1, /, **environment: str) -> list[Worker]:
-        """So many more workers, ready to work."""
+        """Start `how_many` more workers, and wait until they are ready."""
         hired = [
             Worker(self.server, f"hired-{next(NUMBERS)}", **environment)
             for _ in range(how_many)
@@ -57,7 +57,7 @@ class Company:
         return [child for child in supervisor.children() if name in child.name()]
 
     def replace(self, **environment: str) -> None:
-        """All workers are killed, and another one comes."""
+        """Kill all workers, and start another one."""
         for worker in self.workers:
             worker.kill()
         self.hire(**environment)
@@ -132,7 +132,7 @@ class Run:
 
 
 def asked(http: httpx.Client, path: str) -> Any:
-    """A GET as clients make it: while Postgres is away they are told to try again."""
+    """A GET that retries, as clients do while Postgres is unavailable."""
     deadline = time.monotonic() + 20
     while (answer := http.get(path)).status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.1)

@@ -26,7 +26,7 @@ from spool.embedded import processes
 
 ROOT = Path(__file__).resolve().parent.parent
 START_SECS = 90
-# What would point the server at somebody else's Postgres or Redis.
+# Variables that would make the server use another Postgres or Redis.
 OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 
 
@@ -83,7 +83,7 @@ class Server:
             shutil.rmtree(self.home)
 
     def kill(self) -> None:
-        """Take the supervisor away, without a warning."""
+        """Kill the supervisor with SIGKILL."""
         self._process.kill()
         self._process.wait()
 
@@ -125,7 +125,7 @@ class Server:
         return self._process.poll() is not None
 
     def _is_ready(self) -> bool:
-        # Its own word, and after a crash of one process the proof.
+        # The supervisor's message, and after a crash of one process a real request.
         return "Spool is ready" in self.output() and self._answers()
 
     def _answers(self) -> bool:

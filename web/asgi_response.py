@@ -1,8 +1,8 @@
-"""A view's answer that an ASGI application gives: for protocols with libraries of their own.
+"""A view's response that an ASGI application produces, for protocols with own libraries.
 
-The view is one like any other: its caller is authenticated and counted, and its route is
-in `/openapi.json`. What it returns is served on the event loop, once the thread that the
-view ran on is free again.
+The view is an ordinary one: its caller is authenticated and counted, and its route is in
+`/openapi.json`. The application runs on the event loop, after the view has released its
+thread.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ from spool.web.guards import App, Message, Receive, Scope, Send
 
 logger = logging.getLogger(__name__)
 
-# Where the application finds the view's request, which says who is asking.
+# Where the application finds the view's request, with its caller.
 REQUEST = "spool.request"
 
 
 class UnfinishedAnswer(OSError):
     """The application ended in the middle of its answer. The connection must be cut.
 
-    An error of the connection, of which servers write no traceback: a server that stops
-    ends all of its streams this way.
+    An `OSError`, because servers log no traceback of it: a server that stops ends
+    all of its streams this way.
     """
 
 
 class ASGIResponse(StreamingHttpResponse):
     """What `app` answers to `request`.
 
-    A client that leaves cancels the application, unless `outlives_client`: then the
-    application learns of it by `http.disconnect`, as usual.
+    If the client disconnects, the application is cancelled, unless `outlives_client`:
+    then the application receives `http.disconnect`, as usual.
 
     `spool.web.handler` calls `serve`. Under Django's own handlers and its test client it is
     a stream with the status 200, whatever the application says.
@@ -53,11 +53,11 @@ class ASGIResponse(StreamingHttpResponse):
         self._request = request
         self._outlives_client = outlives_client
         self._body: bytes = request.body
-        # Who is asking, for the lines of the log.
+        # The caller, for the log.
         self._context = copy_context()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Have the application answer, with the headers that middleware has added."""
+        """Send the application's response, with the headers that middleware has added."""
         heard = receive if self._outlives_client else _never
         running = self._start(scope, heard, _Answer(send, self))
         leaving = asyncio.create_task(
@@ -87,7 +87,7 @@ class ASGIResponse(StreamingHttpResponse):
         await answer.finish()
 
     async def _parts(self) -> AsyncIterator[bytes]:
-        """The body alone, as it comes."""
+        """Yield the parts of the body."""
         request: HttpRequest = self._request._request
         scope = request.scope if hasattr(request, "scope") else _scope_of(request)
         parts: asyncio.Queue[Message] = asyncio.Queue()
@@ -105,7 +105,7 @@ class ASGIResponse(StreamingHttpResponse):
 
 
 class _Answer:
-    """What the application has sent, and what is still owed to the client."""
+    """Tracks what the application has sent, and what is missing."""
 
     def __init__(self, send: Send, response: ASGIResponse) -> None:
         self._send = send
@@ -122,10 +122,10 @@ class _Answer:
         await self._send(message)
 
     async def finish(self) -> None:
-        """Where the application has said nothing: that it failed.
+        """Send an error if the application has sent nothing.
 
-        Raises `UnfinishedAnswer` for an answer without an end: to end it cleanly would
-        tell the client that it has everything.
+        Raises `UnfinishedAnswer` for an incomplete response: a clean end would tell the
+        client that the response is complete.
         """
         if self._has_started and not self._has_ended:
             raise UnfinishedAnswer
@@ -137,7 +137,7 @@ class _Answer:
             await self.send({"type": "http.response.body", "body": body})
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
-        """The application's own go before those of middleware; `Vary` is both."""
+        """The application's headers override those of middleware; `Vary` is merged."""
         own = [(name.lower(), value) for name, value in given]
         for name, value in own:
             if name == b"vary":
@@ -152,13 +152,13 @@ class _Answer:
 
 
 def request_of(scope: Scope) -> Request:
-    """The request of the view whose answer an application gives."""
+    """The request of the view whose response the application produces."""
     request: Request = scope[REQUEST]
     return request
 
 
 def _after_body(body: bytes, receive: Receive) -> Receive:
-    """The body, which has been read already, and then what comes."""
+    """Receive the body, which has been read already, and then further messages."""
     waiting: list[Message] = [
         {"type": "http.request", "body": body, "more_body": False}
     ]
@@ -170,7 +170,7 @@ def _after_body(body: bytes, receive: Receive) -> Receive:
 
 
 async def _never() -> Message:
-    """What is received of a client that says nothing more."""
+    """A `receive` that never returns: the client sends nothing more."""
     nothing: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
     return await nothing
 
@@ -182,7 +182,7 @@ async def _disconnect(receive: Receive) -> Message:
 
 
 def _scope_of(request: HttpRequest) -> Scope:
-    """An ASGI scope like that of a request which came another way."""
+    """An ASGI scope for a request that was not received over ASGI."""
     headers = [
         (name.lower().encode("ascii"), value.encode("latin-1"))
         for name, value in request.headers.items()

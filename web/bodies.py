@@ -1,4 +1,4 @@
-"""What clients send, checked: JSON objects, queries, and the ids in paths."""
+"""Validate JSON bodies, queries, and ids in paths."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from spool.web.errors import Unprocessable
 
 
 class Body(serializers.Serializer[Any]):
-    """A JSON object. A field that is null means what leaving it out means."""
+    """A JSON object. A null field is the same as a missing one."""
 
     def to_internal_value(self, data: Any) -> Any:
         if isinstance(data, dict):
@@ -22,7 +22,7 @@ class Body(serializers.Serializer[Any]):
 
 
 def valid_body(request: Request, body: type[Body]) -> dict[str, Any]:
-    """What the client sent, checked. Raises 422, naming each field that is wrong."""
+    """Validate the request's body. Raises 422, naming each invalid field."""
     if request.META.get("CONTENT_LENGTH") in (None, "", "0"):
         raise Unprocessable("Invalid JSON in request body")
     if not isinstance(request.data, dict):
@@ -31,13 +31,13 @@ def valid_body(request: Request, body: type[Body]) -> dict[str, Any]:
 
 
 def valid(kind: type[serializers.Serializer[Any]], given: Any) -> dict[str, Any]:
-    """What was given, checked. Raises 422, naming each field that is wrong."""
+    """Validate `given`. Raises 422, naming each invalid field."""
     return dict(_checker(kind).run_validation(given))
 
 
 @cache
 def _checker(kind: type[serializers.Serializer[Any]]) -> serializers.Serializer[Any]:
-    """One for all requests: each would copy all of its fields first."""
+    """One serializer for all requests: a new one would copy all of its fields."""
     return kind()
 
 

@@ -1,6 +1,6 @@
-"""What one caller is told is kept for no other, by whatever cache is in between.
+"""Prevent caches from sending one caller's response to another.
 
-The key that tells callers apart is in a header that caches don't know of.
+Caches don't know the header that contains the caller's key.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from django.http.response import HttpResponseBase
 
 
 class PrivateAnswers:
-    """Middleware that lets no cache keep what does not say so itself."""
+    """Middleware that forbids caching, unless the response has `Cache-Control`."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

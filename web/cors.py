@@ -1,10 +1,9 @@
 """Which web pages of other origins may call the API from a browser.
 
-The defaults are the official server's: every origin, without credentials. Where nobody
-has to log in, only pages of this machine may call, since any page that is open in a
-browser here could else drive the server. A block `http.cors` in `langgraph.json` replaces
-the defaults; what it leaves out is then as closed as a browser has it by default (`GET`
-only, no headers).
+The defaults are the official server's: every origin, without credentials. Without access
+control, only pages of this machine may call, since otherwise any page that is open in a
+browser here could use the server. A block `http.cors` in `langgraph.json` replaces the
+defaults; keys that it leaves out have the defaults of browsers (`GET` only, no headers).
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from spool.config.access_mode import is_open
 from spool.config.env import origin_of, stop
 from spool.config.langgraph_json import Cors, langgraph_json
 
-# What the official clients read from an answer.
+# Response headers that the official clients read.
 EXPOSED_HEADERS = ("content-location", "x-pagination-next", "x-pagination-total")
 ALL_METHODS = ("DELETE", "GET", "HEAD", "OPTIONS", "PATCH", "POST", "PUT")
-# A browser sends these without asking.
+# Browsers send these without a preflight.
 SAFE_HEADERS = ("accept", "accept-language", "content-language", "content-type")
 MAX_AGE_SECS = 600
 # Pages of this machine: `*.localhost` is resolved to it by browsers themselves.
@@ -105,9 +104,9 @@ class OriginRefused(APIException):
 
 
 def lets_in(request: HttpRequest) -> bool:
-    """Whether a WebSocket may be opened: browsers don't ask first, as they do for HTTP.
+    """Whether a WebSocket may be opened: browsers send no preflight for it.
 
-    What has no origin is no page.
+    A request without an origin is not from a page.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None or rules().allows_origin(origin):
@@ -168,7 +167,7 @@ def _name_origin(response: HttpResponseBase, origin: str, allowed: Rules) -> Non
     if "*" in allowed.origins and not allowed.allows_credentials:
         response["Access-Control-Allow-Origin"] = "*"
         return
-    # With credentials a browser wants the origin by name, also where all may come.
+    # With credentials browsers require the origin by name, even if all are allowed.
     response["Access-Control-Allow-Origin"] = origin
     patch_vary_headers(response, ["Origin"])
     if allowed.allows_credentials:

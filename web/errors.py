@@ -1,7 +1,7 @@
 """Every error body that leaves Spool: `{"detail": "<one string>"}`.
 
-An exception that has to be answered in another shape says so: `body_key` names another
-key, `is_plain_text` makes it a text.
+An exception can change the format: `body_key` sets another key, `is_plain_text` makes the
+body a text.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Unprocessable(exceptions.APIException):
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponseBase:
-    """DRF's hook. What it answers None for is a bug of ours: a 500 without its text."""
+    """DRF's `EXCEPTION_HANDLER`. It returns None for bugs: a 500 without their text."""
     if isinstance(exc, Http404):
         exc = NotFound()
     elif isinstance(exc, PermissionDenied):
@@ -89,7 +89,7 @@ def _answer(code: int, detail: str, headers: dict[str, str] | None = None) -> Re
 
 
 def _answer_for(exc: exceptions.APIException) -> HttpResponseBase:
-    """Two of the official server's bodies have a shape of their own."""
+    """Build the error body. Two bodies of the official server have another format."""
     if getattr(exc, "is_plain_text", False):
         text = "text/plain; charset=utf-8"
         return HttpResponse(str(exc.detail), status=exc.status_code, content_type=text)
@@ -108,19 +108,19 @@ def _headers(exc: exceptions.APIException) -> dict[str, str]:
 
 
 def _database_failed(exc: Exception, context: dict[str, Any]) -> Response:
-    # Clients retry a 503; what Postgres said stays in our log.
+    # Clients retry a 503; Postgres's message is only logged.
     logger.error("%s: the database failed", _asked(context), exc_info=exc)
     return _answer(503, "The database is not available, try again")
 
 
 def _asked(context: dict[str, Any]) -> str:
-    """Which request it was, without its query: some say in there who they are."""
+    """The request's method and path, without its query, which may contain credentials."""
     request = context.get("request")
     return f"{request.method} {request.path}" if request else "no request"
 
 
 def lines(detail: Any, path: str = "") -> Iterator[str]:
-    """A line for each field that is wrong, named by its path."""
+    """A line for each invalid field, named by its path."""
     if isinstance(detail, dict):
         for key, value in detail.items():
             below = path if key == "non_field_errors" else f"{path}.{key}".lstrip(".")

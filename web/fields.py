@@ -1,6 +1,6 @@
 """Serializer fields for JSON whose shape is the client's own.
 
-Each says what it is in the API's schema, where it would else be a string.
+Each sets its type in the API's schema, which would otherwise be a string.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Object(serializers.Field[Any, Any, Any, Any]):
 
 
 class Metadata(Object):
-    """What clients attach to a row: an object, of a limited size."""
+    """A row's metadata from the client: an object of a limited size."""
 
     def to_internal_value(self, data: Any) -> Any:
         found = super().to_internal_value(data)
@@ -54,7 +54,7 @@ class Metadata(Object):
 
 
 class Text(serializers.CharField):
-    """A text: of a number Django REST Framework makes one too."""
+    """A text only: Django REST Framework would also convert numbers."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -63,7 +63,7 @@ class Text(serializers.CharField):
 
 
 class Capped(serializers.IntegerField):
-    """How many rows a GET wants. It gets what one answer may hold, if that is less."""
+    """The requested number of rows of a GET, reduced to the maximum of one response."""
 
     def __init__(self, *, most: int = 1000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -74,7 +74,7 @@ class Capped(serializers.IntegerField):
 
 
 class UUIDText(serializers.UUIDField):
-    """An id, which is a text: of the number 5 Django REST Framework makes one too."""
+    """An id as a text only: Django REST Framework would also convert the number 5."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):

@@ -1,4 +1,4 @@
-"""What is refused before anybody looks at it, be it for us or for the operator's app."""
+"""Refuse requests before they reach Spool's routes or the operator's app."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
-# Names and values of all headers together: many times what any client sends.
+# Size of all headers together: far more than clients send.
 HEADERS_MAX_BYTES = 64 * 2**10
 FOREIGN_HOST = (
     "Nobody has to log in here, so only this machine's own names are answered: add the "
@@ -64,10 +64,10 @@ def _refusal(scope: Scope) -> tuple[int, str] | None:
 
 
 def _refusal_where_open(scope: Scope) -> str | None:
-    """Why a browser's page may not drive a server on which nobody has to log in.
+    """Why a page may not call a server without access control; None if it may.
 
-    A page of another site is named by `Origin`; one whose name was made to resolve to
-    this machine (DNS rebinding) has that name in `Host`.
+    A page of another site is recognised by `Origin`; a page whose name resolves to this
+    machine (DNS rebinding) by `Host`.
     """
     headers = dict(scope["headers"])
     host = headers.get(b"host", b"").decode("latin-1").lower()

@@ -74,7 +74,7 @@ class Handler(BaseHandler):
         except ClientGone:
             return
         response = await database_threads.run(self._respond, scope, body)
-        # A server may say by an OSError that its client is gone.
+        # A server may raise an OSError if its client is gone.
         with suppress(OSError):
             if isinstance(response, ASGIResponse):
                 await self._delegate(response, scope, receive, send)
@@ -90,7 +90,7 @@ class Handler(BaseHandler):
     def _respond(
         self, scope: MutableMapping[str, Any], body: IO[bytes] | None
     ) -> HttpResponseBase:
-        """All of Django's part. Nothing but a stream is left to do after it."""
+        """Run all of Django's part. Afterwards only a stream is left to send."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         try:
@@ -101,8 +101,8 @@ class Handler(BaseHandler):
         if body is None:
             named = NameRequests(lambda _: errors.too_large())
             return cors.with_headers(request, named(request))
-        # A body sent in pieces has no length of its own, and REST framework takes
-        # what has no length for empty.
+        # A chunked body has no length, and REST framework treats a body without
+        # a length as empty.
         request.META.setdefault("CONTENT_LENGTH", str(body.seek(0, os.SEEK_END)))
         body.seek(0)
         response = self.get_response(request)
@@ -135,14 +135,14 @@ class Handler(BaseHandler):
             await asyncio.wait((sending, gone))
             response.close()
         if not sending.cancelled():
-            # A failure in mid-stream must cut the connection: to end it cleanly
-            # would tell the client that it has everything.
+            # A failure in mid-stream must cut the connection: a clean end would
+            # tell the client that the response is complete.
             sending.result()
 
     async def _send_stream(self, response: StreamingHttpResponse, send: Send) -> None:
         if response.is_async:
-            # Not `streaming_content`: its wrappers would leave the view's own
-            # generator to the garbage collector instead of closing it.
+            # Not `streaming_content`: its wrappers don't close the view's
+            # generator, which would be left to the garbage collector.
             iterator = response._iterator  # type: ignore[attr-defined]
             try:
                 await send(_start(response))
@@ -165,8 +165,8 @@ class Handler(BaseHandler):
 class Application:
     """The ASGI application: HTTP to Django, and the server's start and stop.
 
-    `on_start` are called one after another before the first request; one that exits
-    stops the start with its text. `on_stop` are awaited once no request is left.
+    `on_start` functions are called in order before the first request; if one exits, the
+    start fails with its text. `on_stop` are awaited once no request is left.
     """
 
     def __init__(
@@ -256,9 +256,9 @@ def _start(response: HttpResponseBase) -> Message:
 
 
 async def _begin(iterator: AsyncIterator[Any]) -> None:
-    """Let a stream whose client left before its first byte notice that.
+    """Start a stream, so that it notices a client that left before the first byte.
 
-    Closing a generator that was never begun runs nothing of it.
+    Closing a generator that was never started doesn't run any of its code.
     """
     beginning = asyncio.ensure_future(anext(iterator, None))
     await asyncio.sleep(0)

@@ -9,12 +9,11 @@ from spool.config.hook import Hook
 
 # The parts `queue` and `workers` of `/metrics?format=json`.
 queue_figures: Hook[[], dict[str, Any]] = Hook("web.queue_figures")
-# The user that a request or a handshake (its ASGI scope) comes from, for
-# `scope["user"]`; None where nobody has to log in. Raises an `APIException`.
+# The user of a request or a handshake (its ASGI scope), for `scope["user"]`; None
+# without access control. Raises an `APIException`.
 authenticate: Hook[[MutableMapping[str, Any]], Any] = Hook("web.authenticate")
 
-# Serves a WebSocket: its ASGI scope, `receive` and `send`. One that leads nowhere is
-# closed.
+# Serves a WebSocket: its ASGI scope, `receive` and `send`. An unknown path is closed.
 serve_websocket: Hook[[MutableMapping[str, Any], Any, Any], Awaitable[None]] = Hook(
     "web.serve_websocket"
 )

@@ -1,4 +1,4 @@
-"""What `http` in langgraph.json says of headers and of routes that are not wanted."""
+"""The options of `http` in langgraph.json for headers and disabled routes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from django.http.response import HttpResponseBase
 from spool.config.langgraph_json import langgraph_json
 from spool.web import errors
 
-# Who they let in is nobody else's business, whatever the patterns say.
+# Credentials for this server: never copied, even if a pattern matches.
 NEVER_COPIED = {"x-api-key", "x-tenant-id", "x-service-key"}
-# Copied only where they are named in full: "*" was not written with these in mind.
+# Copied only if named in full: "*" is not meant to include credentials.
 SECRET = {"authorization", "proxy-authorization", "cookie"}
 
-# The first that fits. Runs have routes below threads, and crons theirs below runs.
+# The first match counts. Runs have routes below threads, and crons below runs.
 _PATHS = (
     ("meta", r"/(info|metrics|docs|openapi\.json)/?"),
     ("runs", r"/(threads/[^/]+/)?runs(/.*)?"),
@@ -28,7 +28,7 @@ _PATHS = (
     ("a2a", r"/a2a(/.*)?|(/.*)?/\.well-known/agent-card\.json"),
     ("ui", r"/ui(/.*)?"),
 )
-# A line's end is a character of a path like any other.
+# A path may contain a newline, which `.` must match.
 GROUPS = [(name, re.compile(path, re.DOTALL)) for name, path in _PATHS]
 
 
@@ -63,13 +63,13 @@ def is_disabled(path: str) -> bool:
 
 
 def _disabled_groups() -> set[str]:
-    """The groups of routes that langgraph.json takes away."""
+    """The groups of routes that langgraph.json disables."""
     options = langgraph_json().http
     return {name for name, _ in _PATHS if getattr(options, f"disable_{name}")}
 
 
 class DisabledRoutes:
-    """Middleware: routes that are not wanted are not there."""
+    """Middleware that answers 404 for disabled routes."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -79,6 +79,6 @@ class DisabledRoutes:
         if is_disabled(path):
             return errors.not_found(request, Exception())
         if path in ("/", "/ok") and langgraph_json().http.disable_meta:
-            # What depends on what is also about the server.
+            # The results of `check_db` are information about the server, too.
             return JsonResponse({"ok": True})
         return self.get_response(request)

@@ -1,10 +1,10 @@
-"""uvicorn's own protocol, with an end to how long a request's head may get, and to the
-time that its head and its body may take.
+"""uvicorn's own protocol, with a limit on the size of a request's head, and timeouts for
+its head and its body.
 
-`uvicorn --http spool.web.http_protocol:BoundedHead`. Without it `web.guards` refuses what
-is too long all the same, but only once all of it has been kept in memory; connections
-that send nothing stay open; and streams that a stop of the server cuts look as if their
-clients had left.
+`uvicorn --http spool.web.http_protocol:BoundedHead`. Without it `web.guards` also refuses
+heads that are too long, but only after they have been read into memory; connections that
+send nothing stay open; and streams that are cut by a stop of the server look as if their
+clients had disconnected.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from contextvars import ContextVar
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Counted by what arrives at once, so far above what `web.guards` allows.
+# Counted in chunks as they arrive, so far above the limit of `web.guards`.
 HEAD_MAX_BYTES = 2**20
 
 
 def server_is_stopping() -> bool:
-    """Whether the request that is being answered is cut by the server, if it is cut."""
+    """Whether the server is stopping, so that the current request may be cut by it."""
     connection = _connection.get()
     return connection is not None and connection.is_stopping
 
@@ -36,7 +36,7 @@ class BoundedHead(HttpToolsProtocol):
     is_stopping = False
     _is_in_head = False
     _head_bytes = 0
-    # Runs while a head or a body is awaited.
+    # The timer runs while a head or a body is awaited.
     _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -90,7 +90,7 @@ class BoundedHead(HttpToolsProtocol):
         self._timer = None
         if self.transport.is_closing():
             return
-        if self.flow.read_paused:  # It is the server that does not take it.
+        if self.flow.read_paused:  # The server itself does not read.
             self._await_within(seconds)
             return
         is_answered = (

@@ -1,4 +1,4 @@
-"""How much a body may hold, found out before any object is made of it.
+"""Limit the number and depth of a body's values before it is parsed.
 
 A body of few bytes can hold millions of values, and each becomes an object of its own:
 25 MB of `{},{},…` would take 2 GB and half a minute.
@@ -14,7 +14,7 @@ from rest_framework import exceptions
 from spool.database.json import dumps
 from spool.web.errors import Unprocessable
 
-# Of JSON, what tells how many values it has and how deep they lie.
+# The characters of JSON that determine the number and depth of its values.
 _KEPT = b'"[]{},'
 _OTHERS = bytes(set(range(256)) - set(_KEPT))
 _STRINGS = re.compile(rb'"[^"]*"')
@@ -25,13 +25,13 @@ class TooManyValues(exceptions.APIException):
 
 
 def check_json(body: bytes) -> None:
-    """Refuse JSON with too many values, or values that lie too deep.
+    """Refuse JSON with too many values, or values that are nested too deep.
 
-    What is not JSON passes: it is refused when it is read.
+    Invalid JSON passes: it is refused when it is parsed.
     """
     max_values: int = settings.REQUEST_MAX_VALUES
     max_depth: int = settings.REQUEST_MAX_DEPTH
-    # Without looking at strings first, which may hold any number of these.
+    # A first check without parsing strings, which may contain these characters.
     containers = body.count(b"[") + body.count(b"{")
     if containers <= max_depth and containers + body.count(b",") < max_values:
         return

@@ -1,7 +1,7 @@
-"""Gives memory back to the system after a burst of large bodies.
+"""Return memory to the system after a burst of large bodies.
 
-glibc keeps what was freed for the arenas that its threads have, for ever: after ten
-bodies at once a process would stay as large as it was at its peak.
+glibc keeps freed memory in the arenas of its threads for ever: after ten concurrent
+bodies a process would stay as large as at its peak.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import gc
 from collections.abc import Callable
 from typing import Any
 
-# A request or an answer of so many bytes is worth a look.
+# Requests and responses from this size in bytes on trigger a trim.
 LARGE_BYTES = 2**20
-# Pause, in seconds, in which more of them may come.
+# Delay in seconds, to wait for more of them.
 TRIM_DELAY_SECS = 5.0
 MAX_ARENAS = 2
 _M_ARENA_MAX = -8
@@ -23,13 +23,13 @@ _trimming: asyncio.TimerHandle | None = None
 
 
 def bound_arenas() -> None:
-    """Let threads share arenas, so that less is kept apart. Before there are threads."""
+    """Let threads share arenas, which keep less memory. Call before threads start."""
     if mallopt := _function("mallopt"):
         mallopt(_M_ARENA_MAX, MAX_ARENAS)
 
 
 def trim_soon() -> None:
-    """Give back what is free, once no more large bodies come."""
+    """Return free memory to the system, once no more large bodies arrive."""
     global _trimming
     if _trimming:
         _trimming.cancel()
@@ -50,5 +50,5 @@ def _give_back() -> None:
 
 
 def _function(name: str) -> Callable[..., Any] | None:
-    """One of glibc's; other C libraries have their own ways."""
+    """A function of glibc; None with other C libraries."""
     return getattr(ctypes.CDLL(None), name, None)

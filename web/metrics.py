@@ -1,4 +1,4 @@
-"""What this web process has answered."""
+"""Metrics of this web process's responses."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Django's middleware for people with browsers, who are all in the admin, and one more.
+"""Django's middleware for browsers, limited to the admin, and redirects of slashes.
 
-The API knows callers by their keys and tokens: it needs neither sessions nor CSRF
-tokens, and these would cost a fifth of a small request. Elsewhere than below
-`/admin/` each of them steps aside.
+The API authenticates callers by keys and tokens: it needs neither sessions nor CSRF
+tokens, and these would cost a fifth of a small request. They are skipped for all paths
+outside of `/admin/`.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class _AdminOnly:
 
 
 class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
-    """Over TLS no cookie is set that goes without, be it the session's or another."""
+    """Makes all cookies secure over TLS, the session's and others."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = super().__call__(request)
@@ -47,7 +47,7 @@ class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
 
 
 class CsrfViewMiddleware(_AdminOnly, csrf.CsrfViewMiddleware):
-    """Its check of a view is left in place: it passes what is exempt, as the API is."""
+    """Keeps the check of views: it skips exempt ones, such as the API's."""
 
 
 class AuthenticationMiddleware(_AdminOnly, auth.AuthenticationMiddleware):
@@ -93,7 +93,7 @@ class ContentSecurityPolicy:
 
 
 class RedirectTrailingSlashes:
-    """307 for a route with a slash behind it, which nothing of the API has."""
+    """307 for a route with a trailing slash, which no route of the API has."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -110,7 +110,7 @@ class RedirectTrailingSlashes:
 
 
 class BoundBodies:
-    """413 for a body over the limit, where `web.handler` has not said so before."""
+    """413 for a body over the limit, unless `web.handler` has refused it already."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -22,15 +22,15 @@ from spool.web import cors, hooks, request_ids
 from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer
 from spool.web.thread_pool import database_threads
 
-# What is ours whatever routes an operator's app has; many have pages of these names
-# without anybody having asked for them.
+# Always Spool's routes, even if an operator's app has them: many frameworks add pages
+# with these names by default.
 OURS = ("/ok", "/docs", "/openapi.json", "/admin", "/static")
-# What load balancers and supervisors ask for.
+# Paths for load balancers and supervisors.
 PROBES = ("/ok", "/live", "/ready")
 DECLINED = (404, 405)
-# What `Location` and `Content-Location` of a run begin with.
+# Prefixes of `Location` and `Content-Location` of a run.
 RUN_PATHS = ("/threads/", "/runs/")
-# What would have to be escaped in a URL, or names no place below the root.
+# Characters to escape in a URL, and paths that are not below the root.
 _NOT_IN_A_PATH = re.compile(r"[^\w.~/-]|//|(^|/)\.\.?(/|$)", re.ASCII)
 # In the paths of Starlette's routes.
 _CONVERTER = re.compile(r":\w+\}")
@@ -39,10 +39,10 @@ HEARD = {b"origin": "HTTP_ORIGIN", b"x-request-id": "HTTP_X_REQUEST_ID"}
 
 
 def mounted(make: Callable[[], App]) -> App:
-    """The server that `make` makes, with what `http` in langgraph.json puts around it."""
+    """The server that `make` builds, with the prefix and the app of `http`."""
     prefix, theirs = mount_prefix(), custom_app()
     if prefix:
-        # The pages of the admin and their files follow; whitenoise reads it once.
+        # The admin's pages and static files use it; whitenoise reads it once.
         settings.FORCE_SCRIPT_NAME = prefix
         settings.STATIC_URL = f"{prefix}/static/"
     app = make()
@@ -62,7 +62,7 @@ def mount_prefix() -> str:
 
 
 def check_routes(**kwargs: Any) -> list[CheckMessage]:
-    """`manage.py check`: `http` is sound, and the operator's own routes can be loaded."""
+    """`manage.py check`: `http` is valid, and the operator's own routes can be loaded."""
     try:
         read_options()
         custom_app()
@@ -73,13 +73,13 @@ def check_routes(**kwargs: Any) -> list[CheckMessage]:
 
 
 def read_options() -> None:
-    """Stop at what is wrong in `http`, before a request finds it."""
+    """Stop the start if `http` is invalid."""
     mount_prefix()
     cors.rules()
 
 
 def custom_app() -> App | None:
-    """`http.app`, the operator's ASGI application. One that can't be loaded stops."""
+    """Load `http.app`, the operator's ASGI application. Exits if it can't be loaded."""
     reference = langgraph_json().http.app
     if not reference:
         return None
@@ -101,7 +101,7 @@ def is_always_ours(path: str) -> bool:
 
 
 def custom_schema() -> dict[str, Any]:
-    """What `http.app` says of its routes in OpenAPI's words: FastAPI's does, in full."""
+    """The OpenAPI schema of `http.app`; FastAPI's apps have a complete one."""
     app: Any = custom_app()
     if hasattr(app, "openapi"):
         described: dict[str, Any] = app.openapi()
@@ -123,7 +123,7 @@ def custom_schema() -> dict[str, Any]:
 
 
 class Prefixed:
-    """All routes below `prefix`. `PROBES` stay at the root too, for who watches."""
+    """Serves all routes below `prefix`, and `PROBES` at the root too."""
 
     def __init__(self, app: App, prefix: str) -> None:
         self.app = app
@@ -138,7 +138,7 @@ class Prefixed:
             await answer(scope, receive, send, 404, "Not Found")
 
     def _below(self, scope: Scope) -> Scope:
-        """Clients put a `Location` below their base URL: the prefix comes twice."""
+        """Clients append a `Location` to their base URL, so the prefix may come twice."""
         path, twice = scope["path"], self.prefix * 2
         if path.startswith(tuple(f"{twice}{place}" for place in RUN_PATHS)):
             path = path.removeprefix(self.prefix)
@@ -157,7 +157,7 @@ class Prefixed:
         return send_prefixed
 
     def _whole(self, name: bytes, value: bytes) -> bytes:
-        """Where a run is. Without a host, of which a proxy may tell us the wrong one."""
+        """A run's path with the prefix, but no host: it may be wrong behind a proxy."""
         is_ours = value.decode("latin1").startswith(RUN_PATHS)
         if is_ours and name in (b"location", b"content-location"):
             return self.prefix.encode() + value
@@ -167,9 +167,9 @@ class Prefixed:
 class CustomRoutes:
     """The operator's app for the routes that it has, `inner` for all others.
 
-    An app of Starlette's kind (FastAPI's, too) says which routes it has, and its
-    middleware is put around all routes, ours included. Another is called, and what it
-    declines (404, 405) goes on to `inner`.
+    The routes of a Starlette app (or FastAPI's) are known, and its middleware wraps all
+    routes, ours included. Any other app is called first, and requests that it declines
+    (404, 405) are passed to `inner`.
     """
 
     def __init__(self, app: App, inner: App, *, needs_login: bool) -> None:
@@ -189,7 +189,7 @@ class CustomRoutes:
             await self.route(scope, receive, send)
 
     async def route(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass a request on to the route that answers it, theirs or ours."""
+        """Pass a request to the matching route, the app's or ours."""
         if self._is_ours(scope):
             await self.inner(scope, receive, send)
         elif self.needs_login and (refused := await _refusal(scope)):
@@ -203,7 +203,7 @@ class CustomRoutes:
             return True
         routes = getattr(self.app, "routes", None)
         if routes is None:
-            # Nobody says 404 on a WebSocket and leaves it to be opened by another.
+            # An app can't decline a WebSocket and leave it open for `inner`.
             return bool(scope["type"] == "websocket")
         # 2 is Starlette's name for a route that fits in path and method.
         return not any(route.matches(scope)[0].value == 2 for route in routes)
@@ -233,13 +233,13 @@ class CustomRoutes:
             else:
                 await theirs(message)
 
-        # `inner` gets a scope of its own: apps write into theirs.
+        # `inner` gets its own scope, because apps modify theirs.
         await self.app(dict(scope), overhear, unless_declined)
         if declined:
             await self.inner(scope, again, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Theirs begins before ours, and ends after it."""
+        """Start the app before ours, and stop it after."""
         theirs = Lifespan(self.app, scope)
         if failure := await theirs.start():
             await receive()
@@ -255,7 +255,7 @@ class CustomRoutes:
 
 
 class Inside:
-    """In the place of an app's router, inside of its middleware: it has all routes."""
+    """Replaces an app's router, inside its middleware: it serves all routes."""
 
     def __init__(self, inner: Any, routes: CustomRoutes) -> None:
         self.inner = inner
@@ -272,18 +272,18 @@ class Inside:
 
 
 def _has_middleware(app: Any) -> bool:
-    """Whether an app is of Starlette's kind."""
+    """Whether an app is a Starlette app."""
     return hasattr(app, "router") and hasattr(app, "build_middleware_stack")
 
 
 def _put_inside(app: Any, routes: CustomRoutes) -> None:
     router = app.router
     app.router = Inside(router.inner if isinstance(router, Inside) else router, routes)
-    app.middleware_stack = None  # It is made anew, around this.
+    app.middleware_stack = None  # It is rebuilt, around this.
 
 
 class Lifespan:
-    """Starts and stops an application that may know nothing of that."""
+    """Starts and stops an application that may not support the lifespan protocol."""
 
     def __init__(self, app: App, scope: Scope) -> None:
         self._to_app: asyncio.Queue[Message] = asyncio.Queue()
@@ -293,7 +293,7 @@ class Lifespan:
         self._app = app
 
     async def start(self) -> str:
-        """Why it could not; empty where it could."""
+        """Start it. Return the error, or an empty text."""
         self._task = asyncio.create_task(self._run())
         return await self._tell("lifespan.startup")
 
@@ -305,7 +305,7 @@ class Lifespan:
     async def _run(self) -> None:
         try:
             await self._app(self._scope, self._to_app.get, self._from_app.put)
-        except Exception as exc:  # An app without a lifespan raises what it likes.
+        except Exception as exc:  # An app without a lifespan may raise anything.
             await self._from_app.put({"type": "raised", "message": repr(exc)})
         else:
             await self._from_app.put({"type": "returned"})
@@ -318,9 +318,9 @@ class Lifespan:
 
 
 def _with_our_headers(scope: Scope, send: Send) -> Send:
-    """What middleware gives to our own answers: `http.cors`, and the request's id.
+    """Add the headers of our own middleware: `http.cors`, and the request's id.
 
-    What the app says itself is left as it is.
+    Headers that the app sets itself are not changed.
     """
     request = HttpRequest()
     for name, value in scope["headers"]:
@@ -342,16 +342,16 @@ def _with_our_headers(scope: Scope, send: Send) -> Send:
 
 
 def _adds(name: bytes, said: set[bytes]) -> bool:
-    """Whether our header says something beside those that the app has `said`."""
+    """Whether to add our header to those that the app has set (`said`)."""
     if name == b"vary":
         return True
-    if name.startswith(b"access-control-"):  # All of one answer, or none of it.
+    if name.startswith(b"access-control-"):  # All of one side's, or none.
         return b"access-control-allow-origin" not in said
     return name not in said
 
 
 async def _refusal(scope: Scope) -> tuple[int, str] | None:
-    """Why the caller is not let in. Whoever is becomes the app's `request.user`."""
+    """Why the caller is refused. An accepted caller becomes the app's `request.user`."""
 
     def ask() -> tuple[int, str] | None:
         try:

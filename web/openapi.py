@@ -11,7 +11,7 @@ from spool.web.mounting import custom_schema, is_always_ours
 
 
 class Generator(SchemaGenerator):
-    """Makes the schema once: it is the same for everybody, and takes a tenth of a second."""
+    """Builds the schema once: all callers get the same, and it takes 0.1 seconds."""
 
     def get_schema(self, request: Any = None, public: bool = False) -> Any:
         return schema(public)
@@ -24,7 +24,7 @@ def schema(public: bool) -> Any:
 
 
 def _with_custom(ours: Any) -> Any:
-    """Ours, and the routes of `http.app`."""
+    """Our schema, merged with the routes of `http.app`."""
     theirs = custom_schema()
     paths = {
         path: told for path, told in theirs["paths"].items() if not is_always_ours(path)
@@ -32,7 +32,7 @@ def _with_custom(ours: Any) -> Any:
     components = dict(theirs.get("components") or {})
     for kind, named in (ours.get("components") or {}).items():
         components[kind] = {**(components.get(kind) or {}), **named}
-    # Of a path that both have, theirs are asked first: see `mounting.CustomRoutes`.
+    # If both have a path, the app's route comes first: see `mounting.CustomRoutes`.
     merged = {**ours["paths"]}
     for path, told in paths.items():
         merged[path] = {**merged.get(path, {}), **told}

@@ -17,10 +17,10 @@ FIRST_PAGE = {"limit": 10, "offset": 0}
 def page_of(
     rows: QuerySet[M], limit: int, offset: int
 ) -> tuple[list[M], dict[str, Any]]:
-    """A page, and its headers: one row more is read to know whether more exist.
+    """A page, and its headers. One more row is read to know whether more exist.
 
-    `X-Pagination-Total` is what the official server calls it: no true total, but the
-    offset, the rows returned, and one if there are more.
+    `X-Pagination-Total` is the official server's name. It is not the total, but the
+    offset plus the returned rows, plus one if there are more.
     """
     return page_read(rows, limit, offset, list)
 
@@ -28,7 +28,7 @@ def page_of(
 def page_read(
     rows: Q, limit: int, offset: int, read: Callable[[Q], list[T]]
 ) -> tuple[list[T], dict[str, Any]]:
-    """The same of rows that are read in another way."""
+    """The same for rows that have already been read."""
     found = read(rows[offset : offset + limit + 1])
     page = found[:limit]
     headers = {"X-Pagination-Total": str(offset + len(found))}
@@ -38,6 +38,6 @@ def page_read(
 
 
 def searched(asked: dict[str, Any], *names: str) -> dict[str, Any]:
-    """What a search is about, for the policy. A count is about the first page."""
+    """The value of a search for the policy. A count has that of the first page."""
     page = {name: asked.get(name, first) for name, first in FIRST_PAGE.items()}
     return {**{name: asked[name] for name in names}, **page}

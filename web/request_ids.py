@@ -1,4 +1,4 @@
-"""`x-request-id`: taken from who asks, or made; given back, and named in the logs."""
+"""`x-request-id`: read from the request or generated, returned, and logged."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from spool.database.ids import uuid7
 from spool.telemetry import logs
 
 HEADER = "X-Request-ID"
-# What a run's `configurable` calls the request that has made it.
+# The key in a run's `configurable` for the request that created it.
 IN_RUNS = "langgraph_request_id"
-# No room for a second log line, or for a page of text.
+# Refuses newlines, which could forge log lines, and long texts.
 FINE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class NameRequests:
-    """Middleware that comes before all others."""
+    """The outermost middleware."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

@@ -28,7 +28,7 @@ class JSONRenderer(BaseRenderer):
 
 
 class JSONParser(BaseParser):
-    """Any body is JSON, whatever its `Content-Type` says: clients leave it out."""
+    """Parses any body as JSON, whatever its `Content-Type`: clients omit it."""
 
     media_type = "*/*"
 
@@ -49,7 +49,7 @@ class JSONParser(BaseParser):
 
 
 class JSONNegotiation(BaseContentNegotiation):
-    """One renderer, one parser: no header changes what a client gets."""
+    """One renderer and one parser, regardless of headers."""
 
     def select_parser(self, request: Any, parsers: Any) -> Any:
         return parsers[0]

@@ -1,4 +1,4 @@
-"""Routes about the server itself. Nobody has to log in to ask for them."""
+"""Routes about the server itself. They need no login."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class LiveView(PublicView):
         tags=["System"], operation_id="live", responses={200: OpenApiTypes.OBJECT}
     )
     def get(self, request: Request) -> Response:
-        """Whether the process answers; one that does not is to be started again."""
+        """Liveness: if it does not answer, restart the process."""
         return Response({"live": True})
 
 
@@ -79,7 +79,7 @@ class ReadyView(PublicView):
         responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT},
     )
     def get(self, request: Request) -> Response:
-        """Whether requests are to be sent here. Without Redis, runs go on later."""
+        """Readiness for requests. It doesn't need Redis: runs then continue later."""
         reasons = [] if postgres_answers() else ["Postgres is away"]
         body = {"ready": not reasons, "reasons": reasons}
         return Response(body, status=503 if reasons else 200)

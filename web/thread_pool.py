@@ -1,7 +1,7 @@
 """The threads of the web process that may use the database, and their connections.
 
-There is one pool for requests and for what streams ask from the event loop, so that its
-size bounds the connections of the process.
+One pool serves requests and queries of streams on the event loop, so that its size limits
+the connections of the process.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class DatabaseThreads:
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
         """Call `function` on one of the threads, in a context of its own."""
-        # What one request sets, the thread's next one can't see.
+        # Context variables of a request must not be visible to the thread's next one.
         context = copy_context()
         return await asyncio.get_running_loop().run_in_executor(
             self._started(), lambda: context.run(function, *args, **kwargs)
@@ -40,7 +40,7 @@ class DatabaseThreads:
     async def query(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same outside a request, where nobody has looked at the connection yet."""
+        """The same outside a request, where Django closes no expired connections."""
 
         def call() -> T:
             close_old_connections()
@@ -49,7 +49,7 @@ class DatabaseThreads:
         return await self.run(call)
 
     def close(self) -> None:
-        """Wait for what is being done, then give the connections back."""
+        """Wait for running functions, then return the connections."""
         if self._executor:
             self._executor.shutdown()
             self._executor = None

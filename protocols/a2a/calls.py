@@ -1,4 +1,4 @@
-"""One request of an A2A client, as the methods that answer it see it."""
+"""One request of an A2A client, for the methods that answer it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# What is answered by HTTP itself, since A2A has no errors for it: who is asking, how
-# often, and whether the server can answer now.
+# Errors that are answered by HTTP itself, since A2A has none for them: authentication,
+# rate limits, and an unavailable server.
 REFUSALS = (401, 403, 429)
 
 
@@ -37,7 +37,7 @@ REFUSALS = (401, 403, 429)
 class Call:
     """`assistant` is an assistant's id, or the name of a graph that is served.
 
-    `refusal` is the answer in the place of A2A's own, once there is one.
+    `refusal` is a response that replaces A2A's, if set.
     """
 
     request: Request
@@ -54,7 +54,7 @@ class Call:
     ) -> T:
         """Call `function` on a thread that may use the database.
 
-        Raises an `A2AError` for everything that it raises.
+        Converts every exception to an `A2AError`.
         """
         try:
             return await database_threads.query(function, self, *args, **kwargs)
@@ -69,7 +69,7 @@ class Call:
         return assistant_id_of(self.assistant)
 
     def agent(self) -> tuple[Scope, Assistant]:
-        """The assistant that is asked, if the caller may use it, and their scope."""
+        """The requested assistant, if the caller may use it, and the caller's scope."""
         value = {"assistant_id": self.assistant_id}
         scope = authorize(self.request, "assistants.read", value)
         return scope, resolve_assistant(scope, self.assistant)

@@ -58,7 +58,7 @@ SCHEMES = {
         {"description": "description", "openIdConnectUrl": "openIdConnectUrl"},
     ),
 }
-# Of an extension whose `params` have the JSON schemas of what the agent takes and gives.
+# The extension whose `params` have the JSON schemas of the agent's input and output.
 SCHEMAS_URI = "urn:spool:a2a:schemas"
 
 
@@ -69,7 +69,7 @@ def public_card(request: HttpRequest, assistant: Assistant) -> dict[str, Any]:
 
 
 def extended_card(call: Call) -> AgentCard:
-    """The card for those who have logged in, which also has the JSON schemas."""
+    """The card for authenticated callers, which also has the JSON schemas."""
     if is_open():
         raise ExtendedAgentCardNotConfiguredError
     scope, assistant = call.agent()
@@ -130,7 +130,7 @@ def _input_modes(edges: EdgeSchemas) -> list[str]:
 
 
 def _skill(description: str, edges: EdgeSchemas) -> str:
-    """With what to put into a part with data, where messages are not all that is taken."""
+    """The skill, with a description of data parts if the input has other fields."""
     fields = sorted(set(fields_of(edges.input)) - {MESSAGES})
     if not fields:
         return description

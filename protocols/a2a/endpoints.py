@@ -22,12 +22,12 @@ from spool.web.guards import App, Receive, Scope, Send
 
 Endpoint = Callable[[Request], Awaitable[Response]]
 
-# What the SDK has to say of requests is in its answers; of what fails `Call` says it.
+# The SDK's log messages repeat its responses; `Call` logs failures.
 logging.getLogger("a2a").setLevel(logging.CRITICAL)
 
 
 class _Calls(DefaultServerCallContextBuilder):
-    """Hands the call over to the methods of `AgentHandler`."""
+    """Passes the call to the methods of `AgentHandler`."""
 
     def build(self, request: Request) -> ServerCallContext:
         context = super().build(request)

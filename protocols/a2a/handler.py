@@ -1,6 +1,6 @@
 """A2A's methods on the use cases of runs and threads.
 
-What the SDK calls for each method, in whichever binding and version it was asked for.
+The SDK calls these methods for every binding and version.
 """
 
 from __future__ import annotations
@@ -119,7 +119,7 @@ class AgentHandler(RequestHandler):
         await until_end(stream)
         task = await call.query(reading.read_left, ref, stream.run_id)
         if task.status.state != TaskState.TASK_STATE_CANCELED:
-            # It came to its end before its worker heard of the wish.
+            # The run ended before its worker received the cancellation.
             raise TaskNotCancelableError
         return task
 

@@ -62,7 +62,7 @@ class Page:
 
 
 def list_tasks(call: Call, params: ListTasksRequest) -> ListTasksResponse:
-    """The tasks that the caller may see, with as much of each as was asked for."""
+    """The tasks that the caller may see, with the requested fields of each."""
     validate_history_length(params)
     size = DEFAULT_LIST_TASKS_PAGE_SIZE
     if params.HasField("page_size"):
@@ -80,7 +80,7 @@ def list_tasks(call: Call, params: ListTasksRequest) -> ListTasksResponse:
 
 
 def _scope(call: Call, params: ListTasksRequest) -> Scope:
-    """As for `GET /threads/{id}/runs` where a context is named, else for a search."""
+    """As for `GET /threads/{id}/runs` if a context is given, else for a search."""
     context_id = _context_id(params)
     if context_id:
         authorize(call.request, "threads.read", {"thread_id": context_id})
@@ -96,7 +96,7 @@ def _context_id(params: ListTasksRequest) -> UUID | None:
 
 
 def _newest_runs(runs: RunQuerySet) -> RunQuerySet:
-    """Of each task the newest run, which has its state."""
+    """The newest run of each task, which has the task's state."""
     same_task = Run.objects.filter(
         thread=OuterRef("thread"), first_run_id=OuterRef("first_run_id")
     )

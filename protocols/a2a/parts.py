@@ -1,4 +1,4 @@
-"""A2A's parts and messages, and what LangGraph has in their place.
+"""Convert A2A's parts and messages to those of LangGraph, and back.
 
 A text part is a text; a file or a part with data is a content block of a message, as
 LangChain 1 defines them. Of a message that a graph made, what is meant for people is
@@ -40,7 +40,7 @@ def content_of(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
 
 
 def answer_of(parts: Sequence[Part]) -> Any:
-    """What an interrupt is answered with: the data of a single part, else the content."""
+    """The answer to an interrupt: the data of a single part, else the content."""
     if len(parts) == 1 and parts[0].HasField("data"):
         return data_of(parts[0])
     return content_of(parts)

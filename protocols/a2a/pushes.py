@@ -32,7 +32,7 @@ FIELD = "task_push_notification_config"
 
 @dataclass(frozen=True)
 class Secrets:
-    """What a receiver knows its notifications by."""
+    """Credentials that are sent with notifications, for the receiver to verify."""
 
     token: str = ""
     scheme: str = ""
@@ -97,13 +97,13 @@ def check_config(wanted: SendMessageConfiguration) -> None:
 
 
 def store_config(call: Call, ref: TaskRef, wanted: SendMessageConfiguration) -> None:
-    """In the transaction that makes the run, so that it can't end before."""
+    """Store it in the transaction that creates the run, before the run can end."""
     if wanted.HasField(FIELD):
         _store(call, ref, wanted.task_push_notification_config)
 
 
 def _task(call: Call, task_id: str, event: str) -> TaskRef:
-    """The task whose configurations are asked for, if the caller may do so."""
+    """The task whose configurations are requested, if the caller may access them."""
     ref = TaskRef.parse(task_id)
     value = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
     scope = authorize(call.request, event, value)
@@ -119,7 +119,7 @@ def _of_task(ref: TaskRef) -> QuerySet[PushConfig]:
 
 
 def _check(params: TaskPushNotificationConfig) -> None:
-    """Raises for an address that may not be called, and for no header's text."""
+    """Raises for a forbidden address, and for text that is not valid in a header."""
     addresses.check(params.url)
     addresses.check_hosts([params.url])
     authentication = params.authentication

@@ -1,4 +1,4 @@
-"""What clients ask of tasks that are there: to see, to follow and to cancel them."""
+"""Read, follow and cancel existing tasks."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def read_task(call: Call, ref: TaskRef, history_length: int | None) -> Task:
 def read_left(
     call: Call, ref: TaskRef, run_id: UUID, history_length: int | None = None
 ) -> Task:
-    """The task as the run left it that the caller has just made, or cancelled."""
+    """The task after the run that the caller has just created or cancelled."""
     task = task_left_by(ref, run_id)
     return build_task(task, edges_for(task), history_length=history_length)
 
@@ -55,13 +55,13 @@ def join_task(call: Call, ref: TaskRef) -> Joined:
     edges = edges_of(call.assistant_id, scope)
     if not task.is_active and not task.needs_input:
         raise UnsupportedOperationError(f"task {ref} is over")
-    # From the run's beginning: what it has streamed so far is in no task.
+    # From the run's beginning: its streamed tokens are not in the task yet.
     stream = RunStream(ref.thread_id, task.newest.id, after=NEVER)
     return Joined(build_task(task, edges), edges, stream if task.is_active else None)
 
 
 def cancel_task(call: Call, ref: TaskRef) -> RunStream:
-    """Stop the task's run; its stream, whose end confirms it.
+    """Cancel the task's run. Return its stream, whose end confirms it.
 
     Raises `TaskNotCancelableError` where nothing runs.
     """

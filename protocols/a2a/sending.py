@@ -1,4 +1,4 @@
-"""Messages to agents: each makes a run, or resumes the one that waits for its answer."""
+"""Messages to agents: each creates a run, for a new task or to resume one."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Sent:
 
 
 def send(call: Call, params: SendMessageRequest, *, is_watched: bool) -> Sent:
-    """Make the run that answers a message. `is_watched`: its tokens are wanted, too."""
+    """Create the run that answers a message. `is_watched`: publish its tokens, too."""
     message, wanted = params.message, params.configuration
     scope, assistant = call.agent()
     edges = edge_schemas(assistant, scope)
@@ -153,7 +153,7 @@ def _context_id(message: Message) -> UUID | None:
 
 
 def _resume(task: TaskRuns, parts: Sequence[Part]) -> Any:
-    """What the graph's interrupts are answered with.
+    """The answers to the graph's interrupts.
 
     Several are answered by parts that name theirs (`metadata.interrupt_id`), or by data
     whose keys are ids of interrupts; any other answer is to the first one.

@@ -61,7 +61,7 @@ class TaskRef:
 
 @dataclass(frozen=True)
 class EndState:
-    """What a run left behind: the thread's values, and what it stopped to ask."""
+    """The state after a run: the thread's values, and its open interrupts."""
 
     values: Any = None
     interrupts: Sequence[dict[str, Any]] = ()
@@ -165,7 +165,7 @@ def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
 def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
     """The task as one of its runs left it, also if it has been answered since.
 
-    For those who were let see the run's beginning, or configured a notification.
+    For callers who could see the run's beginning, or configured a notification.
     """
     whole = find_task(Run.objects.select_related("thread"), ref)
     ids = [run.pk for run in whole.runs]
@@ -239,7 +239,7 @@ def status_of(task: TaskRuns) -> TaskStatus:
 
 
 def closing_message(task: TaskRuns) -> Message | None:
-    """What a task that needs input asks, or why it failed."""
+    """The question of a task that needs input, or the error of a failed task."""
     if task.needs_input:
         return _question(task, task.newest)
     error = task.newest.error or {}
@@ -326,7 +326,7 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
 
 
 def conversation(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Entry]:
-    """All that was said in a task, in order."""
+    """All messages of a task, in order."""
     known: set[str] = set()
     for run in task.runs:
         yield Entry(run, _sent_message(task, run))
@@ -378,7 +378,7 @@ def _parts(answer: Any) -> list[Any]:
 
 
 def _question(task: TaskRuns, run: Run) -> Message | None:
-    """What a run stopped to ask; a part for each interrupt, which its metadata names."""
+    """The run's interrupts as a message: a part for each, with its id in the metadata."""
     asked = end_state(task, run).interrupts
     parts = [value_part(interrupt.get("value")) for interrupt in asked]
     if not parts:

@@ -101,7 +101,7 @@ class Translator:
         yield TaskStatusUpdateEvent(status=status, **self._ids)
 
     def _attempt(self) -> Iterator[Update]:
-        """A worker has begun. What another one, which died, left unfinished goes."""
+        """A new attempt has begun: empty the unfinished artifacts of the lost one."""
         for artifact_id in set(self._texts) - self._whole:
             del self._texts[artifact_id]
             yield self._update(_artifact(artifact_id, ""), last_chunk=True)

@@ -1,4 +1,4 @@
-"""Where agents are. The names of REST's paths are A2A's."""
+"""Paths of agents. The names of REST's paths are A2A's."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A2A over HTTP: JSON-RPC and REST for 1.0, JSON-RPC for 0.3, and agent cards.
 
-Each request is counted, and its caller known, before the SDK's library is asked; that is
-loaded with the first of them.
+Each request is authenticated and counted before the SDK's library is called, which is
+loaded at the first request.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ EVENTS = OpenApiResponse(response=str, description="Server-sent events")
 class AgentViewSet(ScopedViewSet):
     """The methods of A2A for one agent, which is an assistant.
 
-    What a method may see and do is asked of the policy where it is done, with what the
-    request is about: as by the route of runs that does the same.
+    Each method calls the policy where it accesses rows, with the same event and value as
+    the corresponding route of runs.
     """
 
     events = {
@@ -54,7 +54,7 @@ class AgentViewSet(ScopedViewSet):
         "find_card": "assistants.read",
     }
 
-    # Those of the graphs' own assistants are for everyone.
+    # Cards of system assistants are public.
     public_actions = frozenset({"card", "find_card"})
 
     @extend_schema(request=OBJECT, responses={200: OBJECT})
@@ -147,7 +147,7 @@ class AgentViewSet(ScopedViewSet):
 
     @property
     def _is_public(self) -> bool:
-        """Cards are asked for by those who want to know how to log in."""
+        """Cards are public so that clients can read how to log in."""
         # Its action is not set yet when it is asked for this first.
         method = str(self.request.method).lower() if self.request else ""
         action = getattr(self, "action", None) or self.action_map.get(method)
@@ -158,7 +158,7 @@ class AgentViewSet(ScopedViewSet):
         return Response(public_card(request._request, assistant))
 
     def _assistant(self, request: Request, name: str) -> Assistant:
-        """Raises 404 for one that is not the caller's to see, and for none."""
+        """Raises 404 if it doesn't exist or the caller may not see it."""
         try:
             value: dict[str, Any] = {"assistant_id": assistant_id_of(name)}
         except Unprocessable:

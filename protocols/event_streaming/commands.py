@@ -41,7 +41,7 @@ from spool.threads.models import Thread
 from spool.web.bodies import valid
 from spool.web.errors import NotFound
 
-# What runs of event streaming are shown to stream; their events are of another form.
+# The stream modes that runs of event streaming show; their events differ.
 STREAM_MODES = (
     *("values", "updates", "messages", "tools"),
     *("lifecycle", "custom", "tasks", "checkpoints"),
@@ -50,7 +50,7 @@ STREAM_MODES = (
 
 @dataclass(frozen=True)
 class Conversation:
-    """Who sends commands about which thread."""
+    """The caller and the thread of commands."""
 
     request: Request | HttpRequest
     thread_id: UUID
@@ -75,8 +75,8 @@ class Conversation:
 
 
 def answered(conversation: Conversation, command: Command) -> dict[str, Any]:
-    """The response to a command, whatever becomes of it."""
-    # Before anything is set going: its events come later.
+    """The response to a command, either its result or an error."""
+    # Read it before the command starts anything: events of that come later.
     through = newest_seq(conversation.thread_id)
     try:
         result = executed(conversation, command)
@@ -130,7 +130,7 @@ def run_start(conversation: Conversation, params: Any) -> Any:
 
 
 def _is_paused(conversation: Conversation) -> bool:
-    """Whether the thread waits for an answer, as far as the caller may know."""
+    """Whether the thread waits for an answer, if the caller may see it."""
     try:
         thread = conversation.thread()
     except Refusal:
@@ -172,7 +172,7 @@ def _waiting_interrupts(thread: Thread) -> set[str]:
 
 
 def _continued(thread: Thread, newest: Run | None, asked: Overrides) -> dict[str, Any]:
-    """A run that goes on where another stopped has its config, but for what is given."""
+    """A run that continues another one has its config, except for given values."""
     before: dict[str, Any] = newest.kwargs if newest else {}
     config = before.get("config") or {}
     points = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")

@@ -1,4 +1,4 @@
-"""What one client receives of a thread: the events that its subscriptions select.
+"""The events of a thread that one client receives: those that its subscriptions select.
 
 Both transports are this feed. Events come in order and once, whichever subscriptions
 they are for; a later subscription first gets what it has missed. Where Redis has lost
@@ -72,12 +72,12 @@ class Feed:
         self.subscriptions: dict[str, Subscription] = {}
         # Which of the threads that had this id; see `events.generation`.
         self._generation = 0
-        # How far the thread's events have been looked at, whoever they are for.
+        # The last event of the thread that was read, for any subscription.
         self.last_seq = 0
         self._last: tuple[int, int] | None = None
         self._new: list[Subscription] = []
         self._viewer: Viewer | None = None
-        # The graphs of runs that have begun, and not ended as far as is known.
+        # The graphs of runs that have begun, and whose end was not received yet.
         self._begun: dict[UUID, str] = {}
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -113,7 +113,7 @@ class Feed:
 
     # --- Beginning --------------------------------------------------------------------
     async def _catch_up(self) -> AsyncGenerator[list[Envelope], None]:
-        """Let new subscriptions have what there has been for them."""
+        """Send past events to new subscriptions."""
         while self._new:
             subscription = self._new.pop(0)
             thread = await database_threads.query(standing, self.thread_id)
@@ -144,14 +144,14 @@ class Feed:
         try:
             return await find_place(fanout().redis, self.thread_id, since)
         except (RedisError, OSError):
-            # All that is kept, once Redis can be asked: clients know what they had.
+            # Send all stored events, once Redis answers: clients drop duplicates.
             return Place(NEVER, 0, 0)
 
     async def _missed(
         self, subscription: Subscription, thread: Standing, place: Place
     ) -> list[Envelope]:
         """A snapshot, where events after the client's last one are not kept."""
-        # What is missing before what is kept is told by an event `gap`.
+        # An event `gap` reports events that are missing before the stored ones.
         is_told = place.newest_seq > 0 or thread.is_busy
         if is_told or subscription.filter.since >= thread.event_seq:
             return []
@@ -159,7 +159,7 @@ class Feed:
         return await database_threads.query(snapshot, self.thread_id, before)
 
     def _watch(self, thread: Standing) -> None:
-        """Have Postgres asked for the ends of runs that Redis may never tell of."""
+        """Look in Postgres for ends of runs that Redis may never publish."""
         self._begun |= thread.active
         if self._viewer:
             self._viewer.watched |= set(thread.active)
@@ -206,7 +206,7 @@ class Feed:
         return shown
 
     async def _snapshot(self, before: int) -> list[Envelope]:
-        """In the place of what Redis has lost; the ends of runs come by themselves."""
+        """A snapshot for events that Redis lost; ends of runs are sent separately."""
         made = await database_threads.query(
             snapshot, self.thread_id, before, with_end=False
         )
@@ -225,9 +225,9 @@ class Feed:
                 self._viewer.watched.add(run_id)
 
     async def _end_again(self, over: set[UUID]) -> None:
-        """Publish the ends of runs that Postgres knows to be over, and Redis doesn't.
+        """Publish the ends of runs that have ended in Postgres, but not in Redis.
 
-        What is published has a number of its own, for all clients of the thread.
+        A published end has its own number, for all clients of the thread.
         """
         if self._viewer is None:
             return
@@ -249,7 +249,7 @@ def _chosen(
 
 
 def _publish(thread_id: UUID, run_id: UUID, graph_id: str) -> None:
-    """The end of a run as Postgres has it; one that is gone was taken back."""
+    """Publish the end of a run as in Postgres; a missing run was rolled back."""
     run = Run.objects.filter(pk=run_id).only("status", "error").first()
     thread = standing(thread_id)
     if thread is None or (run and run.is_active):

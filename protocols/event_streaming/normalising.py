@@ -29,7 +29,7 @@ warnings.filterwarnings(
 Graph = Pregel[Any, Any, Any, Any]
 Namespace = tuple[str, ...]
 
-# LangGraph's word for a run that is told to stop early is none of the protocol's.
+# LangGraph's status of a run that is stopped early is not in the protocol.
 STATUSES = {"drained": "interrupted"}
 
 
@@ -66,9 +66,9 @@ async def normalised_events(
 
 
 class _Everything(StreamTransformer):
-    """Asks a graph for all that can be subscribed to.
+    """Requests all channels of a graph.
 
-    Of itself LangGraph makes something else of the tasks, and drops them.
+    By default LangGraph converts the events of tasks, and drops them.
     """
 
     _native = True
@@ -117,7 +117,7 @@ class _Normaliser:
             yield from self._others(method, namespace, data)
 
     def release(self) -> list[WireEvent]:
-        """What was held for a checkpoint that does not come."""
+        """Release values that were held for a checkpoint that does not come."""
         if self._held is None:
             return []
         (namespace, event), self._held = self._held, None
@@ -178,7 +178,7 @@ class _Normaliser:
 
 
 def _custom(method: str, namespace: Namespace, data: Any) -> WireEvent:
-    """What a node has written, or a transformer of the graph's own has made."""
+    """Data that a node has written, or that the graph's own transformer returned."""
     if method != "custom":
         told = {"name": method.removeprefix("custom:"), "payload": data}
         return _named(method, namespace, told)
@@ -193,7 +193,7 @@ def _named(channel: str, namespace: Namespace, data: Any) -> WireEvent:
 
 
 def _checkpoint(data: Any) -> dict[str, Any]:
-    """The little of a checkpoint that clients need to go on from it."""
+    """The fields of a checkpoint that clients need to continue from it."""
     metadata, parent = data.get("metadata") or {}, data.get("parent_config") or {}
     told = {"id": data["config"]["configurable"]["checkpoint_id"]}
     if parent_id := parent.get("configurable", {}).get("checkpoint_id"):

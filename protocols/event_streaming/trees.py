@@ -1,4 +1,4 @@
-"""Which graphs a run has called, and how far they are."""
+"""The graphs that a run has called, and their status."""
 
 from __future__ import annotations
 

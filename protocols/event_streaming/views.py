@@ -36,7 +36,7 @@ BAD_FILTER = OpenApiResponse(description="A channel that there is not, say")
 class EventStreamingViewSet(ScopedViewSet):
     """One thread, as clients of the protocol see it."""
 
-    # A command asks for the event of the route that does the same.
+    # A command has the policy's event of the corresponding route.
     events = {"command": "threads.read", "stream": "threads.read"}
 
     @extend_schema(
@@ -85,7 +85,7 @@ def described(exc: ValidationError) -> str:
 
 
 def connection_of(request: Any) -> str:
-    """Whose connection it is: each caller's key, or the address of one without."""
+    """The key for counting connections: the caller's key, or else the address."""
     caller = caller_of(request)
     return caller.key if caller else str(request.META.get("REMOTE_ADDR", ""))
 

@@ -1,7 +1,7 @@
 """Event streaming over a WebSocket: commands and events on one connection.
 
-`web.handler` hands connections over by a hook. Whoever is not let in gets a close code
-(4000 and the status that HTTP would have), since browsers see no other reason.
+`web.handler` passes connections by a hook. A refused client gets a close code (4000 plus
+the HTTP status), since browsers show no other reason.
 """
 
 from __future__ import annotations
@@ -84,16 +84,16 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _request(scope: Scope) -> HttpRequest:
-    """The handshake as the request that it is, for who looks at its headers."""
+    """The handshake as a request, for code that reads its headers."""
     request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
     request.__dict__["request_id"] = str(uuid7())
     return request
 
 
 def _let_in(request: HttpRequest, thread_id: str) -> tuple[UUID, str]:
-    """The thread of a connection, and whose it is. Raises what HTTP would answer.
+    """The thread and the caller of a connection. Raises the errors of HTTP.
 
-    There may be no such thread, or none that the caller may see: they can make one.
+    The thread may be missing, or hidden from the caller, who may create one.
     """
     if is_disabled(request.path_info):
         raise NotFound
@@ -231,7 +231,7 @@ class Connection:
         return self._success(command)
 
     async def _look_for_thread(self) -> None:
-        """Begin what waits, once there is a thread that the caller may see."""
+        """Begin waiting subscriptions, once the caller can see the thread."""
         if not self._is_visible.is_set():
             if not await database_threads.query(self._sees_thread):
                 return

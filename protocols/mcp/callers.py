@@ -1,4 +1,4 @@
-"""Who sent a message: the caller of the view that the library answers for."""
+"""The caller of a message, from the request of its view."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ Context = ServerRequestContext[Any, HTTPRequest]
 
 
 def view_request(context: Context) -> Request:
-    """The view's request, which the policy is asked with."""
+    """The view's request, for the policy."""
     assert context.request is not None  # noqa: S101 - there is no other transport
     return request_of(context.request.scope)
 
 
 def identity_of(request: HTTPRequest) -> str:
-    """Empty where no one has to log in."""
+    """The caller's identity; empty without access control."""
     caller = caller_of(request_of(request.scope))
     return caller.identity if caller else ""

@@ -56,7 +56,7 @@ class NothingAsked(Conflict):
 
 @dataclass(frozen=True)
 class Call:
-    """Who calls which tool, and whether the client wants to see how far it is."""
+    """The caller and the tool, and whether the client requests progress."""
 
     request: Request | HttpRequest
     tool: AssistantTool
@@ -73,7 +73,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class Resume:
-    """Arguments that answer what is open on a thread, in whatever form its graph wants."""
+    """Arguments that answer a thread's open interrupts, in the graph's own format."""
 
     thread_id: UUID
     answer: Any
@@ -111,7 +111,7 @@ class Asking:
 
     @property
     def output(self) -> dict[str, Any]:
-        """What clients get that can't ask their user."""
+        """The result for clients that can't show forms to their user."""
         asked = [{"id": one["id"], "value": one["value"]} for one in self.interrupts]
         return {THREAD_ID: str(self.thread_id), INTERRUPTS: asked}
 
@@ -146,7 +146,7 @@ def start(call: Call, arguments: Arguments) -> Started:
 
 
 def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> Started:
-    """Go on with a run that stopped to ask. A second answer to it is a 409."""
+    """Resume an interrupted run. A second answer gets 409."""
     _check_tool(call, state)
     if not set(state.interrupt_ids) <= set(contents):
         raise Unprocessable("inputResponses: some of what was asked is not answered")
@@ -162,20 +162,20 @@ def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> 
 
 
 def find_open(call: Call, state: RequestState) -> Asking:
-    """What is asked there still."""
+    """The interrupts that are still open."""
     thread = _thread_of(call, state)
     return Asking(thread.id, interrupts_of(thread))
 
 
 def give_up(call: Call, state: RequestState) -> None:
-    """What was asked will not be answered."""
+    """Give up a call whose interrupts will not be answered."""
     thread = _thread_of(call, state)
     if _goes_with_its_call(thread):
         _delete_at_rest(thread.id)
 
 
 def find_outcome(call: Call, started: Started) -> Outcome:
-    """What became of a run that has ended."""
+    """The outcome of a run that has ended."""
     run = Run.objects.select_related("thread").filter(pk=started.run_id).first()
     if run is None:
         return Failed("The run was deleted.")
@@ -193,13 +193,13 @@ def find_outcome(call: Call, started: Started) -> Outcome:
 
 
 def clean_up(started: Started) -> None:
-    """Delete the call's own thread, of which nothing more is wanted."""
+    """Delete the call's own thread, which is no longer needed."""
     if started.owns_thread:
         _delete_at_rest(started.thread_id)
 
 
 def cancel(started: Started) -> None:
-    """Stop the call's run, whose result will reach no client."""
+    """Cancel the call's run, because no client waits for its result."""
     if started.owns_thread:
         delete_threads(Thread.objects.filter(pk=started.thread_id))
     elif run := Run.objects.filter(pk=started.run_id).first():
@@ -238,7 +238,7 @@ def _start_alone(call: Call, graph_input: Any) -> Started:
 
 
 def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> Started:
-    """A run with the answer to what is open on a thread, these interrupts among it.
+    """Create a run with the answers to a thread's interrupts, which include these.
 
     Under the thread's lock: of two answers at once one finds the thread busy, and of two
     in a row one finds nothing open.

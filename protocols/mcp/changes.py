@@ -1,8 +1,8 @@
-"""`subscriptions/listen` of 2026-07-28: a client hears that its list of tools is another.
+"""`subscriptions/listen` of 2026-07-28: notify a client when its list of tools changes.
 
-That assistants have changed is published without saying whose. Each listener looks at its
-own caller's list then, and says something only if that has changed: no one learns of what
-others do.
+A change of assistants is published without their owner. Each listener then compares its
+own caller's list, and notifies the client only if that has changed, so that callers learn
+nothing about other owners.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ async def listen_to_changes(
     context: Context, params: SubscriptionsListenRequestParams
 ) -> SubscriptionsListenResult:
     request = view_request(context)
-    # Before the client is told that it is heard: what comes after that is a change.
+    # Read before the client gets the confirmation, so that later changes are found.
     digest = await database_threads.query(list_digest, request)
     return await ListenHandler(CallerChanges(request, digest))(context, params)
 
@@ -44,7 +44,7 @@ class CallerChanges:
         self._changed = asyncio.Event()
 
     async def publish(self, event: ServerEvent) -> None:
-        """Not used: who changes an assistant may be in another process."""
+        """Not used: an assistant may be changed in another process."""
         raise NotImplementedError
 
     def subscribe(self, listener: Callable[[ServerEvent], None]) -> Callable[[], None]:

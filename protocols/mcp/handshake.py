@@ -155,7 +155,7 @@ async def _read(request: Request) -> Post:
         try:
             session = find_session(session_id)
         except UnknownSession:
-            # What tells clients to begin again with `initialize`.
+            # 404 makes clients begin again with `initialize`.
             raise Refused(404, "Session not found") from None
     return Post(request, message, session, identity_of(request), has_sse)
 
@@ -170,7 +170,7 @@ def _parsed(body: bytes) -> JSONRPCMessage:
 
 
 async def _note(post: Post) -> None:
-    """Pass on a message that has no answer, to the call that it is about."""
+    """Pass a message that has no response to the call that it refers to."""
     message, key, keep_secs = post.message, None, CANCELLATION_SECS
     if isinstance(message, (JSONRPCResponse, JSONRPCError)) and message.id is not None:
         key = post.key_of_question(message.id)
@@ -191,7 +191,7 @@ async def _note(post: Post) -> None:
 
 @dataclass
 class Exchange:
-    """One request and its response, and what is sent and asked in between.
+    """One request and its response, with the messages and requests in between.
 
     It is the library's `DispatchContext` for the request. The response is plain JSON,
     unless something goes before it, or it takes its time: then it is an event stream.
@@ -303,7 +303,7 @@ class Exchange:
         finally:
             for task in watching:
                 task.cancel()
-            # Also where the client is gone: its run goes on, and so does what follows it.
+            # Also if the client disconnected: its run and its handler continue.
             await asyncio.gather(handling, *watching, return_exceptions=True)
 
     async def _outcome(self) -> JSONRPCResponse | JSONRPCError:

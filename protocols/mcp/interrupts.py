@@ -1,4 +1,4 @@
-"""What a run stopped to ask, as forms for the client's user, and the answers to it.
+"""Convert a run's interrupts to forms for the client's user, and read the answers.
 
 A form has top-level fields of plain types only. An interrupt whose `response_schema` fits
 that is asked by it; the requests of LangChain's human-in-the-loop middleware get a

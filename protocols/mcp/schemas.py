@@ -98,7 +98,7 @@ OURS_OUT: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ToolSchemas:
-    """What a tool takes and gives, and how that is told apart from the graph's own.
+    """A tool's input and output schemas, and how they differ from the graph's.
 
     `wraps_input`: the graph's input is the argument `input`. `message_fields` may be given
     as a text. `output_keys` are all that clients see of the output; None where the whole

@@ -1,9 +1,9 @@
-"""What one web process has to learn of another, over Redis.
+"""Messages between web processes, over Redis.
 
-A client's answer to a question, and its cancellation of a call, are requests of their own,
-which any web process may get. Whoever gets one leaves it under a key that only the caller
-of both requests can name, and publishes the key. Published too is that assistants have
-changed, for clients that listen to the list of tools.
+A client's answer to a question, and its cancellation of a call, are separate requests,
+which any web process may receive. That process stores the payload under a key that only
+the caller of both requests can compute, and publishes the key. Changes of assistants are
+published, too, for clients that subscribe to the list of tools.
 
 There is one connection for all that wait in a process, made at first use.
 """

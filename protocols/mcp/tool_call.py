@@ -81,7 +81,7 @@ class ToolCall:
     async def _brought_back(
         self, state: RequestState, responses: Mapping[str, Any]
     ) -> ToolResult:
-        """Go on with the answers to the questions of an earlier result."""
+        """Continue with the answers to the questions of an earlier result."""
         try:
             contents = _contents(responses)
         except Declined:
@@ -133,7 +133,7 @@ class ToolCall:
         return await database_threads.query(calls.find_outcome, self._call, started)
 
     async def _abandon(self, started: Started) -> None:
-        """Cancel the run; not where the server stops, whose clients come back."""
+        """Cancel the run, but not if the server stops: its clients reconnect."""
         if not server_is_stopping():
             with anyio.CancelScope(shield=True):
                 await database_threads.query(calls.cancel, started)

@@ -84,7 +84,7 @@ def find_tool(request: Request | HttpRequest, name: str) -> AssistantTool:
 
 
 def list_digest(request: Request | HttpRequest) -> str:
-    """Another text whenever the caller's list of tools is another one."""
+    """A digest that changes whenever the caller's list of tools changes."""
     _, assistants = _visible(request)
     rows = assistants.order_by("pk").values_list("pk", "name", "updated_at")
     return hashlib.sha256(repr(list(rows)).encode()).hexdigest()

@@ -1,4 +1,4 @@
-"""`/mcp` over HTTP, and what tells its clients where to log in."""
+"""`/mcp` over HTTP, and the metadata for its clients' login."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Message(serializers.Serializer[Any]):
 
 
 class MCPViewSet(ScopedViewSet):
-    # Each message asks the policy for itself; all of them are about assistants.
+    # Each message calls the policy itself; all of them are about assistants.
     events = {"message": "assistants.search"}
 
     @extend_schema(

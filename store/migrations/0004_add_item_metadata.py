@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     dependencies = [("store", "0003_index_newest_store_items")]
 
     operations = [
-        # With a default of the database: the version before still inserts.
+        # A database default, because the previous version still inserts rows.
         migrations.AddField(
             model_name="storeitem",
             name="metadata",

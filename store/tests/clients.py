@@ -1,4 +1,4 @@
-"""Whoever calls the store: over HTTP, and from within a graph."""
+"""Clients of the store: over HTTP, and from within a graph."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from spool.store.backend import PostgresStore
 
 
 class Client(APIClient):
-    """Speaks JSON, for one owner. `asked` is what the policy was asked for it."""
+    """A JSON client for one owner. `asked` has the events sent to the policy."""
 
     def __init__(self, identity: str) -> None:
         super().__init__(HTTP_X_IDENTITY=identity)
         self.asked: list[tuple[str, dict[str, Any]]] = []
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        # Escaped, so that it can hold what is no UTF-8.
+        # Escaped, so that it can contain invalid UTF-8.
         text = json.dumps(body)
         return getattr(self, method)(path, text, content_type="application/json")
 
@@ -51,7 +51,7 @@ class Client(APIClient):
 
 
 class Caller:
-    """One store, called by its synchronous or by its asynchronous methods."""
+    """Calls one store by its synchronous or its asynchronous methods."""
 
     def __init__(self, store: PostgresStore, call: Callable[..., Any]) -> None:
         self.store = store

@@ -20,7 +20,7 @@ from spool.store.tests.indexing import EMBEDDING, Configure, asked
 
 @pytest.fixture
 def clients(monkeypatch: pytest.MonkeyPatch, db: None) -> dict[str, Client]:
-    """Clients of a server whose callers are owners, each with items of their own."""
+    """Clients of a server where each caller is an owner with their own items."""
     made = {name: Client(name) for name in ("alice", "bob")}
 
     def authorize(request: Any, event: str, value: Any = None) -> Scope:
@@ -44,7 +44,7 @@ def bob(clients: dict[str, Client]) -> Client:
 
 @pytest.fixture(scope="session")
 def loop(django_db_setup: None) -> Iterator[Loop]:
-    """A loop as graphs have it, with connections of its own."""
+    """An event loop as graphs have, with its own connections."""
     loop = Loop(name="store-tests", pool_size=8)
     yield loop
     loop.close()
@@ -55,7 +55,7 @@ MakeStore = Callable[[str], PostgresStore]
 
 @pytest.fixture
 def make_store(loop: Loop) -> Iterator[MakeStore]:
-    """Stores of any owner. What they hold is committed, and deleted in the end."""
+    """Create stores of any owner. Their items are committed, and deleted at the end."""
 
     async def made(owner: str) -> PostgresStore:
         return PostgresStore(loop.pool, owner)
@@ -90,9 +90,9 @@ def make_caller(
 def configure_index(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Configure]:
-    """A server with a semantic index of the field `text`, unless told otherwise.
+    """Configure a semantic index, of the field `text` by default.
 
-    `None`: it has no index.
+    `None` means no index.
     """
 
     def write(name: str | None = "embed", **more: Any) -> None:

@@ -1,5 +1,5 @@
-"""A deterministic embedding: each word is a direction, and texts that share words are
-near to each other. What it is asked for is kept in `asked`.
+"""A deterministic embedding: each word is a direction, so texts that share words are
+near each other. `asked` records the texts of each call.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 # Enough that no two words of the tests share a direction.
 DIMS = 1024
-# A text that the model does not take.
+# A text that the model rejects.
 REFUSED = "a text that is too long"
 
 asked: list[list[str]] = []

@@ -1,4 +1,4 @@
-"""Items nearer to their end, or past it."""
+"""Move items nearer to their expiry, or past it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from spool.store.models import StoreItem
 
 
 def end_sooner() -> Any:
-    """Take three minutes from every item; returns when each ends now."""
+    """Take three minutes from every item. Return the new expiry times."""
     StoreItem.objects.update(expires_at=F("expires_at") - timedelta(minutes=3))
     return end_of_items()
 
@@ -22,7 +22,7 @@ def end_of_items() -> Any:
 
 
 def expire(**which: Any) -> None:
-    """Let items have reached the end of their time a moment ago."""
+    """Make items expire a moment ago."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now() - interval '1 second'")
         StoreItem.objects.filter(**which).update(expires_at=cursor.fetchone()[0])

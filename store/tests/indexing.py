@@ -38,7 +38,7 @@ def put_facts(client: Client, *namespace: str) -> None:
 
 
 def reindexed() -> list[tuple[int, int]]:
-    """Re-index; returns what the progress bar was told."""
+    """Re-index. Return the progress that was reported."""
     told: list[tuple[int, int]] = []
     current = index.index_config()
     assert current

@@ -1,4 +1,4 @@
-"""Many at once, and what they cost."""
+"""Concurrent operations, and what they cost."""
 
 from __future__ import annotations
 
@@ -232,7 +232,7 @@ def test_it_outlasts_connections_that_were_cut(
 def test_fifty_writers_of_one_key_leave_one_of_their_values(
     make_store: MakeStore,
 ) -> None:
-    # A store each: what one store is asked in a turn is one batch.
+    # A store each: one store combines simultaneous requests into one batch.
     stores = [make_store("alice") for _ in range(50)]
 
     results = at_once(

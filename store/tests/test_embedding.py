@@ -1,4 +1,4 @@
-"""When the model is asked, what becomes of its failures, and how it is configured."""
+"""When the model is called, how its failures are handled, how it is configured."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the policy is asked, and may change."""
+"""The events that the policy gets, and what it may change."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Rewrite = Callable[[Callable[[Any], Any]], None]
 
 @pytest.fixture
 def rewrite(monkeypatch: pytest.MonkeyPatch) -> Rewrite:
-    """A policy that puts another namespace in the place of the given one."""
+    """A policy that replaces the given namespace."""
 
     def install(change: Callable[[Any], Any]) -> None:
         def authorize(request: Any, event: str, value: Any = None) -> Scope:

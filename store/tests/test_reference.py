@@ -98,7 +98,7 @@ def test_it_answers_as_the_reference_does(
         reference.batch([write])
 
     assert list(map(_plain, ours.batch(reads))) == [
-        # One at a time: of several it might mix up what answers which.
+        # One at a time: it may mix up the answers of several.
         _plain(reference.batch([read])[0])
         for read in reads
     ]

@@ -179,7 +179,7 @@ def test_an_item_says_which_fields_find_it(alice: Client) -> None:
         "pie": "parts",
     }
     assert [item["score"] for item in best.values()] == pytest.approx([1, 1, 1])
-    # Each once, however many vectors it has; and without one not at all.
+    # Each item once, however many vectors it has; items without vectors are left out.
     assert sorted(alice.keys("a", query="cake")) == ["default", "parts", "title"]
     assert sorted(alice.keys("a")) == ["default", "missing", "none", "parts", "title"]
 
@@ -234,6 +234,6 @@ def test_writers_of_one_key_leave_one_value_and_its_vectors(
     [word] = set(item["value"]["parts"])
     [found] = alice.search("a", query=word)
     assert found["score"] == pytest.approx(1)
-    # No vector of a writer who lost still counts, though its row may be there.
+    # Vectors of the writer that lost no longer count, though rows may remain.
     losers = {f"word{number}" for number in range(24)} - {word}
     assert {alice.search("a", query=one)[0]["score"] for one in losers} == {0}

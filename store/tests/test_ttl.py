@@ -49,7 +49,7 @@ def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 
 
 def minutes_left(key: str) -> Any:
-    """How long an item was given, as it is kept and as it was counted."""
+    """The item's minutes to live, as stored and as calculated from its expiry."""
     item = StoreItem.objects.get(key=key)
     if item.expires_at is None:
         return item.ttl_minutes, None
@@ -260,7 +260,7 @@ def test_sweeps_beside_reads_and_writes(make_store: MakeStore, loop: Loop) -> No
     results = at_once([partial(work, n) for n in range(16)])
 
     assert [result for result in results if isinstance(result, Exception)] == []
-    # What was written anew is there, what was not is gone.
+    # Items written again are kept, others are deleted.
     sweep_items()
     stored = StoreItem.objects.values_list("key", flat=True)
     assert set(stored) == set(keys[50:])

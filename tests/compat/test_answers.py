@@ -1,4 +1,4 @@
-"""What the official clients are answered, down to its order, and what they must not see."""
+"""Responses to the official clients, including their order, and hidden values."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Event streams of the official server, played again: the same events, and no others.
 
-Compared on the channels that the recording has. Ours has more of them, so numbers
-differ; and it tells the end of a run last, where the official one may tell values after
-it.
+Only the channels of the recording are compared. Our server has more channels, so
+numbers differ; and it sends the end of a run last, while the official one may send
+values after it.
 """
 
 from __future__ import annotations

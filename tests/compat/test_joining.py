@@ -52,7 +52,7 @@ async def status(http: httpx.AsyncClient, run: str) -> str:
 
 
 async def has_said(http: httpx.AsyncClient, run: str, step: int) -> None:
-    """Return once the run has told of this step, to a viewer of its own."""
+    """Return once the run has streamed this step to a separate viewer."""
     async with http.stream(
         "GET", f"{run}/stream", headers={"Last-Event-ID": "0"}
     ) as response:
@@ -139,7 +139,7 @@ async def test_modes_can_be_chosen_when_joining(
 async def test_who_comes_back_finds_the_query_in_the_location(
     http: httpx.AsyncClient, runs: str
 ) -> None:
-    """The Python client asks `Location` again, without the query that it had."""
+    """The Python client requests `Location`, without its original query."""
     run = await start(http, runs, input={"delay": 0})
 
     async def location(path: str) -> str:
@@ -207,7 +207,7 @@ async def test_whoever_leaves_at_any_moment_takes_the_run_along(
         writer.transport.abort()
 
     statuses = [await ended_before(http, path) for path in runs]
-    # Whoever has gone before the request is read has made none.
+    # A client that disconnects before the request is read creates no run.
     assert {tuple(found) for found in statuses} <= {(), ("interrupted",)}
     assert statuses[-1] == ["interrupted"]
 

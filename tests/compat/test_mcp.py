@@ -86,7 +86,7 @@ async def test_each_assistant_is_a_tool(connect: Opened) -> None:
     assert tools["functional"].input_schema["required"] == ["input"]
     assert tools["human"].output_schema["properties"]["answer"]["type"] == "string"
     assert tools["echo"].annotations.title == "echo"
-    # Those whose graph can't be made are there, and say so when they are called.
+    # A tool whose graph can't be built is listed, and returns an error when called.
     assert {"unmakeable", "waiting", "shapeless"} <= set(tools)
 
 
@@ -344,7 +344,7 @@ async def test_a_client_that_cannot_ask_gets_what_is_asked(
     assert thread["ttl"]["ttl_minutes"] == 60
     assert thread["ttl"]["strategy"] == "delete"
     assert second.structured_content == {"log": ["a:qa", "b:qb"]}
-    # Answered, and so gone.
+    # Answered, and therefore deleted.
     assert third.is_error
     assert (await http.get(f"/threads/{first['thread_id']}")).status_code == 404
 

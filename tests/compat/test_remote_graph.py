@@ -22,7 +22,7 @@ async def graph(server: Server) -> AsyncIterator[RemoteGraph]:
 
 @pytest.fixture
 async def config(graph: RemoteGraph) -> Any:
-    """A thread whose run has stopped to ask, in a subgraph."""
+    """A thread whose run was interrupted in a subgraph."""
     assert graph.client is not None
     thread = await graph.client.threads.create()
     config: Any = {"configurable": {"thread_id": thread["thread_id"]}}

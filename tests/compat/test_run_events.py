@@ -1,4 +1,4 @@
-"""The fields that say what is told of a run, and to whom."""
+"""The fields for events of a run: what is streamed, and to which receivers."""
 
 from __future__ import annotations
 

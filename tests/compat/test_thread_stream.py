@@ -1,4 +1,4 @@
-"""`GET /threads/{id}/stream`: all runs of a thread, as the official server tells them."""
+"""`GET /threads/{id}/stream`: all runs of a thread, as on the official server."""
 
 from __future__ import annotations
 

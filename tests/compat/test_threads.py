@@ -31,7 +31,7 @@ def mark() -> dict[str, str]:
 
 @pytest.fixture
 async def waiting(client: Any, mark: Any) -> str:
-    """A thread whose run has stopped to ask."""
+    """A thread whose run was interrupted."""
     thread = await client.threads.create(metadata=mark)
     await client.runs.wait(thread["thread_id"], "human", input={"topic": "t"})
     return str(thread["thread_id"])

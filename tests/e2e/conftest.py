@@ -49,5 +49,5 @@ def company(staffless: Server) -> Iterator[Company]:
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """Where graphs note what they begin."""
+    """The file in which graphs note the steps that they begin."""
     return tmp_path / "begun"

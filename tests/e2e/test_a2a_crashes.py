@@ -1,4 +1,4 @@
-"""A task goes on, and its followers with it, whatever dies."""
+"""A task and its followers continue, whatever process dies."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ async def test_a_follower_outlives_the_worker(
 async def test_a_follower_comes_back_after_the_web_process(
     dictating: Agent, crashing: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A stream that is cut has no clean end, which would say that there is no more."""
+    """A cut stream has no clean end, which would mean that it is complete."""
     gate = tmp_path / "gate"
     gate.touch()
     said = f"{gate} one two"

@@ -1,4 +1,4 @@
-"""What a server says and refuses when it starts."""
+"""What a server logs and refuses when it starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A home that can't be written, or holds what nobody can read: said in a line."""
+"""A home that can't be written, or has unreadable files: an error in one line."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def admin(browser: Chrome, examples: Server) -> Chrome:
 
 @pytest.fixture(scope="module")
 def work(examples: Server) -> dict[str, str]:
-    """Something to look at: a finished run, one that failed, one that goes on."""
+    """Create a finished run, a failed one, and one that is running."""
     call = httpx.Client(base_url=examples.url, timeout=60)
     done = call.post("/threads", json={"metadata": {"topic": "tea"}}).json()
     words = [{"role": "user", "content": "remember: I like tea"}]
@@ -98,7 +98,7 @@ def text_of(browser: Chrome) -> str:
 
 
 def complaints(browser: Chrome) -> list[str]:
-    """What the browser's console has to complain of since the last look."""
+    """Errors in the browser's console since the last call."""
     entries = browser.get_log("browser")  # type: ignore[no-untyped-call]
     return [entry["message"] for entry in entries]
 

@@ -39,7 +39,7 @@ async def client(ticking: Server) -> AsyncIterator[Any]:
 
 
 class Watched:
-    """A cron for every second, and what became of its slots."""
+    """A cron for every second, and the firings of its slots."""
 
     def __init__(self, client: Any, cron_id: str) -> None:
         self.client = client
@@ -145,7 +145,7 @@ async def test_two_beats_and_two_workers_fire_each_slot_once(
     kept = await client.threads.search(metadata=mark["metadata"], limit=100)
 
     assert_each_slot_once(firings)
-    # And there is no run that no firing tells of.
+    # Every run belongs to a firing.
     assert {one["thread_id"] for one in kept} == {one["thread_id"] for one in firings}
 
 

@@ -1,4 +1,4 @@
-"""Viewers who leave and come back, while Redis dies, hangs, forgets or is full."""
+"""Viewers that reconnect, while Redis dies, hangs, loses data or is full."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def be_full(company: Company) -> None:
 
 @dataclass
 class Viewer:
-    """One who is cut off again and again, and comes back with the last id."""
+    """A client that is cut off repeatedly, and reconnects with the last id."""
 
     url: str
     events: list[tuple[str, str, Any]] = field(default_factory=list)

@@ -107,7 +107,7 @@ def hanging(company: Company) -> Iterator[None]:
 
 @contextmanager
 def refusing(company: Company) -> Iterator[None]:
-    """Nobody starts Postgres again meanwhile."""
+    """Postgres is down, and is not restarted meanwhile."""
     [postgres] = company.servers("postgres")
     supervisor = company.server.processes()[0]
     supervisor.suspend()
@@ -123,7 +123,7 @@ def test_a_postgres_that_is_away_for_long_costs_no_lease(
     company: Company, file: Path, away: Any
 ) -> None:
     company.hire(2)
-    time.sleep(1)  # Until both can tell who is gone.
+    time.sleep(1)  # Until both can detect which process is gone.
     runs = [company.steps(file, delay=0.6) for _ in range(6)]
     wait_until(lambda: has_begun(file, "2"), 20)
 

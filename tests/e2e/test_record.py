@@ -1,4 +1,4 @@
-"""What is known of a run whose worker was killed: what it did, and what it used."""
+"""The record and the usage of a run whose worker was killed."""
 
 from __future__ import annotations
 

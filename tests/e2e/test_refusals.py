@@ -1,4 +1,4 @@
-"""Starts that can't work: each says in one line why, and fails."""
+"""Starts that must fail: each prints the reason in one line."""
 
 from __future__ import annotations
 

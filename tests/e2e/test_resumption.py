@@ -1,4 +1,4 @@
-"""What is done again, and what is not, once the worker of a run was killed."""
+"""Which steps are repeated, and which are not, after a run's worker was killed."""
 
 from __future__ import annotations
 

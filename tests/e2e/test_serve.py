@@ -1,4 +1,4 @@
-"""`spool serve` as an operator meets it: starts, stops, and why it does not."""
+"""`spool serve` for an operator: starts, stops, and errors."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def fresh(config: Path) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def hurt() -> Iterator[Server]:
-    """The server that loses one process after the other."""
+    """The server whose processes are killed one after another."""
     with serving(CONFIG) as server:
         yield server
 

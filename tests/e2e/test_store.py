@@ -1,4 +1,4 @@
-"""The store of a whole server: found by meaning, gone when its time is over."""
+"""The store of a whole server: search by meaning, and expiry."""
 
 from __future__ import annotations
 

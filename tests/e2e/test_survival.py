@@ -62,7 +62,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(
     assert run.saved_steps() == steps
     assert len(set(steps)) == len(steps)
     assert company.attempts(run) == (2, 1)
-    # It goes on with nothing, and is good for new runs.
+    # It has no runs to continue, and accepts new ones.
     others = Counter(words[0] for words in begun(file) if words[1] != str(asleep.pid))
     assert max(others.values()) == 1
     for other in company.workers:
@@ -160,7 +160,7 @@ def test_a_worker_that_is_told_to_stop_finishes_or_hands_back(
     assert handed_back == "pending"
     assert (brief.ended(), long.ended()) == ("success", "success")
     assert company.attempts(brief) == (1, 0)
-    # Handed over at once: nobody waited for a lease, and nothing counts as lost.
+    # Handed back at once: no lease had to expire, and no attempt counts as lost.
     assert company.attempts(long) == (2, 0)
     assert long.log() == STEPS
     assert {words[1] for words in begun(file)} == {str(old.pid), str(new.pid)}
@@ -239,7 +239,7 @@ def test_a_run_that_takes_too_long_is_stopped(
     viewed = parse(company.http.get(f"{run.path}/stream").text)
 
     assert run.status() == "timeout"
-    # Nothing of an error: the stream just ends.
+    # No error event: the stream just ends.
     assert {event.name for event in viewed} <= {"metadata", "values", "end"}
     thread = company.http.get(run.thread_path).json()
     assert thread["status"] == "error"

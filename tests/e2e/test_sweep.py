@@ -1,4 +1,4 @@
-"""Beat, a worker and Postgres: what has had its time is gone by itself."""
+"""Beat, a worker and Postgres: expired rows are deleted by the sweeps."""
 
 from __future__ import annotations
 

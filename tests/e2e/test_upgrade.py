@@ -184,7 +184,7 @@ class Balancer(httpx.HTTPTransport):
 
 
 class Load:
-    """Clients, each a thread: they go on until they are told to stop."""
+    """Clients, each a thread, that send requests until they are stopped."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -366,7 +366,7 @@ def test_nothing_is_lost_doubled_or_failed(installation: Installation) -> None:
 
 
 def begin(it: Installation, load: Load) -> str:
-    """All that an upgrade finds; returns where the run is that asks for an answer."""
+    """Create the data before an upgrade. Return the path of the interrupted run."""
     with client_of(it) as http:
         asking = f"/threads/{new_thread(http)}/runs"
         asked = created(http, asking, assistant_id="asking", input={"log": []})
@@ -380,7 +380,7 @@ def begin(it: Installation, load: Load) -> str:
 
 
 def end(it: Installation, asking: str) -> dict[str, Any]:
-    """Answer what was asked, and let all come to an end."""
+    """Answer the interrupt, and wait for the end of all runs."""
     with client_of(it) as http:
         body = {"assistant_id": "asking", "command": {"resume": "yes"}}
         resumed = created(http, f"{asking}/wait", **body)

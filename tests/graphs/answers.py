@@ -72,7 +72,7 @@ class Answered(TypedDict):
 
 
 def _ask(state: Answers) -> Answered:
-    # The later a question, the sooner it is asked.
+    # Later tasks are interrupted earlier.
     sleep(0.02 * (ord("e") - ord(state["question"])))
     return {"answers": [interrupt(state["question"])]}
 

@@ -1,4 +1,4 @@
-"""Graphs that note what they begin, for the tests that kill whoever executes them."""
+"""Graphs that note the steps that they begin, for tests that kill their workers."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Ticks(TypedDict):
 
 
 def note(state: Steps, *words: object) -> None:
-    """A line for each time that something is begun, whoever begins it."""
+    """Append these words to the file as one line."""
     with Path(state["file"]).open("a") as file:
         file.write(" ".join(map(str, words)) + "\n")
 
@@ -86,7 +86,7 @@ async def block(state: Steps) -> dict[str, Any]:
 
 
 def sleep(state: Steps) -> dict[str, Any]:
-    """On a thread, which nobody can stop."""
+    """Sleep in a thread, which can't be cancelled."""
     note(state, "sleep", os.getpid())
     time.sleep(state["delay"])
     note(state, "awake", os.getpid())

@@ -1,4 +1,4 @@
-"""A graph that keeps what it is told, and finds what is meant."""
+"""A graph that stores texts, and finds them by their meaning."""
 
 from __future__ import annotations
 

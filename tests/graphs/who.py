@@ -1,4 +1,4 @@
-"""A graph that says who calls, and handlers that keep rows apart by a UUID."""
+"""A graph that returns its caller, and handlers that separate rows by a UUID."""
 
 from __future__ import annotations
 

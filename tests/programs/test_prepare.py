@@ -1,4 +1,4 @@
-"""What makes a database ready, from any state, whoever else does so."""
+"""Preparing a database, from any state, and by several processes at once."""
 
 from __future__ import annotations
 
@@ -63,5 +63,5 @@ def test_several_at_once_wait_for_each_other(empty: str) -> None:
     told = [process.communicate() for process in at_once]
 
     assert [process.returncode for process in at_once] == [0, 0, 0], told
-    # Of one admin, one of them tells the password.
+    # One admin is created, and one process prints its password.
     assert sum("admin password: " in output for output, _ in told) == 1

@@ -1,4 +1,4 @@
-"""What `deploy/` names exists: it can't be built where the tests run."""
+"""Names in `deploy/` exist: its image can't be built where the tests run."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ CONTRACT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importl
 ]
 # What stands outside of the product, or beside it.
 OUTSIDE = {"tests", "bench", "examples"}
-# Tables that no model of ours stands for, and who owns them.
+# Tables without a model of ours, and the apps that own them.
 OTHER_TABLES = {
     "checkpoints": "threads",
     "checkpoint_blobs": "threads",

@@ -9,7 +9,7 @@ from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, settings
 from schemathesis.config import SchemathesisConfig
 
-# A wrong method is a 405 everywhere; that is nothing to repeat for each path.
+# A wrong method is a 405 everywhere, so it is not tested for each path.
 CONFIG: dict[str, Any] = {"phases": {"coverage": {"unexpected-methods": []}}}
 
 schema = schemathesis.openapi.from_wsgi(
@@ -20,7 +20,7 @@ schema = schemathesis.openapi.from_wsgi(
 
 
 def tried(times: int) -> settings:
-    """Each operation so often, and with the same requests in every run."""
+    """Try each operation this many times, with the same requests in every test run."""
     return settings(
         max_examples=times,
         deadline=None,

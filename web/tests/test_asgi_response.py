@@ -1,4 +1,4 @@
-"""Views whose answer an ASGI application gives, as uvicorn and as Django serve them."""
+"""Views whose response an ASGI application produces, under uvicorn and Django."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ async def test_an_answer_without_an_end_is_cut(
 async def test_a_client_that_leaves(
     client: httpx.AsyncClient, then: str, event: str
 ) -> None:
-    """Cancels the application, or is announced to it."""
+    """The application is cancelled, or receives `http.disconnect`."""
     asking = client.stream("POST", f"/t/app?then={then}", content=b"half")
     async with asking as response:
         assert await anext(response.aiter_raw()) == b"half"

@@ -22,7 +22,7 @@ OURS = [
 
 
 def test_no_request_gets_what_another_may_have_changed() -> None:
-    """There is one checker for all requests: a default must be made for each."""
+    """One serializer is used for all requests, so each needs its own defaults."""
     shared = [
         (kind.__name__, name)
         for kind in OURS

@@ -38,7 +38,7 @@ def preflight(client: Client, method: str = "POST", **headers: str) -> Any:
 
 @pytest.fixture
 def closed(settings: LazySettings, configure: Configure) -> None:
-    """Callers have to show a key."""
+    """Require an API key."""
     settings.AUTH = ["api_key"]
     configure(None)
 

@@ -1,4 +1,4 @@
-"""An operator's own app: its middleware is around every route, its routes are described."""
+"""An operator's own app: its middleware wraps every route, its routes are described."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the documents say of files of this repository is there."""
+"""Files that the documentation names exist in this repository."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ async def test_elsewhere_allowed_hosts_alone_decide(settings: LazySettings) -> N
 async def test_an_open_server_does_nothing_for_pages_of_others(
     origin: bytes, status: int
 ) -> None:
-    """Browsers send some requests without asking first."""
+    """Browsers send some requests without a preflight."""
     headers = [(b"host", b"localhost:8123"), (b"origin", origin)]
 
     assert (await ask(HERE, headers=headers))[0]["status"] == status
@@ -177,7 +177,7 @@ def test_a_head_without_an_end_is_not_read_to_it(
 
         sent = bytes_taken(connection, chunk, at_most=200 * HEAD_MAX_BYTES)
 
-    # What was on its way comes on top.
+    # Plus the data that was in transit.
     assert HEAD_MAX_BYTES // 2 < sent < 100 * HEAD_MAX_BYTES
 
 

@@ -29,7 +29,7 @@ FROM_OTHER_CONNECTIONS = (
     "FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid()"
 )
-# That it reads a synchronous iterator at once, which is as it should be there.
+# It warns that it consumes a synchronous iterator at once, as expected here.
 PLAIN_DJANGO_WARNS = pytest.mark.filterwarnings(
     "ignore:StreamingHttpResponse must consume synchronous iterators"
 )
@@ -87,7 +87,7 @@ def new_client(server: Server) -> httpx.AsyncClient:
 
 
 def ask_postgres(query: str) -> list[Any]:
-    """On a connection of its own: Django's are what is being looked at."""
+    """Query on a separate connection, because the test observes Django's."""
     with psycopg.connect(conninfo()) as connection:
         return connection.execute(query).fetchall()
 

@@ -1,4 +1,4 @@
-"""`http` of langgraph.json: what a start refuses, since it would do something else."""
+"""`http` of langgraph.json: values that a start refuses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Time for a request to arrive, and how much a body may hold."""
+"""Timeouts for receiving a request, and limits of a body."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ MORE = {
 def test_what_does_not_arrive_in_time_is_closed(
     address: tuple[str, int], kind: str, goes_on: bool
 ) -> None:
-    """Also where a little of it comes again and again."""
+    """Also if it is sent slowly, a few bytes at a time."""
     answer = b""
     with socket.create_connection(address) as connection:
         connection.sendall(SLOW[kind])

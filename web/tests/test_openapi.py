@@ -1,4 +1,4 @@
-"""What the documentation says is what the code reads."""
+"""The documentation agrees with the code."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_links_between_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_the_schema_leaves_nothing_to_guess(tmp_path: Path) -> None:
-    """Else `/docs` offers what is refused, and each start of a server complains."""
+    """Otherwise `/docs` offers invalid values, and each start logs warnings."""
     page = tmp_path / "openapi.yml"
 
     call_command("spectacular", file=str(page), fail_on_warn=True)

@@ -1,4 +1,4 @@
-"""What every route does alike with a request that is a little off."""
+"""All routes treat slightly malformed requests in the same way."""
 
 from __future__ import annotations
 

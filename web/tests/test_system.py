@@ -123,7 +123,7 @@ def test_info_has_the_official_keys(client: Client, settings: LazySettings) -> N
 
 @pytest.fixture
 def _queue(db: None) -> None:
-    """Two waiting runs, one running, one for later; a live worker and a dead one."""
+    """Two pending runs, one running, one delayed; a live worker and a dead one."""
     now = timezone.now()
     alive = Worker.objects.create(hostname="a", pid=1, capacity=10)
     silent = now - dt.timedelta(hours=1)

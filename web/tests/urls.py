@@ -1,4 +1,4 @@
-"""Spool's routes, and views that do what the tests of the web process need."""
+"""Spool's routes, and views for the tests of the web process."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def backend_pid(request: HttpRequest) -> JsonResponse:
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
-    """`?chunks=N`, each of `?size=` bytes; after them `?then=` wait or fail."""
+    """Stream `?chunks=N` of `?size=` bytes each; after them `?then=` wait or fail."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
     wanted = {key: str(value) for key, value in request.GET.items()}
@@ -80,14 +80,14 @@ def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines())
 
 
-# What the ASGI application below was told last, and that it was cancelled.
+# The last message that the ASGI application below received, and its cancellation.
 app_events: queue.Queue[str] = queue.Queue()
 
 
 @extend_schema(exclude=True)
 @api_view(["POST"])
 def app(request: Request) -> ASGIResponse:
-    """`?then=` what the application does after the body that it gives back."""
+    """Echo the body; `?then=` says what the application does afterwards."""
     stays = request.query_params.get("then") == "stay"
     return ASGIResponse(request, _app, outlives_client=stays)
 

@@ -1,4 +1,4 @@
-"""Who may do what: as by the routes of runs that do the same."""
+"""Permissions are those of the corresponding routes of runs."""
 
 from __future__ import annotations
 

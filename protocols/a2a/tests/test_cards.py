@@ -1,4 +1,4 @@
-"""Cards say what an agent is, to those who may know of it."""
+"""Cards describe an agent to callers who may see it."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def test_an_end_is_sent_to_every_configuration(
 def test_a_configuration_comes_with_the_message(
     alice_calls: Caller, here: Here, receiver: Receiver
 ) -> None:
-    """Stored with its run, whose end it can't miss."""
+    """It is stored with its run, so it can't miss the run's end."""
     wanted = {"taskPushNotificationConfig": {"url": receiver.url, "token": "x"}}
 
     task = alice_calls.send("please", configuration=wanted)

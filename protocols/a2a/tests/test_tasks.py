@@ -155,7 +155,7 @@ def test_a_run_of_the_run_endpoints_is_a_task(alice_calls: Caller, here: Here) -
 def test_a_task_that_was_answered_still_shows_what_it_asked(
     alice_calls: Caller, here: Here
 ) -> None:
-    """To those who followed the run that asked, however late they look."""
+    """Clients that followed the interrupted run see its question, even later."""
     ref = TaskRef.parse(alice_calls.send("please")["id"])
     execute_all(here)
     alice_calls.send("yes", taskId=str(ref))

@@ -28,7 +28,7 @@ def web(transactional_db: None, settings: Any) -> Iterator[Server]:
     """uvicorn in this process; nothing executes what it starts."""
     settings.FORCE_SCRIPT_NAME, settings.STATIC_URL = None, "/static/"
     settings.STREAM_HEARTBEAT_SECS = 0.2
-    celery_app.set_default()  # Runs are dispatched, and nobody takes them.
+    celery_app.set_default()  # Runs are dispatched, but no worker executes them.
     register_system_assistants()
     application = mounted(lambda: Application(on_start=(), on_stop=(close_fanout,)))
     with serving(application, lifespan="on") as server:

@@ -1,4 +1,4 @@
-"""What clients get where Redis has lost what they were to get, or never had it."""
+"""What clients get if Redis has lost events, or never had them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ VALUES = {"messages": [{"type": "human", "content": "kept", "id": "m1"}]}
 
 @pytest.fixture
 def run(web: Server, alice_client: Client) -> Run:
-    """A run of alice's that is over, on a thread of whose events Redis knows nothing."""
+    """A finished run of alice's, on a thread without events in Redis."""
     thread_id = alice_client.call("post", "/threads", {}).json()["thread_id"]
     body = {"assistant_id": "memory", "input": VALUES}
     made = alice_client.call("post", f"/threads/{thread_id}/runs", body).json()

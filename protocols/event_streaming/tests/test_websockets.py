@@ -1,4 +1,4 @@
-"""Who gets in by a WebSocket, what they see, and what they may hold open."""
+"""WebSockets: access, events, and the limit of connections."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ YES = {ID: {"response": "yes"}}
 
 
 def end(started: Started, run_status: str = "success", **thread: Any) -> None:
-    """What a worker does at the end."""
+    """End the run, as a worker does."""
     changes = {"status": "idle", "resting_status": "idle", **thread}
     Run.objects.filter(pk=started.run_id).update(status=run_status, ended_at=Now())
     Thread.objects.filter(pk=started.thread_id).update(**changes)
@@ -51,7 +51,7 @@ def interrupt(started: Started) -> None:
 
 
 def asked(call: Call, *ids: str) -> tuple[Started, RequestState]:
-    """A call whose run has stopped to ask."""
+    """A call whose run was interrupted."""
     started = calls.start(call, Begin(None, {"topic": "tea"}))
     interrupt(started)
     state = RequestState(started.thread_id, call.tool.assistant.id, ids or (ID,))

@@ -1,4 +1,4 @@
-"""What web processes tell one another, over the real Valkey."""
+"""Messages between web processes, over the real Valkey."""
 
 from __future__ import annotations
 

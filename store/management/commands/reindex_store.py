@@ -1,4 +1,4 @@
-"""`manage.py reindex_store`: for the items that were there before `store.index` was."""
+"""`manage.py reindex_store`: index items that are older than `store.index`."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         self.stdout.write(f"{count} items indexed with {index.embed}")
 
     def _tell(self, done: int, total: int) -> None:
-        """One line that grows; in a log, where lines stay, only the last one."""
+        """Rewrite one line on a terminal; in a log, print only the last one."""
         if not self.stdout.isatty() and done < total:
             return
         filled = WIDTH * done // total if total else WIDTH
