@@ -8,7 +8,7 @@ assistants that the user can see, and additions to the `configurable` of runs.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
 
@@ -35,12 +35,8 @@ class Creator:
         }
 
     def as_nobody(self) -> Creator:
-        """The same scopes, without the user and the API key."""
-        return replace(
-            self,
-            threads=replace(self.threads, user=None, api_key_id=None),
-            assistants=replace(self.assistants, user=None),
-        )
+        """What the two scopes show, without the user and the API key."""
+        return Creator(_sight(self.threads), _sight(self.assistants))
 
     @classmethod
     def from_json(cls, stored: dict[str, Any]) -> Creator:
@@ -52,6 +48,11 @@ class Creator:
             assistants=Scope(owner, _filter(stored["assistants"]), user),
             configurable=stored.get("configurable", {}),
         )
+
+
+def _sight(scope: Scope) -> Scope:
+    """What a scope shows, without the caller: comparable with one that was stored."""
+    return Scope(scope.owner, scope.rows)
 
 
 def _filter_json(rows: Q) -> dict[str, Any]:

@@ -13,10 +13,6 @@ pytestmark = pytest.mark.django_db
 @pytest.mark.parametrize(
     ("method", "path"),
     [
-        ("post", "/threads/{id}/commands"),
-        ("post", "/threads/{id}/stream/events"),
-        ("post", "/mcp"),
-        ("get", "/mcp/"),
         ("post", "/ui/{id}"),
     ],
 )

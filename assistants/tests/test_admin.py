@@ -37,7 +37,7 @@ def test_the_list_finds_assistants(admin_client: Client) -> None:
     make("Other", {"owner": "bob"})
 
     assert {"Mine", "Other", "echo"} <= listed(admin_client)
-    assert listed(admin_client, q="min") == {"Mine"}
+    assert listed(admin_client, q="mine") == {"Mine"}
     assert listed(admin_client, q="bob") == {"Other"}
     assert listed(admin_client, q="n=1") == {"Mine"}
     assert listed(admin_client, q=str(mine.pk)) == {"Mine"}

@@ -73,7 +73,7 @@ def make_run(thread: Thread) -> Callable[..., Run]:
 
 @pytest.fixture(scope="module")
 def agents(graphs: Path) -> Iterator[None]:
-    """A server with the graphs of `agents.py` instead."""
+    """A server with the graphs of `executed.py` instead."""
     with serving(CONFIG, forget_config):
         yield
 

@@ -1,4 +1,4 @@
-"""Executes runs of the graphs of `agents.py` in this process."""
+"""Executes runs of the graphs of `executed.py` in this process."""
 
 from __future__ import annotations
 

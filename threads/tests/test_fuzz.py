@@ -15,16 +15,15 @@ from spool.threads.tests.running import make_thread
 
 pytestmark = pytest.mark.django_db
 
-text = st.text(max_size=20) | st.sampled_from(
+# NUL and lone surrogates are refused in a body, which other tests prove.
+storable = st.characters(exclude_categories=["Cs"], exclude_characters="\0")
+text = st.text(storable, max_size=20) | st.sampled_from(
     [
         "%",
         "_",
         "\\",
         "'",
         '"',
-        "\0",
-        "\ud800",
-        "\udfff",
         "a.b",
         "$eq",
         "",

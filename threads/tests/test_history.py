@@ -88,7 +88,7 @@ def test_history_names_what_is_wrong(
     assert next(iter(wrong)) in response.json()["detail"]
 
 
-@pytest.mark.parametrize("query", ["?limit=0", "?limit=ten", "?limit=1001"])
+@pytest.mark.parametrize("query", ["?limit=0", "?limit=ten"])
 def test_history_refuses_a_malformed_query(alice_client: Client, query: str) -> None:
     thread = make_thread("echo")
 

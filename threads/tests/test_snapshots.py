@@ -76,7 +76,7 @@ def test_supersteps_are_replayed_whole_or_not_at_all(alice_client: Client) -> No
         "post", "/threads", {"metadata": {"graph_id": "slow"}, "supersteps": supersteps}
     )
 
-    assert response.status_code == 201
+    assert response.status_code == 400
     thread = Thread.objects.get()
     assert set(checkpoint_rows(thread).values()) == {0}
     assert call(alice_client, thread, "get", "state")["values"] == {}

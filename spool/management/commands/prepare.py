@@ -16,7 +16,7 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError
 
-from spool.access.start import check_access
+from spool.access.start import check_access, find_mistakes
 from spool.assistants.services import register_system_assistants
 from spool.checks import check_broker, check_database
 from spool.config.env import stop
@@ -50,6 +50,8 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, without_graphs: bool, **options: Any) -> None:
+        # Before an admin exists whose password would be lost with a start that fails.
+        _stop_at(find_mistakes())
         if not without_graphs:
             check_access()
             warn_of_ignored_keys()
