@@ -93,6 +93,9 @@ class Executor:
     holding: list[UUID] = field(default_factory=list)
     # Requests to stop those of them whose graph does not run yet.
     _asked: dict[UUID, str] = field(default_factory=dict)
+    # Claims under way, and requests to stop a run that one of them may return.
+    _claims: int = 0
+    _early: dict[UUID, str] = field(default_factory=dict)
     _builds: BuildTimeouts = field(default_factory=BuildTimeouts)
 
     def __post_init__(self) -> None:
@@ -104,7 +107,12 @@ class Executor:
             self.flusher.refuse_models(run_id)
         if execution := self.executions.get(run_id):
             execution.stop(reason)
-        elif run_id in self.holding:
+            return
+        # A claim under way may be of this run. Kept first, so that either the claim
+        # finds it, or the run is held by now.
+        if self._claims:
+            self._early[run_id] = reason
+        if run_id in self.holding:
             self._asked[run_id] = reason
             self._builds.shorten(run_id, _build_timeout(reason))
 
@@ -117,8 +125,23 @@ class Executor:
 
         `hint` is a run that may not be in the queue yet.
         """
-        held = await self._claim(None, hint)
-        return await self.execute(held.id, held) if held else None
+        self._claims += 1
+        try:
+            held = await self._claim(None, hint)
+            if held is None:
+                return None
+            # In this order, see `stop`.
+            self.holding.append(held.id)
+            if reason := self._early.pop(held.id, None):
+                self._asked[held.id] = reason
+        finally:
+            self._claims -= 1
+            if not self._claims:
+                self._early.clear()
+        try:
+            return await self.execute(held.id, held)
+        finally:
+            self.holding.remove(held.id)
 
     async def _claim(
         self, run_id: UUID | None, hint: UUID | None = None
