@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PAGES = [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")]
-# A path with a folder in it, as `runs/lifecycle.py` or `tests/e2e`.
+# A path with a folder in it, as `runs/lifecycle/claiming.py` or `tests/e2e`.
 PATH = re.compile(r"`([a-z_0-9]+(?:/[A-Za-z_0-9.]+)+/?)`")
 
 

@@ -1,0 +1,49 @@
+"""The only package that writes `Run.status` and `Thread.status`.
+
+    pending --claim--> running --end--> success | error | timeout | interrupted
+       ^                  |
+       +----hand back-----+        pending --cancel--> interrupted
+
+A move is one guarded statement, which returns whether it changed a row. Losing a race
+is an expected result, not an error. A worker's moves name the attempt that it holds.
+
+Decisions that depend on a thread's runs are made under a lock on the thread's row. A
+separate statement takes the lock where the next one must see what was committed while
+it waited: under READ COMMITTED, each statement takes a new snapshot.
+
+The statements are run by Django's connection (web, tick) and by a worker's async pool.
+"""
+
+from __future__ import annotations
+
+from spool.runs.lifecycle.claiming import (
+    SEQS_OF_ATTEMPT,
+    Claim,
+    claim,
+    is_gone,
+    is_held,
+)
+from spool.runs.lifecycle.creating import Creation, create
+from spool.runs.lifecycle.ending import Ended, Outcome, ask_to_stop, end, end_here
+from spool.runs.lifecycle.locks import lock_thread
+from spool.runs.lifecycle.requeueing import LET_GO, hand_back, take_back, wake
+
+__all__ = [
+    "LET_GO",
+    "SEQS_OF_ATTEMPT",
+    "Claim",
+    "Creation",
+    "Ended",
+    "Outcome",
+    "ask_to_stop",
+    "claim",
+    "create",
+    "end",
+    "end_here",
+    "hand_back",
+    "is_gone",
+    "is_held",
+    "lock_thread",
+    "take_back",
+    "wake",
+]

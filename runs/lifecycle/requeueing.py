@@ -1,0 +1,103 @@
+"""Running runs that become pending again, and pending runs that wait too long."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from django.db import connection
+
+from spool.database.loop import Pool
+from spool.runs import record
+from spool.runs.lifecycle.claiming import Claim
+from spool.runs.lifecycle.turns import FIRST, QUEUE
+from spool.runs.models import RunAttempt
+from spool.runs.record import NOTHING, Record
+
+_RECORD_HAND_BACK = record.ended_as(f"'{RunAttempt.Outcome.HANDED_BACK}'")
+
+HAND_BACK = f"""
+WITH ended AS (
+    SELECT * FROM runs
+    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+    FOR NO KEY UPDATE
+), handed_back AS (
+    UPDATE runs SET status = 'pending', worker_id = NULL,
+        updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
+    FROM ended WHERE runs.id = ended.id
+    RETURNING runs.id, runs.graph_id, runs.fairness_group
+), {QUEUE.format(moved="handed_back")}, {_RECORD_HAND_BACK}
+SELECT id FROM handed_back
+"""
+
+# A run that its worker does not know of is treated like a run whose worker died.
+LET_GO = """
+UPDATE runs SET worker_id = NULL
+WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+"""
+
+# Hands runs of dead workers to other workers, up to `max_attempts`. Locked rows wait
+# for the next tick. If a run was claimed again in between, Postgres rechecks its row
+# but not the subquery on workers, so the join compares the attempt.
+TAKE_BACK = f"""
+WITH lost AS MATERIALIZED (
+    SELECT id, attempt FROM runs
+    WHERE status = 'running' AND losses + 1 < %(max_attempts)s AND NOT EXISTS (
+        SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
+    )
+), held AS (
+    SELECT runs.* FROM runs JOIN lost USING (id, attempt)
+    WHERE runs.status = 'running' FOR NO KEY UPDATE OF runs SKIP LOCKED
+), {record.lost("held")}, taken_back AS (
+    UPDATE runs SET status = 'pending', worker_id = NULL, losses = runs.losses + 1,
+        updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
+    FROM held WHERE runs.id = held.id
+    RETURNING runs.id, runs.graph_id, runs.fairness_group
+), {QUEUE.format(moved="taken_back")}
+SELECT id FROM taken_back
+"""
+
+# Pending runs whose turn it is, but which no worker has claimed: their message was
+# lost, their start time has come (`after_seconds`), or a race left them behind.
+WAKE = f"""
+WITH woken AS (
+    UPDATE runs SET dispatched_at = clock_timestamp()
+    WHERE id IN (
+        SELECT id FROM runs
+        WHERE status = 'pending' AND created_at <= clock_timestamp()
+            AND (dispatched_at IS NULL OR dispatched_at
+                < clock_timestamp() - make_interval(secs => %(timeout)s))
+            AND NOT EXISTS (SELECT FROM run_pauses
+                WHERE kind = 'graph' AND name = runs.graph_id
+                    OR kind = 'owner' AND name = runs.fairness_group)
+            AND {FIRST}
+        ORDER BY created_at LIMIT %(limit)s
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id, graph_id, fairness_group
+), {QUEUE.format(moved="woken")}
+SELECT id FROM woken
+"""
+
+
+async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
+    """Release a run, so that another worker resumes it from its last checkpoint."""
+    params = written.params | {"run_id": held.id, "attempt": held.attempt}
+    async with pool.connection() as conn:
+        return (await conn.execute(HAND_BACK, params)).rowcount > 0
+
+
+def take_back(*, max_attempts: int) -> list[UUID]:
+    """Release all runs whose worker is gone. Returns the ids of those to resume."""
+    return _ids(TAKE_BACK, {"max_attempts": max_attempts})
+
+
+def wake(*, timeout: float, limit: int) -> list[UUID]:
+    """Find runs without a message for `timeout` seconds; mark one as sent now."""
+    return _ids(WAKE, {"timeout": timeout, "limit": limit})
+
+
+def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, params)
+        return [run_id for (run_id,) in cursor.fetchall()]
