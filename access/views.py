@@ -1,20 +1,28 @@
-"""The base class for viewsets of owned resources."""
+"""The base classes for viewsets of owned resources."""
 
 from __future__ import annotations
 
-from collections.abc import MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from io import BytesIO
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar, cast
+from uuid import UUID
 
 from django.core.handlers.asgi import ASGIRequest
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, JsonResponse
 from rest_framework.exceptions import APIException
-from rest_framework.viewsets import ViewSet
+from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from spool.access.authentication import authenticate
 from spool.access.policy import Scope, authorize
 from spool.access.users import User
 from spool.web import errors
+from spool.web.bodies import path_uuid
+from spool.web.pagination import SearchPagination
+
+M = TypeVar("M", bound=Model)
+Q = TypeVar("Q", bound=QuerySet[Any])
+T = TypeVar("T")
 
 
 class ScopedViewSet(ViewSet):
@@ -26,9 +34,66 @@ class ScopedViewSet(ViewSet):
 
     events: ClassVar[dict[str, str]]
 
-    def scope(self, value: dict[str, Any] | None = None) -> Scope:
+    def authorize(self, value: dict[str, Any] | None = None) -> Scope:
         """The policy's answer; see `access.policy.authorize` for `value`."""
         return authorize(self.request, self.events[self.action], value)
+
+
+class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
+    """A viewset of rows that have an owner.
+
+    A subclass's `get_queryset()` has the rows that `get_scope()` allows, and
+    `get_object()` is the one way to the row that `lookup_url_kwarg` names.
+    """
+
+    pagination_class = SearchPagination
+    # The texts of a 404 with the row's `id`, by action: they are the official server's.
+    not_found_texts: ClassVar[Mapping[str, str]] = {}
+    not_found_text: ClassVar[str] = "Not Found"
+
+    _scope: Scope | None = None
+
+    def authorize(self, value: dict[str, Any] | None = None) -> Scope:
+        self._scope = super().authorize(value)
+        return self._scope
+
+    def get_scope(self) -> Scope:
+        """The policy's latest answer. An action with more to say calls `authorize`."""
+        if self._scope is None:
+            return self.authorize(self.get_policy_value())
+        return self._scope
+
+    def get_policy_value(self) -> dict[str, Any]:
+        """The value of the action's event, for a row that the path names."""
+        return {str(self.lookup_url_kwarg): self.path_id, "metadata": {}}
+
+    @property
+    def path_id(self) -> UUID:
+        """The id in the path. Raises 422 if it is not a UUID."""
+        name = str(self.lookup_url_kwarg)
+        return path_uuid(self.kwargs[name], name.removesuffix("_id"))
+
+    def get_object(self) -> M:
+        """Raises 404 if there is no such row, or if the caller can't see it."""
+        found = self.get_queryset().filter(pk=self.path_id).first()
+        if found is None:
+            raise self.not_found()
+        return found
+
+    def not_found(self) -> errors.NotFound:
+        text = self.not_found_texts.get(self.action, self.not_found_text)
+        return errors.NotFound(text.format(id=self.path_id))
+
+    def page_of(self, rows: QuerySet[M], asked: Mapping[str, Any]) -> list[M]:
+        """A page of a search; `get_paginated_response` adds its headers."""
+        return self.page_read(rows, asked, list)
+
+    def page_read(
+        self, rows: Q, asked: Mapping[str, Any], read: Callable[[Q], list[T]]
+    ) -> list[T]:
+        """The same, for rows that `read` turns into something else."""
+        pages = cast(SearchPagination, self.paginator)
+        return pages.read(rows, asked["limit"], asked["offset"], read)
 
 
 def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:

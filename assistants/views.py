@@ -9,8 +9,8 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from spool.access.policy import Scope, authorize
-from spool.access.views import ScopedViewSet
+from spool.access.policy import authorize
+from spool.access.views import OwnedViewSet
 from spool.assistants import hooks, schemas, services
 from spool.assistants.models import Assistant, AssistantQuerySet
 from spool.assistants.serializers import (
@@ -25,9 +25,9 @@ from spool.assistants.serializers import (
     version_json,
 )
 from spool.web.bodies import path_uuid, valid_body
-from spool.web.errors import NotFound
+from spool.web.errors import Unprocessable
 from spool.web.fields import is_true
-from spool.web.pagination import page_of, searched
+from spool.web.pagination import rows_of_page, searched
 
 ERRORS = {
     404: OpenApiResponse(description="No such assistant or graph"),
@@ -35,7 +35,8 @@ ERRORS = {
 }
 
 
-class AssistantViewSet(ScopedViewSet):
+class AssistantViewSet(OwnedViewSet[Assistant]):
+    lookup_url_kwarg = "assistant_id"
     events = {
         "create": "assistants.create",
         "search": "assistants.search",
@@ -50,6 +51,26 @@ class AssistantViewSet(ScopedViewSet):
         "subgraphs": "assistants.read",
         "subgraphs_below": "assistants.read",
     }
+    not_found_texts = {
+        "partial_update": "Assistant {id} not found",
+        "destroy": "Assistant with ID {id} not found",
+        "versions": "Assistant {id} not found",
+        "latest": "Assistant {id} not found",
+    }
+
+    @property
+    def path_id(self) -> UUID:
+        """The id in the path. A drawing may be requested by its graph's name, too."""
+        name = self.kwargs["assistant_id"]
+        try:
+            return path_uuid(name, "assistant")
+        except Unprocessable:
+            if self.action != "graph":
+                raise
+            return services.system_assistant_id(name)
+
+    def get_queryset(self) -> AssistantQuerySet:
+        return Assistant.objects.visible_to(self.get_scope())
 
     @extend_schema(
         request=AssistantCreate,
@@ -65,7 +86,7 @@ class AssistantViewSet(ScopedViewSet):
             "metadata": asked["metadata"],
         }
         assistant = services.create_assistant(
-            scope=self.scope(value), asked=asked, metadata=value["metadata"]
+            scope=self.authorize(value), asked=asked, metadata=value["metadata"]
         )
         return Response(assistant_json(assistant))
 
@@ -78,11 +99,10 @@ class AssistantViewSet(ScopedViewSet):
             "id" if asked["sort_by"] == "assistant_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
         )
-        page, headers = page_of(found, asked["limit"], asked["offset"])
-        rows = [assistant_json(assistant) for assistant in page]
+        rows = [assistant_json(one) for one in self.page_of(found, asked)]
         if names := asked["select"]:
             rows = [{name: row[name] for name in names} for row in rows]
-        return Response(rows, headers=headers)
+        return self.get_paginated_response(rows)
 
     @extend_schema(request=AssistantFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
@@ -91,23 +111,23 @@ class AssistantViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: AssistantBody, **ERRORS})
     def retrieve(self, request: Request, assistant_id: str) -> Response:
-        assistant, _ = self._found(path_uuid(assistant_id, "assistant"))
-        return Response(assistant_json(assistant))
+        return Response(assistant_json(self.get_object()))
 
     @extend_schema(
         request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
     )
     def partial_update(self, request: Request, assistant_id: str) -> Response:
         changes = valid_body(request, AssistantUpdate)
-        found = path_uuid(assistant_id, "assistant")
         names = ("graph_id", "config", "context", "name", "metadata")
         value = {name: changes[name] for name in names if name in changes}
-        ours = self._visible({"assistant_id": found, **value})
+        self.authorize({"assistant_id": self.path_id, **value})
         changed = services.update_assistant(
-            ours, found, {**changes, "metadata": value["metadata"]}
+            self.get_queryset(),
+            self.path_id,
+            {**changes, "metadata": value["metadata"]},
         )
         if changed is None:
-            raise NotFound(f"Assistant {found} not found")
+            raise self.not_found()
         return Response(assistant_json(changed))
 
     @extend_schema(
@@ -115,14 +135,12 @@ class AssistantViewSet(ScopedViewSet):
         responses={204: None, **ERRORS},
     )
     def destroy(self, request: Request, assistant_id: str) -> Response:
-        found = path_uuid(assistant_id, "assistant")
-        ours = self._visible({"assistant_id": found})
-        if not ours.filter(pk=found).exists():
-            raise NotFound(f"Assistant with ID {found} not found")
+        self.authorize({"assistant_id": self.path_id})
+        assistant = self.get_object()
         if is_true(request.query_params.get("delete_threads")):
             threads = authorize(request, "threads.delete", {"thread_id": None})
-            hooks.delete_threads_of(found, threads)
-        services.delete_assistant(ours, found)
+            hooks.delete_threads_of(assistant.id, threads)
+        services.delete_assistant(self.get_queryset(), assistant.id)
         return Response(status=204)
 
     @extend_schema(
@@ -130,26 +148,23 @@ class AssistantViewSet(ScopedViewSet):
     )
     def versions(self, request: Request, assistant_id: str) -> Response:
         asked = valid_body(request, VersionSearch)
-        found = path_uuid(assistant_id, "assistant")
-        assistant = self._visible({"assistant_id": found}).filter(pk=found).first()
-        if assistant is None:
-            raise NotFound(f"Assistant {found} not found")
-        versions = assistant.versions.order_by("-version")
+        self.authorize({"assistant_id": self.path_id})
+        versions = self.get_object().versions.order_by("-version")
         if asked["metadata"]:
             versions = versions.filter(metadata__contains=asked["metadata"])
-        page = versions[asked["offset"] : asked["offset"] + asked["limit"]]
+        page = rows_of_page(versions, asked)
         return Response([version_json(version) for version in page])
 
     @extend_schema(request=SetLatest, responses={200: AssistantBody, **ERRORS})
     def latest(self, request: Request, assistant_id: str) -> Response:
         asked = valid_body(request, SetLatest)
-        found = path_uuid(assistant_id, "assistant")
-        stamp: dict[str, Any] = {}
-        version = asked["version"]
-        value = {"assistant_id": found, "metadata": stamp, "version": version}
-        changed = services.set_latest(self._visible(value), found, version, stamp)
+        value = {**self.get_policy_value(), "version": asked["version"]}
+        self.authorize(value)
+        changed = services.set_latest(
+            self.get_queryset(), self.path_id, asked["version"], value["metadata"]
+        )
         if changed is None:
-            raise NotFound(f"Assistant {found} not found")
+            raise self.not_found()
         return Response(assistant_json(changed))
 
     @extend_schema(
@@ -157,22 +172,19 @@ class AssistantViewSet(ScopedViewSet):
     )
     def graph(self, request: Request, assistant_id: str) -> Response:
         xray = schemas.parse_xray(request.query_params.get("xray"))
-        try:
-            found = UUID(assistant_id)
-        except ValueError:  # A graph's name is allowed here.
-            found = services.system_assistant_id(assistant_id)
-        return Response(schemas.drawable_graph(*self._found(found), xray))
+        return Response(
+            schemas.drawable_graph(self.get_object(), self.get_scope(), xray)
+        )
 
     @extend_schema(responses={200: Any, **ERRORS})
     def schemas(self, request: Request, assistant_id: str) -> Response:
-        found = path_uuid(assistant_id, "assistant")
-        return Response(schemas.graph_schemas(*self._found(found)))
+        return Response(schemas.graph_schemas(self.get_object(), self.get_scope()))
 
     @extend_schema(
         parameters=[OpenApiParameter("recurse", bool)], responses={200: Any, **ERRORS}
     )
     def subgraphs(self, request: Request, assistant_id: str) -> Response:
-        return self._subgraphs(assistant_id, None)
+        return self._subgraphs(None)
 
     @extend_schema(
         operation_id="assistants_subgraphs_below",
@@ -182,28 +194,17 @@ class AssistantViewSet(ScopedViewSet):
     def subgraphs_below(
         self, request: Request, assistant_id: str, namespace: str
     ) -> Response:
-        return self._subgraphs(assistant_id, namespace)
+        return self._subgraphs(namespace)
 
-    def _subgraphs(self, assistant_id: str, namespace: str | None) -> Response:
+    def _subgraphs(self, namespace: str | None) -> Response:
         recurse = is_true(self.request.query_params.get("recurse"))
-        found = self._found(path_uuid(assistant_id, "assistant"))
-        return Response(schemas.subgraph_schemas(*found, namespace, recurse))
-
-    def _visible(self, value: dict[str, Any]) -> AssistantQuerySet:
-        return Assistant.objects.visible_to(self.scope(value))
-
-    def _found(self, assistant_id: UUID) -> tuple[Assistant, Scope]:
-        """The assistant, and the scope that its graph is built with."""
-        scope = self.scope({"assistant_id": assistant_id, "metadata": {}})
-        visible = Assistant.objects.visible_to(scope)
-        assistant = visible.filter(pk=assistant_id).first()
-        if assistant is None:
-            raise NotFound
-        return assistant, scope
+        assistant, scope = self.get_object(), self.get_scope()
+        return Response(schemas.subgraph_schemas(assistant, scope, namespace, recurse))
 
     def _matching(self, asked: dict[str, Any]) -> AssistantQuerySet:
         value = searched(asked, "graph_id", "metadata")
-        found = self._visible({**value, "graph_id": asked["graph_id"] or None})
+        self.authorize({**value, "graph_id": asked["graph_id"] or None})
+        found = self.get_queryset()
         if asked["metadata"]:
             found = found.filter(metadata__contains=asked["metadata"])
         if asked["graph_id"]:

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.access.policy import authorize
-from spool.access.views import ScopedViewSet
+from spool.access.views import OwnedViewSet
 from spool.assistants.services import assistant_id_of
 from spool.crons import firing, services
 from spool.crons.creator import Creator
@@ -44,8 +44,8 @@ from spool.runs.serializers import (
     run_json,
 )
 from spool.web.bodies import path_uuid, valid
-from spool.web.errors import BadRequest, NotFound, Unprocessable
-from spool.web.pagination import searched
+from spool.web.errors import BadRequest, Unprocessable
+from spool.web.pagination import rows_of_page, searched
 
 T = TypeVar("T")
 
@@ -61,9 +61,11 @@ ERRORS = {
 }
 
 
-class CronViewSet(ScopedViewSet):
+class CronViewSet(OwnedViewSet[Cron]):
     """Runs that start by the clock."""
 
+    lookup_url_kwarg = "cron_id"
+    not_found_texts = {"partial_update": "Cron '{id}' not found"}
     events = {
         "create": "crons.create",
         "search": "crons.search",
@@ -75,6 +77,9 @@ class CronViewSet(ScopedViewSet):
         "run": "crons.update",
         "preview": "crons.search",
     }
+
+    def get_queryset(self) -> CronQuerySet:
+        return Cron.objects.visible_to(self.get_scope())
 
     @extend_schema(request=CronRequest, responses={200: CronBody, **ERRORS})
     def create(self, request: Request, thread_id: str | None = None) -> Response:
@@ -107,7 +112,7 @@ class CronViewSet(ScopedViewSet):
             "end_time": asked["end_time"],
             "metadata": asked["metadata"],
         }
-        self.scope(of_cron)
+        self.authorize(of_cron)
         return self._maker(asked, thread, asked["metadata"])
 
     def _maker(
@@ -129,7 +134,7 @@ class CronViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: CronBody, **ERRORS})
     def retrieve(self, request: Request, cron_id: str) -> Response:
-        return Response(cron_json(self._cron(cron_id)))
+        return Response(cron_json(self.get_object()))
 
     @extend_schema(
         request=CronPatch,
@@ -149,22 +154,12 @@ class CronViewSet(ScopedViewSet):
         metadata = changes.get("metadata") or {}
         if not isinstance(metadata, dict):
             raise Unprocessable("metadata: must be an object")
-        change = partial(self._change, cron_id, changes, metadata)
+        change = partial(self._change, changes, metadata)
         return Response(cron_json(_until_unchanged(change)))
 
-    def _change(
-        self, cron_id: str, changes: dict[str, Any], metadata: dict[str, Any]
-    ) -> Cron:
+    def _change(self, changes: dict[str, Any], metadata: dict[str, Any]) -> Cron:
         stamp = dict(metadata)
-        cron = self._cron(
-            cron_id,
-            {
-                "payload": changes,
-                "schedule": changes.get("schedule"),
-                "metadata": stamp,
-            },
-            missing=f"Cron '{cron_id}' not found",
-        )
+        cron = self._to_change(changes, stamp)
         editor = None
         # A change of the schedule creates runs too, so it needs that permission.
         if changes != services.STOPS:
@@ -180,30 +175,25 @@ class CronViewSet(ScopedViewSet):
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, cron_id: str) -> Response:
-        services.delete_cron(self._cron(cron_id))
+        services.delete_cron(self.get_object())
         return Response(status=204)
 
     @extend_schema(request=CronSearch, responses={200: CronBody(many=True), **ERRORS})
     def search(self, request: Request) -> Response:
         asked = valid(CronSearch, request.data)
-        limit, offset = asked["limit"], asked["offset"]
-        found = self._found(asked)
-        rows = list(found.order_by(*_order(asked))[offset : offset + limit + 1])
-        more = len(rows) > limit
-        page = [cron_json(cron) for cron in rows[:limit]]
-        headers = {"X-Pagination-Total": str(offset + len(page) + more)}
-        if more:
-            headers["X-Pagination-Next"] = str(offset + limit)
+        found = self._matching(asked).order_by(*_order(asked))
+        rows = [cron_json(cron) for cron in self.page_of(found, asked)]
         if names := asked["select"]:
-            page = [{name: row[name] for name in names} for row in page]
-        return Response(page, headers=headers)
+            rows = [{name: row[name] for name in names} for row in rows]
+        return self.get_paginated_response(rows)
 
     @extend_schema(request=CronFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
-        return Response(self._found(valid(CronFilter, request.data)).count())
+        return Response(self._matching(valid(CronFilter, request.data)).count())
 
-    def _found(self, asked: dict[str, Any]) -> CronQuerySet:
-        found = Cron.objects.visible_to(self.scope(searched(asked, *FILTERS)))
+    def _matching(self, asked: dict[str, Any]) -> CronQuerySet:
+        self.authorize(searched(asked, *FILTERS))
+        found = self.get_queryset()
         for name in ("assistant_id", "thread_id"):
             if asked[name]:
                 found = found.filter(**{name: asked[name]})
@@ -219,11 +209,8 @@ class CronViewSet(ScopedViewSet):
     def firings(self, request: Request, cron_id: str) -> Response:
         """The results of a cron's slots, newest first."""
         page = valid(PageQuery, request.query_params)
-        rows = self._cron(cron_id).firings.newest_first()
-        first = page["offset"]
-        return Response(
-            [firing_json(row) for row in rows[first : first + page["limit"]]]
-        )
+        rows = self.get_object().firings.newest_first()
+        return Response([firing_json(row) for row in rows_of_page(rows, page)])
 
     @extend_schema(
         request=None,
@@ -238,13 +225,12 @@ class CronViewSet(ScopedViewSet):
     )
     def run(self, request: Request, cron_id: str) -> Response:
         """Create the cron's run now, independent of its schedule."""
-        run = _until_unchanged(partial(self._run_now, cron_id))
+        run = _until_unchanged(self._run_now)
         path = f"/threads/{run.thread_id}/runs/{run.id}"
         return Response(run_json(run), headers={"Content-Location": path})
 
-    def _run_now(self, cron_id: str) -> Run:
-        changes: dict[str, Any] = {"payload": {}, "schedule": None, "metadata": {}}
-        cron = self._cron(cron_id, changes)
+    def _run_now(self) -> Run:
+        cron = self._to_change({}, {})
         # It is the creator's run, but the caller must be allowed to create it.
         asked, stamped = services.run_request(cron), dict(cron.metadata)
         asker = self._maker(asked, cron.thread_id, stamped)
@@ -253,7 +239,7 @@ class CronViewSet(ScopedViewSet):
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
         """Describe a schedule in words, with its next dates."""
-        self.scope(searched(valid(CronFilter, {}), *FILTERS))
+        self.authorize(searched(valid(CronFilter, {}), *FILTERS))
         asked = valid(PreviewRequest, request.data)
         schedule, timezone = asked["schedule"], asked["timezone"]
         coming = slots(schedule, timezone, after=services.database_now())
@@ -266,18 +252,20 @@ class CronViewSet(ScopedViewSet):
             }
         )
 
-    def _cron(
-        self,
-        cron_id: str,
-        value: dict[str, Any] | None = None,
-        *,
-        missing: str = "Not Found",
-    ) -> Cron:
-        found = path_uuid(cron_id, "cron")
-        scope = self.scope({"cron_id": found, **(value or {})})
-        if (cron := Cron.objects.visible_to(scope).filter(pk=found).first()) is None:
-            raise NotFound(missing)
-        return cron
+    def _to_change(self, changes: dict[str, Any], metadata: dict[str, Any]) -> Cron:
+        """The cron, if the caller may change it so; `metadata` gets the stamp."""
+        self.authorize(
+            {
+                "cron_id": self.path_id,
+                "payload": changes,
+                "schedule": changes.get("schedule"),
+                "metadata": metadata,
+            }
+        )
+        return self.get_object()
+
+    def get_policy_value(self) -> dict[str, Any]:
+        return {"cron_id": self.path_id}
 
 
 def _until_unchanged(act: Callable[[], T]) -> T:

@@ -12,10 +12,10 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_sche
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from spool.access.policy import Scope, authorize
-from spool.access.views import ScopedViewSet
+from spool.access.policy import authorize
+from spool.access.views import OwnedViewSet
 from spool.runs import services
-from spool.runs.models import Run
+from spool.runs.models import Run, RunQuerySet
 from spool.runs.requests import allowed
 from spool.runs.serializers import (
     COLUMNS,
@@ -33,8 +33,10 @@ from spool.runs.streaming.run_stream import NEVER, RunStream
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.timeline import TimelineBody, timeline_of
 from spool.threads.models import Thread
+from spool.threads.views import OneThreadViewSet
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import NotFound, Unprocessable
+from spool.web.pagination import rows_of_page
 from spool.webhooks import addresses
 
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
@@ -48,9 +50,15 @@ ERRORS = {
 }
 
 
-class RunViewSet(ScopedViewSet):
+class RunViewSet(OwnedViewSet[Run]):
     """Runs of a thread, and stateless ones, which have a thread of their own."""
 
+    lookup_url_kwarg = "run_id"
+    not_found_texts = {
+        "destroy": "Run not found",
+        "cancel": "No runs found to cancel.",
+        "cancel_many": "No runs found to cancel.",
+    }
     events = {
         "create": "threads.create_run",
         "stream": "threads.create_run",
@@ -65,6 +73,22 @@ class RunViewSet(ScopedViewSet):
         "cancel": "threads.update",
         "cancel_many": "threads.update",
     }
+
+    @property
+    def thread_id(self) -> UUID | None:
+        """The thread in the path. Raises 422 if it is not a UUID."""
+        given = self.kwargs.get("thread_id")
+        return path_uuid(given, "thread") if given else None
+
+    def get_policy_value(self) -> dict[str, Any]:
+        ids = {"thread_id": self.thread_id, "run_id": self.path_id}
+        return {**ids, "metadata": {}}
+
+    def get_queryset(self) -> RunQuerySet:
+        return self._of_thread(Run.objects.visible_to(self.get_scope()))
+
+    def _of_thread(self, runs: RunQuerySet) -> RunQuerySet:
+        return runs.filter(thread=self.thread_id) if self.thread_id else runs
 
     # --- Making runs ----------------------------------------------------------------
     @extend_schema(request=RunRequest, responses={200: RunBody, **ERRORS})
@@ -122,35 +146,35 @@ class RunViewSet(ScopedViewSet):
         asked = valid(RunListQuery, request.query_params)
         found = path_uuid(thread_id, "thread")
         read = authorize(request, "threads.read", {"thread_id": found})
-        scope = self.scope({"thread_id": found, "metadata": {}})
+        self.authorize({"thread_id": found, "metadata": {}})
         if not Thread.objects.visible_to(read).filter(pk=found).exists():
             raise NotFound(f"Thread with ID {found} not found")
-        runs = Run.objects.visible_to(scope).filter(thread=found).newest_first()
+        runs = self.get_queryset().newest_first()
         if asked["status"]:
             runs = runs.filter(status=asked["status"])
         names = asked["select"] or COLUMNS
         # A run's input may be megabytes: read it only if it is selected.
         columns = {COLUMNS[name] for name in names}
         runs = runs.only(*columns, *(["given"] if "kwargs" in columns else []))
-        page = runs[asked["offset"] : asked["offset"] + asked["limit"]]
+        page = rows_of_page(runs, asked)
         return Response([run_json(run, names) for run in page])
 
     @extend_schema(responses={200: RunBody, **ERRORS})
     def retrieve(
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> Response:
-        return Response(run_json(self._run(thread_id, run_id)))
+        return Response(run_json(self.get_object()))
 
     @extend_schema(responses={200: TimelineBody, **ERRORS})
     def timeline(
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> Response:
         """What happened in the run: its attempts, their steps, and what they took."""
-        return Response(timeline_of(self._run(thread_id, run_id)))
+        return Response(timeline_of(self.get_object()))
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, thread_id: str, run_id: str) -> Response:
-        services.delete_run(self._run(thread_id, run_id, missing="Run not found"))
+        services.delete_run(self.get_object())
         return Response(status=204)
 
     # --- Joining runs ---------------------------------------------------------------
@@ -159,7 +183,7 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, thread_id: str, run_id: str
     ) -> StreamingHttpResponse:
         query = valid(StreamQuery, request.query_params)
-        run = self._joinable(thread_id, run_id)
+        run = self._joinable()
         if run is None:
             return _json_later(run_stream.unknown_json())
         if not run.is_active:
@@ -177,7 +201,7 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> StreamingHttpResponse:
         query = valid(StreamQuery, request.query_params)
-        run = self._joinable(thread_id, run_id)
+        run = self._joinable()
         if run is None:
             return _sse(run_stream.unknown_sse(), None)
         try:
@@ -209,9 +233,8 @@ class RunViewSet(ScopedViewSet):
         self, request: Request, thread_id: str, run_id: str
     ) -> Response | StreamingHttpResponse:
         action = _action(request)
-        run = self._run(
-            thread_id, run_id, missing="No runs found to cancel.", action=action
-        )
+        self.authorize({**self.get_policy_value(), "action": action})
+        run = self.get_object()
         if not services.cancel_run(run, action):
             raise NotFound(
                 "No matching runs to cancel. Please verify the thread and run ids, and "
@@ -225,51 +248,24 @@ class RunViewSet(ScopedViewSet):
     def cancel_many(self, request: Request) -> Response:
         asked, action = valid(BulkCancel, request.data), _action(request)
         thread_id = asked["thread_id"]
-        scope = self.scope({"thread_id": thread_id, "metadata": {}, "action": action})
+        scope = self.authorize(
+            {"thread_id": thread_id, "metadata": {}, "action": action}
+        )
         runs = Run.objects.visible_to(scope).active()
         if thread_id:
             runs = runs.filter(thread=thread_id, pk__in=asked["run_ids"])
         elif asked["status"] != "all":
             runs = runs.filter(status=asked["status"])
         if not services.cancel_runs(runs, action):
-            raise NotFound("No runs found to cancel.")
+            raise NotFound(self.not_found_texts[self.action])
         return Response(status=204)
 
-    def _scope_of_run(
-        self, thread_id: str | None, run_id: str, **more: str
-    ) -> tuple[Scope, dict[str, UUID]]:
-        """The caller's scope, and the filter for the run in the path."""
-        thread = path_uuid(thread_id, "thread") if thread_id else None
-        run = path_uuid(run_id, "run")
-        value: dict[str, Any] = {
-            "thread_id": thread,
-            "run_id": run,
-            "metadata": {},
-            **more,
-        }
-        named = {"pk": run, "thread": thread} if thread else {"pk": run}
-        return self.scope(value), named
-
-    def _run(
-        self,
-        thread_id: str | None,
-        run_id: str,
-        *,
-        missing: str = "Not Found",
-        **more: str,
-    ) -> Run:
-        scope, named = self._scope_of_run(thread_id, run_id, **more)
-        run = Run.objects.visible_to(scope).filter(**named).first()
-        if run is None:
-            raise NotFound(missing)
-        return run
-
-    def _joinable(self, thread_id: str | None, run_id: str) -> Run | None:
-        scope, named = self._scope_of_run(thread_id, run_id)
-        return Run.objects.joinable_by(scope).filter(**named).first()
+    def _joinable(self) -> Run | None:
+        runs = self._of_thread(Run.objects.joinable_by(self.get_scope()))
+        return runs.filter(pk=self.path_id).first()
 
 
-class ThreadStreamViewSet(ScopedViewSet):
+class ThreadStreamViewSet(OneThreadViewSet):
     """The events of all runs of a thread, those to come included."""
 
     events = {"stream": "threads.read"}
@@ -278,12 +274,12 @@ class ThreadStreamViewSet(ScopedViewSet):
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
         query = valid(ThreadStreamQuery, request.query_params)
         modes: frozenset[str] = query["modes"]
-        found = path_uuid(thread_id, "thread")
+        found = self.path_id
         # Read before the response, so that runs that the client starts after it are
         # shown.
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
-        scope = self.scope({"thread_id": found})
-        threads = Thread.objects.visible_to(scope).filter(pk=found)
+        self.authorize({"thread_id": found})
+        threads = self.get_queryset().filter(pk=found)
         created_at = threads.values_list("created_at", flat=True).first()
         if created_at is None:
             return _sse(thread_stream.unknown(found), None)

@@ -7,13 +7,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from spool.access.policy import Scope
 from spool.database.fields import JSONField
-
-
-class StoreItemQuerySet(models.QuerySet["StoreItem"]):
-    def visible_to(self, scope: Scope) -> StoreItemQuerySet:
-        return self.filter(owner=scope.owner)
 
 
 class StoreItem(models.Model):
@@ -31,8 +25,6 @@ class StoreItem(models.Model):
     updated_at = models.DateTimeField(db_default=Now())
     ttl_minutes = models.FloatField(null=True, blank=True)
     expires_at = models.DateTimeField(null=True, blank=True)
-
-    objects = StoreItemQuerySet.as_manager()
 
     class Meta:
         db_table = "store_items"

@@ -172,7 +172,7 @@ class StoreViewSet(ScopedViewSet):
         search's filter. All changes are used.
         """
         _checked(check_labels, _namespace(value))
-        scope = self.scope(value)
+        scope = self.authorize(value)
         return _checked(perform, scope.owner, make(_namespace(value)), extras)
 
 

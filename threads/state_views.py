@@ -9,7 +9,6 @@ from rest_framework.exceptions import ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from spool.access.views import ScopedViewSet
 from spool.threads import state
 from spool.threads.serializers import (
     CheckpointStateBody,
@@ -18,12 +17,12 @@ from spool.threads.serializers import (
     StateQuery,
     StateUpdateBody,
 )
-from spool.threads.views import ERRORS, visible_thread
+from spool.threads.views import ERRORS, OneThreadViewSet
 from spool.web.bodies import valid, valid_body
 from spool.web.errors import BadRequest
 
 
-class ThreadStateViewSet(ScopedViewSet):
+class ThreadStateViewSet(OneThreadViewSet):
     """The state and the history of one thread."""
 
     events = {
@@ -36,7 +35,7 @@ class ThreadStateViewSet(ScopedViewSet):
 
     @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        return self._state(request, thread_id, None)
+        return self._state(request, None)
 
     @extend_schema(
         operation_id="threads_state_at_checkpoint",
@@ -46,12 +45,12 @@ class ThreadStateViewSet(ScopedViewSet):
     def at_checkpoint(
         self, request: Request, thread_id: str, checkpoint_id: str
     ) -> Response:
-        return self._state(request, thread_id, {"checkpoint_id": checkpoint_id})
+        return self._state(request, {"checkpoint_id": checkpoint_id})
 
     @extend_schema(request=CheckpointStateBody, responses={200: Any, **ERRORS})
     def from_checkpoint(self, request: Request, thread_id: str) -> Response:
         asked = valid_body(request, CheckpointStateBody)
-        thread = visible_thread(self, thread_id)
+        thread = self.get_object()
         snapshot = state.get_state(
             thread, checkpoint=asked["checkpoint"], subgraphs=asked["subgraphs"]
         )
@@ -66,7 +65,7 @@ class ThreadStateViewSet(ScopedViewSet):
         except ValidationError as exc:  # Only here a wrong shape is a 400.
             fields = cast("dict[str, list[str]]", exc.detail).items()
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
-        thread = visible_thread(self, thread_id)
+        thread = self.get_object()
         checkpoint = asked["checkpoint"]
         if checkpoint is None and asked["checkpoint_id"]:
             checkpoint = {"checkpoint_id": asked["checkpoint_id"]}
@@ -90,7 +89,7 @@ class ThreadStateViewSet(ScopedViewSet):
             asked, default = _valid_query(request, HistoryQuery), 10
         else:
             asked, default = valid_body(request, HistoryBody), 1
-        thread = visible_thread(self, thread_id)
+        thread = self.get_object()
         snapshots = state.get_history(
             thread,
             limit=asked["limit"] or default,
@@ -100,11 +99,9 @@ class ThreadStateViewSet(ScopedViewSet):
         )
         return Response([state.state_json(one, asked["select"]) for one in snapshots])
 
-    def _state(
-        self, request: Request, thread_id: str, checkpoint: dict[str, Any] | None
-    ) -> Response:
+    def _state(self, request: Request, checkpoint: dict[str, Any] | None) -> Response:
         asked = _valid_query(request, StateQuery)
-        thread = visible_thread(self, thread_id)
+        thread = self.get_object()
         snapshot = state.get_state(
             thread, checkpoint=checkpoint, subgraphs=asked["subgraphs"]
         )

@@ -15,7 +15,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.access.policy import Scope, authorize
-from spool.access.views import ScopedViewSet
+from spool.access.views import OwnedViewSet
 from spool.assistants.graphs import registry
 from spool.database.ids import uuid7
 from spool.threads import checkpoint_rows, rows, services, state
@@ -33,9 +33,9 @@ from spool.threads.serializers import (
     selected_json,
     thread_json,
 )
-from spool.web.bodies import path_uuid, valid_body
+from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
-from spool.web.pagination import page_read, searched
+from spool.web.pagination import searched
 
 ERRORS = {
     404: OpenApiResponse(description="No such thread"),
@@ -46,7 +46,17 @@ ERRORS = {
 FILTERS = ("metadata", "values", "status")
 
 
-class ThreadViewSet(ScopedViewSet):
+class OneThreadViewSet(OwnedViewSet[Thread]):
+    """The base of viewsets whose paths name a thread."""
+
+    lookup_url_kwarg = "thread_id"
+    not_found_text = "Thread with ID {id} not found"
+
+    def get_queryset(self) -> ThreadQuerySet:
+        return Thread.objects.visible_to(self.get_scope())
+
+
+class ThreadViewSet(OneThreadViewSet):
     events = {
         "create": "threads.create",
         "search": "threads.search",
@@ -58,6 +68,7 @@ class ThreadViewSet(ScopedViewSet):
         "copy": "threads.read",
         "storage": "threads.read",
     }
+    not_found_texts = {"partial_update": "Not Found"}
 
     @extend_schema(
         request=ThreadCreate, responses={200: ThreadBody, 201: Any, 409: Any, **ERRORS}
@@ -70,7 +81,7 @@ class ThreadViewSet(ScopedViewSet):
             "if_exists": asked["if_exists"],
         }
         thread, is_new = services.create_thread(
-            scope=self.scope(value),
+            scope=self.authorize(value),
             thread_id=value["thread_id"],
             metadata=value["metadata"],
             ttl=asked["ttl"],
@@ -89,7 +100,7 @@ class ThreadViewSet(ScopedViewSet):
         """
         try:
             steps = [[state.state_update(**u) for u in step] for step in supersteps]
-            state.update_state(self._thread(str(thread.id)), steps)
+            state.update_state(thread, steps)
         except APIException as exc:
             if thread.metadata.get("graph_id") in registry().graph_ids:
                 raise
@@ -100,7 +111,7 @@ class ThreadViewSet(ScopedViewSet):
             return Response({"detail": problem}, status=201)
         # It may have been deleted in between.
         if (made := Thread.objects.filter(pk=thread.pk).first()) is None:
-            raise _missing(thread.id)
+            raise NotFound(self.not_found_text.format(id=thread.id))
         return Response(thread_json(made))
 
     @extend_schema(
@@ -111,23 +122,22 @@ class ThreadViewSet(ScopedViewSet):
         asked = valid_body(request, ThreadSearch)
         ids = [_searched_id(text) for text in asked["ids"]]
         value = {**searched(asked, *FILTERS), "ids": ids or None}
-        threads = _matching(self.scope(value), asked)
+        self.authorize(value)
+        threads = _matching(self.get_queryset(), asked)
         if ids:
             threads = threads.filter(pk__in=ids)
         threads = threads.in_order(
             "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
             descending=asked["sort_order"] == "desc",
         )
-        page, headers = page_read(
-            threads, asked["limit"], asked["offset"], partial(_bodies, asked)
-        )
-        return Response(page, headers=headers)
+        page = self.page_read(threads, asked, partial(_bodies, asked))
+        return self.get_paginated_response(page)
 
     @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, ThreadFilter)
-        value = {**searched(asked, *FILTERS), "ids": None}
-        return Response(_matching(self.scope(value), asked).count())
+        self.authorize({**searched(asked, *FILTERS), "ids": None})
+        return Response(_matching(self.get_queryset(), asked).count())
 
     @extend_schema(request=Prune, responses={200: Any, **ERRORS})
     def prune(self, request: Request) -> Response:
@@ -141,17 +151,17 @@ class ThreadViewSet(ScopedViewSet):
         """The scope for these threads. The policy is called for each, with its id."""
         ids: defaultdict[Q, list[UUID]] = defaultdict(list)
         for thread_id in dict.fromkeys(thread_ids):
-            ids[self.scope({"thread_id": thread_id}).rows].append(thread_id)
+            ids[self.authorize({"thread_id": thread_id}).rows].append(thread_id)
         nothing = Q(pk__in=[])
         return Scope(rows=reduce(or_, (Q(r, pk__in=ids[r]) for r in ids), nothing))
 
     @extend_schema(responses={200: ThreadBody, **ERRORS})
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        found = path_uuid(thread_id, "thread")
-        scope = self.scope({"thread_id": found, "metadata": {}})
-        row = rows.find(scope, found, with_ttl="ttl" in _included(request))
+        # Read without an instance, since this is requested most of all.
+        with_ttl = "ttl" in _included(request)
+        row = rows.find(self.get_scope(), self.path_id, with_ttl=with_ttl)
         if row is None:
-            raise _missing(found)
+            raise self.not_found()
         return Response(row)
 
     @extend_schema(
@@ -159,35 +169,30 @@ class ThreadViewSet(ScopedViewSet):
     )
     def partial_update(self, request: Request, thread_id: str) -> Response:
         asked = valid_body(request, ThreadUpdate)
-        value = {
-            "thread_id": path_uuid(thread_id, "thread"),
-            "metadata": asked["metadata"],
-        }
-        threads = Thread.objects.visible_to(self.scope(value)).filter(
-            pk=value["thread_id"]
-        )
+        value = {"thread_id": self.path_id, "metadata": asked["metadata"]}
+        self.authorize(value)
+        threads = self.get_queryset().filter(pk=self.path_id)
         changed = services.update_thread(
             threads, metadata=value["metadata"], ttl=asked["ttl"]
         )
         if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
         # It may have been deleted in between.
-        if not changed or (thread := threads.first()) is None:
-            raise NotFound
-        return Response(thread_json(thread))
+        if not changed:
+            raise self.not_found()
+        return Response(thread_json(self.get_object()))
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, thread_id: str) -> Response:
-        found = path_uuid(thread_id, "thread")
-        threads = Thread.objects.visible_to(self.scope({"thread_id": found}))
-        if not services.delete_threads(threads.filter(pk=found)):
-            raise _missing(found)
+        self.authorize({"thread_id": self.path_id})
+        if not services.delete_threads(self.get_queryset().filter(pk=self.path_id)):
+            raise self.not_found()
         return Response(status=204)
 
     @extend_schema(request=None, responses={200: ThreadBody, 409: Any, 422: Any})
     def copy(self, request: Request, thread_id: str) -> Response:
         try:
-            source = self._thread(thread_id)
+            source = self.get_object()
         except NotFound:
             raise Conflict from None
         metadata = dict(source.metadata)
@@ -202,28 +207,10 @@ class ThreadViewSet(ScopedViewSet):
 
     @extend_schema(responses={200: Any, **ERRORS})
     def storage(self, request: Request, thread_id: str) -> Response:
-        return Response(checkpoint_rows.storage(self._thread(thread_id).id))
-
-    def _thread(self, thread_id: str) -> Thread:
-        return visible_thread(self, thread_id)
+        return Response(checkpoint_rows.storage(self.get_object().id))
 
 
-def visible_thread(view: ScopedViewSet, thread_id: str) -> Thread:
-    """The thread of a path, if the caller may see it; 404 otherwise."""
-    found = path_uuid(thread_id, "thread")
-    value = {"thread_id": found, "metadata": {}}
-    thread = Thread.objects.visible_to(view.scope(value)).filter(pk=found).first()
-    if thread is None:
-        raise _missing(found)
-    return thread
-
-
-def _missing(thread_id: UUID) -> NotFound:
-    return NotFound(f"Thread with ID {thread_id} not found")
-
-
-def _matching(scope: Scope, asked: dict[str, Any]) -> ThreadQuerySet:
-    threads = Thread.objects.visible_to(scope)
+def _matching(threads: ThreadQuerySet, asked: dict[str, Any]) -> ThreadQuerySet:
     if asked["metadata"]:
         threads = threads.filter(metadata__contains=asked["metadata"])
     if asked["values"]:

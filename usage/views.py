@@ -11,7 +11,7 @@ from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from spool.access.views import ScopedViewSet
+from spool.access.views import OwnedViewSet
 from spool.usage.models import UsageTotal, UsageTotalQuerySet
 from spool.usage.report import report
 from spool.usage.serializers import UsageBody, UsageQuery
@@ -20,7 +20,7 @@ from spool.web.bodies import valid
 FILTERS = ("assistant_id", "graph_id", "node", "model", "owner")
 
 
-class UsageViewSet(ScopedViewSet):
+class UsageViewSet(OwnedViewSet[UsageTotal]):
     # Policy filters apply to threads, which may be deleted. Usage has an owner.
     events = {"list": "threads.search"}
 
@@ -37,27 +37,25 @@ class UsageViewSet(ScopedViewSet):
         Without authentication, it is the usage of all runs.
         """
         asked = valid(UsageQuery, request.query_params)
-        found = report(self._totals(asked), asked["group_by"])
+        found = report(self._matching(asked), asked["group_by"])
         if asked["format"] == "csv":
             return _csv(asked["group_by"], found)
         return Response({"start": asked["start"], "end": asked["end"], **found})
 
-    def _totals(self, asked: dict[str, Any]) -> UsageTotalQuerySet:
-        scope = self.scope(
-            {
-                "metadata": {},
-                "values": {},
-                "status": None,
-                "limit": 1,
-                "offset": 0,
-                "ids": None,
-            }
-        )
-        totals = UsageTotal.objects.filter(day__range=(asked["start"], asked["end"]))
-        if scope.identity is not None:
-            totals = totals.of_owner(scope.identity)
+    def get_queryset(self) -> UsageTotalQuerySet:
+        owner = self.get_scope().identity
+        totals = UsageTotal.objects
+        return totals.all() if owner is None else totals.of_owner(owner)
+
+    def get_policy_value(self) -> dict[str, Any]:
+        """That of a search of threads that reads none."""
+        value: dict[str, Any] = {"metadata": {}, "values": {}, "status": None}
+        return {**value, "limit": 1, "offset": 0, "ids": None}
+
+    def _matching(self, asked: dict[str, Any]) -> UsageTotalQuerySet:
         wanted = {name: asked[name] for name in FILTERS if asked[name] is not None}
-        return totals.filter(**wanted)
+        days = (asked["start"], asked["end"])
+        return self.get_queryset().filter(day__range=days, **wanted)
 
 
 def _csv(groups: list[str], found: dict[str, Any]) -> HttpResponse:

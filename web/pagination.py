@@ -1,11 +1,13 @@
-"""The pagination of the `*/search` endpoints."""
+"""Pages of the rows that clients request by `limit` and `offset`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
+from rest_framework.pagination import BasePagination
+from rest_framework.response import Response
 
 M = TypeVar("M", bound=Model)
 Q = TypeVar("Q", bound=QuerySet[Any])
@@ -14,27 +16,36 @@ T = TypeVar("T")
 FIRST_PAGE = {"limit": 10, "offset": 0}
 
 
-def page_of(
-    rows: QuerySet[M], limit: int, offset: int
-) -> tuple[list[M], dict[str, Any]]:
-    """A page, and its headers. One more row is read to know whether more exist.
+class SearchPagination(BasePagination):
+    """The pages of the `*/search` endpoints, whose headers say whether more rows exist."""
 
-    `X-Pagination-Total` is the official server's name. It is not the total, but the
-    offset plus the returned rows, plus one if there are more.
-    """
-    return page_read(rows, limit, offset, list)
+    def __init__(self) -> None:
+        self.headers: dict[str, str] = {}
+
+    def read(
+        self, rows: Q, limit: int, offset: int, read: Callable[[Q], list[T]]
+    ) -> list[T]:
+        """The page, read by `read` together with one more row.
+
+        `X-Pagination-Total` is the official server's name. It is not the total, but the
+        offset plus the returned rows, plus one if there are more.
+        """
+        found = read(rows[offset : offset + limit + 1])
+        self.headers = {"X-Pagination-Total": str(offset + len(found))}
+        if len(found) > limit:
+            self.headers["X-Pagination-Next"] = str(offset + limit)
+        return found[:limit]
+
+    def get_paginated_response(self, data: Any) -> Response:
+        return Response(data, headers=self.headers)
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        return schema
 
 
-def page_read(
-    rows: Q, limit: int, offset: int, read: Callable[[Q], list[T]]
-) -> tuple[list[T], dict[str, Any]]:
-    """The same for rows that have already been read."""
-    found = read(rows[offset : offset + limit + 1])
-    page = found[:limit]
-    headers = {"X-Pagination-Total": str(offset + len(found))}
-    if len(found) > limit:
-        headers["X-Pagination-Next"] = str(offset + limit)
-    return page, headers
+def rows_of_page(rows: QuerySet[M], asked: Mapping[str, Any]) -> QuerySet[M]:
+    """The page of a list, whose answer has no headers."""
+    return rows[asked["offset"] : asked["offset"] + asked["limit"]]
 
 
 def searched(asked: dict[str, Any], *names: str) -> dict[str, Any]:

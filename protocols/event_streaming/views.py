@@ -12,7 +12,6 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.access.authentication import caller_of
-from spool.access.views import ScopedViewSet
 from spool.protocols.event_streaming.commands import Conversation, answered, refused
 from spool.protocols.event_streaming.errors import Refusal
 from spool.protocols.event_streaming.limits import check_connections
@@ -25,15 +24,14 @@ from spool.protocols.event_streaming.serializers import (
 from spool.protocols.event_streaming.sse import sse
 from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.views import ERRORS, SSE, STREAM_HEADERS
-from spool.threads.models import Thread
-from spool.web.bodies import path_uuid
-from spool.web.errors import BadRequest, NotFound
+from spool.threads.views import OneThreadViewSet
+from spool.web.errors import BadRequest
 
 BAD_COMMAND = OpenApiResponse(description="What can't be read as a command")
 BAD_FILTER = OpenApiResponse(description="A channel that there is not, say")
 
 
-class EventStreamingViewSet(ScopedViewSet):
+class EventStreamingViewSet(OneThreadViewSet):
     """One thread, as clients of the protocol see it."""
 
     # A command has the policy's event of the corresponding route.
@@ -44,7 +42,7 @@ class EventStreamingViewSet(ScopedViewSet):
         responses={200: CommandResponseBody, **ERRORS, 400: BAD_COMMAND},
     )
     def command(self, request: Request, thread_id: str) -> Response:
-        conversation = Conversation(request, path_uuid(thread_id, "thread"))
+        conversation = Conversation(request, self.path_id)
         try:
             command = parsed_command(_json(request))
         except Refusal as exc:
@@ -55,11 +53,11 @@ class EventStreamingViewSet(ScopedViewSet):
         request=EventStreamBody, responses={200: SSE, **ERRORS, 400: BAD_FILTER}
     )
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
-        found = path_uuid(thread_id, "thread")
+        found = self.path_id
         chosen = chosen_filter(_json(request))
-        scope = self.scope({"thread_id": found})
-        if not Thread.objects.visible_to(scope).filter(pk=found).exists():
-            raise NotFound(f"Thread with ID {found} not found")
+        self.authorize({"thread_id": found})
+        if not self.get_queryset().filter(pk=found).exists():
+            raise self.not_found()
         who = connection_of(request)
         check_connections(who)
         return StreamingHttpResponse(
