@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from spool.access.policy import Scope
 from spool.database.fields import JSONField, OrderedJSONField
 from spool.database.ids import uuid7
+from spool.runs import periods as periods  # Django finds its models here.
 from spool.threads.models import Thread
 
 # A key of a run's `kwargs`: event streaming started the run, so it publishes its
@@ -271,7 +272,10 @@ class Run(models.Model):
 
 
 class RunAttempt(models.Model):
-    """One attempt of a run, written when it ended; see `runs.record`."""
+    """One attempt of a run, written when it ended; see `runs.record`.
+
+    Attempt 0 is the end of a run that waited: no worker was executing it.
+    """
 
     class Outcome(models.TextChoices):
         SUCCESS = "success"
@@ -302,6 +306,8 @@ class RunAttempt(models.Model):
     ended_at = models.DateTimeField()
     outcome = models.TextField(choices=Outcome.choices)
     error = JSONField(null=True, blank=True)
+    # The innermost node that raised it, if a node did.
+    node = models.TextField(blank=True, db_default="")
     # For operators only.
     traceback = models.TextField(default="", blank=True)
     # Null if its worker died first.
@@ -314,6 +320,12 @@ class RunAttempt(models.Model):
         indexes = [
             models.Index(fields=["thread_id"], name="run_attempts_by_thread"),
             models.Index(fields=["ended_at"], name="run_attempts_by_end"),
+            # For the sweep. Their runs are deleted.
+            models.Index(
+                fields=["ended_at"],
+                name="run_attempts_forgotten",
+                condition=Q(thread_id__isnull=True),
+            ),
         ]
 
     def __str__(self) -> str:

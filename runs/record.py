@@ -19,6 +19,7 @@ from django.conf import settings
 from django.db import connection
 
 from spool.database.json import jsonb
+from spool.runs.models import RunAttempt
 from spool.usage.meter import Reading
 from spool.usage.statements import WRITE
 from spool.usage.tokens import Tokens
@@ -57,6 +58,8 @@ class AttemptRecord:
     steps: int | None = None
     tokens: dict[str, Tokens] = field(default_factory=dict)
     traceback: str = ""
+    # The node that failed.
+    node: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +73,13 @@ class Record:
     @property
     def params(self) -> dict[str, Any]:
         """The parameters for statements that contain `ended_as`."""
-        tokens = {name: used.as_json() for name, used in self.attempt.tokens.items()}
+        attempt = self.attempt
+        tokens = {name: used.as_json() for name, used in attempt.tokens.items()}
         return {
-            "step_count": self.attempt.steps,
-            "tokens": jsonb(tokens),
-            "traceback": self.attempt.traceback,
+            "step_count": attempt.steps,
+            "tokens": None if attempt.steps is None else jsonb(tokens),
+            "traceback": attempt.traceback,
+            "node": attempt.node,
             "steps": jsonb([asdict(step) for step in self.steps]),
             "usage": jsonb([reading.as_json() for reading in self.usage]),
         }
@@ -85,15 +90,15 @@ NOTHING = Record()
 _ATTEMPT = """
     INSERT INTO run_attempts (
         run_id, attempt, thread_id, owner, assistant_id, graph_id, run_class, revision,
-        worker_id, queued_at, started_at, ended_at, outcome, error, traceback, steps,
-        tokens
+        worker_id, queued_at, started_at, ended_at, outcome, error, node, traceback,
+        steps, tokens
     )
-    SELECT {of}.id, {of}.attempt, {of}.thread_id,
+    SELECT {of}.id, {attempt}, {of}.thread_id,
         coalesce({of}."user" ->> 'identity', {of}.owner), {of}.assistant_id,
         {of}.graph_id, coalesce({of}.run_class, ''), coalesce({of}.revision, ''),
         {worker}, {of}.created_at,
         coalesce({of}.claimed_at, {of}.started_at, {of}.created_at),
-        clock_timestamp(), {outcome}, {error}, {traceback}, {steps}, {tokens}
+        clock_timestamp(), {outcome}, {error}, {node}, {traceback}, {steps}, {tokens}
     FROM {of} {where}
     ON CONFLICT (run_id, attempt) DO NOTHING
 """
@@ -121,20 +126,23 @@ _COLUMNS = """slot int, number int, node text, namespace text, task_id text,
     error jsonb, traceback text"""
 
 
-def ended_as(outcome: str, *, error: str = "NULL", where: str = "") -> str:
+def ended_as(outcome: str, *, error: str = "NULL", status: str = "'running'") -> str:
     """CTEs that write the attempts of the runs in the CTE `ended`, with `Record.params`.
 
-    `outcome` and `error` are SQL. `ended` holds whole rows of `runs`.
+    `outcome`, `error` and `status` are SQL; the last is the runs' status before.
+    `ended` holds whole rows of `runs`.
     """
     attempt = _ATTEMPT.format(
         of="ended",
+        attempt=f"CASE {status} WHEN 'running' THEN ended.attempt ELSE 0 END",
         worker="ended.worker_id",
         outcome=outcome,
         error=error,
+        node="%(node)s::text",
         traceback="%(traceback)s::text",
         steps="%(step_count)s::int",
         tokens="%(tokens)s::jsonb",
-        where=where,
+        where=f"WHERE {status} IN ('pending', 'running')",
     )
     steps = _STEPS.format(
         run_id="ended.id",
@@ -150,17 +158,23 @@ def lost(held: str) -> str:
 
     `held` is a CTE of whole rows of `runs` as they were before.
     """
-    attempt = _ATTEMPT.format(
-        of=held,
-        worker=f"{held}.worker_id",
-        outcome="'lost'",
+    return f"attempt_record AS ({_unwritten(held, RunAttempt.Outcome.LOST)})"
+
+
+def _unwritten(of: str, outcome: str) -> str:
+    """Write the attempts of runs that their workers don't end."""
+    return _ATTEMPT.format(
+        of=of,
+        attempt=f"CASE {of}.status WHEN 'running' THEN {of}.attempt ELSE 0 END",
+        worker=f"{of}.worker_id",
+        outcome=f"'{outcome}'",
         error="NULL",
+        node="''",
         traceback="''",
         steps="NULL",
         tokens="NULL",
-        where="",
+        where=f"WHERE {of}.status IN ('pending', 'running')",
     )
-    return f"attempt_record AS ({attempt})"
 
 
 # Writes the steps and usage of runs that are still running. A run that is being deleted
@@ -185,35 +199,46 @@ SELECT count(*) AS steps FROM alive
 # Locks the runs, so that no rows are written for them after the deletion below.
 _LOCK = "SELECT id FROM runs WHERE {runs} FOR UPDATE"
 
-# The counts per minute are made later, so recent attempts are kept for a while without
-# their owner.
-_FORGET = """
+# Runs that are deleted with their thread while they are active end like this.
+_ROLLED_BACK = f"""
+WITH deleted AS (SELECT * FROM runs WHERE id = ANY(%(run_ids)s))
+{_unwritten("deleted", RunAttempt.Outcome.ROLLED_BACK)}
+"""
+
+# The end of the minutes whose attempts are counted for good, see `runs.counting`.
+_COUNTED_UNTIL = """
+    coalesce((SELECT closed_until FROM run_counting), '-infinity')
+"""
+
+# Attempts that are still to be counted are kept without what tells whose they were.
+_FORGET = f"""
 WITH wanted AS (
     SELECT unnest(%(run_ids)s::uuid[]) AS id
     UNION
-    SELECT run_id FROM run_attempts WHERE {attempts}
+    SELECT run_id FROM run_attempts WHERE {{attempts}}
 ), steps AS (
     DELETE FROM run_steps WHERE run_id IN (SELECT id FROM wanted)
 ), old AS (
     DELETE FROM run_attempts
-    WHERE run_id IN (SELECT id FROM wanted)
-        AND ended_at < now() - %(counted_after)s
+    WHERE run_id IN (SELECT id FROM wanted) AND ended_at < {_COUNTED_UNTIL}
 )
 UPDATE run_attempts SET run_id = gen_random_uuid(), thread_id = NULL, owner = '',
-    assistant_id = NULL, worker_id = NULL, error = NULL, traceback = ''
-WHERE run_id IN (SELECT id FROM wanted) AND ended_at >= now() - %(counted_after)s
+    assistant_id = NULL, worker_id = NULL, traceback = '',
+    error = CASE WHEN error ? 'error'
+        THEN jsonb_build_object('error', error -> 'error') END
+WHERE run_id IN (SELECT id FROM wanted) AND ended_at >= {_COUNTED_UNTIL}
 """
 
-# The maximum delay until an attempt is counted in its minute.
-COUNTED_AFTER = timedelta(minutes=10)
-
-_SWEEP = """
+_SWEEP = f"""
 WITH old AS (
     DELETE FROM run_attempts WHERE ctid IN (
-        SELECT ctid FROM run_attempts
-        WHERE ended_at < now() - %(kept)s
-            OR thread_id IS NULL AND ended_at < now() - %(counted_after)s
-        ORDER BY ended_at LIMIT %(limit)s
+        (SELECT ctid FROM run_attempts
+        WHERE ended_at < least(now() - %(kept)s, {_COUNTED_UNTIL})
+        ORDER BY ended_at LIMIT %(limit)s)
+        UNION
+        (SELECT ctid FROM run_attempts
+        WHERE thread_id IS NULL AND ended_at < {_COUNTED_UNTIL}
+        ORDER BY ended_at LIMIT %(limit)s)
     )
     RETURNING run_id, attempt
 ), steps AS (
@@ -243,10 +268,11 @@ _OF_THREADS = "thread_id = ANY(%(wanted)s)"
 
 
 def _forget(*, runs: str, attempts: str, wanted: Any) -> None:
-    params = {"wanted": wanted, "counted_after": COUNTED_AFTER}
+    params = {"wanted": wanted}
     with connection.cursor() as cursor:
         cursor.execute(_LOCK.format(runs=runs), params)
         params["run_ids"] = [run_id for (run_id,) in cursor.fetchall()]
+        cursor.execute(_ROLLED_BACK, params)
         cursor.execute(_FORGET.format(attempts=attempts), params)
 
 
@@ -254,7 +280,6 @@ def sweep() -> int:
     """Delete a batch of expired records, the oldest first. Returns how many."""
     params: dict[str, Any] = {
         "kept": timedelta(days=settings.RUN_RECORD_TTL_DAYS),
-        "counted_after": COUNTED_AFTER,
         "limit": BATCH,
     }
     with connection.cursor() as cursor:

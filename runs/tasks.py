@@ -23,7 +23,7 @@ from kombu.exceptions import KombuError
 from spool.assistants.graphs import registry
 from spool.database import task_connections
 from spool.database.redis import RedisHangs, circuit_breaker
-from spool.runs import record, recovery
+from spool.runs import counting, record, recovery
 from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
 from spool.runs.worker import worker
@@ -81,6 +81,7 @@ def tick() -> None:
             dispatch(run_id)
         if deliveries.any_due():
             send(deliver_webhooks)
+        counting.count()
     finally:
         TICKS.release()
 
@@ -97,6 +98,7 @@ def sweep() -> None:
     recovery.sweep_workers()
     while record.sweep():
         pass
+    counting.sweep()
     merge_counters()
 
 

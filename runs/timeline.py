@@ -85,7 +85,8 @@ def timeline_of(run: Run) -> dict[str, Any]:
     steps: dict[int, list[RunStep]] = defaultdict(list)
     for step in RunStep.objects.filter(run_id=run.pk).order_by("attempt", "number"):
         steps[step.attempt].append(step)
-    ended = RunAttempt.objects.filter(run_id=run.pk).order_by("attempt")
+    of_run = RunAttempt.objects.filter(run_id=run.pk, attempt__gt=0)
+    ended = of_run.order_by("attempt")
     attempts = [_attempt(attempt, steps[attempt.attempt]) for attempt in ended]
     if run.status == Run.Status.RUNNING:
         attempts.append(_present(run, steps[run.attempt]))

@@ -67,11 +67,11 @@ waiting AS (
     RETURNING threads.event_seq
 )"""
 
-# Runs that end before a worker claims them have no attempt to record.
-_IF_HELD = "WHERE %(from_status)s = 'running'"
-_RECORD_END = record.ended_as("ended.status", error="ended.error", where=_IF_HELD)
+_RECORD_END = record.ended_as(
+    "ended.status", error="ended.error", status="%(from_status)s"
+)
 _RECORD_ROLLBACK = record.ended_as(
-    f"'{RunAttempt.Outcome.ROLLED_BACK}'", where=_IF_HELD
+    f"'{RunAttempt.Outcome.ROLLED_BACK}'", status="%(from_status)s"
 )
 
 END = f"""

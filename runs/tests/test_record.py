@@ -13,7 +13,7 @@ from django.db import connection
 from django.utils import timezone
 
 from spool.access.tests.people import Client
-from spool.runs import record, recovery, services
+from spool.runs import counting, record, recovery, services
 from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, RunAttempt, RunStep, Worker
 from spool.runs.record import FIRST_STEPS, LAST_STEPS
@@ -236,14 +236,17 @@ def test_a_run_that_is_rolled_back_stays_on_record(
     assert used(run) == [("holds", "tiny-1", 1, 10, 5)]
 
 
-def test_a_run_that_no_worker_had_has_no_attempt(
+def test_a_run_that_no_worker_had_shows_no_attempt(
     make_run: Callable[..., Run], thread: Thread
 ) -> None:
     run = make_run(assistant_id="spends")
 
     services.cancel_run(run, Run.CancelAction.INTERRUPT)
 
-    assert not RunAttempt.objects.exists()
+    run.refresh_from_db()
+    assert timeline_of(run)["attempts"] == []
+    # Its end is kept, to be counted in the metrics.
+    assert RunAttempt.objects.get().attempt == 0
 
 
 # --- Deletion -------------------------------------------------------------------------
@@ -298,6 +301,9 @@ def test_a_sweep_deletes_what_is_old(
     week = timedelta(days=7, minutes=1)
     RunAttempt.objects.filter(run_id=old.id).update(ended_at=timezone.now() - week)
 
+    assert record.sweep() == 0  # It is not counted yet.
+    for _ in range(2):
+        counting.count()
     assert record.sweep() == 1
 
     kept = {new.id}

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -37,6 +37,10 @@ REFUSAL_PAUSE_SECS = 0.5
 # Limits on what is kept of one step.
 MAX_TOOLS = 20
 MAX_NAME = 200
+# How many exceptions of steps are kept to find the one that ends the attempt.
+MAX_RAISED = 1000
+# How many exceptions are followed from one to its cause.
+MAX_CAUSES = 10
 
 # Added to every callback manager that is configured within a run, even if a node passes
 # its own callbacks.
@@ -88,6 +92,9 @@ class Recorder(BaseCallbackHandler):
         self._began = time.monotonic()
         self._count = 0
         self._traceback = ""
+        self._node = ""
+        # The exceptions that steps have raised, by their id, and their nodes.
+        self._raised: dict[int, str] = {}
         self._tokens: dict[str, Tokens] = {}
         # Steps that are being executed, by their checkpoint namespace.
         self._open: dict[str, _Step] = {}
@@ -124,8 +131,11 @@ class Recorder(BaseCallbackHandler):
                     del self._done[step.slot]
 
     def fail(self, exc: BaseException) -> None:
-        """Keep the exception that the attempt failed with."""
+        """Keep the exception that the attempt failed with, and the node it is from."""
         self._traceback = traceback_of(exc)
+        with self._lock:
+            named = (self._raised.get(id(each)) for each in _causes(exc))
+            self._node = next((node for node in named if node), "")
 
     def finish(self) -> AttemptRecord:
         """The totals of the attempt. Unfinished steps are recorded as cancelled."""
@@ -133,7 +143,9 @@ class Recorder(BaseCallbackHandler):
             for step in self._open.values():
                 self._close(step, RunStep.Outcome.CANCELLED)
             self._open.clear()
-            return AttemptRecord(self._count, dict(self._tokens), self._traceback)
+            return AttemptRecord(
+                self._count, dict(self._tokens), self._traceback, self._node
+            )
 
     @property
     def seconds(self) -> float:
@@ -197,6 +209,9 @@ class Recorder(BaseCallbackHandler):
         self, step: _Step, outcome: str, error: BaseException | None = None
     ) -> None:
         is_error = error is not None and outcome == RunStep.Outcome.ERROR
+        if is_error and len(self._raised) < MAX_RAISED:
+            # An inner node closes first, and the outer ones don't replace it.
+            self._raised.setdefault(id(error), step.node)
         slot = step.number
         if slot >= FIRST_STEPS:
             slot = FIRST_STEPS + (slot - FIRST_STEPS) % LAST_STEPS
@@ -384,6 +399,16 @@ def _outcome_of(error: BaseException) -> str:
     if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
         return RunStep.Outcome.CANCELLED
     return RunStep.Outcome.ERROR
+
+
+def _causes(exc: BaseException) -> Iterator[BaseException]:
+    """The exception, and those that it was raised from."""
+    each: BaseException | None = exc
+    for _ in range(MAX_CAUSES):
+        if each is None:
+            return
+        yield each
+        each = each.__cause__ or each.__context__
 
 
 def _ms_since(started: float) -> float:
