@@ -13,10 +13,11 @@ from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.request import Request
 
-from spool.access import keys, tokens
+from spool.access import keys, origins, tokens
 from spool.access.callers import Caller
 from spool.access.handlers import handlers
 from spool.config.access_mode import is_open
+from spool.web import inside
 
 
 class Unauthenticated(NotAuthenticated):
@@ -44,6 +45,9 @@ class Authentication(BaseAuthentication):
 
 def authenticate(request: Request | HttpRequest) -> Caller | None:
     """The caller; None only if no login is required. Raises 401."""
+    origin = inside.origin_of(request)
+    if origin and (found := origins.caller_of(origin, authenticate)):
+        return found
     if custom := handlers():
         return custom.authenticate(request)
     if is_open():

@@ -28,6 +28,10 @@ class Caller:
     api_key_id: UUID | None = None
 
 
+# The operator's own code, which may do everything; see `web.inside`.
+SYSTEM = Caller("", key="system")
+
+
 def new_caller(
     identity: Any,
     *,

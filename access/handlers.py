@@ -31,6 +31,7 @@ from spool.config.env import stop
 from spool.config.langgraph_json import AuthCache, langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.database.loop import shared_loop
+from spool.web import inside
 
 # Time out handlers, so that a slow remote service can't block a thread.
 HANDLER_TIMEOUT_SECS = 30.0
@@ -177,11 +178,13 @@ def _parameters(function: Any) -> list[str]:
 
 def _call(function: Any, arguments: dict[str, Any]) -> Any:
     try:
-        if not inspect.iscoroutinefunction(function):
-            return function(**arguments)
-        return shared_loop().run(
-            asyncio.wait_for(function(**arguments), HANDLER_TIMEOUT_SECS)
-        )
+        # Handlers may use `get_client()`, and must not be asked about that again.
+        with inside.acting(inside.SYSTEM):
+            if not inspect.iscoroutinefunction(function):
+                return function(**arguments)
+            return shared_loop().run(
+                asyncio.wait_for(function(**arguments), HANDLER_TIMEOUT_SECS)
+            )
     except AssertionError as exc:
         # Handlers often `assert namespace[0] == ctx.user.identity`.
         raise Forbidden from exc

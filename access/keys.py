@@ -10,6 +10,7 @@ import hashlib
 import secrets
 from collections.abc import Iterable
 from datetime import datetime, timedelta
+from uuid import UUID
 
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -75,10 +76,20 @@ def find_caller(text: str) -> Caller | None:
     if key is None:
         return None
     _note_use(key)
-    scopes = tuple(key.scopes) or None
-    caller = new_caller(key.owner, scopes=scopes, key=key.prefix, api_key_id=key.pk)
+    caller = _caller(key)
     remembered.put(digest, caller, _trusted_secs(key))
     return caller
+
+
+def caller_with_id(key_id: UUID) -> Caller | None:
+    """The caller of the key with this id; None if it is expired or revoked."""
+    key = ApiKey.objects.usable().filter(pk=key_id).first()
+    return _caller(key) if key else None
+
+
+def _caller(key: ApiKey) -> Caller:
+    scopes = tuple(key.scopes) or None
+    return new_caller(key.owner, scopes=scopes, key=key.prefix, api_key_id=key.pk)
 
 
 def digest_of(text: str) -> str:

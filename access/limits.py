@@ -22,6 +22,7 @@ from rest_framework.request import Request
 from rest_framework.throttling import BaseThrottle
 
 from spool.access.authentication import caller_of
+from spool.access.callers import SYSTEM
 from spool.config.access_mode import is_open
 from spool.database.redis import circuit_breaker
 from spool.web import errors
@@ -60,6 +61,8 @@ class RateLimit(BaseThrottle):
 
     def allow_request(self, request: Request, view: Any) -> bool:
         if not settings.RATE_LIMIT or not view.authentication_classes:
+            return True
+        if caller_of(request) is SYSTEM:
             return True
         self.count = count_request(_who(request), settings.RATE_LIMIT)
         if self.count is None:

@@ -221,8 +221,10 @@ PRICES_FILE = env_str("SPOOL_PRICES_FILE")
 # How long the record of a run's events is kept.
 RUN_RECORD_TTL_DAYS = env_float("RUN_RECORD_TTL_DAYS", default=7, least=0.01)
 N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, most=1000)
+# How many runs of a worker may wait for other runs, which get their slots meanwhile.
+MAX_WAITING_RUNS = env_int("SPOOL_MAX_WAITING_RUNS", default=20, most=1000)
 # Four more threads, for the tick and webhooks, which runs never take.
-CELERY_WORKER_CONCURRENCY = N_JOBS_PER_WORKER + 4
+CELERY_WORKER_CONCURRENCY = N_JOBS_PER_WORKER + MAX_WAITING_RUNS + 4
 BG_JOB_TIMEOUT_SECS = env_float("BG_JOB_TIMEOUT_SECS", default=3600)
 BG_JOB_ISOLATED_LOOPS = env_bool("BG_JOB_ISOLATED_LOOPS", default=False)
 BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS = env_int(

@@ -34,11 +34,13 @@ from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.timeline import TimelineBody, timeline_of
 from spool.threads.models import Thread
 from spool.threads.views import OneThreadViewSet
+from spool.web import inside
 from spool.web.bodies import path_uuid, valid
-from spool.web.errors import NotFound, Unprocessable
+from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.web.pagination import rows_of_page
 from spool.webhooks import addresses
 
+ENQUEUE = Run.MultitaskStrategy.ENQUEUE
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
 SSE = OpenApiResponse(response=str, description="Server-sent events")
@@ -48,6 +50,13 @@ ERRORS = {
     409: OpenApiResponse(description="The thread is busy"),
     422: OpenApiResponse(description="A field that is not valid, named"),
 }
+
+
+class WaitsForItself(Conflict):
+    default_detail = (
+        "A run can't wait for its own thread: another run of the thread begins when "
+        "this one has ended."
+    )
 
 
 class RunViewSet(OwnedViewSet[Run]):
@@ -132,6 +141,8 @@ class RunViewSet(OwnedViewSet[Run]):
         asked = valid(RunRequest, body)
         asked["ends_with_client"] = has_client and asked["on_disconnect"] == "cancel"
         _check_webhooks([asked])
+        if has_client and asked["multitask_strategy"] == ENQUEUE:
+            _check_wait(self.request, parsed)
         run_class = Run.RunClass.INTERACTIVE
         if self.action == "create":
             run_class = Run.RunClass.BACKGROUND
@@ -188,6 +199,7 @@ class RunViewSet(OwnedViewSet[Run]):
             return _json_later(run_stream.unknown_json())
         if not run.is_active:
             return _json_later(run_stream.current(run.id), run, query["again"])
+        _check_wait(request, run.thread_id)
         stream = RunStream(
             run.thread_id,
             run.id,
@@ -208,6 +220,8 @@ class RunViewSet(OwnedViewSet[Run]):
             after = _after(request.headers.get("Last-Event-ID"))
         except ValueError:
             return _sse(run_stream.nothing(), _path(run))
+        if run.is_active:
+            _check_wait(request, run.thread_id)
         stream = RunStream(
             run.thread_id,
             run.id,
@@ -287,6 +301,13 @@ class ThreadStreamViewSet(OneThreadViewSet):
         response = _sse(thread_stream.sse(stream), None)
         response["Location"] = f"/threads/{found}/stream{query['again']}"
         return response
+
+
+def _check_wait(request: Request, thread_id: UUID | None) -> None:
+    """Refuse a run that would wait for a run of its own thread, or for itself."""
+    origin = inside.origin_of(request)
+    if isinstance(origin, inside.OfRun) and origin.thread_id == thread_id:
+        raise WaitsForItself
 
 
 def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:

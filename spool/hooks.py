@@ -17,6 +17,7 @@ from spool.protocols.mcp.signals import publish_change
 from spool.runs.metrics import RunsCollector, queue_figures
 from spool.runs.record import forget_threads
 from spool.runs.services import delete_runs_of
+from spool.runs.tasks import dispatch
 from spool.runs.worker import hooks as worker_hooks
 from spool.runs.worker.inputs import config_of_newest_run
 from spool.store.metrics import StoreCollector
@@ -25,6 +26,7 @@ from spool.threads import hooks as threads_hooks
 from spool.threads.metrics import ThreadsCollector
 from spool.threads.services import delete_threads_of_assistant
 from spool.web import hooks as web_hooks
+from spool.web import inside
 from spool.webhooks import hooks as webhooks_hooks
 from spool.webhooks.hooks import Rendered
 
@@ -65,4 +67,6 @@ def fill() -> None:
     )
     web_hooks.serve_websocket.fill(websockets.serve)
     worker_hooks.normalised_events.fill(normalised_events)
+    worker_hooks.wake.fill(dispatch)
+    inside.install()
     Hook.are_filled = True

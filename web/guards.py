@@ -13,7 +13,7 @@ from django.http.request import split_domain_port, validate_host
 
 from spool.config.access_mode import is_exposed, is_loopback, is_open
 from spool.database.json import dumps
-from spool.web import cors
+from spool.web import cors, inside
 
 Message = MutableMapping[str, Any]
 Scope = MutableMapping[str, Any]
@@ -46,8 +46,12 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan" and (refused := _refusal(scope)):
             await answer(scope, receive, send, *refused)
-        else:
+        elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
+        else:
+            # What the request's code calls from inside is called by its caller.
+            with inside.acting(inside.OfRequest(scope)):
+                await self.app(scope, receive, send)
 
 
 def _refusal(scope: Scope) -> tuple[int, str] | None:

@@ -38,7 +38,7 @@ from spool.telemetry import logs
 from spool.web import cors, errors, hooks, memory
 from spool.web.asgi_response import ASGIResponse
 from spool.web.request_ids import NameRequests
-from spool.web.thread_pool import database_threads
+from spool.web.thread_pool import DatabaseThreads, database_threads
 
 T = TypeVar("T")
 Message = MutableMapping[str, Any]
@@ -57,8 +57,11 @@ class ClientGone(Exception):
 
 
 class Handler(BaseHandler):
-    def __init__(self) -> None:
+    """Django's part. Requests run on `threads`, by default those of the web process."""
+
+    def __init__(self, threads: DatabaseThreads = database_threads) -> None:
         super().__init__()
+        self._threads = threads
         self.load_middleware()
         # A broken URLconf stops the start, not the first request.
         _ = get_resolver().url_patterns
@@ -73,7 +76,7 @@ class Handler(BaseHandler):
             body = None
         except ClientGone:
             return
-        response = await database_threads.run(self._respond, scope, body)
+        response = await self._threads.run(self._respond, scope, body)
         # A server may raise an OSError if its client is gone.
         with suppress(OSError):
             if isinstance(response, ASGIResponse):
@@ -157,7 +160,7 @@ class Handler(BaseHandler):
         else:
             await send(_start(response))
             chunks = iter(cast("Any", response))
-            while (chunk := await database_threads.run(next, chunks, None)) is not None:
+            while (chunk := await self._threads.run(next, chunks, None)) is not None:
                 await send(_more(chunk))
         await send({"type": "http.response.body"})
 

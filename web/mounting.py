@@ -18,7 +18,7 @@ from spool.config.env import stop
 from spool.config.langgraph_json import langgraph_json, load_object
 from spool.config.missing import install_hint
 from spool.database.ids import uuid7
-from spool.web import cors, hooks, request_ids
+from spool.web import cors, hooks, inside, request_ids
 from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer
 from spool.web.thread_pool import database_threads
 
@@ -294,7 +294,8 @@ class Lifespan:
 
     async def start(self) -> str:
         """Start it. Return the error, or an empty text."""
-        self._task = asyncio.create_task(self._run())
+        with inside.acting(inside.SYSTEM):
+            self._task = asyncio.create_task(self._run())
         return await self._tell("lifespan.startup")
 
     async def stop(self) -> None:

@@ -13,6 +13,7 @@ from spool.database.loop import Loop, conninfo
 from spool.runs import lifecycle, recovery, tasks
 from spool.runs.models import Run, Worker
 from spool.runs.worker import worker as worker_module
+from spool.runs.worker.slots import Slots
 from spool.tests.live import wait_until
 from spool.threads.models import Thread
 
@@ -33,7 +34,7 @@ def test_one_slot_executes_all_that_came_at_once(
     create_at_once(make_run, thread, 3)
     make_run(thread_id=Thread.objects.create().id)
     me = worker_module.Worker()
-    me._slots = threading.Semaphore(1)
+    me._slots = Slots(1)
     # Without its heartbeat, whose connection would outlive the test.
     Worker.objects.create(id=me.id, hostname="here", pid=1, capacity=1)
     monkeypatch.setattr(worker_module, "current", lambda: me)

@@ -11,7 +11,13 @@ import asyncio
 import logging
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import (
+    AbstractContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+    suppress,
+)
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, TypeVar
@@ -67,7 +73,7 @@ from spool.threads.models import Thread
 from spool.threads.snapshots import hides_state, output_of, read_state
 from spool.threads.state import cached_columns
 from spool.usage.meter import meter
-from spool.web import request_ids
+from spool.web import inside, request_ids
 
 T = TypeVar("T")
 
@@ -87,6 +93,8 @@ class Executor:
     worker_id: Callable[[], UUID]
     # Whether the worker's lease is so recent that its runs can't have been taken.
     has_lease: Callable[[], bool] = lambda: True
+    # Surrounds a request of a run that waits for another run.
+    waiting: Callable[[UUID], AbstractContextManager[None]] = lambda _: nullcontext()
     flusher: Flusher = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from just before their claim to their end, not only while their graph runs.
@@ -160,6 +168,7 @@ class Executor:
                 return None
             _begin_log(held)
             _log_start(held)
+            inside.act(self._origin(held))
             recorder = self.flusher.record(held)
             try:
                 return await self._execute(held, recorder)
@@ -168,6 +177,16 @@ class Executor:
         finally:
             self.holding.remove(run_id)
             self._asked.pop(run_id, None)
+
+    def _origin(self, held: Claim) -> inside.OfRun:
+        """On whose behalf the run's graph calls the API."""
+        return inside.OfRun(
+            held.id,
+            held.thread_id,
+            held.user,
+            held.api_key_id,
+            partial(self.waiting, held.id),
+        )
 
     async def _execute(self, held: Claim, recorder: Recorder) -> Ended | None:
         writer = EventWriter(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from typing import Any
+from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
 from langgraph.pregel import Pregel
@@ -16,3 +17,6 @@ normalised_events: Hook[
     [Pregel[Any, Any, Any, Any], Any, RunnableConfig, Translator, dict[str, Any]],
     AsyncIterator[WireEvent],
 ] = Hook("spool.runs.worker.worker.normalised_events")
+
+# Sends the message that wakes a worker, with the id of any run.
+wake: Hook[[UUID], None] = Hook("spool.runs.worker.hooks.wake")

@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from uuid import UUID
 
 import psycopg
@@ -25,8 +26,10 @@ from spool.runs import lifecycle
 from spool.runs.lifecycle import Ended
 from spool.runs.presence import Presence
 from spool.runs.streaming import events
+from spool.runs.worker import hooks
 from spool.runs.worker.execution import HAND_BACK
 from spool.runs.worker.executor import Executor
+from spool.runs.worker.slots import Slots
 from spool.runs.worker.watchdog import Watchdog
 
 logger = logging.getLogger(__name__)
@@ -106,7 +109,7 @@ class Worker:
         self.others_have_room = False
         self.contact = Contact()
         self._presence = Presence()
-        self._slots = threading.Semaphore(self.capacity)
+        self._slots = Slots(self.capacity)
         # The threads that have a slot: they may be about to claim a run.
         self._at_work: set[int] = set()
         self._stopping = threading.Event()
@@ -148,14 +151,24 @@ class Worker:
 
     # --- Runs -----------------------------------------------------------------------
     def take_slot(self) -> bool:
-        if self._stopping.is_set() or not self._slots.acquire(blocking=False):
+        if self._stopping.is_set() or not self._slots.take():
             return False
         self._at_work.add(threading.get_ident())
         return True
 
     def free_slot(self) -> None:
         self._at_work.discard(threading.get_ident())
-        self._slots.release()
+        self._slots.free()
+
+    @contextmanager
+    def waiting(self, run_id: UUID) -> Iterator[None]:
+        """Lend the slot of a run, which waits for another one. See `Slots.lend`."""
+        if self._slots.lend(run_id):
+            hooks.wake(run_id)
+        try:
+            yield
+        finally:
+            self._slots.reclaim(run_id)
 
     @property
     def is_stopping(self) -> bool:
@@ -189,7 +202,13 @@ class Worker:
 
     async def _new_executor(self, loop: Loop) -> Executor:
         redis = events.new_async_redis()
-        return Executor(loop.pool, redis, lambda: self.id, self.contact.is_recent)
+        return Executor(
+            loop.pool,
+            redis,
+            worker_id=lambda: self.id,
+            has_lease=self.contact.is_recent,
+            waiting=self.waiting,
+        )
 
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:

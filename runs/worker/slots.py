@@ -1,0 +1,65 @@
+"""The slots of a worker: how many runs it executes at once.
+
+A run that waits for another run (`get_client().runs.wait`) lends its slot meanwhile:
+otherwise a worker whose runs all wait would never execute those that they wait for.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from uuid import UUID
+
+from django.conf import settings
+
+from spool.web.inside import TooManyWaiting
+
+
+class Slots:
+    """Used by the threads that execute runs, and by the event loops of graphs."""
+
+    def __init__(self, number: int) -> None:
+        self._free = number
+        # How many requests of each waiting run are open.
+        self._waiting: Counter[UUID] = Counter()
+        self._lock = threading.Lock()
+
+    def take(self) -> bool:
+        with self._lock:
+            if self._free <= 0:
+                return False
+            self._free -= 1
+            return True
+
+    def free(self) -> None:
+        with self._lock:
+            self._free += 1
+
+    def lend(self, run_id: UUID) -> bool:
+        """Free the slot of a run that begins to wait. False: it waits already.
+
+        Raises `TooManyWaiting`, since a graph may call itself without end.
+        """
+        most = settings.MAX_WAITING_RUNS
+        with self._lock:
+            is_first = run_id not in self._waiting
+            if is_first and len(self._waiting) >= most:
+                raise TooManyWaiting(
+                    f"{most} runs of this worker already wait for other runs "
+                    "(SPOOL_MAX_WAITING_RUNS)"
+                )
+            self._waiting[run_id] += 1
+            if is_first:
+                self._free += 1
+            return is_first
+
+    def reclaim(self, run_id: UUID) -> None:
+        """End one wait of a run. After its last one it has a slot again.
+
+        If its slot is in use, there are too few for a while (`_free` is below 0).
+        """
+        with self._lock:
+            self._waiting[run_id] -= 1
+            if not self._waiting[run_id]:
+                del self._waiting[run_id]
+                self._free -= 1
