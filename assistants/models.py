@@ -87,7 +87,10 @@ class AssistantVersion(Configured):
     """A version of an assistant; rows are never changed."""
 
     assistant = models.ForeignKey(
-        Assistant, on_delete=models.CASCADE, related_name="versions"
+        Assistant,
+        on_delete=models.CASCADE,
+        related_name="versions",
+        db_index=False,  # `one_row_per_assistant_version` covers it.
     )
 
     class Meta:

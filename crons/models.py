@@ -97,7 +97,12 @@ class CronFiring(models.Model):
     """A slot that a cron has fired, or failed to."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    cron = models.ForeignKey(Cron, on_delete=models.CASCADE, related_name="firings")
+    cron = models.ForeignKey(
+        Cron,
+        on_delete=models.CASCADE,
+        related_name="firings",
+        db_index=False,  # `cron_firings_by_cron` covers it.
+    )
     # When it was due; null for a run that was requested with "run now".
     slot = models.DateTimeField(null=True, blank=True)
     fired_at = models.DateTimeField(db_default=Now())

@@ -115,7 +115,12 @@ class Run(models.Model):
     }
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    thread = models.ForeignKey(Thread, on_delete=models.CASCADE, related_name="runs")
+    thread = models.ForeignKey(
+        Thread,
+        on_delete=models.CASCADE,
+        related_name="runs",
+        db_index=False,  # `runs_by_thread` covers it.
+    )
     # No foreign key: a run outlives its assistant.
     assistant_id = models.UUIDField(db_index=True)
     graph_id = models.TextField()
