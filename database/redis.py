@@ -1,13 +1,17 @@
-"""A circuit breaker for a Redis that hangs: after a timeout, requests fail at once.
+"""How to live with Redis and its client.
 
-For requests in threads that are shared. Without it, each request would wait for the
+A circuit breaker for a Redis that hangs: after a timeout, requests fail at once. It is
+for requests in threads that are shared. Without it, each request would wait for the
 whole `REDIS_TIMEOUT_SECS`, one after another.
+
+And how to end tasks that use the asynchronous client.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from django.conf import settings
@@ -18,6 +22,8 @@ from redis.exceptions import RedisError
 SILENCE = 5.0
 # Failures after less than this are not timeouts. Some callers have shorter timeouts.
 MIN_WAIT_SECS = 0.5
+# After how long a task that does not end is cancelled again, in seconds.
+CANCEL_AGAIN_SECS = 0.1
 
 _silent_until = 0.0
 
@@ -45,3 +51,15 @@ def forget() -> None:
     """Close the circuit breaker, so that the next request is sent."""
     global _silent_until
     _silent_until = 0.0
+
+
+async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
+    """Cancel these tasks until they have ended.
+
+    The Redis client sometimes swallows a cancellation, and the task would go on.
+    """
+    left = set(tasks)
+    while left:
+        for task in left:
+            task.cancel()
+        _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECS)

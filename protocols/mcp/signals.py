@@ -20,14 +20,13 @@ from typing import Any, cast
 from django.conf import settings
 from redis.exceptions import RedisError
 
-from spool.database.redis import circuit_breaker
+from spool.database.redis import cancel, circuit_breaker
 from spool.runs.streaming.events import new_async_redis, redis_client
 
 logger = logging.getLogger(__name__)
 
 # Pause before the connection to Redis is made again, in seconds.
 RECONNECT_DELAY_SECS = 0.5
-CLOSE_RETRY_SECS = 0.1
 
 
 def payload_key(*parts: str) -> str:
@@ -77,12 +76,7 @@ class Signals:
             self._listeners.discard(listener)
 
     async def close(self) -> None:
-        tasks = {*self._fetching, *([self._listening] if self._listening else [])}
-        while tasks:
-            for task in tasks:
-                task.cancel()
-            # Redis's client swallows a cancellation now and then: cancel again.
-            _, tasks = await asyncio.wait(tasks, timeout=CLOSE_RETRY_SECS)
+        await cancel([*self._fetching, *filter(None, [self._listening])])
         await self._redis.aclose()
 
     def _start(self) -> None:

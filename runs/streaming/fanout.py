@@ -23,6 +23,7 @@ from django.db.models.functions import Now
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
+from spool.database.redis import cancel
 from spool.runs.models import Run
 from spool.runs.streaming.events import (
     Event,
@@ -152,9 +153,7 @@ class Fanout:
 
     async def close(self) -> None:
         """Release its tasks and connections, before its event loop ends."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await cancel(self._tasks)
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         await self.redis.aclose()
 

@@ -83,6 +83,33 @@ async def test_the_first_two_viewers_share_one_reader(fanout: Fanout) -> None:
     assert len(started) == 1
 
 
+async def test_it_is_closed_even_if_a_cancellation_is_swallowed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As the Redis client does, depending on where it is cancelled."""
+    fanout, swallowed = Fanout(), asyncio.Event()
+    receive = fanout._receive
+
+    async def receive_again() -> None:
+        try:
+            await receive()
+        except asyncio.CancelledError:
+            if swallowed.is_set():
+                raise
+            swallowed.set()
+            await receive()
+
+    monkeypatch.setattr(fanout, "_receive", receive_again)
+    async with fanout.watch(uuid7()):
+        pass
+
+    async with asyncio.timeout(5):
+        await fanout.close()
+
+    assert swallowed.is_set()
+    assert all(task.cancelled() for task in fanout._tasks)
+
+
 def test_a_run_counts_as_over_once_its_end_can_have_arrived(
     make_run: Any,
 ) -> None:
