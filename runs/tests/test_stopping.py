@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from threading import Barrier
 from typing import Any
 
 import pytest
 
 from spool.assistants.graphs import registry
-from spool.runs import services
+from spool.runs import lifecycle, services
+from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.tests.executing import (
@@ -66,6 +68,60 @@ def test_a_run_is_stopped_before_its_graph_is_made(
 
     run.refresh_from_db()
     assert run.status == "interrupted"
+
+
+@pytest.fixture
+def claiming(monkeypatch: pytest.MonkeyPatch) -> Iterator[Barrier]:
+    """Meets a claim twice: when its run is claimed, and before the worker knows it."""
+    barrier, claim = Barrier(2), lifecycle.claim
+
+    async def claim_and_wait(*args: Any, **kwargs: Any) -> Claim | None:
+        held = await claim(*args, **kwargs)
+        for _ in range(2):
+            await asyncio.to_thread(barrier.wait, 20)
+        return held
+
+    monkeypatch.setattr("spool.runs.lifecycle.claim", claim_and_wait)
+    yield barrier
+    barrier.abort()
+
+
+def test_a_run_is_stopped_while_it_is_claimed(
+    here: Here, make: Callable[..., Run], tmp_path: Path, claiming: Barrier
+) -> None:
+    """The worker does not know yet which run it gets."""
+    (tmp_path / "go").touch()
+    run = make()
+    done = here.start_next()
+
+    claiming.wait(20)
+    here.executor.stop(run.id, "interrupt")
+    claiming.wait(20)
+    done.result(timeout=20)
+
+    run.refresh_from_db()
+    assert (run.status, begun(tmp_path)) == ("interrupted", [])
+
+
+def test_a_stop_of_another_run_is_not_kept_for_later(
+    here: Here, make: Callable[..., Run], tmp_path: Path, claiming: Barrier
+) -> None:
+    """It was meant for an attempt that another worker had."""
+    (tmp_path / "go").touch()
+    first, second = make(), make()
+    done = here.start_next()
+    claiming.wait(20)
+    here.executor.stop(second.id, HAND_BACK)
+    claiming.wait(20)
+    done.result(timeout=20)
+
+    done = here.start_next()
+    for _ in range(2):
+        claiming.wait(20)
+    done.result(timeout=20)
+
+    ended = Run.objects.filter(pk__in=[first.id, second.id])
+    assert [(run.status, run.attempt) for run in ended] == [("success", 1)] * 2
 
 
 def test_a_run_that_is_rolled_back_leaves_nothing(
