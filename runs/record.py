@@ -23,6 +23,7 @@ from spool.runs.models import RunAttempt
 from spool.usage.meter import Reading
 from spool.usage.statements import WRITE
 from spool.usage.tokens import Tokens
+from spool.webhooks.models import WebhookDelivery
 
 # How many first and last steps are kept of an attempt with more steps than that.
 FIRST_STEPS = 200
@@ -259,7 +260,13 @@ def forget_run(run_id: UUID) -> None:
 
 
 def forget_owner(owner: str) -> None:
-    """Delete the records of all runs of this identity."""
+    """Delete the records of all runs of this identity.
+
+    And the deliveries of runs that are only known by their record: the thread of a
+    stateless run is gone.
+    """
+    attempts = RunAttempt.objects.filter(owner=owner).values("run_id")
+    WebhookDelivery.objects.filter(run_id__in=attempts).delete()
     of_run = "coalesce(\"user\" ->> 'identity', owner) = %(wanted)s"
     _forget(runs=of_run, attempts="owner = %(wanted)s", wanted=owner)
 

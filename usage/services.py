@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from django.db import connection
+from django.db.models import Q
 
-from spool.usage.models import UsageTotal
+from spool.access.models import ApiKey
+from spool.usage.models import Budget, UsageTotal
 from spool.usage.statements import MERGE
 
 # How far back counters are merged. Those of a server that was off for longer stay.
@@ -27,3 +29,9 @@ def merge_counters() -> int:
 def delete_owned_by(owner: str) -> int:
     """Delete the usage of an owner."""
     return UsageTotal.objects.of_owner(owner).delete()[0]
+
+
+def delete_budgets_of(owner: str) -> int:
+    """Delete the budgets of an owner, and those of their API keys."""
+    keys = ApiKey.objects.filter(owner=owner).values("pk")
+    return Budget.objects.filter(Q(owner=owner) | Q(api_key_id__in=keys)).delete()[0]
