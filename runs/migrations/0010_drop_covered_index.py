@@ -6,7 +6,7 @@ class Migration(migrations.Migration):
     # DROP INDEX CONCURRENTLY runs outside a transaction.
     atomic = False
 
-    dependencies = [("runs", "0008_keep_the_order_of_keys")]
+    dependencies = [("runs", "0009_count_over_time")]
 
     operations = [
         migrations.SeparateDatabaseAndState(
