@@ -25,7 +25,7 @@ from spool.access.auth_request import PARAMETERS, AuthRequest, argument
 from spool.access.callers import BadIdentity, Caller, checked_identity
 from spool.access.filters import BadFilter, pinned, rows_matching
 from spool.access.remembered import Remembered
-from spool.access.scope import STAMPED, Forbidden, Scope
+from spool.access.scope import STAMPED, Allowed, Forbidden, Scope
 from spool.access.users import User, user_dict
 from spool.config.env import stop
 from spool.config.langgraph_json import AuthCache, langgraph_json, load_object
@@ -85,15 +85,18 @@ class Handlers:
         return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()
 
     # --- Authorization ----------------------------------------------------------------
-    def authorize(self, caller: Caller, event: str, value: dict[str, Any]) -> Scope:
-        scope = self._ask(caller, event, value)
-        about = self._of_threads(event, value)
+    def allow(self, caller: Caller, event: str, value: Mapping[str, Any]) -> Allowed:
+        allowed = self._ask(caller, event, value)
+        about = self._of_threads(event, allowed.value)
         if about is None:
-            return scope
-        threads = self._ask(caller, "threads.search", about)
-        return replace(scope, rows=scope.rows & threads.rows)
+            return allowed
+        threads = self._ask(caller, "threads.search", about).scope
+        rows = allowed.scope.rows & threads.rows
+        return replace(allowed, scope=replace(allowed.scope, rows=rows))
 
-    def _of_threads(self, event: str, value: dict[str, Any]) -> dict[str, Any] | None:
+    def _of_threads(
+        self, event: str, value: Mapping[str, Any]
+    ) -> Mapping[str, Any] | None:
         """The value of `threads.search`, if an event needs that permission as well.
 
         Callers see only crons of threads that they can see. The official server checks
@@ -101,7 +104,7 @@ class Handlers:
         crons that are requested by their id.
         """
         if event == "crons.search":
-            return dict(value)
+            return value
         resource, _, action = event.partition(".")
         if resource != "crons" or action == "create":
             return None
@@ -116,12 +119,12 @@ class Handlers:
             "ids": None,
         }
 
-    def _ask(self, caller: Caller, event: str, value: dict[str, Any]) -> Scope:
+    def _ask(self, caller: Caller, event: str, value: Mapping[str, Any]) -> Allowed:
         resource, _, action = event.partition(".")
         partition = "" if self._shares_store else caller.identity
         handler = self._most_specific(resource, action)
         if handler is None:
-            return Scope(partition, Q(), caller.user)
+            return Allowed(Scope(partition, Q(), caller.user), value)
         context = Auth.types.AuthContext(
             # A copy, as in `User`: the caller may be cached for other requests.
             permissions=list(caller.user["permissions"]),
@@ -129,15 +132,19 @@ class Handlers:
             resource=cast("Any", resource),
             action=cast("Any", action),
         )
-        stamped = value.get("metadata")
-        answer = _call(handler, {"ctx": context, "value": value})
-        _keep_dictionary(value, stamped)
+        # Handlers change the value that they are given.
+        changed: dict[str, Any] = _copy(value)
+        metadata = changed.get("metadata")
+        answer = _call(handler, {"ctx": context, "value": changed})
         rows = _rows(answer)
         if resource == "store":
             rows = _none_of_store(rows, partition)
-        if isinstance(answer, Mapping) and action in STAMPED:
-            _pin(value, answer)
-        return Scope(partition, rows, caller.user)
+        # Pin the filter's values, so that callers can see the rows that they write.
+        is_filter = isinstance(answer, Mapping) and action in STAMPED
+        stamp = pinned(answer) if is_filter else {}
+        if isinstance(metadata, dict):
+            changed["metadata"] = _stamped(changed.get("metadata"), metadata, stamp)
+        return Allowed(Scope(partition, rows, caller.user), changed)
 
     def _most_specific(self, resource: str, action: str) -> Any:
         for place in ((resource, action), (resource, "*"), ("*", action)):
@@ -231,19 +238,18 @@ def _none_of_store(rows: Q, partition: str) -> Q:
     return Q()
 
 
-def _keep_dictionary(value: dict[str, Any], original: Any) -> None:
-    """Copy metadata that a handler replaced into the original dictionary."""
-    replaced = value.get("metadata")
-    if not isinstance(original, dict) or replaced is original:
-        return
-    if isinstance(replaced, Mapping):
-        original.clear()
-        original.update(replaced)
-    value["metadata"] = original
+def _stamped(
+    changed: Any, metadata: dict[str, Any], stamp: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The metadata of a handler, which may replace it, with the stamp."""
+    kept = changed if isinstance(changed, Mapping) else metadata
+    return {**kept, **stamp}
 
 
-def _pin(value: dict[str, Any], answer: Mapping[str, Any]) -> None:
-    """Stamp the filter's values, so that callers can see the rows that they write."""
-    metadata = value.get("metadata")
-    if isinstance(metadata, dict):
-        metadata.update(pinned(answer))
+def _copy(value: Any) -> Any:
+    """A copy of JSON. Other values are not copied: handlers can't change UUIDs."""
+    if isinstance(value, Mapping):
+        return {key: _copy(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_copy(item) for item in value]
+    return value

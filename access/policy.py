@@ -6,6 +6,7 @@ result is a `Scope`; every queryset of a view is `visible_to(scope)`.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db.models import Q
@@ -16,40 +17,66 @@ from spool.access import scopes
 from spool.access.authentication import caller_of
 from spool.access.callers import SYSTEM, Caller
 from spool.access.handlers import handlers
-from spool.access.scope import EVERYTHING, STAMPED, Forbidden, Scope
+from spool.access.scope import EVERYTHING, STAMPED, Allowed, Forbidden, Scope
 from spool.telemetry import logs
 
-__all__ = ["EVERYTHING", "Forbidden", "Scope", "authorize"]
+__all__ = ["EVERYTHING", "Allowed", "Forbidden", "Scope", "allow", "authorize"]
+
+
+def allow(
+    request: Request | HttpRequest, event: str, value: Mapping[str, Any]
+) -> Allowed:
+    """Check that the caller may do `event`. Raises 403 if not.
+
+    `value` holds the event's values, with the keys of the official `Auth` contract; it
+    is not changed. Use the returned one afterwards, not what the client sent.
+    """
+    caller = caller_of(request)
+    if caller is None or caller is SYSTEM:
+        return Allowed(EVERYTHING, value)
+    logs.bind(owner=caller.identity)
+    if custom := handlers():
+        return custom.allow(caller, event, value)
+    return _of_owner(caller, event, value)
 
 
 def authorize(
     request: Request | HttpRequest, event: str, value: dict[str, Any] | None = None
 ) -> Scope:
-    """Check that the caller may do `event`, and return the rows that it may use.
+    """The rows that the caller may use for `event`; see `allow`.
 
-    `value` holds the event's values, with the keys of the official `Auth` contract.
     If it has `metadata`, the caller's stamp is written into that dictionary in place:
     use it afterwards, not what the client sent.
     """
-    caller = caller_of(request)
-    if caller is None or caller is SYSTEM:
-        return EVERYTHING
-    logs.bind(owner=caller.identity)
-    value = value if value is not None else {}
-    if custom := handlers():
-        return custom.authorize(caller, event, value)
-    return _of_owner(caller, event, value)
+    allowed = allow(request, event, value or {})
+    _write_back(value, allowed.value)
+    return allowed.scope
 
 
-def _of_owner(caller: Caller, event: str, value: dict[str, Any]) -> Scope:
+def _write_back(value: dict[str, Any] | None, changed: Mapping[str, Any]) -> None:
+    if value is None:
+        return
+    metadata = value.get("metadata")
+    value.update(changed)
+    if isinstance(metadata, dict) and isinstance(changed.get("metadata"), Mapping):
+        stamped = dict(changed["metadata"])
+        metadata.clear()
+        metadata.update(stamped)
+        value["metadata"] = metadata
+
+
+def _of_owner(caller: Caller, event: str, value: Mapping[str, Any]) -> Allowed:
     """Spool's own policy: callers see their own rows and the system's assistants."""
     resource, _, action = event.partition(".")
     if not scopes.allow(caller.scopes, resource, action):
         raise Forbidden
-    if action in STAMPED and isinstance(value.get("metadata"), dict):
-        value["metadata"]["owner"] = caller.identity
+    metadata = value.get("metadata")
+    if action in STAMPED and isinstance(metadata, Mapping):
+        value = {**value, "metadata": {**metadata, "owner": caller.identity}}
     rows = Q(owner=caller.identity)
     if resource == "assistants" and action in scopes.LOOKING:
         rows |= Q(is_system=True)
     key_id = caller.api_key_id
-    return Scope(caller.identity, rows, caller.user, key_id, is_plain=True)
+    return Allowed(
+        Scope(caller.identity, rows, caller.user, key_id, is_plain=True), value
+    )

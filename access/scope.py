@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -40,6 +41,18 @@ class Scope:
     @property
     def permissions(self) -> list[str]:
         return list(self.user.get("permissions", [])) if self.user else []
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """What the policy allows a caller to do.
+
+    `value` is that of the event, with the caller's stamp in its `metadata`, and with
+    the changes of the operator's handler, if there is one.
+    """
+
+    scope: Scope
+    value: Mapping[str, Any]
 
 
 # Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.

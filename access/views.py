@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from spool.access.authentication import authenticate
-from spool.access.policy import Scope, authorize
+from spool.access.policy import Allowed, Scope, allow, authorize
 from spool.access.users import User
 from spool.web import errors
 from spool.web.bodies import path_uuid
@@ -56,6 +56,12 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
     def authorize(self, value: dict[str, Any] | None = None) -> Scope:
         self._scope = super().authorize(value)
         return self._scope
+
+    def allow(self, value: Mapping[str, Any]) -> Allowed:
+        """The policy's answer, with what it changed of the value."""
+        allowed = allow(self.request, self.events[self.action], value)
+        self._scope = allowed.scope
+        return allowed
 
     def get_scope(self) -> Scope:
         """The policy's latest answer. An action with more to say calls `authorize`."""

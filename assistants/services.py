@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -147,7 +148,7 @@ def _remember(assistant_id: UUID, assistant: Assistant | None) -> None:
 
 
 def mirror_context(
-    config: dict[str, Any], context: dict[str, Any]
+    config: Mapping[str, Any], context: Mapping[str, Any]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Copy `context` to `config.configurable` or back: both mean the same.
 
@@ -159,8 +160,8 @@ def mirror_context(
             "Cannot specify both configurable and context. Prefer setting context alone."
         )
     if context:
-        return {**config, "configurable": context}, context
-    return config, configurable
+        return {**config, "configurable": context}, dict(context)
+    return dict(config), configurable
 
 
 class AssistantExists(Conflict):

@@ -34,15 +34,15 @@ class Creator:
             "configurable": self.configurable,
         }
 
-    def as_nobody(self) -> Creator:
-        """What the two scopes show, without the user and the API key."""
-        return Creator(_sight(self.threads), _sight(self.assistants))
+    def without_user(self) -> Creator:
+        """What the two scopes show: comparable with a creator that was stored."""
+        return Creator(_without_user(self.threads), _without_user(self.assistants))
 
     @classmethod
-    def from_json(cls, stored: dict[str, Any]) -> Creator:
+    def from_json(cls, stored: Mapping[str, Any]) -> Creator:
         owner, user = stored["owner"], stored["user"]
-        given = stored.get("api_key_id")
-        key = UUID(given) if given else None
+        key_id = stored.get("api_key_id")
+        key = UUID(key_id) if key_id else None
         return cls(
             threads=Scope(owner, _filter(stored["threads"]), user, key),
             assistants=Scope(owner, _filter(stored["assistants"]), user),
@@ -50,8 +50,7 @@ class Creator:
         )
 
 
-def _sight(scope: Scope) -> Scope:
-    """What a scope shows, without the caller: comparable with one that was stored."""
+def _without_user(scope: Scope) -> Scope:
     return Scope(scope.owner, scope.rows)
 
 

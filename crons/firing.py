@@ -31,8 +31,8 @@ from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone
 from spool.crons.serializers import SKIP
 from spool.crons.services import (
-    check_makes_the_same,
-    check_sees,
+    check_can_create,
+    check_same_runs,
     database_now,
     disable,
     locked,
@@ -162,18 +162,18 @@ def _make(cron: Cron) -> CronFiring:
     return firing
 
 
-def run_now(cron: Cron, *, asker: Creator | None = None) -> Run:
+def run_now(cron: Cron, *, caller: Creator | None = None) -> Run:
     """Fire a cron outside of its schedule. Raises what `make_run` raises.
 
-    The run is the creator's, so an `asker` who could not create it is refused. The
+    The run is the creator's, so a `caller` who could not create it is refused. The
     policy was asked about the given `cron`: raises 409 if its run has changed since.
     """
-    asked = cron
+    known = cron
     with transaction.atomic():
         cron = locked(cron)
-        if asker:
-            check_makes_the_same(asked, cron)
-            check_sees(asker, cron)
+        if caller:
+            check_same_runs(known, cron)
+            check_can_create(caller, cron)
         run = make_run(cron)
         CronFiring.objects.create(
             cron=cron,
@@ -246,7 +246,7 @@ def _leave_out(cron: Cron, now: datetime) -> int:
     return left_out
 
 
-def _newest_due(cron: Cron, now: datetime, most: int) -> list[datetime]:
+def _newest_due(cron: Cron, now: datetime, limit: int) -> list[datetime]:
     """The newest due slots, at most this many; searched backwards from now."""
     first, window = _slot(cron), GRACE
     while True:
@@ -256,8 +256,8 @@ def _newest_due(cron: Cron, now: datetime, most: int) -> list[datetime]:
         while slot is not None and slot <= now:
             found.append(slot)
             slot = next_run(cron, after=slot)
-        if after == first or len(found) >= most:
-            return found[-most:]
+        if after == first or len(found) >= limit:
+            return found[-limit:]
         window *= 8
 
 

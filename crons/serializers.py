@@ -8,11 +8,13 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from spool.crons.cron_request import CronRequest, Timing
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
 from spool.database.json import moment
 from spool.runs.models import Run
-from spool.runs.serializers import RunRequest
+from spool.runs.serializers import RunRequestSerializer, run_request_of
+from spool.web.bodies import valid
 from spool.web.fields import Capped, Object, Text, UUIDText
 
 
@@ -76,7 +78,7 @@ class TimezoneField(Text):
 
 
 class EndTime(serializers.DateTimeField):
-    """A time without offset is in the cron's time zone, see `CronRequest.validate`."""
+    """A time without offset is in the cron's time zone, see the serializer."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
         return value
@@ -111,7 +113,7 @@ class CatchUpField(serializers.Field[Any, Any, Any, Any]):
         return int(value) if value.isdecimal() else value
 
 
-class CronRequest(RunRequest):
+class CronRequestSerializer(RunRequestSerializer):
     """The body that makes a cron: when it fires, and a run's body to fire with."""
 
     schedule = ScheduleField()
@@ -141,7 +143,23 @@ class CronRequest(RunRequest):
         return super().validate(attrs)
 
 
-class CronPatch(CronRequest):
+def parse_cron_request(body: Any) -> CronRequest:
+    """Validate the body of a request for a cron. Raises 422, naming each bad field."""
+    validated = valid(CronRequestSerializer, body)
+    return CronRequest(
+        timing=Timing(
+            schedule=validated["schedule"],
+            timezone=validated["timezone"],
+            end_time=validated["end_time"],
+            enabled=validated["enabled"],
+        ),
+        run=run_request_of(validated),
+        catch_up=validated["catch_up"],
+        on_run_completed=validated["on_run_completed"],
+    )
+
+
+class CronPatch(CronRequestSerializer):
     """Any subset of the body; only documents the API, see `services.update_cron`."""
 
     assistant_id = Text(required=False)

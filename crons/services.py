@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 from uuid import UUID
@@ -9,44 +11,37 @@ from uuid import UUID
 from django.db import connection, transaction
 
 from spool.crons.creator import Creator
+from spool.crons.cron_request import (
+    TIMING,
+    AllowedCron,
+    CronChanges,
+    CronRequest,
+    Timing,
+)
 from spool.crons.models import Cron
 from spool.crons.schedule import next_slot
-from spool.crons.serializers import CatchUpField, CronRequest
+from spool.crons.serializers import CatchUpField, parse_cron_request
 from spool.runs.models import Run
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun, RunRequest
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
-from spool.web.bodies import valid
 from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
 
-# The only change that can't create more runs.
-STOPS = {"enabled": False}
-# Changes to only these fields don't change a run; together with the metadata, they
-# don't change whether one can be created either.
-TIMING = {"schedule", "timezone", "end_time", "enabled", "catch_up"}
-HARMLESS = {*TIMING, "metadata"}
 
-
-def create_cron(
-    *,
-    cron_id: UUID,
-    creator: Creator,
-    thread_id: UUID | None,
-    request: dict[str, Any],
-    payload: dict[str, Any],
-) -> Cron:
-    """Create a cron. `request` is the validated `payload`, with the policy's stamp."""
+def create_cron(new: AllowedCron) -> Cron:
+    """Create a cron. Raises what creating one of its runs would raise."""
     cron = Cron(
-        id=cron_id,
-        thread_id=thread_id,
-        metadata=request["metadata"],
-        creator=creator.as_json(),
-        user_id=creator.threads.identity,
+        id=new.id,
+        thread_id=new.thread_id,
+        metadata=new.request.run.metadata,
+        creator=new.creator.as_json(),
+        user_id=new.creator.threads.identity,
     )
-    _schedule(cron, request)
-    cron.catch_up = request["catch_up"]
-    _keep_payload(cron, request, payload)
-    _rehearse(cron, request["assistant_id"])
+    _schedule(cron, new.request.timing)
+    cron.catch_up = new.request.catch_up
+    _keep_payload(cron, new.request, new.payload)
+    _rehearse(cron, new.request.run.assistant_id)
     cron.save(force_insert=True)
     cron.refresh_from_db()
     return cron
@@ -58,53 +53,47 @@ class ChangedMeanwhile(Conflict):
 
 @transaction.atomic
 def update_cron(
-    *,
-    cron: Cron,
-    changes: dict[str, Any],
-    stamp: dict[str, Any],
-    editor: Creator | None = None,
+    cron: Cron, changes: CronChanges, *, editor: Creator | None = None
 ) -> Cron:
-    """Change the fields in `changes`; the rest of the request stays.
+    """Change the given fields; the rest of the request stays.
 
-    `stamp` is merged into the metadata, see `changed_metadata`. The runs stay the
-    creator's, but an `editor` who changes them or their schedule must be allowed to
-    create them. The policy was asked about the given `cron`: raises 409 if its runs
-    have changed since then. The row is locked, so that a tick skips it until the
-    commit, and concurrent changes are not lost.
+    The runs stay the creator's, but an `editor` who changes them or their schedule must
+    be allowed to create them. The policy was asked about the given `cron`: raises 409
+    if its runs have changed since then. The row is locked, so that a tick skips it
+    until the commit, and concurrent changes are not lost.
     """
-    asked = cron
+    known = cron
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
     if editor:
-        check_makes_the_same(asked, cron)
+        check_same_runs(known, cron)
     was_enabled = cron.enabled
-    if changes.get("enabled", False) is None:
+    if changes.fields.get("enabled", False) is None:
         raise Unprocessable("enabled: must be true or false")
     request = changed_request(cron, changes)
-    cron.metadata = changed_metadata(cron, stamp)
-    _schedule(cron, request)
-    cron.catch_up = request["catch_up"]
-    _keep_payload(cron, request, _changed_payload(cron, changes))
+    cron.metadata = changed_metadata(cron, changes.metadata)
+    _schedule(cron, request.timing)
+    cron.catch_up = request.catch_up
+    _keep_payload(cron, request, {**_stored_fields(cron), **changes.fields})
     # A cron whose assistant is gone can be paused, but not enabled again.
-    if changes.keys() - HARMLESS or (cron.enabled and not was_enabled):
-        _rehearse(cron, request["assistant_id"])
+    if not changes.keep_runs or (cron.enabled and not was_enabled):
+        _rehearse(cron, request.run.assistant_id)
     if editor:
-        check_sees(editor, cron)
+        check_can_create(editor, cron)
     cron.updated_at = database_now()
     cron.save()
     return cron
 
 
-def changed_request(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
+def changed_request(cron: Cron, changes: CronChanges) -> CronRequest:
     """The whole request with `changes` applied, validated."""
     # By its id: the name in the request may belong to no graph any more.
     assistant = {"assistant_id": str(cron.assistant_id)}
-    data = {**_changed_payload(cron, {}), **assistant, **changes}
-    return valid(CronRequest, data)
+    return parse_cron_request({**_stored_fields(cron), **assistant, **changes.fields})
 
 
-def changed_metadata(cron: Cron, stamp: dict[str, Any]) -> dict[str, Any]:
-    """`stamp` merged into the metadata. The owner of a cron can't be changed."""
-    merged = {**cron.metadata, **stamp}
+def changed_metadata(cron: Cron, metadata: Mapping[str, Any]) -> dict[str, Any]:
+    """`metadata` merged into the cron's. The owner of a cron can't be changed."""
+    merged = {**cron.metadata, **metadata}
     if "owner" in cron.metadata:
         merged["owner"] = cron.metadata["owner"]
     return merged
@@ -124,8 +113,7 @@ def pause(*, cron: Cron, reason: str) -> None:
 def resume(*, cron: Cron) -> None:
     """Enable a cron from now on. Raises an error if its thread is gone, for example."""
     cron = locked(cron)
-    schedule = {"schedule": cron.schedule, "timezone": cron.timezone}
-    _schedule(cron, {**schedule, "end_time": cron.end_time, "enabled": True})
+    _schedule(cron, Timing(cron.schedule, cron.timezone, cron.end_time))
     _rehearse(cron, str(cron.assistant_id))
     cron.updated_at = database_now()
     cron.save()
@@ -145,66 +133,76 @@ def locked(cron: Cron, *, missing: str = "Not Found") -> Cron:
     return fresh
 
 
-def check_makes_the_same(asked: Cron, now: Cron) -> None:
+def check_same_runs(known: Cron, now: Cron) -> None:
     """Raise `ChangedMeanwhile` if a cron's runs are not those the policy allowed.
 
     Two concurrent changes may each be allowed, but not their combination. The row is
     not locked while a handler runs, since handlers may be slow.
     """
-    if _what_it_makes(asked) != _what_it_makes(now):
+    if _of_runs(known) != _of_runs(now):
         raise ChangedMeanwhile
 
 
-def _what_it_makes(cron: Cron) -> tuple[UUID, dict[str, Any]]:
+def _of_runs(cron: Cron) -> tuple[UUID, dict[str, Any]]:
+    """What decides which runs a cron creates."""
     payload = {key: cron.payload[key] for key in cron.payload.keys() - TIMING}
     return cron.assistant_id, payload
 
 
-def make_run(cron: Cron, *, creator: Creator | None = None, **instead: str) -> Run:
+def make_run(
+    cron: Cron, *, creator: Creator | None = None, request: RunRequest | None = None
+) -> Run:
     """Create a run of the cron on behalf of its creator.
 
-    `instead` overrides fields of the request that the cron stores.
+    `request` replaces the one that the cron stores.
     """
     creator = creator or Creator.from_json(cron.creator)
+    request = replace(
+        request or run_request(cron),
+        # Not in the request's own config, which may have no `configurable` beside
+        # `context`; and no graph's schema has the cron's id.
+        added_configurable=creator.configurable,
+        cron_id=cron.id,
+    )
     return create_run(
-        scope=creator.threads,
-        assistants=creator.assistants,
-        thread_id=cron.thread_id,
-        run_class=Run.RunClass.CRON,
-        # `headers` are merged into `configurable`. The request's own can't be used: it
-        # may not have one beside `context`, and no graph's schema has this key.
-        request={
-            **run_request(cron, **instead),
-            "headers": {**creator.configurable, "cron_id": str(cron.id)},
-        },
+        AllowedRun(
+            request=request,
+            scope=creator.threads,
+            assistants=creator.assistants,
+            thread_id=cron.thread_id,
+            run_class=Run.RunClass.CRON,
+        )
     )
 
 
-def check_sees(asker: Creator, cron: Cron) -> None:
-    """Check that `asker` could create the run that the cron creates for its creator.
+def check_can_create(caller: Creator, cron: Cron) -> None:
+    """Check that `caller` could create the run that the cron creates for its creator.
 
     Raises an error if they can't see its thread or its assistant, for example.
     """
-    if asker.as_nobody() != Creator.from_json(cron.creator).as_nobody():
-        _rehearse_as(asker, cron)
+    if caller.without_user() != Creator.from_json(cron.creator).without_user():
+        _rehearse_as(caller, cron, str(cron.assistant_id))
 
 
-def run_request(cron: Cron, **instead: str) -> dict[str, Any]:
-    """The stored request for a run, validated, without Spool's additions."""
+def run_request(cron: Cron, assistant: str | None = None) -> RunRequest:
+    """The stored request for a run, validated, without Spool's additions.
+
+    `assistant` is the name or the id of another one than the cron's.
+    """
     config = dict(cron.payload["config"])
     configurable = dict(config.pop("configurable"))
     del configurable["cron_id"]
     if configurable:
         config["configurable"] = configurable
-    request = {
-        **cron.payload,
-        "config": config,
-        "assistant_id": str(cron.assistant_id),
-        "metadata": cron.metadata,
-        "on_completion": cron.on_run_completed,
-        **instead,
-    }
-    return valid(RunRequest, request)
+    return parse_run_request(
+        {
+            **cron.payload,
+            "config": config,
+            "assistant_id": assistant or str(cron.assistant_id),
+            "metadata": cron.metadata,
+            "on_completion": cron.on_run_completed,
+        }
+    )
 
 
 def disable(cron: Cron, reason: str) -> None:
@@ -230,13 +228,13 @@ def database_now() -> datetime:
     return now
 
 
-def _schedule(cron: Cron, request: dict[str, Any]) -> None:
+def _schedule(cron: Cron, timing: Timing) -> None:
     """Set the schedule; the next run is kept if the schedule does not change."""
-    names = ("schedule", "timezone", "end_time", "enabled")
-    if not cron._state.adding and all(getattr(cron, n) == request[n] for n in names):
+    now = Timing(cron.schedule, cron.timezone, cron.end_time, cron.enabled)
+    if not cron._state.adding and now == timing:
         return
-    for name in names:
-        setattr(cron, name, request[name])
+    cron.schedule, cron.timezone = timing.schedule, timing.timezone
+    cron.end_time, cron.enabled = timing.end_time, timing.enabled
     cron.next_run_date = None
     if not cron.enabled:
         return
@@ -246,13 +244,10 @@ def _schedule(cron: Cron, request: dict[str, Any]) -> None:
         raise Unprocessable("end_time: the schedule has no slot before it")
 
 
-def _changed_payload(cron: Cron, changes: dict[str, Any]) -> dict[str, Any]:
-    return {**cron.payload, **_schedule_json(cron), **changes}
-
-
-def _schedule_json(cron: Cron) -> dict[str, Any]:
-    """The schedule as in a request; Spool and the admin change it too."""
+def _stored_fields(cron: Cron) -> dict[str, Any]:
+    """The stored request, with the schedule: Spool and the admin change it too."""
     return {
+        **cron.payload,
         "schedule": cron.schedule,
         "timezone": cron.timezone,
         "end_time": cron.end_time.isoformat() if cron.end_time else None,
@@ -271,24 +266,27 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
         addresses.check(url)
         addresses.check_hosts([url])
     creator = Creator.from_json(cron.creator)
-    cron.assistant_id = _rehearse_as(creator, cron, assistant_id=name_or_id)
+    cron.assistant_id = _rehearse_as(creator, cron, name_or_id)
 
 
-def _rehearse_as(maker: Creator, cron: Cron, **instead: str) -> UUID:
+def _rehearse_as(creator: Creator, cron: Cron, assistant: str) -> UUID:
     """The assistant of the run that was created and rolled back."""
-    instead["multitask_strategy"] = "enqueue"
+    request = replace(
+        run_request(cron, assistant),
+        multitask_strategy=Run.MultitaskStrategy.ENQUEUE,
+    )
     with transaction.atomic():
         # Without the user: the limit of runs per owner does not apply to new crons.
-        run = make_run(cron, creator=maker.as_nobody(), **instead)
+        run = make_run(cron, creator=creator.without_user(), request=request)
         transaction.set_rollback(True)
     return run.assistant_id
 
 
-def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) -> None:
-    deletes = request["on_run_completed"] == Cron.OnRunCompleted.DELETE
+def _keep_payload(cron: Cron, request: CronRequest, payload: Mapping[str, Any]) -> None:
+    deletes = request.on_run_completed == Cron.OnRunCompleted.DELETE
     if cron.thread_id is not None and deletes:
         raise Unprocessable("on_run_completed: the thread of this cron stays")
-    config = request["config"]
+    config = request.run.config
     configurable = {**(config.get("configurable") or {}), "cron_id": str(cron.id)}
     cron.payload = {
         **payload,
@@ -297,7 +295,7 @@ def _keep_payload(cron: Cron, request: dict[str, Any], payload: dict[str, Any]) 
     }
     if cron.thread_id is None:
         default = Cron.OnRunCompleted.DELETE
-        cron.on_run_completed = request["on_run_completed"] or default
+        cron.on_run_completed = request.on_run_completed or default
 
 
 def delete_owned_by(owner: str) -> int:

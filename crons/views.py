@@ -7,25 +7,23 @@ from contextlib import suppress
 from functools import partial
 from itertools import islice
 from typing import Any, TypeVar
-from uuid import UUID
 
 from django.db.models import F
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from spool.access.policy import authorize
 from spool.access.views import OwnedViewSet
-from spool.assistants.services import assistant_id_of
 from spool.crons import firing, services
-from spool.crons.creator import Creator
+from spool.crons.cron_request import CronChanges
 from spool.crons.models import Cron, CronQuerySet
+from spool.crons.requests import allow_changed_runs, allow_cron, allow_run_now
 from spool.crons.schedule import describe, slots
 from spool.crons.serializers import (
     CronBody,
     CronFilter,
     CronPatch,
-    CronRequest,
+    CronRequestSerializer,
     CronSearch,
     FiringBody,
     PageQuery,
@@ -33,16 +31,11 @@ from spool.crons.serializers import (
     PreviewRequest,
     cron_json,
     firing_json,
+    parse_cron_request,
     slot_text,
 )
-from spool.database.ids import uuid7
 from spool.runs.models import Run
-from spool.runs.serializers import (
-    RunBody,
-    added_by_policy,
-    create_run_value,
-    run_json,
-)
+from spool.runs.serializers import RunBody, run_json
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import BadRequest, Unprocessable
 from spool.web.pagination import rows_of_page, searched
@@ -81,56 +74,15 @@ class CronViewSet(OwnedViewSet[Cron]):
     def get_queryset(self) -> CronQuerySet:
         return Cron.objects.visible_to(self.get_scope())
 
-    @extend_schema(request=CronRequest, responses={200: CronBody, **ERRORS})
+    def get_policy_value(self) -> dict[str, Any]:
+        return {"cron_id": self.path_id}
+
+    @extend_schema(request=CronRequestSerializer, responses={200: CronBody, **ERRORS})
     def create(self, request: Request, thread_id: str | None = None) -> Response:
         thread = path_uuid(thread_id, "thread") if thread_id else None
-        asked = valid(CronRequest, request.data)
-        cron_id = uuid7()
-        creator = self._creator(asked, request.data, cron_id, thread)
-        cron = services.create_cron(
-            cron_id=cron_id,
-            creator=creator,
-            thread_id=thread,
-            request=asked,
-            payload=dict(request.data),
-        )
-        return Response(cron_json(cron))
-
-    def _creator(
-        self, asked: dict[str, Any], payload: Any, cron_id: UUID, thread: UUID | None
-    ) -> Creator:
-        """Check that the caller may create this cron, and the runs that it will create.
-
-        All stamps are written into the same metadata, which the runs get too.
-        """
-        of_cron = {
-            "payload": payload,
-            "schedule": asked["schedule"],
-            "cron_id": cron_id,
-            "thread_id": thread,
-            "user_id": None,
-            "end_time": asked["end_time"],
-            "metadata": asked["metadata"],
-        }
-        self.authorize(of_cron)
-        return self._maker(asked, thread, asked["metadata"])
-
-    def _maker(
-        self, asked: dict[str, Any], thread: UUID | None, metadata: dict[str, Any]
-    ) -> Creator:
-        """Check that the caller may create such runs; `metadata` gets their stamp."""
-        given = dict(asked["config"].get("configurable") or {})
-        assistant = {"assistant_id": assistant_id_of(asked["assistant_id"])}
-        of_runs = create_run_value(asked, thread_id=thread, run_id=None, **assistant)
-        of_runs["metadata"] = metadata
-        threads = authorize(self.request, "threads.create_run", of_runs)
-        config = of_runs["kwargs"].get("config")
-        asked["config"], added = added_by_policy(config, given)
-        return Creator(
-            threads=threads,
-            assistants=authorize(self.request, "assistants.read", assistant),
-            configurable=added,
-        )
+        cron_request = parse_cron_request(request.data)
+        allowed = allow_cron(request, cron_request, thread, dict(request.data))
+        return Response(cron_json(services.create_cron(allowed)))
 
     @extend_schema(responses={200: CronBody, **ERRORS})
     def retrieve(self, request: Request, cron_id: str) -> Response:
@@ -141,37 +93,29 @@ class CronViewSet(OwnedViewSet[Cron]):
         responses={
             200: CronBody,
             400: OpenApiResponse(description="An empty body"),
-            409: OpenApiResponse(description="Somebody else changed it meanwhile"),
+            409: OpenApiResponse(description="It was changed meanwhile"),
             **ERRORS,
         },
     )
     def partial_update(self, request: Request, cron_id: str) -> Response:
-        changes = request.data
-        if not isinstance(changes, dict):
+        fields = request.data
+        if not isinstance(fields, dict):
             raise Unprocessable("the body must be an object")
-        if not changes:
+        if not fields:
             raise BadRequest("Request body cannot be empty")
-        metadata = changes.get("metadata") or {}
+        metadata = fields.get("metadata") or {}
         if not isinstance(metadata, dict):
             raise Unprocessable("metadata: must be an object")
-        change = partial(self._change, changes, metadata)
+        change = partial(self._change, CronChanges(fields, metadata))
         return Response(cron_json(_until_unchanged(change)))
 
-    def _change(self, changes: dict[str, Any], metadata: dict[str, Any]) -> Cron:
-        stamp = dict(metadata)
-        cron = self._to_change(changes, stamp)
+    def _change(self, changes: CronChanges) -> Cron:
+        cron, changes = self._to_change(changes)
         editor = None
         # A change of the schedule creates runs too, so it needs that permission.
-        if changes != services.STOPS:
-            asked = services.changed_request(cron, changes)
-            of_runs = services.changed_metadata(cron, stamp)
-            editor = self._maker(asked, cron.thread_id, of_runs)
-            # Keep only stamped keys that the client sent: the rest of the creator's
-            # metadata stays, and a stamp can't be forged.
-            stamp = {key: of_runs[key] for key in stamp.keys() & of_runs.keys()}
-        return services.update_cron(
-            cron=cron, changes=changes, stamp=stamp, editor=editor
-        )
+        if not changes.only_stop:
+            changes, editor = allow_changed_runs(self.request, cron, changes)
+        return services.update_cron(cron, changes, editor=editor)
 
     @extend_schema(responses={204: None, **ERRORS})
     def destroy(self, request: Request, cron_id: str) -> Response:
@@ -218,7 +162,7 @@ class CronViewSet(OwnedViewSet[Cron]):
             200: RunBody,
             409: OpenApiResponse(
                 description="The thread is busy, and the cron rejects; "
-                "or somebody changed the cron meanwhile"
+                "or the cron was changed meanwhile"
             ),
             **ERRORS,
         },
@@ -230,11 +174,9 @@ class CronViewSet(OwnedViewSet[Cron]):
         return Response(run_json(run), headers={"Content-Location": path})
 
     def _run_now(self) -> Run:
-        cron = self._to_change({}, {})
+        cron, _ = self._to_change(CronChanges({}, {}))
         # It is the creator's run, but the caller must be allowed to create it.
-        asked, stamped = services.run_request(cron), dict(cron.metadata)
-        asker = self._maker(asked, cron.thread_id, stamped)
-        return firing.run_now(cron, asker=asker)
+        return firing.run_now(cron, caller=allow_run_now(self.request, cron))
 
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
     def preview(self, request: Request) -> Response:
@@ -252,20 +194,17 @@ class CronViewSet(OwnedViewSet[Cron]):
             }
         )
 
-    def _to_change(self, changes: dict[str, Any], metadata: dict[str, Any]) -> Cron:
-        """The cron, if the caller may change it so; `metadata` gets the stamp."""
-        self.authorize(
-            {
-                "cron_id": self.path_id,
-                "payload": changes,
-                "schedule": changes.get("schedule"),
-                "metadata": metadata,
-            }
-        )
-        return self.get_object()
-
-    def get_policy_value(self) -> dict[str, Any]:
-        return {"cron_id": self.path_id}
+    def _to_change(self, changes: CronChanges) -> tuple[Cron, CronChanges]:
+        """The cron, and its changes as the policy allows them."""
+        value = {
+            "cron_id": self.path_id,
+            "payload": changes.fields,
+            "schedule": changes.fields.get("schedule"),
+            "metadata": changes.metadata,
+        }
+        allowed = self.allow(value)
+        cron = self.get_object()
+        return cron, CronChanges(allowed.value["payload"], allowed.value["metadata"])
 
 
 def _until_unchanged(act: Callable[[], T]) -> T:

@@ -11,17 +11,16 @@ import logging
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, cast
-from uuid import UUID
 
 from langgraph_sdk import Priority, PriorityContext
 from rest_framework.exceptions import APIException
 
-from spool.access.policy import Scope
 from spool.access.users import User
 from spool.assistants.models import Assistant
 from spool.config.env import stop
 from spool.config.langgraph_json import langgraph_json, load_object
 from spool.database.loop import shared_loop
+from spool.runs.run_request import AllowedRun
 from spool.threads.models import Thread
 
 logger = logging.getLogger(__name__)
@@ -72,12 +71,7 @@ def assign_function() -> Any:
     return found._assign_handler
 
 
-def of_thread(
-    scope: Scope,
-    assistant: Assistant,
-    thread_id: UUID | None,
-    request: dict[str, Any],
-) -> ThreadPriority | None:
+def thread_priority(run: AllowedRun, assistant: Assistant) -> ThreadPriority | None:
     """Return the priority for the thread of a new run. Raises `PriorityRefused`.
 
     None if langgraph.json has no function.
@@ -85,25 +79,31 @@ def of_thread(
     assign = assign_function()
     if assign is None:
         return None
-    visible = Thread.objects.visible_to(scope)
-    thread = visible.filter(pk=thread_id).first() if thread_id else None
+    visible = Thread.objects.visible_to(run.scope)
+    thread = visible.filter(pk=run.thread_id).first() if run.thread_id else None
     if thread and thread.priority is not None:
         return ThreadPriority(thread.priority, thread.fairness_group)
-    context = PriorityContext(
-        user=cast("Any", User(scope.user or NO_USER)),
-        permissions=scope.permissions,
-        thread_id=str(thread_id) if thread_id else None,
-        thread_metadata=dict(thread.metadata if thread else request["metadata"]),
-        assistant_id=str(assistant.id),
-        graph_id=assistant.graph_id,
-        assistant_metadata=dict(assistant.metadata),
-        run_metadata=dict(request["metadata"]),
-        cron_id=request.get("headers", {}).get("cron_id"),
-    )
-    found = _ask(assign, context)
+    found = _ask(assign, _context(run, assistant, thread))
     if thread is None:
         return found
     return _keep(thread, found)
+
+
+def _context(
+    run: AllowedRun, assistant: Assistant, thread: Thread | None
+) -> PriorityContext:
+    metadata, cron_id = run.request.metadata, run.request.cron_id
+    return PriorityContext(
+        user=cast("Any", User(run.scope.user or NO_USER)),
+        permissions=run.scope.permissions,
+        thread_id=str(run.thread_id) if run.thread_id else None,
+        thread_metadata=dict(thread.metadata if thread else metadata),
+        assistant_id=str(assistant.id),
+        graph_id=assistant.graph_id,
+        assistant_metadata=dict(assistant.metadata),
+        run_metadata=dict(metadata),
+        cron_id=str(cron_id) if cron_id else None,
+    )
 
 
 def _ask(assign: Any, context: PriorityContext) -> ThreadPriority:

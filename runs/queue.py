@@ -6,6 +6,8 @@ The claim itself is the function `spool_next_run_1` in the database, which
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
@@ -17,19 +19,30 @@ from spool.runs.priority import DEFAULTS, MAX_GROUP_LENGTH, ThreadPriority
 CLASSES = [str(kind) for kind in Run.RunClass]
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a new run waits: its group for fairness, and its rank in there."""
+
+    fairness_group: str
+    queue_rank: int
+
+
 def place(
-    owner: str, metadata: dict[str, Any], run_class: str, decided: ThreadPriority | None
-) -> dict[str, Any]:
-    """The columns of a new run for the queue: its fairness group and its rank."""
+    owner: str,
+    metadata: Mapping[str, Any],
+    run_class: str,
+    decided: ThreadPriority | None,
+) -> Place:
+    """The place of a new run in the queue."""
     decided = decided or DEFAULTS
     group = decided.fairness_group or _group(owner, metadata)
-    return {
-        "fairness_group": group[:MAX_GROUP_LENGTH],
-        "queue_rank": 10 * decided.priority + CLASSES.index(run_class),
-    }
+    return Place(
+        fairness_group=group[:MAX_GROUP_LENGTH],
+        queue_rank=10 * decided.priority + CLASSES.index(run_class),
+    )
 
 
-def _group(owner: str, metadata: dict[str, Any]) -> str:
+def _group(owner: str, metadata: Mapping[str, Any]) -> str:
     _, _, key = settings.FAIRNESS_KEY.partition(".")
     named = metadata.get(key) if key else None
     return str(named) if isinstance(named, (str, int)) else owner

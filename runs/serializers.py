@@ -14,6 +14,8 @@ from rest_framework.fields import empty
 from spool.assistants.serializers import ConfigField
 from spool.database.json import moment
 from spool.runs.models import Run
+from spool.runs.run_request import CLIENT_FIELDS, RunRequest
+from spool.web.bodies import valid
 from spool.web.errors import BadRequest
 from spool.web.fields import (
     AnyJSON,
@@ -130,7 +132,7 @@ class Tracing(serializers.Serializer[Any]):
         return {key: str(value) for key, value in asked.items() if value is not None}
 
 
-class RunRequest(serializers.Serializer[Any]):
+class RunRequestSerializer(serializers.Serializer[Any]):
     """The body of every request that creates a run."""
 
     assistant_id = Text()
@@ -213,48 +215,14 @@ class RunRequest(serializers.Serializer[Any]):
         return attrs
 
 
-# The keys of a request that the policy gets as the run's `kwargs`.
-KWARGS = (
-    *("input", "command", "config", "context", "webhook", "stream_mode"),
-    *("interrupt_before", "interrupt_after", "feedback_keys", "checkpoint"),
-    *("checkpoint_id", "on_completion", "durability", "stream_subgraphs"),
-    "stream_resumable",
-)
+def parse_run_request(body: Any) -> RunRequest:
+    """Validate the body of a request for a run. Raises 422, naming each bad field."""
+    return run_request_of(valid(RunRequestSerializer, body))
 
 
-def create_run_value(asked: dict[str, Any], **ids: UUID | None) -> dict[str, Any]:
-    """The value of the event `threads.create_run`. `asked` is a valid `RunRequest`.
-
-    The assistant is given by its id even if the request has a graph's name, so that a
-    policy can compare it.
-    """
-    return {
-        **ids,
-        "status": Run.Status.PENDING,
-        "metadata": asked["metadata"],
-        "prevent_insert_if_inflight": asked["multitask_strategy"] == "reject",
-        "multitask_strategy": asked["multitask_strategy"],
-        "if_not_exists": asked["if_not_exists"],
-        "after_seconds": asked["after_seconds"],
-        "kwargs": {name: asked[name] for name in KWARGS},
-    }
-
-
-def added_by_policy(
-    config: dict[str, Any] | None, given: Mapping[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split off the keys of `configurable` that a policy added to `given`.
-
-    Returns the config and those keys. They are for nodes: they neither conflict with
-    the client's `context`, nor become part of it.
-    """
-    config = config or {}
-    configurable = config.get("configurable") or {}
-    added = {key: value for key, value in configurable.items() if key not in given}
-    if not added:
-        return config, {}
-    kept = {key: value for key, value in configurable.items() if key in given}
-    return {**config, "configurable": kept}, added
+def run_request_of(validated: Mapping[str, Any]) -> RunRequest:
+    """The request for a run in the fields of a `RunRequestSerializer`."""
+    return RunRequest(**{name: validated[name] for name in CLIENT_FIELDS})
 
 
 class RunBody(serializers.Serializer[Any]):

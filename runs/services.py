@@ -15,14 +15,13 @@ from django.db import connection, transaction
 from rest_framework.exceptions import APIException
 
 from spool.access.policy import EVERYTHING, Scope
-from spool.assistants.models import Assistant
-from spool.assistants.services import mirror_context, resolve_assistant
-from spool.database.ids import uuid7
-from spool.database.json import jsonb, ordered_json
-from spool.runs import lifecycle, priority, queue, record, tasks
-from spool.runs.lifecycle import Ended, Outcome
-from spool.runs.models import EVENT_STREAMING, Run, RunQuerySet
-from spool.runs.priority import ThreadPriority
+from spool.assistants.services import resolve_assistant
+from spool.runs import lifecycle, record, tasks
+from spool.runs.lifecycle import Ended, NewRun, Outcome
+from spool.runs.models import Run, RunQuerySet
+from spool.runs.new_run import new_run, run_again, run_kwargs
+from spool.runs.priority import ThreadPriority, thread_priority
+from spool.runs.run_request import AllowedRun, RunRequest
 from spool.runs.streaming import events
 from spool.runs.streaming.writer import publish_end
 from spool.threads.checkpoint_rows import (
@@ -34,7 +33,6 @@ from spool.threads.models import Thread
 from spool.threads.state import show_newest_state
 from spool.usage import budgets
 from spool.usage.budgets import Payer
-from spool.web import request_ids
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
 from spool.webhooks.models import PushConfig
@@ -42,12 +40,8 @@ from spool.webhooks.models import PushConfig
 logger = logging.getLogger(__name__)
 
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
-# The keys of a run's `kwargs` that nodes see.
-GIVEN = ("input", "command", "config", "context")
-# Shown in a run's `kwargs` only where they were given.
-SELDOM = ("langsmith_tracer", "strict_resume", EVENT_STREAMING)
 CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
-NEVER_WAS = Outcome(None, settles=False)
+DISCARDED = Outcome(None, settles=False)
 
 
 class ThreadBusy(Conflict):
@@ -69,116 +63,89 @@ class ThreadNotFound(NotFound):
     default_detail = "Thread or assistant not found."
 
 
-def create_run(
-    *,
-    scope: Scope,
-    thread_id: UUID | None,
-    request: dict[str, Any],
-    assistants: Scope | None = None,
-    run_id: UUID | None = None,
-    first_run_id: UUID | None = None,
-    run_class: str = Run.RunClass.BACKGROUND,
-) -> Run:
+def create_run(run: AllowedRun) -> Run:
     """Store a pending run, and wake a worker once the run is committed.
 
-    `request` is the validated data of a `RunRequest`. Without a thread the run gets one
-    of its own, deleted with it unless `on_completion` is `keep`. `assistants` is the
-    caller's scope for assistants, where it differs. `first_run_id` is that of the A2A
-    task that the run begins or continues.
+    Without a thread the run gets one of its own, deleted with it unless
+    `on_completion` is `keep`.
     """
-    if request["webhook"]:
-        addresses.check(request["webhook"])
-    if thread_id is None and (request["command"] or {}).get("resume") is not None:
+    request, scope = run.request, run.scope
+    if request.webhook:
+        addresses.check(request.webhook)
+    if run.thread_id is None and request.resumes:
         raise BadRequest("You must provide a thread_id when resuming.")
-    _check_thread_of(thread_id, request["checkpoint"] or {})
-    ids = {"id": run_id or uuid7(), "first_run_id": first_run_id}
+    _check_thread_of(request, run.thread_id)
     budgets.check(Payer(scope.identity or scope.owner, scope.api_key_id))
-    scopes = scope, assistants or scope
-    new = partial(_create_run, *scopes, thread_id, request, ids, run_class)
     try:
-        return new(remembered=True)
+        return _create_run(run, remembered=True)
     except AssistantChanged:
-        return new(remembered=False)
+        return _create_run(run, remembered=False)
 
 
-def _create_run(
-    scope: Scope,
-    assistants: Scope,
-    thread_id: UUID | None,
-    request: dict[str, Any],
-    ids: dict[str, UUID | None],
-    run_class: str,
-    *,
-    remembered: bool,
-) -> Run:
+@transaction.atomic
+def create_runs(runs: Iterable[AllowedRun]) -> list[Run]:
+    """Create all runs, or none if one is refused.
+
+    After an error the client would send all of them again.
+    """
+    return [create_run(run) for run in runs]
+
+
+def _create_run(run: AllowedRun, *, remembered: bool) -> Run:
     """Raise `AssistantChanged`, storing nothing, if a `remembered` one is stale."""
     assistant = resolve_assistant(
-        assistants, request["assistant_id"], remembered=remembered
+        run.assistants or run.scope, run.request.assistant_id, remembered=remembered
     )
-    params = _create_params(scope, assistant, thread_id, request)
-    params |= ids
-    params["run_class"] = run_class
-    decided = priority.of_thread(scope, assistant, thread_id, request)
-    params |= queue.place(scope.owner, request["metadata"], run_class, decided)
-    params["decided"] = decided
-    seen = assistant.updated_at if remembered else None
-    with _unit(thread_id, request):
-        _check_limit(scope)
+    kwargs = run_kwargs(run, assistant)
+    priority = thread_priority(run, assistant)
+    new = new_run(run, assistant, kwargs, priority)
+    unchanged_since = assistant.updated_at if remembered else None
+    with _unit(run):
+        _check_limit(run.scope)
         try:
-            run = _insert_run(scope, thread_id, params, request, seen)
+            created = _insert_run(run, new, priority, unchanged_since)
         except ThreadNotFound:
-            if request["if_not_exists"] != "create":
+            if not run.request.creates_thread:
                 raise
             # The thread had expired, and a sweep has deleted it since it was found.
-            run = _insert_run(scope, thread_id, params, request, seen)
-        if run.dispatched_at:
-            transaction.on_commit(partial(tasks.dispatch, run.id))
-    return run
+            created = _insert_run(run, new, priority, unchanged_since)
+        if created.dispatched_at:
+            transaction.on_commit(partial(tasks.dispatch, created.id))
+    return created
 
 
-def _unit(
-    thread_id: UUID | None, request: dict[str, Any]
-) -> AbstractContextManager[Any]:
+def _unit(run: AllowedRun) -> AbstractContextManager[Any]:
     """The transaction that a run is created in."""
     # A single statement that creates the run needs no transaction around it.
     alone = (
-        thread_id is not None
-        and request["if_not_exists"] != "create"
-        and request["multitask_strategy"] not in INTERRUPTING
+        run.thread_id is not None
+        and not run.request.creates_thread
+        and run.request.multitask_strategy not in INTERRUPTING
         and not settings.MAX_RUNS_PER_OWNER
     )
     return nullcontext() if alone else transaction.atomic()
 
 
-@transaction.atomic
-def create_runs(asked: Iterable[dict[str, Any]]) -> list[Run]:
-    """Create all runs, given as arguments of `create_run`, or none if one is refused.
-
-    After an error the client would send all of them again.
-    """
-    return [create_run(**one) for one in asked]
-
-
 def _insert_run(
-    scope: Scope,
-    thread_id: UUID | None,
-    params: dict[str, Any],
-    request: dict[str, Any],
+    run: AllowedRun,
+    new: NewRun,
+    priority: ThreadPriority | None,
     assistant_updated_at: datetime | None,
 ) -> Run:
-    if thread_id is None or request["if_not_exists"] == "create":
-        _make_thread(params, request)
-    checks = request["multitask_strategy"] in INTERRUPTING or _asks_for_fork(params)
-    if thread_id is not None and (checks or not scope.is_plain):
-        visible = Thread.objects.visible_to(scope).filter(pk=params["thread_id"])
+    scope, interrupts = run.scope, new.multitask_strategy in INTERRUPTING
+    if run.thread_id is None or run.request.creates_thread:
+        _create_thread(run.request, new, priority)
+    checks = interrupts or new.kwargs.checkpoint_id
+    if run.thread_id is not None and (checks or not scope.is_plain):
+        visible = Thread.objects.visible_to(scope).filter(pk=run.thread_id)
         if not visible.exists():
             raise ThreadNotFound
-    _check_fork_point(params)
-    if request["multitask_strategy"] in INTERRUPTING:
-        _make_way(params["thread_id"], request["multitask_strategy"])
+    _check_fork_point(new)
+    if interrupts:
+        _make_way(new.thread_id, new.multitask_strategy)
     created = lifecycle.create(
-        params,
-        scope=scope if scope.is_plain and thread_id else EVERYTHING,
+        new,
+        scope=scope if scope.is_plain and run.thread_id else EVERYTHING,
         assistant_updated_at=assistant_updated_at,
     )
     if created.run:
@@ -219,30 +186,7 @@ def requeue_run(run: Run) -> Run | None:
         return run
     if run.is_active or run.is_temporary:
         return None
-    again = lifecycle.create(
-        {
-            "id": uuid7(),
-            "thread_id": run.thread_id,
-            "assistant_id": run.assistant_id,
-            "graph_id": run.graph_id,
-            "assistant_metadata": jsonb({}),
-            "metadata": jsonb(run.metadata),
-            "thread_metadata": jsonb({}),
-            "thread_config": jsonb({}),
-            **_kwargs_params(run.kwargs),
-            "multitask_strategy": Run.MultitaskStrategy.ENQUEUE,
-            "is_temporary": False,
-            "owner": run.owner,
-            "user": None if run.user is None else jsonb(run.user),
-            "run_class": run.run_class or Run.RunClass.BACKGROUND,
-            "api_key_id": run.api_key_id,
-            "after_seconds": 0,
-            "first_run_id": run.first_run_id,
-            "resumes": False,
-            "fairness_group": run.fairness_group,
-            "queue_rank": run.queue_rank,
-        }
-    ).run
+    again = lifecycle.create(run_again(run)).run
     if again and again.dispatched_at:
         transaction.on_commit(partial(tasks.dispatch, again.id))
     return again
@@ -259,7 +203,7 @@ def delete_run(run: Run) -> None:
         fresh = Run.objects.filter(pk=run.pk).first()
         if fresh is None:
             return
-        while (ended := lifecycle.end_here(fresh, NEVER_WAS)) is None:
+        while (ended := lifecycle.end_here(fresh, DISCARDED)) is None:
             # Claimed in between, or handed back. It can't end: its thread is locked
             # here.
             fresh.refresh_from_db()
@@ -296,15 +240,15 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
 
 def _check_limit(scope: Scope) -> None:
     """Refuse another run of an owner with too many active runs."""
-    most = settings.MAX_RUNS_PER_OWNER
-    if not most or scope.identity is None:
+    limit = settings.MAX_RUNS_PER_OWNER
+    if not limit or scope.identity is None:
         return
     with connection.cursor() as cursor:
         # Serialize, so that concurrent requests can't all see room for one more run.
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         cursor.execute(lock, [f"runs of {scope.identity}"])
-    if Run.objects.active().filter(user__identity=scope.identity).count() >= most:
-        raise TooManyRuns(f"At most {most} runs at once: wait until one has ended")
+    if Run.objects.active().filter(user__identity=scope.identity).count() >= limit:
+        raise TooManyRuns(f"At most {limit} runs at once: wait until one has ended")
 
 
 def _make_way(thread_id: UUID, strategy: str) -> None:
@@ -319,7 +263,7 @@ def _stop(run: Run, action: str) -> None:
     rollback = action == Run.CancelAction.ROLLBACK
     # Once a worker has begun a run, only a worker knows the resulting state.
     if run.status == Run.Status.PENDING and (rollback or not run.attempt):
-        ended = lifecycle.end_here(run, NEVER_WAS if rollback else CANCELLED)
+        ended = lifecycle.end_here(run, DISCARDED if rollback else CANCELLED)
         if ended:
             _undo(run)
             _announce_end(run, ended)
@@ -363,133 +307,28 @@ def _announce_end(run: Run, ended: Ended | None) -> None:
     )
 
 
-def _make_thread(params: dict[str, Any], request: dict[str, Any]) -> None:
+def _create_thread(
+    request: RunRequest, new: NewRun, priority: ThreadPriority | None
+) -> None:
     """Create the run's thread with the run's metadata, unless the id exists."""
-    metadata = {**request["metadata"], **params["thread_metadata"].obj}
-    decided: ThreadPriority | None = params["decided"]
     thread = Thread(
-        id=params["thread_id"],
-        metadata=metadata,
-        priority=decided.priority if decided else None,
-        fairness_group=decided.fairness_group if decided else None,
+        id=new.thread_id,
+        metadata={**request.metadata, **new.thread_metadata},
+        priority=priority.priority if priority else None,
+        fairness_group=priority.fairness_group if priority else None,
     )
     Thread.objects.bulk_create([thread], ignore_conflicts=True)
 
 
-def _create_params(
-    scope: Scope, assistant: Assistant, thread_id: UUID | None, request: dict[str, Any]
-) -> dict[str, Any]:
-    """The parameters of `lifecycle.CREATE`."""
-    temporary = thread_id is None and request["on_completion"] == "delete"
-    config, context = _merged_config(assistant, request)
-    named = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.id)}
-    metadata = {**(request["config"].get("metadata") or {}), **request["metadata"]}
-    return {
-        "thread_id": thread_id or uuid7(),
-        "assistant_id": assistant.id,
-        "graph_id": assistant.graph_id,
-        "assistant_metadata": jsonb(assistant.metadata),
-        "metadata": jsonb({**named, **metadata}),
-        "thread_metadata": jsonb(named),
-        "thread_config": jsonb(
-            {**assistant.config, **_thread_config(request["config"])}
-        ),
-        **_kwargs_params(_kwargs(request, config, context, temporary=temporary)),
-        "multitask_strategy": request["multitask_strategy"],
-        "is_temporary": temporary,
-        "owner": scope.owner,
-        "user": None if scope.user is None else jsonb(scope.user),
-        "api_key_id": scope.api_key_id,
-        "after_seconds": request["after_seconds"],
-        "resumes": (request["command"] or {}).get("resume") is not None,
-    }
-
-
-def _kwargs_params(kwargs: dict[str, Any]) -> dict[str, Any]:
-    """The two columns of a run's `kwargs`. The input of graphs keeps its key order."""
-    given = {name: kwargs[name] for name in GIVEN if name in kwargs}
-    rest = {name: value for name, value in kwargs.items() if name not in given}
-    return {"kwargs": jsonb(rest), "given": ordered_json(given)}
-
-
-def _kwargs(
-    request: dict[str, Any],
-    config: dict[str, Any],
-    context: dict[str, Any],
-    *,
-    temporary: bool,
-) -> dict[str, Any]:
-    """The request as the wire shows it in the run, and as the worker reads it."""
-    return {
-        "input": request["input"],
-        "command": request["command"],
-        "config": config,
-        "context": context,
-        "stream_mode": request["stream_mode"],
-        "interrupt_before": request["interrupt_before"],
-        "interrupt_after": request["interrupt_after"],
-        "webhook": request["webhook"],
-        "feedback_keys": request["feedback_keys"],
-        "temporary": temporary,
-        "subgraphs": request["stream_subgraphs"],
-        "resumable": request["stream_resumable"],
-        "checkpoint_during": request["durability"] != "exit",
-        "durability": request["durability"],
-        **{name: request[name] for name in SELDOM if request.get(name)},
-        **({"on_disconnect": "cancel"} if request.get("ends_with_client") else {}),
-    }
-
-
-def _merged_config(
-    assistant: Assistant, request: dict[str, Any]
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The assistant's config and context under the request's, with its fork point."""
-    config, context = mirror_context(request["config"], request["context"])
-    base = assistant.config
-    configurable = {
-        **(base.get("configurable") or {}),
-        **(config.get("configurable") or {}),
-        **_fork_point(request),
-        # Headers of the HTTP request, as configured by the operator, and the policy's.
-        **request.get("headers", {}),
-    }
-    # The real request id, even if the client sends another.
-    configurable.pop(request_ids.IN_RUNS, None)
-    if request_id := request.get("request_id"):
-        configurable[request_ids.IN_RUNS] = request_id
-    given = {key: value for key, value in config.items() if value is not None}
-    merged = {**base, **given, "configurable": configurable}
-    return merged, {**assistant.context, **context}
-
-
-def _asks_for_fork(params: dict[str, Any]) -> Any:
-    """The checkpoint that the run continues from, if it names one."""
-    return params["given"].obj["config"]["configurable"].get("checkpoint_id")
-
-
-def _check_fork_point(params: dict[str, Any]) -> None:
+def _check_fork_point(new: NewRun) -> None:
     """Refuse a missing checkpoint: LangGraph would start from an empty state."""
-    asked = _asks_for_fork(params)
-    if asked and not has_checkpoint(params["thread_id"], str(asked)):
-        raise NotFound(f"Checkpoint {asked} not found")
+    checkpoint_id = new.kwargs.checkpoint_id
+    if checkpoint_id and not has_checkpoint(new.thread_id, checkpoint_id):
+        raise NotFound(f"Checkpoint {checkpoint_id} not found")
 
 
-def _check_thread_of(thread_id: UUID | None, checkpoint: dict[str, Any]) -> None:
+def _check_thread_of(request: RunRequest, thread_id: UUID | None) -> None:
     """Refuse a checkpoint of another thread: LangGraph would silently ignore it."""
-    given = checkpoint.get("thread_id")
-    if given and given != str(thread_id):
+    named = (request.checkpoint or {}).get("thread_id")
+    if named and named != str(thread_id):
         raise Unprocessable("checkpoint: it is of another thread than the run")
-
-
-def _fork_point(request: dict[str, Any]) -> dict[str, Any]:
-    checkpoint = request["checkpoint"] or {}
-    keys = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
-    point = {key: checkpoint[key] for key in keys if checkpoint.get(key) is not None}
-    if request["checkpoint_id"]:
-        point["checkpoint_id"] = str(request["checkpoint_id"])
-    return point
-
-
-def _thread_config(config: dict[str, Any]) -> dict[str, Any]:
-    kept = ("tags", "recursion_limit", "metadata")
-    return {name: config[name] for name in kept if config.get(name) is not None}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 from uuid import UUID
@@ -16,15 +17,17 @@ from spool.access.policy import authorize
 from spool.access.views import OwnedViewSet
 from spool.runs import services
 from spool.runs.models import Run, RunQuerySet
-from spool.runs.requests import allowed
+from spool.runs.requests import allow_run
+from spool.runs.run_request import RunRequest
 from spool.runs.serializers import (
     COLUMNS,
     BulkCancel,
     RunBody,
     RunListQuery,
-    RunRequest,
+    RunRequestSerializer,
     StreamQuery,
     ThreadStreamQuery,
+    parse_run_request,
     run_json,
 )
 from spool.runs.streaming import run_stream, thread_stream
@@ -100,54 +103,57 @@ class RunViewSet(OwnedViewSet[Run]):
         return runs.filter(thread=self.thread_id) if self.thread_id else runs
 
     # --- Making runs ----------------------------------------------------------------
-    @extend_schema(request=RunRequest, responses={200: RunBody, **ERRORS})
+    @extend_schema(request=RunRequestSerializer, responses={200: RunBody, **ERRORS})
     def create(self, request: Request, thread_id: str | None = None) -> Response:
         run, _ = self._create(request.data, thread_id)
         return Response(run_json(run), headers={"Content-Location": _path(run)})
 
-    @extend_schema(request=RunRequest, responses={200: SSE, **ERRORS})
+    @extend_schema(request=RunRequestSerializer, responses={200: SSE, **ERRORS})
     def stream(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
         after = _before_new_run(thread_id)
-        run, asked = self._create(request.data, thread_id, has_client=True)
-        stream = _new_stream(run, asked, after)
+        run, run_request = self._create(request.data, thread_id, has_client=True)
+        stream = _new_stream(run, run_request, after)
         return _sse(run_stream.sse(stream), _path(run, stateless=thread_id is None))
 
-    @extend_schema(request=RunRequest, responses={200: Any, **ERRORS})
+    @extend_schema(request=RunRequestSerializer, responses={200: Any, **ERRORS})
     def wait(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
         after = _before_new_run(thread_id)
-        run, asked = self._create(request.data, thread_id, has_client=True)
-        return _json_later(run_stream.wait(_new_stream(run, asked, after)), run)
+        run, run_request = self._create(request.data, thread_id, has_client=True)
+        stream = _new_stream(run, run_request, after)
+        return _json_later(run_stream.wait(stream), run)
 
     @extend_schema(
-        request=RunRequest(many=True), responses={200: RunBody(many=True), **ERRORS}
+        request=RunRequestSerializer(many=True),
+        responses={200: RunBody(many=True), **ERRORS},
     )
     def batch(self, request: Request) -> Response:
         if not isinstance(request.data, list) or not request.data:
             raise Unprocessable("the body must be a list of at least one run")
-        bodies = [valid(RunRequest, body) for body in request.data]
-        _check_webhooks(bodies)
-        asked = [allowed(request, body, None) for body in bodies]
-        return Response([run_json(run) for run in services.create_runs(asked)])
+        run_requests = [parse_run_request(body) for body in request.data]
+        _check_webhooks(run_requests)
+        allowed = [allow_run(request, one, None) for one in run_requests]
+        return Response([run_json(run) for run in services.create_runs(allowed)])
 
     def _create(
         self, body: Any, thread_id: str | None, *, has_client: bool = False
-    ) -> tuple[Run, dict[str, Any]]:
+    ) -> tuple[Run, RunRequest]:
         """`has_client`: a client waits for the run's events or its result."""
         parsed = path_uuid(thread_id, "thread") if thread_id else None
-        asked = valid(RunRequest, body)
-        asked["ends_with_client"] = has_client and asked["on_disconnect"] == "cancel"
-        _check_webhooks([asked])
-        if has_client and asked["multitask_strategy"] == ENQUEUE:
+        run_request = parse_run_request(body)
+        if has_client and run_request.on_disconnect == "cancel":
+            run_request = replace(run_request, ends_with_client=True)
+        _check_webhooks([run_request])
+        if has_client and run_request.multitask_strategy == ENQUEUE:
             _check_wait(self.request, parsed)
         run_class = Run.RunClass.INTERACTIVE
         if self.action == "create":
             run_class = Run.RunClass.BACKGROUND
-        given = allowed(self.request, asked, parsed)
-        return services.create_run(**given, run_class=run_class), asked
+        allowed = allow_run(self.request, run_request, parsed, run_class=run_class)
+        return services.create_run(allowed), run_request
 
     # --- Reading runs ---------------------------------------------------------------
     @extend_schema(
@@ -310,9 +316,9 @@ def _check_wait(request: Request, thread_id: UUID | None) -> None:
         raise WaitsForItself
 
 
-def _check_webhooks(bodies: Sequence[dict[str, Any]]) -> None:
+def _check_webhooks(run_requests: Sequence[RunRequest]) -> None:
     """Check webhooks before anything is locked, since name servers may be slow."""
-    urls = [body["webhook"] for body in bodies if body["webhook"]]
+    urls = [one.webhook for one in run_requests if one.webhook]
     for url in urls:
         addresses.check(url)
     if urls:
@@ -359,14 +365,14 @@ def _before_new_run(thread_id: str | None) -> tuple[int, int]:
     return known or NEVER
 
 
-def _new_stream(run: Run, asked: dict[str, Any], after: tuple[int, int]) -> RunStream:
+def _new_stream(run: Run, run_request: RunRequest, after: tuple[int, int]) -> RunStream:
     return RunStream(
         run.thread_id,
         run.id,
         after=after,
-        with_ids=asked["stream_resumable"],
+        with_ids=run_request.stream_resumable,
         is_new=True,
-        on_disconnect=_canceller(run, asked["on_disconnect"] == "cancel"),
+        on_disconnect=_canceller(run, run_request.on_disconnect == "cancel"),
         ends_with_client="on_disconnect" in run.kwargs,
     )
 

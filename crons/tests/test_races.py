@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from spool.access.policy import authorize
+from spool.access.policy import allow
 from spool.crons import firing, services
+from spool.crons.cron_request import CronChanges
 from spool.crons.models import Cron, CronFiring
 from spool.crons.tests.conftest import MakeCron, MakeDue
 from spool.database.tests.locks import answer_behind
@@ -152,13 +153,13 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     def note(request: Any, event: str, value: dict[str, Any]) -> Any:
         if event == "threads.create_run":
             asked.append((value["kwargs"]["input"], dict(value["metadata"])))
-        return authorize(request, event, value)
+        return allow(request, event, value)
 
-    monkeypatch.setattr("spool.crons.views.authorize", note)
+    monkeypatch.setattr("spool.runs.requests.allow", note)
     stamp = first.get("metadata", {})
 
     response = answer_behind(
-        lambda: services.update_cron(cron=cron, changes=first, stamp=stamp),
+        lambda: services.update_cron(cron, CronChanges(first, stamp)),
         lambda: alice_client.call(method, path, body),
     )
 
@@ -180,10 +181,10 @@ def test_a_cron_that_changes_all_the_while_is_left_alone(
         if event == "threads.create_run":
             now = Cron.objects.get(pk=cron.pk)
             given = {"input": now.payload["input"] + 1}
-            services.update_cron(cron=now, changes=given, stamp={})
-        return authorize(request, event, value)
+            services.update_cron(now, CronChanges(given, {}))
+        return allow(request, event, value)
 
-    monkeypatch.setattr("spool.crons.views.authorize", change)
+    monkeypatch.setattr("spool.runs.requests.allow", change)
     changed = alice_client.call("patch", f"/runs/crons/{cron.id}", {"metadata": {}})
     run = alice_client.call("post", f"/runs/crons/{cron.id}/run")
 
@@ -206,7 +207,7 @@ def test_what_no_policy_looks_at_may_change_in_between(
     path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
 
     response = answer_behind(
-        lambda: services.update_cron(cron=cron, changes=first, stamp={}),
+        lambda: services.update_cron(cron, CronChanges(first, {})),
         lambda: alice_client.call(method, path, body),
     )
 
@@ -233,7 +234,7 @@ def test_thirty_changes_at_once_are_all_there(make_cron: MakeCron) -> None:
 
     def change(number: int) -> None:
         stamp = {f"key{number}": 1}
-        services.update_cron(cron=cron, changes={"metadata": stamp}, stamp=stamp)
+        services.update_cron(cron, CronChanges({"metadata": stamp}, stamp))
 
     at_once([partial(change, number) for number in range(30)])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -37,12 +37,11 @@ from spool.protocols.a2a.tasks import (
     of_agent,
 )
 from spool.runs import lifecycle
-from spool.runs.requests import allowed
-from spool.runs.serializers import RunRequest
+from spool.runs.requests import allow_run
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.streaming.events import newest_id
 from spool.runs.streaming.run_stream import NEVER, RunStream
-from spool.web.bodies import valid
 
 # Tokens are published only where there may be a viewer.
 MODES = ["values"]
@@ -88,11 +87,11 @@ def _begin(
     thread_id = _context_id(message)
     where = {"if_not_exists": "create"} if thread_id else {"on_completion": "keep"}
     graph_input = _graph_input(message, edges)
-    asked = valid(RunRequest, {**body, **where, "input": graph_input})
-    permitted = allowed(call.request, asked, thread_id)
+    run_request = parse_run_request({**body, **where, "input": graph_input})
+    allowed = allow_run(call.request, run_request, thread_id)
     after = (newest_id(thread_id) if thread_id else None) or NEVER
     with transaction.atomic():
-        run = create_run(**permitted, first_run_id=permitted["run_id"])
+        run = create_run(replace(allowed, first_run_id=allowed.run_id))
         task = TaskRuns(run.thread, [run], is_latest=True)
         pushes.store_config(call, task.ref, wanted)
     return task, after
@@ -114,10 +113,10 @@ def _answer(
     task = find_task(runs, ref)
     _check_waits(task)
     command = {"resume": _resume(task, message.parts)}
-    asked = valid(
-        RunRequest, {**body, "command": command, "multitask_strategy": "reject"}
+    run_request = parse_run_request(
+        {**body, "command": command, "multitask_strategy": "reject"}
     )
-    permitted = allowed(call.request, asked, ref.thread_id)
+    allowed = allow_run(call.request, run_request, ref.thread_id)
     after = newest_id(ref.thread_id) or NEVER
     with transaction.atomic():
         # Of two answers at once the second finds the first one's run.
@@ -126,7 +125,7 @@ def _answer(
         if fresh.newest.pk != task.newest.pk:
             raise UnsupportedOperationError(f"task {ref} has been answered")
         _check_waits(fresh)
-        run = create_run(**permitted, first_run_id=ref.first_run_id)
+        run = create_run(replace(allowed, first_run_id=ref.first_run_id))
         pushes.store_config(call, ref, wanted)
     return TaskRuns(fresh.thread, [*fresh.runs, run], is_latest=True), after
 

@@ -6,7 +6,7 @@ All but the subscriptions of a WebSocket, which are the connection's own.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 from uuid import UUID
 
@@ -31,14 +31,13 @@ from spool.protocols.event_streaming.requests import (
 )
 from spool.protocols.event_streaming.trees import tree_of
 from spool.runs import lifecycle
-from spool.runs.models import EVENT_STREAMING, Run
-from spool.runs.requests import allowed
-from spool.runs.serializers import RunRequest
+from spool.runs.models import Run
+from spool.runs.requests import allow_run
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import ThreadNotFound, create_run
 from spool.runs.streaming.events import newest_seq
 from spool.threads import state
 from spool.threads.models import Thread
-from spool.web.bodies import valid
 from spool.web.errors import NotFound
 
 # The stream modes that runs of event streaming show; their events differ.
@@ -65,13 +64,14 @@ class Conversation:
 
     def start(self, body: dict[str, Any], *, makes_thread: bool = False) -> Run:
         exists = "create" if makes_thread else "reject"
-        asked = valid(RunRequest, {**body, "if_not_exists": exists}) | {
-            "stream_mode": list(STREAM_MODES),
-            "stream_subgraphs": True,
-            "stream_resumable": True,
-            EVENT_STREAMING: True,
-        }
-        return create_run(**allowed(self.request, asked, self.thread_id))
+        run_request = replace(
+            parse_run_request({**body, "if_not_exists": exists}),
+            stream_mode=list(STREAM_MODES),
+            stream_subgraphs=True,
+            stream_resumable=True,
+            is_event_streaming=True,
+        )
+        return create_run(allow_run(self.request, run_request, self.thread_id))
 
 
 def answered(conversation: Conversation, command: Command) -> dict[str, Any]:

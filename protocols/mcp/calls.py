@@ -32,14 +32,14 @@ from spool.protocols.mcp.schemas import (
 from spool.protocols.mcp.tools import AssistantTool
 from spool.runs import lifecycle
 from spool.runs.models import Run
-from spool.runs.requests import allowed
-from spool.runs.serializers import RunRequest
+from spool.runs.requests import allow_run
+from spool.runs.run_request import RunRequest
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import cancel_run, create_run
 from spool.runs.streaming.events import newest_id
 from spool.runs.streaming.run_stream import NEVER
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
-from spool.web.bodies import valid
 from spool.web.errors import Conflict, NotFound, Unprocessable
 
 # Marks a thread that goes with its call, in its metadata.
@@ -140,8 +140,8 @@ def start(call: Call, arguments: Arguments) -> Started:
     if arguments.thread_id is None:
         return _start_alone(call, arguments.input)
     after = newest_id(arguments.thread_id) or NEVER
-    asked = _asked(call, input=arguments.input)
-    run = create_run(**allowed(call.request, asked, arguments.thread_id))
+    run_request = _run_request(call, input=arguments.input)
+    run = create_run(allow_run(call.request, run_request, arguments.thread_id))
     return Started(run.id, run.thread_id, owns_thread=False, after=after)
 
 
@@ -212,23 +212,23 @@ def interrupts_of(thread: Thread) -> tuple[Mapping[str, Any], ...]:
     return tuple(interrupt for task in tasks for interrupt in task)
 
 
-def _asked(call: Call, **more: Any) -> dict[str, Any]:
+def _run_request(call: Call, **more: Any) -> RunRequest:
     body = {
         "assistant_id": str(call.tool.assistant.id),
         "stream_mode": PROGRESS_MODES if call.shows_progress else QUIET_MODES,
         "on_completion": "keep",
         **more,
     }
-    return valid(RunRequest, body)
+    return parse_run_request(body)
 
 
 def _start_alone(call: Call, graph_input: Any) -> Started:
     """A run on a new thread, which has its TTL from its first moment."""
-    asked = _asked(call, input=graph_input, metadata=dict(OWN_THREAD))
-    arguments = allowed(call.request, asked, None)
+    run_request = _run_request(call, input=graph_input, metadata=dict(OWN_THREAD))
+    allowed = allow_run(call.request, run_request, None)
     minutes = settings.MCP_INTERRUPT_TTL_MINUTES
     with transaction.atomic():
-        run = create_run(**arguments)
+        run = create_run(allowed)
         Thread.objects.filter(pk=run.thread_id).update(
             ttl_minutes=minutes,
             ttl_strategy=Thread.TTLStrategy.DELETE,
@@ -245,17 +245,17 @@ def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> 
     """
     after = newest_id(resume.thread_id) or NEVER
     command = {"resume": resume.answer}
-    asked = _asked(call, command=command, multitask_strategy="reject")
-    arguments = allowed(call.request, asked, resume.thread_id)
+    run_request = _run_request(call, command=command, multitask_strategy="reject")
+    allowed = allow_run(call.request, run_request, resume.thread_id)
     with transaction.atomic():
-        thread = _locked(arguments["scope"], resume.thread_id)
+        thread = _locked(allowed.scope, resume.thread_id)
         is_open = {str(one["id"]) for one in interrupts_of(thread)}
         if (
             thread.resting_status != Thread.Status.INTERRUPTED
             or not set(interrupt_ids) <= is_open
         ):
             raise NothingAsked
-        run = create_run(**arguments)
+        run = create_run(allowed)
     owns = _goes_with_its_call(thread)
     return Started(run.id, run.thread_id, owns_thread=owns, after=after)
 

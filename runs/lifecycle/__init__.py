@@ -23,7 +23,7 @@ from spool.runs.lifecycle.claiming import (
     is_gone,
     is_held,
 )
-from spool.runs.lifecycle.creating import Creation, create
+from spool.runs.lifecycle.creating import Creation, NewRun, create
 from spool.runs.lifecycle.ending import Ended, Outcome, ask_to_stop, end, end_here
 from spool.runs.lifecycle.locks import lock_thread
 from spool.runs.lifecycle.requeueing import LET_GO, hand_back, take_back, wake
@@ -34,6 +34,7 @@ __all__ = [
     "Claim",
     "Creation",
     "Ended",
+    "NewRun",
     "Outcome",
     "ask_to_stop",
     "claim",

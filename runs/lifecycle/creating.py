@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
-
-from psycopg.types.json import Jsonb
+from uuid import UUID
 
 from spool.access.scope import EVERYTHING, OWNED, Scope
 from spool.database import prepared
-from spool.database.json import from_jsonb
+from spool.database.json import from_jsonb, jsonb, ordered_json
 from spool.runs.models import Run
+from spool.runs.run_request import RunKwargs
 from spool.threads.ttl import ttl_params
 
 # `thread` reads the row as it is once the lock is held. On a busy thread the run waits
@@ -82,6 +83,58 @@ FROM (VALUES (1)) AS always LEFT JOIN run ON true
 """
 
 
+@dataclass(frozen=True, slots=True)
+class NewRun:
+    """A run to be inserted, and what it changes on its thread."""
+
+    id: UUID
+    thread_id: UUID
+    assistant_id: UUID
+    graph_id: str
+    kwargs: RunKwargs
+    # The metadata of the run, and of its assistant, which the thread's and the run's
+    # own overrule.
+    metadata: Mapping[str, Any]
+    fairness_group: str
+    queue_rank: int
+    assistant_metadata: Mapping[str, Any] = field(default_factory=dict)
+    multitask_strategy: str = Run.MultitaskStrategy.ENQUEUE
+    is_temporary: bool = False
+    owner: str = ""
+    user: Mapping[str, Any] | None = None
+    run_class: str = Run.RunClass.BACKGROUND
+    api_key_id: UUID | None = None
+    first_run_id: UUID | None = None
+    # It answers an interrupt, so it continues the task of the thread's newest run.
+    resumes: bool = False
+    after_seconds: float = 0
+    # Merged into the thread's metadata and config.
+    thread_metadata: Mapping[str, Any] = field(default_factory=dict)
+    thread_config: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The parameters of `CREATE` that are not the same for all runs."""
+        return {
+            **{name: getattr(self, name) for name in SCALARS},
+            **{name: jsonb(getattr(self, name)) for name in DOCUMENTS},
+            "user": None if self.user is None else jsonb(self.user),
+        }
+
+
+# The fields of a new run that are stored unchanged as columns.
+COLUMNS = (
+    *("id", "thread_id", "assistant_id", "graph_id", "multitask_strategy"),
+    *("is_temporary", "owner", "user", "run_class", "api_key_id"),
+    *("fairness_group", "queue_rank"),
+)
+DOCUMENTS = ("metadata", "assistant_metadata", "thread_metadata", "thread_config")
+SCALARS = (
+    *(name for name in COLUMNS if name != "user"),
+    *("first_run_id", "resumes", "after_seconds"),
+)
+
+
 @dataclass(frozen=True)
 class Creation:
     """A new run, or why there is none. Without another reason the thread is busy."""
@@ -93,39 +146,34 @@ class Creation:
     has_thread: bool
 
 
-# Those parameters of `CREATE` that are stored unchanged as columns of the run.
-GIVEN = (
-    *("id", "thread_id", "assistant_id", "graph_id", "kwargs", "multitask_strategy"),
-    *("is_temporary", "owner", "user", "run_class", "api_key_id"),
-    *("fairness_group", "queue_rank"),
-)
 RETURNED = ("created_at", "updated_at", "dispatched_at", "first_run_id")
 
 
 def create(
-    params: dict[str, Any],
+    new: NewRun,
     *,
     scope: Scope = EVERYTHING,
     assistant_updated_at: datetime | None = None,
 ) -> Creation:
-    """Insert a pending run under its thread's lock.
+    """Insert a pending run under its thread's lock. `scope` is a plain one.
 
-    `params` are those of `CREATE`, except for the TTL of the thread. `scope` is a plain
-    one. Pass `assistant_updated_at` where the assistant may have changed since.
+    Pass `assistant_updated_at` where the assistant may have changed since it was read.
     """
-    seen = {"assistant_updated_at": assistant_updated_at}
-    [row] = prepared.fetch_all(CREATE, params | ttl_params() | scope.params | seen)
+    given, kwargs = new.kwargs.as_columns()
+    params = new.params | ttl_params() | scope.params
+    params |= {"given": ordered_json(given), "kwargs": jsonb(kwargs)}
+    params["assistant_updated_at"] = assistant_updated_at
+    [row] = prepared.fetch_all(CREATE, params)
     has_thread, has_assistant, metadata, *found = row
     if metadata is None:
         is_stale = assistant_updated_at is not None and not has_assistant
         return Creation(None, is_stale=is_stale, has_thread=has_thread)
-    given = {name: params[name] for name in GIVEN}
     run = Run(
-        **{k: v.obj if isinstance(v, Jsonb) else v for k, v in given.items()},
+        **{name: getattr(new, name) for name in COLUMNS},
+        kwargs={**kwargs, **given},
+        given=given,
         metadata=from_jsonb(metadata),
         **dict(zip(RETURNED, found, strict=True)),
     )
-    run.given = params["given"].obj
-    run.kwargs |= run.given
     run._state.adding = False
     return Creation(run, is_stale=False, has_thread=True)

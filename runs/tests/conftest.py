@@ -18,12 +18,12 @@ from spool.assistants.tests.served import _system_assistants as _system_assistan
 from spool.assistants.tests.served import serving, write_echo
 from spool.database.loop import Loop
 from spool.runs.models import Run, Worker
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.tests.executing import CONFIG, Here, forget_config
 from spool.runs.tests.oddities import Executing
 from spool.threads.models import Thread
-from spool.web.bodies import valid
 
 ECHO = {"assistant_id": "echo"}
 
@@ -62,11 +62,9 @@ def make_run(thread: Thread) -> Callable[..., Run]:
     """Creates a pending run of `thread` as the API does."""
 
     def make(scope: Scope = EVERYTHING, **body: Any) -> Run:
-        return create_run(
-            scope=scope,
-            thread_id=body.get("thread_id", thread.id),
-            request=valid(RunRequest, {"assistant_id": "echo", **body}),
-        )
+        request = parse_run_request({"assistant_id": "echo", **body})
+        thread_id = body.get("thread_id", thread.id)
+        return create_run(AllowedRun(request, scope, thread_id))
 
     return make
 

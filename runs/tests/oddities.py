@@ -14,12 +14,12 @@ from spool.database.loop import Loop
 from spool.runs import services
 from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, Worker
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun
+from spool.runs.serializers import parse_run_request
 from spool.runs.streaming import events
 from spool.runs.tests.executing import forget_config
 from spool.runs.worker.executor import Executor
 from spool.threads.models import Thread
-from spool.web.bodies import valid
 
 
 @contextmanager
@@ -51,10 +51,9 @@ class Executing:
         """Create a run, and execute it in the background."""
         config = {"configurable": {"folder": str(self.begun.parent)}}
         body = {"assistant_id": graph, "input": {"text": ""}, "config": config}
+        thread_id = thread.id if thread else None
         run = services.create_run(
-            scope=EVERYTHING,
-            thread_id=thread.id if thread else None,
-            request=valid(RunRequest, body),
+            AllowedRun(parse_run_request(body), EVERYTHING, thread_id)
         )
         executing = self.executor.execute(run.id)
         return run, self._threads.submit(self._loop.run, executing)

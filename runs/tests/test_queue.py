@@ -15,10 +15,10 @@ from spool.database.loop import Loop
 from spool.database.tests.together import at_once
 from spool.runs import lifecycle, recovery
 from spool.runs.models import Pause, QueueEntry, Run, Worker
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.tests.conftest import ECHO
-from spool.web.bodies import valid
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -39,10 +39,8 @@ def make(loop: Loop, worker: Worker) -> Make:
 
     def make(owner: str, run_class: str = "background", **body: Any) -> Run:
         scope = Scope(owner, user={"identity": owner}, is_plain=True)
-        request = valid(RunRequest, {**ECHO, **body})
-        return create_run(
-            scope=scope, thread_id=None, request=request, run_class=run_class
-        )
+        request = parse_run_request({**ECHO, **body})
+        return create_run(AllowedRun(request, scope, run_class=run_class))
 
     return make
 
@@ -105,10 +103,8 @@ def test_runs_of_a_thread_keep_their_order(
 ) -> None:
     first = make("alice", "cron", on_completion="keep")
     scope = Scope("alice", is_plain=True)
-    request = valid(RunRequest, ECHO)
-    create_run(
-        scope=scope, thread_id=first.thread_id, request=request, run_class="interactive"
-    )
+    request = parse_run_request(ECHO)
+    create_run(AllowedRun(request, scope, first.thread_id, run_class="interactive"))
 
     held = loop.run(lifecycle.claim(loop.pool, None, worker.id))
 

@@ -23,13 +23,13 @@ from spool.database.tests.locks import answer_behind, wait_until_blocked
 from spool.database.tests.together import at_once, closing
 from spool.runs import lifecycle, services
 from spool.runs.models import Run, Worker
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun
+from spool.runs.serializers import parse_run_request
 from spool.runs.streaming import events
 from spool.runs.tests.executing import CONFIG, forget_config
 from spool.runs.worker.executor import Executor
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
-from spool.web.bodies import valid
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,10 +47,8 @@ def outcomes(jobs: list[Callable[[], Any]]) -> list[Any]:
 
 
 def creator(thread: Thread, **body: Any) -> Callable[[], Run]:
-    request = valid(RunRequest, {"assistant_id": "echo", **body})
-    return lambda: services.create_run(
-        scope=EVERYTHING, thread_id=thread.id, request=dict(request)
-    )
+    request = parse_run_request({"assistant_id": "echo", **body})
+    return lambda: services.create_run(AllowedRun(request, EVERYTHING, thread.id))
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from spool.runs.serializers import RunRequest
+from spool.runs.serializers import RunRequestSerializer
 from spool.tests.compat.fields import PAGE, claims, proves, with_table
 from spool.tests.compat.runs import HI, Runs
 
@@ -202,7 +202,7 @@ def test_metadata_is_the_runs_and_the_nodes(runs: Runs) -> None:
 
 # --- The table --------------------------------------------------------------------------
 def test_every_field_has_a_test() -> None:
-    assert {claim.field for claim in claims()} == set(RunRequest().fields)
+    assert {claim.field for claim in claims()} == set(RunRequestSerializer().fields)
 
 
 def test_the_page_has_the_table_of_these_tests() -> None:
@@ -212,7 +212,7 @@ def test_the_page_has_the_table_of_these_tests() -> None:
 
 
 @pytest.mark.e2e
-@pytest.mark.parametrize("field", sorted(RunRequest().fields))
+@pytest.mark.parametrize("field", sorted(RunRequestSerializer().fields))
 def test_a_value_of_the_wrong_type_is_refused(runs: Runs, field: str) -> None:
     wrong: Any = {"not": "it"} if field not in OBJECTS else 7
     body = {"assistant_id": "echo", **{field: wrong}}

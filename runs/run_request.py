@@ -1,0 +1,164 @@
+"""A request for a run, as it is passed from the serializers to the worker.
+
+`RunRequest` is what a client sent, validated. `AllowedRun` is the same once the policy
+has allowed it, with the rows that the run may use. `RunKwargs` is what is stored of it:
+the run's `kwargs`, which the wire shows and the worker reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any, Self
+from uuid import UUID
+
+from spool.access.scope import Scope
+from spool.database.ids import uuid7
+from spool.runs.models import EVENT_STREAMING, Run
+
+# Node names, or "*" for all nodes.
+Breakpoints = str | Sequence[str] | None
+
+
+@dataclass(frozen=True, slots=True)
+class RunRequest:
+    """What a client asks for. `RunRequestSerializer` has the same defaults."""
+
+    assistant_id: str
+    input: Any = None
+    command: Mapping[str, Any] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    checkpoint: Mapping[str, Any] | None = None
+    checkpoint_id: UUID | None = None
+    interrupt_before: Breakpoints = None
+    interrupt_after: Breakpoints = None
+    stream_mode: Sequence[str] = ("values",)
+    stream_subgraphs: bool = False
+    stream_resumable: bool = False
+    feedback_keys: Sequence[str] | None = None
+    multitask_strategy: str = Run.MultitaskStrategy.ENQUEUE
+    if_not_exists: str = "reject"
+    on_completion: str = "delete"
+    on_disconnect: str = "continue"
+    after_seconds: float = 0
+    webhook: str | None = None
+    durability: str = "async"
+    langsmith_tracer: Mapping[str, str] | None = None
+    strict_resume: bool = False
+
+    # What the server adds.
+    # Event streaming started the run.
+    is_event_streaming: bool = False
+    # The run is cancelled when the client that waits for it disconnects.
+    ends_with_client: bool = False
+    # Keys for `configurable` that are not the client's: headers of the request, as
+    # configured by the operator, and what the policy added.
+    added_configurable: Mapping[str, Any] = field(default_factory=dict)
+    request_id: str | None = None
+    # The cron whose run it is.
+    cron_id: UUID | None = None
+
+    @property
+    def resumes(self) -> bool:
+        """Whether it answers an interrupt."""
+        return (self.command or {}).get("resume") is not None
+
+    @property
+    def creates_thread(self) -> bool:
+        """Whether a thread that does not exist is created."""
+        return self.if_not_exists == "create"
+
+
+# The fields of a request that clients set.
+CLIENT_FIELDS = tuple(
+    one.name
+    for one in fields(RunRequest)
+    if one.name
+    not in (
+        *("is_event_streaming", "ends_with_client", "added_configurable"),
+        *("request_id", "cron_id"),
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AllowedRun:
+    """A run that the policy allows. Without a thread it gets one of its own."""
+
+    request: RunRequest
+    scope: Scope
+    thread_id: UUID | None = None
+    # The caller's scope for assistants, where it differs.
+    assistants: Scope | None = None
+    run_id: UUID = field(default_factory=uuid7)
+    # The first run of the A2A task that the run begins or continues.
+    first_run_id: UUID | None = None
+    run_class: str = Run.RunClass.BACKGROUND
+
+
+@dataclass(frozen=True, slots=True)
+class RunKwargs:
+    """A run's `kwargs`. Defaults are for rows that another version has written."""
+
+    input: Any = None
+    command: Mapping[str, Any] | None = None
+    config: Mapping[str, Any] = field(default_factory=dict)
+    context: Mapping[str, Any] = field(default_factory=dict)
+    stream_mode: Sequence[str] = ("values",)
+    interrupt_before: Breakpoints = None
+    interrupt_after: Breakpoints = None
+    webhook: str | None = None
+    feedback_keys: Sequence[str] | None = None
+    temporary: bool = False
+    subgraphs: bool = False
+    resumable: bool = False
+    durability: str = "async"
+    langsmith_tracer: Mapping[str, str] | None = None
+    strict_resume: bool = False
+    is_event_streaming: bool = False
+    ends_with_client: bool = False
+
+    @classmethod
+    def from_json(cls, stored: Mapping[str, Any]) -> Self:
+        known = {name: stored[name] for name in _STORED if name in stored}
+        return cls(
+            **known,
+            is_event_streaming=bool(stored.get(EVENT_STREAMING)),
+            ends_with_client="on_disconnect" in stored,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """The `kwargs` on the wire. Some keys are only there if they were given."""
+        kwargs = {name: getattr(self, name) for name in _ALWAYS_SHOWN}
+        kwargs["checkpoint_during"] = self.durability != "exit"
+        for name in _SHOWN_IF_GIVEN:
+            if value := getattr(self, name):
+                kwargs[name] = value
+        if self.is_event_streaming:
+            kwargs[EVENT_STREAMING] = True
+        if self.ends_with_client:
+            kwargs["on_disconnect"] = "cancel"
+        return kwargs
+
+    def as_columns(self) -> tuple[dict[str, Any], dict[str, Any]]:
+        """What nodes see, whose keys keep their order, and the rest."""
+        kwargs = self.as_json()
+        return {name: kwargs.pop(name) for name in _SEEN_BY_NODES}, kwargs
+
+    @property
+    def checkpoint_id(self) -> str | None:
+        """The checkpoint that the run continues from, if it names one."""
+        found = (self.config.get("configurable") or {}).get("checkpoint_id")
+        return str(found) if found else None
+
+
+_SEEN_BY_NODES = ("input", "command", "config", "context")
+_SHOWN_IF_GIVEN = ("langsmith_tracer", "strict_resume")
+_STORED = tuple(
+    one.name
+    for one in fields(RunKwargs)
+    if one.name not in ("is_event_streaming", "ends_with_client")
+)
+_ALWAYS_SHOWN = tuple(name for name in _STORED if name not in _SHOWN_IF_GIVEN)
