@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import psycopg
+from django.templatetags.static import static
 from kombu import Queue
 from psycopg.conninfo import conninfo_to_dict
 
@@ -467,6 +468,8 @@ UNFOLD = {
     ],
     "SITE_HEADER": "Spool",
     "SIDEBAR": {"navigation": MENU},
+    "STYLES": [lambda request: static("console/console.css")],
+    "SCRIPTS": [lambda request: static("console/console.js")],
     "DASHBOARD_CALLBACK": "spool.console.dashboard.add_figures",
 }
 # Django's own formats of a language would override a setting.

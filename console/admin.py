@@ -9,6 +9,7 @@ from spool.console import (
     store,
     threads,
     webhooks,
+    workers,
 )
 
 __all__ = [
@@ -20,4 +21,5 @@ __all__ = [
     "store",
     "threads",
     "webhooks",
+    "workers",
 ]

@@ -15,7 +15,8 @@ from unfold.decorators import display
 
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantVersion
-from spool.console.lists import BigTableAdmin, document, link_to_rows, metadata_filter
+from spool.console.lists import BigTableAdmin, document, metadata_filter
+from spool.console.markup import link_to_rows
 
 
 class VersionInline(TabularInline):  # type: ignore[misc]

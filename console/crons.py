@@ -21,7 +21,8 @@ from unfold.admin import ModelAdmin, TabularInline
 from unfold.decorators import display
 
 from spool.assistants.models import Assistant
-from spool.console.lists import CappedPaginator, document, link
+from spool.console.lists import CappedPaginator, document
+from spool.console.markup import link
 from spool.crons import firing, services
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone, describe

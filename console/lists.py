@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from typing import Any
 from uuid import UUID
@@ -11,19 +10,15 @@ from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.urls import reverse
-from django.utils.html import format_html
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
-from spool.database.json import dumps, from_jsonb, loads
+from spool.console.markup import as_text
+from spool.database.json import loads
 
 # Rows are counted, and listed, up to this number; beyond it, operators search.
 MAX_ROWS = 10_000
-# Longer documents are cut: a page of the admin can't show megabytes.
-MAX_CHARACTERS = 20_000
 
 
 class CappedPaginator(Paginator):  # type: ignore[type-arg]
@@ -71,11 +66,18 @@ class ReadOnlyAdmin(BigTableAdmin):
         """Search exact values, so that an index is used for any number of rows."""
         if not (term := search_term.strip()):
             return queryset, False
-        text = Q(**dict.fromkeys(self.search_fields, term))
-        for key in ids_in(term):
-            for field in self.search_ids:
-                text |= Q((field, key))
-        return queryset.filter(text), False
+        found = Q()
+        for name in self.search_fields:
+            found |= Q((name, term))
+        if ids := ids_from(term):
+            for name in self.search_ids:
+                first, last = ids
+                found |= Q((f"{name}__gte", first), (f"{name}__lte", last))
+        return queryset.filter(found | self.more_found(term)), False
+
+    def more_found(self, term: str) -> Q:
+        """Further rows that a search finds; they must be found by an index, too."""
+        return Q()
 
 
 def ids_in(text: str | None) -> list[UUID]:
@@ -84,6 +86,18 @@ def ids_in(text: str | None) -> list[UUID]:
         return [UUID(text)] if text else []
     except ValueError:
         return []
+
+
+# Fewer characters of an id would match too many rows.
+MIN_PREFIX = 6
+
+
+def ids_from(prefix: str) -> tuple[UUID, UUID] | None:
+    """The first and the last id that begin with these characters, if any do."""
+    digits = prefix.replace("-", "").lower()
+    if not MIN_PREFIX <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
+        return None
+    return UUID(digits.ljust(32, "0")), UUID(digits.ljust(32, "f"))
 
 
 def metadata_filter(term: str) -> Q | None:
@@ -98,14 +112,6 @@ def metadata_filter(term: str) -> Q | None:
     return None
 
 
-def as_text(value: Any) -> SafeString:
-    """A JSON document, formatted for reading."""
-    text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
-    if len(text) > MAX_CHARACTERS:
-        text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
-    return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
-
-
 def document(field: str) -> Any:
     """A page's entry for a JSON field, which Django would show on one line."""
 
@@ -113,17 +119,3 @@ def document(field: str) -> Any:
         return as_text(getattr(row, field))
 
     return display(description=field)(shown)
-
-
-def link(page: str, key: Any) -> str:
-    """A link to a row's page, such as `runs_run`; the row may be deleted by then."""
-    if key is None:
-        return "-"
-    path = reverse(f"admin:{page}_change", args=[key])
-    return format_html('<a class="text-link" href="{}">{}</a>', path, key)
-
-
-def link_to_rows(page: str, text: str, **query: Any) -> str:
-    """A link to the rows of a list that match a search or a filter."""
-    path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
-    return format_html('<a class="text-link" href="{}">{}</a>', path, text)

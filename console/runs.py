@@ -1,45 +1,34 @@
-"""Runs and workers for operators: their state, errors, and actions such as cancel.
-
-Rows are read-only. The actions call the same functions as the API.
-"""
+"""Runs for operators: their state, their errors, and what can be done about them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
 from datetime import timedelta
-from functools import partial
 from typing import Any
 
-from django.contrib import admin, messages
-from django.db.models import Count, OuterRef, Q, QuerySet, Subquery
-from django.db.models.functions import Coalesce
-from django.http import HttpRequest
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.db.models import Q, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from django.utils import timezone
+from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
-from spool.console.lists import ReadOnlyAdmin, document, ids_in, link, link_to_rows
-from spool.runs import services
+from spool.console import run_page
+from spool.console.badges import COLOURS
+from spool.console.lists import ids_in, metadata_filter
+from spool.console.markup import short_id, short_link
+from spool.console.operations import OperatedAdmin
+from spool.console.run_operations import RUN_OPERATIONS
 from spool.runs.models import Run, Worker
+from spool.threads.models import Thread
 
-COLOURS = {
-    Run.Status.PENDING: "info",
-    Run.Status.RUNNING: "info",
-    Run.Status.SUCCESS: "success",
-    Run.Status.ERROR: "danger",
-    Run.Status.TIMEOUT: "danger",
-    Run.Status.INTERRUPTED: "warning",
-    "alive": "success",
-    "silent": "warning",
-    "gone": "info",
-}
+# Of a line of a list.
+MAX_ERROR_LENGTH = 200
 
 
-admin.site.index_template = "console/dashboard.html"
-admin.site.index_title = "Overview"
-
-
-# --- Runs -------------------------------------------------------------------------
 class GraphFilter(admin.SimpleListFilter):
     title = "graph"
     parameter_name = "graph"
@@ -65,13 +54,13 @@ class WorkerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Run)
-class RunAdmin(ReadOnlyAdmin):
+class RunAdmin(OperatedAdmin):
     list_display = (
-        "id",
+        "short",
         "state",
         "graph_id",
         "owner",
-        "thread_id",
+        "its_thread",
         "worker",
         "attempt",
         "waited",
@@ -79,46 +68,42 @@ class RunAdmin(ReadOnlyAdmin):
         "failure",
         "created_at",
     )
-    list_filter = ("status", GraphFilter, WorkerFilter)
+    list_filter = (
+        "status",
+        GraphFilter,
+        "run_class",
+        WorkerFilter,
+        ("owner", FieldTextFilter),
+        ("created_at", RangeDateTimeFilter),
+    )
+    list_filter_submit = True
     list_select_related = ("worker",)
     search_fields = ("owner",)
     search_ids = ("id", "thread_id", "assistant_id")
-    search_help_text = "An owner, or the id of a run, a thread or an assistant"
-    ordering = ("-created_at", "-id")
-    fields = readonly_fields = (
-        "id",
-        "state",
-        "failure",
-        "cancel_action",
-        "graph_id",
-        "its_assistant",
-        "its_thread",
-        "owner",
-        "multitask_strategy",
-        "is_temporary",
-        "worker",
-        "attempt",
-        "losses",
-        "created_at",
-        "dispatched_at",
-        "started_at",
-        "ended_at",
-        "waited",
-        "took",
-        "kwargs_text",
-        "metadata_text",
-        "user_text",
+    search_help_text = (
+        "An owner, words of an error, metadata of the thread (key=value or JSON), or "
+        "the beginning of the id of a run, a thread or an assistant"
     )
-    kwargs_text = document("kwargs")
-    metadata_text = document("metadata")
-    user_text = document("user")
-    actions = ("cancel", "roll_back", "requeue")
+    ordering = ("-created_at", "-id")
+    change_form_template = "console/run.html"
+    operations = RUN_OPERATIONS
 
+    # --- The list ---------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Run]:
         runs: QuerySet[Run] = super().get_queryset(request)
         return runs.defer("kwargs", "given", "metadata", "user")
 
-    @display(label=COLOURS, ordering="status")
+    def more_found(self, term: str) -> Q:
+        if (by_metadata := metadata_filter(term)) is not None:
+            # Runs have the metadata of their thread, whose column has an index.
+            return Q(thread__in=Thread.objects.filter(by_metadata).values("pk"))
+        return Q(pk__in=Run.objects.failed_with(term).values("pk"))
+
+    @display(description="id")
+    def short(self, run: Run) -> str:
+        return short_id(run.pk)
+
+    @display(label=COLOURS, ordering="status", description="status")
     def state(self, run: Run) -> str:
         return run.status
 
@@ -126,121 +111,61 @@ class RunAdmin(ReadOnlyAdmin):
     def failure(self, run: Run) -> str:
         if not run.error:
             return ""
-        return f"{run.error.get('error')}: {run.error.get('message')}"[:500]
-
-    @display(description="assistant")
-    def its_assistant(self, run: Run) -> str:
-        return link("assistants_assistant", run.assistant_id)
+        line = f"{run.error.get('error')}: {run.error.get('message')}".split("\n")[0]
+        return line[:MAX_ERROR_LENGTH]
 
     @display(description="thread")
     def its_thread(self, run: Run) -> str:
         is_gone = run.is_temporary and not run.is_active
-        return str(run.thread_id) if is_gone else link("threads_thread", run.thread_id)
+        if is_gone:
+            return short_id(run.thread_id)
+        return short_link("threads_thread", run.thread_id)
 
-    @display(description="waited")
     def waited(self, run: Run) -> str:
         if run.started_at:
             return _seconds(run.started_at - run.created_at)
         return _seconds(timezone.now() - run.created_at) if run.is_active else "-"
 
-    @display(description="took")
     def took(self, run: Run) -> str:
         if not run.started_at:
             return "-"
         return _seconds((run.ended_at or timezone.now()) - run.started_at)
 
-    @admin.action(description="Cancel", permissions=["act"])
-    def cancel(self, request: HttpRequest, runs: Iterable[Run]) -> None:
-        stop = partial(services.cancel_run, action=Run.CancelAction.INTERRUPT)
-        self._each(request, runs, stop, "cancelled", "it has ended already")
+    # --- One run ----------------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        output = path(
+            "<uuid:run_id>/output/",
+            self.admin_site.admin_view(self.output_view),
+            name="runs_run_output",
+        )
+        return [output, *super().get_urls()]
 
-    @admin.action(description="Cancel and roll back", permissions=["act"])
-    def roll_back(self, request: HttpRequest, runs: Iterable[Run]) -> None:
-        stop = partial(services.cancel_run, action=Run.CancelAction.ROLLBACK)
-        self._each(request, runs, stop, "rolled back", "it has ended already")
-
-    @admin.action(description="Queue again", permissions=["act"])
-    def requeue(self, request: HttpRequest, runs: Iterable[Run]) -> None:
-        """Wake a worker for a waiting run; create a new run for one that has ended."""
-        why_not = "it is running, or its thread is gone"
-        self._each(request, runs, services.requeue_run, "queued again", why_not)
-
-    def _each(
+    def change_view(
         self,
         request: HttpRequest,
-        runs: Iterable[Run],
-        act: Callable[[Run], object],
-        done: str,
-        why_not: str,
-    ) -> None:
-        count = 0
-        for run in runs:
-            if act(run):
-                self.log_change(request, run, done)
-                count += 1
-            else:
-                self.message_user(request, f"{run}: {why_not}", messages.WARNING)
-        if count:
-            self.message_user(request, f"{count} runs: {done}.")
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if run is not None and self.has_view_permission(request, run):
+            may_act = self.has_act_permission(request)
+            context |= run_page.figures(run, shows_tracebacks=may_act)
+            context |= {"title": f"Run {run.pk}", "subtitle": None}
+            context["buttons"] = self.buttons(request, run)
+        return super().change_view(request, object_id, form_url, context)
+
+    def output_view(self, request: HttpRequest, run_id: Any) -> HttpResponse:
+        """The part of the page that reads a checkpoint, loaded when it is opened."""
+        run = self.get_object(request, str(run_id))
+        if run is None:
+            raise Http404
+        if not self.has_view_permission(request, run):
+            raise PermissionDenied
+        context = {"output": run_page.output(run)}
+        return TemplateResponse(request, "console/run_output.html", context)
 
 
 def _seconds(duration: timedelta) -> str:
     return f"{max(duration.total_seconds(), 0):.3f} s"
-
-
-# --- Workers ----------------------------------------------------------------------
-class AliveFilter(admin.SimpleListFilter):
-    title = "state"
-    parameter_name = "state"
-
-    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
-        return [("alive", "alive"), ("gone", "gone")]
-
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> Any:
-        alive = Worker.objects.alive().values("pk")
-        if self.value() == "alive":
-            return queryset.filter(pk__in=alive)
-        return queryset.exclude(pk__in=alive) if self.value() else queryset
-
-
-@admin.register(Worker)
-class WorkerAdmin(ReadOnlyAdmin):
-    list_display = fields = readonly_fields = (
-        "name",
-        "state",
-        "load",
-        "heartbeat_at",
-        "started_at",
-        "expired_at",
-        "its_runs",
-    )
-    list_filter = (AliveFilter,)
-    search_fields = ("hostname",)
-    search_ids = ("id",)
-    ordering = ("-heartbeat_at", "-id")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
-        workers: QuerySet[Worker] = super().get_queryset(request)
-        # Subqueries that use indexes. A join would read all runs the worker ever had.
-        running = Run.objects.running().filter(worker=OuterRef("pk")).order_by()
-        counted = running.values("worker").annotate(count=Count("pk")).values("count")
-        return workers.annotate(
-            running=Coalesce(Subquery(counted), 0),
-            is_alive=Q(pk__in=Worker.objects.alive().values("pk")),
-        )
-
-    def name(self, worker: Worker) -> str:
-        return str(worker)
-
-    @display(label=COLOURS)
-    def state(self, worker: Any) -> str:
-        if worker.expired_at:
-            return "gone"
-        return "alive" if worker.is_alive else "silent"
-
-    def load(self, worker: Any) -> str:
-        return f"{worker.running} of {worker.capacity}"
-
-    @display(description="runs")
-    def its_runs(self, worker: Worker) -> str:
-        return link_to_rows("runs_run", "runs", worker=worker.pk)

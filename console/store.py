@@ -14,7 +14,8 @@ from django.http import HttpRequest
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
-from spool.console.lists import BigTableAdmin, as_text
+from spool.console.lists import BigTableAdmin
+from spool.console.markup import as_text
 from spool.store.models import StoreItem
 
 

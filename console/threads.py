@@ -16,13 +16,8 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from spool.access.policy import EVERYTHING
-from spool.console.lists import (
-    BigTableAdmin,
-    document,
-    link,
-    link_to_rows,
-    metadata_filter,
-)
+from spool.console.lists import BigTableAdmin, document, metadata_filter
+from spool.console.markup import link, link_to_rows
 from spool.threads.checkpoint_rows import newest_checkpoints, storage
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads

@@ -10,7 +10,8 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from spool.console.lists import ReadOnlyAdmin, document, link
+from spool.console.lists import ReadOnlyAdmin, document
+from spool.console.markup import link
 from spool.runs import tasks
 from spool.webhooks import deliveries
 from spool.webhooks.models import WebhookDelivery

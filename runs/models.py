@@ -7,8 +7,11 @@ from datetime import timedelta
 from typing import Any, Self
 
 from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex
+from django.contrib.postgres.search import SearchQuery, SearchVector
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
@@ -20,6 +23,12 @@ from spool.threads.models import Thread
 # A key of a run's `kwargs`: event streaming started the run, so it publishes its
 # events.
 EVENT_STREAMING = "event_streaming"
+
+ERROR_WORDS = SearchVector(
+    KeyTextTransform("error", "error"),
+    KeyTextTransform("message", "error"),
+    config="simple",
+)
 
 
 class WorkerQuerySet(models.QuerySet["Worker"]):
@@ -72,6 +81,12 @@ class RunQuerySet(models.QuerySet["Run"]):
 
     def running(self) -> RunQuerySet:
         return self.filter(status=Run.Status.RUNNING)
+
+    def failed_with(self, words: str) -> RunQuerySet:
+        """Runs whose error has all of these words, by the index `runs_error_words`."""
+        query = SearchQuery(words, config="simple", search_type="websearch")
+        failed = self.filter(error__isnull=False)
+        return failed.annotate(words=ERROR_WORDS).filter(words=query)
 
     def newest_first(self) -> RunQuerySet:
         return self.order_by("-created_at", "-id")
@@ -251,6 +266,9 @@ class Run(models.Model):
                 fields=["-created_at"],
                 name="runs_failed",
                 condition=Q(status__in=["error", "timeout", "interrupted"]),
+            ),
+            GinIndex(
+                ERROR_WORDS, name="runs_error_words", condition=Q(error__isnull=False)
             ),
         ]
 

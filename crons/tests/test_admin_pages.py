@@ -9,7 +9,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from spool.console import lists
+from spool.console import markup
 from spool.crons.models import Cron
 from spool.threads.models import Thread
 
@@ -40,7 +40,7 @@ def test_what_its_runs_are_given_is_readable_and_cut_where_it_is_long(
     make_cron: Callable[..., Cron],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
+    monkeypatch.setattr(markup, "MAX_CHARACTERS", 2000)
     readable = make_cron(input={"ask": "東京"})
     long = make_cron(input="x" * 5000)
 

@@ -12,8 +12,7 @@ from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
 
-from spool.console import lists
-from spool.console import runs as admin
+from spool.console import lists, workers
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run, Worker
@@ -64,7 +63,7 @@ def client_of(db: None) -> Callable[..., Client]:
 def choose(client: Client, path: str, action: str, *rows: Any) -> str:
     """Run an admin action on rows of a list. Returns the messages that it shows."""
     chosen = [str(row.pk) for row in rows]
-    body = {"action": action, "_selected_action": chosen}
+    body = {"action": action, "_selected_action": chosen, "confirmed": "1"}
     response = client.post(path, body, follow=True)
     return "; ".join(str(message) for message in response.context["messages"])
 
@@ -196,7 +195,7 @@ def test_a_run_that_failed_is_queued_again_as_a_new_one(
     again = Run.objects.pending().get()
     run.refresh_from_db()
     thread.refresh_from_db()
-    assert told == "1 runs: queued again."
+    assert told == "1 run: queued again."
     assert run.status == "error"
     assert (again.thread_id, again.kwargs) == (run.thread_id, run.kwargs)
     assert (again.metadata, again.attempt) == (run.metadata, 0)
@@ -235,7 +234,7 @@ def test_the_list_of_workers_shows_heartbeat_and_load(
     response = admin_client.get(WORKERS)
 
     rows = {row.pk: row for row in response.context["cl"].result_list}
-    page = admin.WorkerAdmin(Worker, site)
+    page = workers.WorkerAdmin(Worker, site)
     assert page.load(rows[worker.pk]) == "1 of 10"
     assert [page.state(rows[w.pk]) for w in (worker, silent, gone)] == [
         "alive",

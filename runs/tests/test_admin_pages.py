@@ -10,7 +10,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from spool.console import lists
+from spool.console import markup
 from spool.runs.models import Run
 from spool.webhooks.models import WebhookDelivery
 
@@ -34,15 +34,15 @@ def test_what_a_run_was_given_is_readable(
 
     assert "Zürich 東京" in text
     # One key per line, in the client's order.
-    assert "\n    &quot;zebra&quot;: &quot;Zürich 東京&quot;,\n" in text
-    assert "\n    &quot;a&quot;: &quot;&lt;b&gt;x&lt;/b&gt;&quot;\n" in text
+    assert "\n  &quot;zebra&quot;: &quot;Zürich 東京&quot;,\n" in text
+    assert "\n  &quot;a&quot;: &quot;&lt;b&gt;x&lt;/b&gt;&quot;\n" in text
     assert "<b>x</b>" not in text
 
 
 def test_what_a_run_was_given_is_cut_where_it_is_long(
     admin_client: Client, make_run: MakeRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
+    monkeypatch.setattr(markup, "MAX_CHARACTERS", 2000)
     run = make_run(input="x" * 5000, metadata={"long": "y" * 5000})
 
     text = page(admin_client, "runs_run", run)
@@ -55,7 +55,7 @@ def test_what_a_run_was_given_is_cut_where_it_is_long(
 def test_what_a_webhook_tells_is_cut_where_it_is_long(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_CHARACTERS", 2000)
+    monkeypatch.setattr(markup, "MAX_CHARACTERS", 2000)
     delivery = WebhookDelivery.objects.create(
         run_id=uuid4(),
         thread_id=uuid4(),

@@ -11,7 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from spool.console.lists import MAX_CHARACTERS, MAX_ROWS
+from spool.console.lists import MAX_ROWS
+from spool.console.markup import MAX_CHARACTERS
 from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db

@@ -8,7 +8,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from spool.console import lists
+from spool.console import lists, markup
 from spool.threads.models import Thread
 from spool.threads.tests.running import checkpoint_rows, make_thread
 
@@ -94,7 +94,7 @@ def test_a_thread_is_shown_with_its_state(admin_client: Client) -> None:
 def test_what_is_long_is_cut(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lists, "MAX_CHARACTERS", 100)
+    monkeypatch.setattr(markup, "MAX_CHARACTERS", 100)
     thread = Thread.objects.create(values={"long": "x" * 1000})
 
     text = admin_client.get(page(thread)).content.decode()

@@ -1,0 +1,76 @@
+"""Links, ids and documents as HTML, for lists and pages."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.urls import reverse
+from django.utils.html import format_html
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from spool.database.json import dumps, from_jsonb
+
+# Longer documents are cut: a page of the admin can't show megabytes.
+MAX_CHARACTERS = 20_000
+
+
+def as_text(value: Any) -> SafeString:
+    """A JSON document, formatted for reading."""
+    text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
+    if len(text) > MAX_CHARACTERS:
+        text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
+    return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
+
+
+def link(page: str, key: Any) -> str:
+    """A link to a row's page, such as `runs_run`; the row may be deleted by then."""
+    if key is None:
+        return "-"
+    path = reverse(f"admin:{page}_change", args=[key])
+    return format_html('<a class="console-link" href="{}">{}</a>', path, key)
+
+
+# Ids are UUIDs of version 7: this many characters are the millisecond of their making.
+SHORT_ID = 13
+
+
+def short_link(page: str, key: Any) -> str:
+    """Like `link`, but with a short id, and a button that copies the whole one."""
+    if key is None:
+        return "-"
+    path = reverse(f"admin:{page}_change", args=[key])
+    return format_html(
+        '<a class="console-link" href="{}" title="{}">{}</a> {}',
+        path,
+        key,
+        short(key),
+        copy_button(key),
+    )
+
+
+def short_id(key: Any) -> SafeString:
+    """A short id with a button that copies the whole one."""
+    return format_html(
+        '<span title="{}">{}</span> {}', key, short(key), copy_button(key)
+    )
+
+
+def short(key: Any) -> str:
+    return str(key)[:SHORT_ID]
+
+
+def copy_button(text: Any) -> SafeString:
+    return format_html(
+        '<button type="button" class="copy" data-copy="{}" '
+        'aria-label="Copy {}" title="Copy"><span aria-hidden="true">⧉</span></button>',
+        text,
+        text,
+    )
+
+
+def link_to_rows(page: str, text: str, **query: Any) -> str:
+    """A link to the rows of a list that match a search or a filter."""
+    path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
+    return format_html('<a class="text-link" href="{}">{}</a>', path, text)

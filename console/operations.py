@@ -1,0 +1,211 @@
+"""What operators can do to rows, from lists and from a row's own page.
+
+Each operation is logged with its reason, and asks first if it destroys something.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db.models import Model, QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.defaultfilters import pluralize
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path, reverse
+from rest_framework.exceptions import APIException
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from spool.console.lists import ReadOnlyAdmin
+
+# How many of the chosen rows a confirmation names.
+MAX_NAMED = 10
+
+
+class ReasonForm(forms.Form):
+    """What an operation asks for; subclasses add fields."""
+
+    reason = forms.CharField(
+        required=False,
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        help_text="Kept in the history, with your name.",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """A list's action, and a button on a row's page.
+
+    `act` gets the row and the form's values. It returns a false value if it left the
+    row as it is, and may return the row that it made, to which the message links.
+    """
+
+    name: str
+    label: str
+    act: Callable[[Any, dict[str, Any]], object]
+    # For messages and the history: "3 runs: cancelled."
+    done: str
+    # Why a row may be left as it is.
+    left: str = "nothing to do"
+    destroys: bool = False
+    # What the confirmation says of the consequences.
+    warning: str = ""
+    form: type[ReasonForm] = ReasonForm
+    in_list: bool = True
+    # Whether the row's page has the button.
+    applies: Callable[[Any], bool] = lambda row: True
+    permission: str = "change"
+
+    @property
+    def asks(self) -> bool:
+        """Whether it shows a form before it acts."""
+        return self.destroys or self.form is not ReasonForm
+
+
+class OperatedAdmin(ReadOnlyAdmin):
+    """Read-only rows with operations, which call the same services as the API."""
+
+    operations: tuple[Operation, ...] = ()
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        actions: dict[str, Any] = super().get_actions(request)
+        for operation in self.operations:
+            if operation.in_list and self.may(request, operation):
+                run = partial(_run_on_list, operation)
+                actions[operation.name] = (run, operation.name, operation.label)
+        return actions
+
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "<path:object_id>/operations/<str:name>/",
+            self.admin_site.admin_view(self.operation_view),
+            name=f"{self.opts.app_label}_{self.opts.model_name}_operation",
+        )
+        return [own, *super().get_urls()]
+
+    def may(self, request: HttpRequest, operation: Operation) -> bool:
+        options = self.opts
+        codename = f"{operation.permission}_{options.model_name}"
+        return bool(request.user.has_perm(f"{options.app_label}.{codename}"))
+
+    def buttons(self, request: HttpRequest, row: Model) -> list[dict[str, Any]]:
+        """The operations that a row's page offers to this user."""
+        return [
+            {
+                "label": operation.label,
+                "href": self.operation_url(operation, row),
+                "asks": operation.asks,
+                "destroys": operation.destroys,
+            }
+            for operation in self.operations
+            if operation.applies(row) and self.may(request, operation)
+        ]
+
+    def operation_url(self, operation: Operation, row: Model) -> str:
+        name = f"admin:{self.opts.app_label}_{self.opts.model_name}_operation"
+        return reverse(name, args=[row.pk, operation.name])
+
+    def operation_view(
+        self, request: HttpRequest, object_id: str, name: str
+    ) -> HttpResponse:
+        operation = next((one for one in self.operations if one.name == name), None)
+        row = self.get_object(request, unquote(object_id))
+        if operation is None or row is None:
+            raise Http404
+        if not self.may(request, operation):
+            raise PermissionDenied
+        form = operation.form(request.POST or None)
+        if request.method != "POST" or not form.is_valid():
+            return self._confirmation(request, operation, form, [row])
+        made = self.perform(request, operation, [row], form.cleaned_data)
+        return HttpResponseRedirect(self._page_after(request, made or row))
+
+    def perform(
+        self,
+        request: HttpRequest,
+        operation: Operation,
+        rows: Iterable[Any],
+        answers: dict[str, Any],
+    ) -> Model | None:
+        """Act on each row. Returns the row that the last one made, if any."""
+        count, made = 0, None
+        reason = answers.get("reason", "")
+        for row in rows:
+            try:
+                result = operation.act(row, answers)
+            except APIException as exc:
+                self.message_user(request, f"{row}: {exc.detail}", messages.ERROR)
+                continue
+            if not result:
+                text = f"{row}: {operation.left}"
+                self.message_user(request, text, messages.WARNING)
+                continue
+            done = f"{operation.done}: {reason}" if reason else operation.done
+            self.log_change(request, row, done)
+            made = result if isinstance(result, Model) else None
+            count += 1
+        if count:
+            name = self.opts.verbose_name
+            text = f"{count} {name}{pluralize(count)}: {operation.done}."
+            self.message_user(request, text)
+        return made
+
+    def _page_after(self, request: HttpRequest, row: Model) -> str:
+        options = row._meta
+        model_admin = self.admin_site._registry.get(type(row))
+        page = f"admin:{options.app_label}_{options.model_name}"
+        if model_admin and model_admin.get_object(request, str(row.pk)):
+            return reverse(f"{page}_change", args=[row.pk])
+        return reverse(f"{page}_changelist")
+
+    def _confirmation(
+        self,
+        request: HttpRequest,
+        operation: Operation,
+        form: ReasonForm,
+        rows: Sequence[Any],
+        *,
+        from_list: bool = False,
+    ) -> TemplateResponse:
+        count = len(rows)
+        named = [str(row) for row in rows[:MAX_NAMED]]
+        name = f"{self.opts.verbose_name}{pluralize(count)}"
+        context = {
+            **self.admin_site.each_context(request),
+            "title": f"{operation.label}: {count} {name}",
+            "opts": self.opts,
+            "operation": operation,
+            "form": form,
+            "named": named,
+            "more": count - len(named),
+            "chosen": [str(row.pk) for row in rows] if from_list else [],
+            "checkbox": ACTION_CHECKBOX_NAME,
+            "back": request.path if from_list else self._page_after(request, rows[0]),
+        }
+        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        return TemplateResponse(request, "console/confirmation.html", context)
+
+
+def _run_on_list(
+    operation: Operation,
+    model_admin: OperatedAdmin,
+    request: HttpRequest,
+    queryset: QuerySet[Any],
+) -> HttpResponse | None:
+    rows = list(queryset)
+    if not operation.asks:
+        model_admin.perform(request, operation, rows, {})
+        return None
+    form = operation.form(request.POST if "confirmed" in request.POST else None)
+    if not form.is_valid():
+        return model_admin._confirmation(request, operation, form, rows, from_list=True)
+    model_admin.perform(request, operation, rows, form.cleaned_data)
+    return None

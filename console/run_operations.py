@@ -1,0 +1,50 @@
+"""What operators can do with a run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from spool.console.operations import Operation
+from spool.runs import services
+from spool.runs.models import Run
+
+
+def _cancel(run: Run, answers: dict[str, Any]) -> bool:
+    return services.cancel_run(run, Run.CancelAction.INTERRUPT)
+
+
+def _roll_back(run: Run, answers: dict[str, Any]) -> bool:
+    return services.cancel_run(run, Run.CancelAction.ROLLBACK)
+
+
+def _requeue(run: Run, answers: dict[str, Any]) -> Run | None:
+    return services.requeue_run(run)
+
+
+CANCEL = Operation(
+    "cancel",
+    "Cancel",
+    _cancel,
+    done="cancelled",
+    left="it has ended already",
+    applies=lambda run: run.is_active,
+)
+ROLL_BACK = Operation(
+    "roll_back",
+    "Cancel and roll back",
+    _roll_back,
+    done="rolled back",
+    left="it has ended already",
+    destroys=True,
+    warning="The run is deleted, with all that it has saved in its thread.",
+    applies=lambda run: run.is_active,
+)
+REQUEUE = Operation(
+    "requeue",
+    "Queue again",
+    _requeue,
+    done="queued again",
+    left="it is running, or its thread is gone",
+    applies=lambda run: run.status == Run.Status.PENDING,
+)
+RUN_OPERATIONS = (CANCEL, ROLL_BACK, REQUEUE)

@@ -1,0 +1,174 @@
+"""What the page of a run shows: its attempts and steps in time, its error, its input."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from uuid import UUID
+
+from django.utils import timezone
+from django.utils.safestring import SafeString
+
+from spool.console.badges import css_class
+from spool.console.lists import ids_in
+from spool.console.markup import as_text
+from spool.console.redaction import without_secrets
+from spool.crons.models import Cron
+from spool.runs.models import Run, RunAttempt, RunStep, Worker
+from spool.runs.timeline import timeline_of
+from spool.threads.models import Thread
+from spool.threads.state import get_history
+from spool.web.errors import Unprocessable
+from spool.webhooks.models import WebhookDelivery
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """A step's line in the timeline. `left` and `width` are percents of its attempt."""
+
+    step: dict[str, Any]
+    depth: int
+    left: float
+    width: float
+    css_class: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    data: dict[str, Any]
+    worker: str
+    duration_ms: float
+    bars: list[Bar]
+    traceback: str
+
+    @property
+    def left_out(self) -> int:
+        """How many steps were not kept, between the first and the last ones."""
+        return int(self.data["step_count"]) - len(self.bars)
+
+
+def figures(run: Run, *, shows_tracebacks: bool) -> dict[str, Any]:
+    """The context of `console/run.html`."""
+    timeline = timeline_of(run)
+    tracebacks = _tracebacks(run) if shows_tracebacks else {}
+    workers = _workers(timeline["attempts"])
+    attempts = [
+        _attempt(attempt, workers, tracebacks) for attempt in timeline["attempts"]
+    ]
+    return {
+        "run": run,
+        "timeline": timeline,
+        "attempts": attempts,
+        "failed_step": _failed_step(attempts),
+        "run_tokens": sorted(timeline["tokens"].items()),
+        "given": _given(run),
+        "has_thread": _thread(run) is not None,
+        "cron_id": _cron_id(run),
+        "deliveries": list(
+            WebhookDelivery.objects.filter(run_id=run.pk)
+            .defer("payload")
+            .order_by("created_at")
+        ),
+    }
+
+
+def output(run: Run) -> SafeString | None:
+    """The values after the run's last step; None if it saved none, or they are gone."""
+    thread = _thread(run)
+    if thread is None:
+        return None
+    try:
+        states = get_history(thread, limit=1, metadata={"run_id": str(run.pk)})
+    except Unprocessable:  # The graph is not served any more.
+        return None
+    return as_text(states[0].values) if states else None
+
+
+def _thread(run: Run) -> Thread | None:
+    """The run's thread; a stateless run deletes its own at its end."""
+    if run.is_temporary and not run.is_active:
+        return None
+    return Thread.objects.filter(pk=run.thread_id).first()
+
+
+def _cron_id(run: Run) -> UUID | None:
+    """The cron that fired the run, which its config names, if it is still there."""
+    config = run.kwargs.get("config") or {}
+    named = (config.get("configurable") or {}).get("cron_id")
+    return next((i for i in ids_in(named) if Cron.objects.filter(pk=i).exists()), None)
+
+
+def _given(run: Run) -> list[tuple[str, SafeString]]:
+    """The documents of a run, in the order in which an operator reads them."""
+    named = {name: run.kwargs.get(name) for name in ("input", "command")}
+    rest = {name: value for name, value in run.kwargs.items() if name not in named}
+    parts = [
+        ("Input", named["input"]),
+        ("Command", named["command"]),
+        ("Settings", rest),
+        ("Metadata", run.metadata),
+        ("User", run.user),
+    ]
+    return [(title, as_text(value)) for title, value in parts if value is not None]
+
+
+def _tracebacks(run: Run) -> dict[tuple[int, int | None], str]:
+    """By attempt and number of the step; None for the attempt's own."""
+    attempts = RunAttempt.objects.filter(run_id=run.pk).exclude(traceback="")
+    steps = RunStep.objects.filter(run_id=run.pk).exclude(traceback="")
+    found: dict[tuple[int, int | None], str] = {}
+    for attempt, text in attempts.values_list("attempt", "traceback"):
+        found[attempt, None] = without_secrets(text)
+    for attempt, number, text in steps.values_list("attempt", "number", "traceback"):
+        found[attempt, number] = without_secrets(text)
+    return found
+
+
+def _workers(attempts: list[dict[str, Any]]) -> dict[UUID, str]:
+    ids = {attempt["worker_id"] for attempt in attempts if attempt["worker_id"]}
+    return {worker.pk: str(worker) for worker in Worker.objects.filter(pk__in=ids)}
+
+
+def _attempt(
+    attempt: dict[str, Any],
+    workers: dict[UUID, str],
+    tracebacks: dict[tuple[int, int | None], str],
+) -> Attempt:
+    number = attempt["attempt"]
+    begin: datetime = attempt["started_at"]
+    end = attempt["ended_at"] or timezone.now()
+    whole = max(
+        _ms(end - begin), *(_end_of(step, begin) for step in attempt["steps"]), 1
+    )
+    bars = [
+        Bar(
+            step=step,
+            depth=step["namespace"].count("|") + 1 if step["namespace"] else 0,
+            left=min(max(100 * _ms(step["started_at"] - begin) / whole, 0), 99.5),
+            width=max(100 * step["duration_ms"] / whole, 0.5),
+            css_class=css_class(step["outcome"]),
+            traceback=tracebacks.get((number, step["number"]), ""),
+        )
+        for step in sorted(attempt["steps"], key=lambda step: step["number"])
+    ]
+    worker = workers.get(attempt["worker_id"], "")
+    own = tracebacks.get((number, None), "")
+    return Attempt(attempt, worker, _ms(end - begin), bars, own)
+
+
+def _end_of(step: dict[str, Any], begin: datetime) -> float:
+    return _ms(step["started_at"] - begin) + float(step["duration_ms"])
+
+
+def _failed_step(attempts: list[Attempt]) -> Bar | None:
+    """The innermost step that raised the error of the last attempt."""
+    if not attempts or attempts[-1].data["outcome"] not in ("error", "timeout"):
+        return None
+    failed = [bar for bar in attempts[-1].bars if bar.step["outcome"] == "error"]
+    return max(failed, key=lambda bar: bar.depth, default=None)
+
+
+def _ms(duration: timedelta) -> float:
+    return duration.total_seconds() * 1000

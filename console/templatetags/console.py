@@ -1,0 +1,37 @@
+"""Filters of the console's templates."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import template
+from django.utils.safestring import SafeString
+
+from spool.console import badges, markup
+
+register = template.Library()
+register.filter("badge", badges.badge)
+register.filter("short_id", markup.short_id)
+
+
+@register.filter
+def linked(key: Any, page: str) -> SafeString | str:
+    """A link to a row's page: `{{ run.thread_id|linked:"threads_thread" }}`."""
+    return markup.short_link(page, key)
+
+
+@register.filter
+def duration(milliseconds: float | None) -> str:
+    """Milliseconds for reading: `12 ms`, `3.4 s`, `2 min 5 s`; `-` for None."""
+    if milliseconds is None:
+        return "-"
+    if milliseconds < 1000:
+        return f"{milliseconds:.0f} ms"
+    seconds = milliseconds / 1000
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, seconds = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {seconds} s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min"

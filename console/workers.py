@@ -1,0 +1,99 @@
+"""Workers for operators: what each executes, and draining one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import Count, Exists, OuterRef, Q, QuerySet, Subquery, TextField
+from django.db.models.functions import Cast, Coalesce
+from django.http import HttpRequest
+from unfold.decorators import display
+
+from spool.console.badges import COLOURS
+from spool.console.markup import link_to_rows
+from spool.console.operations import OperatedAdmin, Operation
+from spool.runs import queue
+from spool.runs.models import Pause, Run, Worker
+
+DRAIN = Operation(
+    "drain",
+    "Drain",
+    lambda worker, answers: queue.pause(Pause.Kind.WORKER, str(worker.pk)),
+    done="drains",
+    left="it drains already",
+    applies=lambda worker: worker.expired_at is None,
+)
+RESUME = Operation(
+    "resume",
+    "Resume",
+    lambda worker, answers: queue.resume(Pause.Kind.WORKER, str(worker.pk)),
+    done="resumed",
+    left="it was not drained",
+    applies=lambda worker: worker.drains,
+)
+
+
+class AliveFilter(admin.SimpleListFilter):
+    title = "state"
+    parameter_name = "state"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("alive", "alive"), ("gone", "gone")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Worker]) -> Any:
+        alive = Worker.objects.alive().values("pk")
+        if self.value() == "alive":
+            return queryset.filter(pk__in=alive)
+        return queryset.exclude(pk__in=alive) if self.value() else queryset
+
+
+@admin.register(Worker)
+class WorkerAdmin(OperatedAdmin):
+    list_display = (
+        "name",
+        "state",
+        "load",
+        "heartbeat_at",
+        "started_at",
+        "expired_at",
+        "its_runs",
+    )
+    fields = readonly_fields = ("id", *list_display)
+    list_filter = (AliveFilter,)
+    search_fields = ("hostname",)
+    search_ids = ("id",)
+    ordering = ("-heartbeat_at", "-id")
+    operations = (DRAIN, RESUME)
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Worker]:
+        workers: QuerySet[Worker] = super().get_queryset(request)
+        # Subqueries that use indexes. A join would read all runs the worker ever had.
+        running = Run.objects.running().filter(worker=OuterRef("pk")).order_by()
+        counted = running.values("worker").annotate(count=Count("pk")).values("count")
+        key = Cast(OuterRef("pk"), TextField())
+        paused = Pause.objects.filter(kind=Pause.Kind.WORKER, name=key)
+        return workers.annotate(
+            running=Coalesce(Subquery(counted), 0),
+            is_alive=Q(pk__in=Worker.objects.alive().values("pk")),
+            drains=Exists(paused),
+        )
+
+    @display(description="host:pid")
+    def name(self, worker: Worker) -> str:
+        return str(worker)
+
+    @display(label=COLOURS)
+    def state(self, worker: Any) -> str:
+        if worker.expired_at:
+            return "gone"
+        if not worker.is_alive:
+            return "silent"
+        return "drains" if worker.drains else "alive"
+
+    def load(self, worker: Any) -> str:
+        return f"{worker.running} of {worker.capacity}"
+
+    @display(description="runs")
+    def its_runs(self, worker: Worker) -> str:
+        return link_to_rows("runs_run", "runs", worker=worker.pk)
