@@ -42,7 +42,7 @@ def short_link(page: str, key: Any) -> str:
         return "-"
     path = reverse(f"admin:{page}_change", args=[key])
     return format_html(
-        '<a class="console-link" href="{}" title="{}">{}</a> {}',
+        '<span class="id"><a class="console-link" href="{}" title="{}">{}</a> {}</span>',
         path,
         key,
         short(key),
@@ -53,7 +53,7 @@ def short_link(page: str, key: Any) -> str:
 def short_id(key: Any) -> SafeString:
     """A short id with a button that copies the whole one."""
     return format_html(
-        '<span title="{}">{}</span> {}', key, short(key), copy_button(key)
+        '<span class="id" title="{}">{} {}</span>', key, short(key), copy_button(key)
     )
 
 
@@ -64,7 +64,8 @@ def short(key: Any) -> str:
 def copy_button(text: Any) -> SafeString:
     return format_html(
         '<button type="button" class="copy" data-copy="{}" '
-        'aria-label="Copy {}" title="Copy"><span aria-hidden="true">⧉</span></button>',
+        'aria-label="Copy {}" title="Copy"><span class="material-symbols-outlined" aria-hidden="true">'
+        "content_copy</span></button>",
         text,
         text,
     )

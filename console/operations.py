@@ -60,6 +60,8 @@ class Operation:
     warning: str = ""
     form: type[ReasonForm] = ReasonForm
     in_list: bool = True
+    # False: a part of the page has its own links to it.
+    on_page: bool = True
     # Whether the row's page has the button.
     applies: Callable[[Any], bool] = lambda row: True
     permission: str = "change"
@@ -106,7 +108,9 @@ class OperatedAdmin(ReadOnlyAdmin):
                 "destroys": operation.destroys,
             }
             for operation in self.operations
-            if operation.applies(row) and self.may(request, operation)
+            if operation.on_page
+            and operation.applies(row)
+            and self.may(request, operation)
         ]
 
     def operation_url(self, operation: Operation, row: Model) -> str:
@@ -122,7 +126,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise Http404
         if not self.may(request, operation):
             raise PermissionDenied
-        form = operation.form(request.POST or None)
+        form = operation.form(request.POST or None, initial=request.GET.dict())
         if request.method != "POST" or not form.is_valid():
             return self._confirmation(request, operation, form, [row])
         made = self.perform(request, operation, [row], form.cleaned_data)

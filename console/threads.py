@@ -1,4 +1,4 @@
-"""Threads for operators, who can search, view and delete them with their data."""
+"""Threads for operators: the conversation, the state and its history, and repairs."""
 
 from __future__ import annotations
 
@@ -8,33 +8,29 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
-from django.template.defaultfilters import filesizeformat
-from django.utils.html import format_html, format_html_join
-from django.utils.safestring import SafeString
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from spool.access.policy import EVERYTHING
-from spool.console.lists import BigTableAdmin, document, metadata_filter
-from spool.console.markup import link, link_to_rows
-from spool.threads.checkpoint_rows import newest_checkpoints, storage
+from spool.console import thread_page
+from spool.console.badges import COLOURS
+from spool.console.lists import ids_from, metadata_filter
+from spool.console.markup import short_id
+from spool.console.operations import OperatedAdmin
+from spool.console.thread_operations import FORK, PUT_BACK, THREAD_OPERATIONS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
-COLOURS = {
-    Thread.Status.IDLE: "success",
-    Thread.Status.BUSY: "info",
-    Thread.Status.INTERRUPTED: "warning",
-    Thread.Status.ERROR: "danger",
-}
-SHOWN_CHECKPOINTS = 20
-
 
 @admin.register(Thread)
-class ThreadAdmin(BigTableAdmin):
+class ThreadAdmin(OperatedAdmin):
     list_display = (
-        "id",
+        "short",
         "coloured_status",
         "owner",
         "graph",
@@ -48,35 +44,21 @@ class ThreadAdmin(BigTableAdmin):
     ordering = ("-created_at", "id")
     search_fields = ("owner",)
     search_help_text = (
-        "The id of a thread or an assistant, an owner, or metadata: key=value or JSON"
+        "The beginning of a thread's id, an assistant's id, an owner, or metadata: "
+        "key=value or JSON"
     )
-    fields = readonly_fields = (
-        "id",
-        "coloured_status",
-        "owner",
-        "its_runs",
-        "metadata_text",
-        "values_text",
-        "interrupts_text",
-        "error_text",
-        "config_text",
-        "created_at",
-        "updated_at",
-        "state_updated_at",
-        "ttl_minutes",
-        "ttl_strategy",
-        "expires_at",
-        "stored",
-        "newest",
-    )
+    change_form_template = "console/thread.html"
+    operations = THREAD_OPERATIONS
+    # Unlike most rows, operators may delete threads.
+    has_delete_permission = ModelAdmin.has_delete_permission
 
     # --- The list ---------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
-        return Thread.objects.visible_to(EVERYTHING)
+        # The state may be megabytes a row, and neither the list nor the page reads it.
+        return Thread.objects.visible_to(EVERYTHING).defer("values")
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)
-        # The state may be megabytes a row, and the list does not show it.
         changelist.result_list = changelist.result_list.defer(
             "values", "interrupts", "error", "config"
         )
@@ -91,10 +73,15 @@ class ThreadAdmin(BigTableAdmin):
         if (by_metadata := metadata_filter(term)) is not None:
             return queryset.filter(by_metadata), False
         found = Q(owner=term)
+        if ids := ids_from(term):
+            found |= Q(pk__range=ids)
         with suppress(ValueError):
-            by_assistant = Q(metadata__contains={"assistant_id": str(UUID(term))})
-            found |= Q(pk=UUID(term)) | by_assistant
+            found |= Q(metadata__contains={"assistant_id": str(UUID(term))})
         return queryset.filter(found), False
+
+    @display(description="id")
+    def short(self, thread: Thread) -> str:
+        return short_id(thread.pk)
 
     @display(description="status", label=COLOURS)
     def coloured_status(self, thread: Thread) -> str:
@@ -104,37 +91,63 @@ class ThreadAdmin(BigTableAdmin):
         return str(thread.metadata.get("graph_id", "-"))
 
     # --- One thread -------------------------------------------------------------------
-    metadata_text = document("metadata")
-    values_text = document("values")
-    interrupts_text = document("interrupts")
-    error_text = document("error")
-    config_text = document("config")
+    def get_urls(self) -> list[URLPattern]:
+        parts = [
+            path(
+                f"<uuid:thread_id>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"threads_thread_{name}",
+            )
+            for name, view in (("values", self.values_view), ("state", self.state_view))
+        ]
+        return [*parts, *super().get_urls()]
 
-    @display(description="runs")
-    def its_runs(self, thread: Thread) -> str:
-        return link_to_rows("runs_run", "its runs", q=thread.pk)
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        thread = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if thread is not None and self.has_view_permission(request, thread):
+            context |= thread_page.figures(thread, request.GET.get("before"))
+            context |= {
+                "title": f"Thread {thread.pk}",
+                "subtitle": None,
+                "buttons": self.buttons(request, thread),
+                "may_act": self.may(request, FORK),
+                "fork_url": self.operation_url(FORK, thread),
+                "put_back_url": self.operation_url(PUT_BACK, thread),
+            }
+        return super().change_view(request, object_id, form_url, context)
 
-    @display(description="state takes")
-    def stored(self, thread: Thread) -> str:
-        sizes = storage(thread.pk)
-        count = sizes["checkpoints"]["count"]
-        return f"{filesizeformat(sizes['total_bytes'])} in {count} checkpoints"
+    def values_view(self, request: HttpRequest, thread_id: UUID) -> HttpResponse:
+        """The conversation and the values, which may be megabytes."""
+        context = thread_page.conversation(self._visible(request, thread_id))
+        return TemplateResponse(request, "console/thread_values.html", context)
 
-    @display(description="newest checkpoints")
-    def newest(self, thread: Thread) -> SafeString:
-        rows = format_html_join(
-            "",
-            "<tr><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td><td>{}</td></tr>",
-            (
-                (*told, link("runs_run", run_id))
-                for *told, run_id in newest_checkpoints(thread.pk, SHOWN_CHECKPOINTS)
-            ),
-        )
-        return format_html(
-            '<table class="text-xs"><tr><th>namespace</th><th>checkpoint</th>'
-            "<th>at</th><th>step</th><th>source</th><th>run</th></tr>{}</table>",
-            rows,
-        )
+    def state_view(self, request: HttpRequest, thread_id: UUID) -> HttpResponse:
+        """The values at one checkpoint, or the difference of two: `?at=…&at=…`."""
+        thread = self._visible(request, thread_id)
+        match request.GET.getlist("at"):
+            case [one]:
+                state = thread_page.state_at(thread, one)
+            case [first, second]:
+                state = thread_page.difference(thread, first, second)
+            case _:
+                state = thread_page.State()
+        context = {"state": state}
+        return TemplateResponse(request, "console/thread_state.html", context)
+
+    def _visible(self, request: HttpRequest, thread_id: UUID) -> Thread:
+        thread = self.get_object(request, str(thread_id))
+        if thread is None:
+            raise Http404
+        if not self.has_view_permission(request, thread):
+            raise PermissionDenied
+        return thread
 
     # --- Deleting ---------------------------------------------------------------------
     def get_deleted_objects(

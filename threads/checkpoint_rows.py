@@ -6,6 +6,8 @@ The tables are langgraph-checkpoint-postgres's; see `threads.checkpoints`.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 from uuid import UUID
 
@@ -157,17 +159,35 @@ def storage(thread_id: UUID) -> dict[str, Any]:
     }
 
 
-NEWEST = """
-SELECT checkpoint_ns, checkpoint_id, checkpoint ->> 'ts' AS created_at,
-    metadata ->> 'step' AS step, metadata ->> 'source' AS source,
-    metadata ->> 'run_id' AS run_id
-FROM checkpoints WHERE thread_id = %s
-ORDER BY checkpoint_id DESC LIMIT %s
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A row of a thread's history, without its values."""
+
+    namespace: str
+    checkpoint_id: str
+    parent_id: str | None
+    created_at: datetime | None
+    step: int | None
+    source: str | None
+    run_id: str | None
+
+
+HISTORY = """
+SELECT checkpoint_ns, checkpoint_id, parent_checkpoint_id,
+    (checkpoint ->> 'ts')::timestamptz, (metadata ->> 'step')::int,
+    metadata ->> 'source', metadata ->> 'run_id'
+FROM checkpoints
+WHERE thread_id = %(thread_id)s AND checkpoint_ns = ''
+    AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s)
+ORDER BY checkpoint_id DESC LIMIT %(limit)s
 """
 
 
-def newest_checkpoints(thread_id: UUID, limit: int) -> list[tuple[Any, ...]]:
-    """Namespace, id, time, step, source and run of a thread's newest checkpoints."""
+def checkpoints_before(
+    thread_id: UUID, before: str | None, limit: int
+) -> list[Checkpoint]:
+    """A thread's own checkpoints, newest first, from the one before `before` on."""
+    params = {"thread_id": str(thread_id), "before": before, "limit": limit}
     with connection.cursor() as cursor:
-        cursor.execute(NEWEST, [str(thread_id), limit])
-        return list(cursor.fetchall())
+        cursor.execute(HISTORY, params)
+        return [Checkpoint(*row) for row in cursor.fetchall()]

@@ -1,0 +1,60 @@
+"""What operators can do with a thread."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from spool.console.operations import Operation, ReasonForm
+from spool.threads.models import Thread
+from spool.threads.services import copy_thread
+from spool.threads.state import state_update, update_state
+
+# LangGraph's name for an update that copies a checkpoint.
+COPY_NODE = "__copy__"
+
+
+class CheckpointForm(ReasonForm):
+    checkpoint_id = forms.CharField(widget=forms.HiddenInput)
+
+
+def _put_back(thread: Thread, answers: dict[str, Any]) -> bool:
+    checkpoint = {"checkpoint_id": answers["checkpoint_id"]}
+    update_state(thread, [[state_update(as_node=COPY_NODE)]], checkpoint)
+    return True
+
+
+def _fork(thread: Thread, answers: dict[str, Any]) -> Thread | None:
+    copy = copy_thread(thread, dict(thread.metadata))
+    if copy is not None:
+        _put_back(copy, answers)
+    return copy
+
+
+PUT_BACK = Operation(
+    "put_back",
+    "Put the thread back",
+    _put_back,
+    done="put back to an earlier checkpoint",
+    destroys=True,
+    warning=(
+        "The thread continues from a copy of this checkpoint. Nothing is deleted: the "
+        "later ones stay in its history."
+    ),
+    form=CheckpointForm,
+    in_list=False,
+    on_page=False,
+)
+FORK = Operation(
+    "fork",
+    "Fork into a new thread",
+    _fork,
+    done="forked into a new thread",
+    left="the thread is gone",
+    warning="A new thread gets the history, and continues from this checkpoint.",
+    form=CheckpointForm,
+    in_list=False,
+    on_page=False,
+)
+THREAD_OPERATIONS = (PUT_BACK, FORK)

@@ -1,0 +1,65 @@
+"""JSON documents as trees that unfold, for large states."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString
+
+from spool.database.json import dumps
+
+# Bounds of one tree: its nodes, its depth, and the length of a text.
+MAX_NODES = 2_000
+MAX_DEPTH = 12
+MAX_TEXT = 2_000
+
+
+def tree(value: Any) -> SafeString:
+    """A document as nested lists; what exceeds the bounds is counted instead."""
+    return _Tree().node(value, 0)
+
+
+class _Tree:
+    def __init__(self) -> None:
+        self._left = MAX_NODES
+
+    def node(self, value: Any, depth: int) -> SafeString:
+        if isinstance(value, dict):
+            return self._branch(list(value.items()), "{%d}", depth)
+        if isinstance(value, list):
+            return self._branch(list(enumerate(value)), "[%d]", depth)
+        text = _scalar(value)
+        more = f"… ({len(text)} characters)" if len(text) > MAX_TEXT else ""
+        return format_html("<code>{}{}</code>", text[:MAX_TEXT], more)
+
+    def _branch(
+        self, items: list[tuple[Any, Any]], size: str, depth: int
+    ) -> SafeString:
+        label = size % len(items)
+        if not items or depth >= MAX_DEPTH or self._left <= 0:
+            return format_html('<span class="subtle">{}</span>', label)
+        rows = format_html_join("", "<li><b>{}</b> {}</li>", self._rows(items, depth))
+        is_open = "open" if depth == 0 else ""
+        return format_html(
+            '<details {}><summary>{}</summary><ul class="tree">{}</ul></details>',
+            is_open,
+            label,
+            rows,
+        )
+
+    def _rows(
+        self, items: list[tuple[Any, Any]], depth: int
+    ) -> Iterator[tuple[Any, SafeString]]:
+        for number, (key, value) in enumerate(items):
+            if self._left <= 0:
+                yield "…", format_html("{} more", len(items) - number)
+                return
+            self._left -= 1
+            yield key, self.node(value, depth + 1)
+
+
+def _scalar(value: Any) -> str:
+    """A string as it is, other values as JSON spells them."""
+    return value if isinstance(value, str) else dumps(value).decode()
