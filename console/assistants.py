@@ -1,4 +1,4 @@
-"""Assistants for operators: their configuration, and all versions."""
+"""Assistants for operators: their graph, their settings, and all versions."""
 
 from __future__ import annotations
 
@@ -7,46 +7,27 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
-from django.utils.html import format_html
-from unfold.admin import TabularInline
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
-from spool.assistants.models import Assistant, AssistantVersion
-from spool.console.lists import BigTableAdmin, document, metadata_filter
-from spool.console.markup import link_to_rows
-
-
-class VersionInline(TabularInline):  # type: ignore[misc]
-    model = AssistantVersion
-    ordering = ("-version",)
-    per_page = 20
-    extra = 0
-    fields = readonly_fields = (
-        "version",
-        "created_at",
-        "graph_id",
-        "name",
-        "description",
-        "config_text",
-        "context_text",
-        "metadata_text",
-    )
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    has_change_permission = has_delete_permission = has_add_permission
-
-    config_text = document("config")
-    context_text = document("context")
-    metadata_text = document("metadata")
+from spool.assistants.models import Assistant
+from spool.console import assistant_page
+from spool.console.assistant_operations import (
+    ASSISTANT_OPERATIONS,
+    CONFIGURE,
+    MAKE_CURRENT,
+)
+from spool.console.lists import metadata_filter
+from spool.console.operations import OperatedAdmin
 
 
 @admin.register(Assistant)
-class AssistantAdmin(BigTableAdmin):
+class AssistantAdmin(OperatedAdmin):
     list_display = (
         "name",
         "graph_id",
@@ -64,23 +45,9 @@ class AssistantAdmin(BigTableAdmin):
     search_help_text = (
         "An id, a graph, an owner, metadata (key=value or JSON), or a part of a name"
     )
-    fields = readonly_fields = (
-        "id",
-        "name",
-        "description",
-        "graph_id",
-        "graph",
-        "owner",
-        "version",
-        "is_system",
-        "its_users",
-        "config_text",
-        "context_text",
-        "metadata_text",
-        "created_at",
-        "updated_at",
-    )
-    inlines = (VersionInline,)
+    change_form_template = "console/assistant.html"
+    operations = ASSISTANT_OPERATIONS
+    deletable = True
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
@@ -101,12 +68,59 @@ class AssistantAdmin(BigTableAdmin):
         is_served = assistant.graph_id in registry().graph_ids
         return "served" if is_served else "not served"
 
-    @display(description="used by")
-    def its_users(self, assistant: Assistant) -> str:
-        runs = link_to_rows("runs_run", "runs", q=assistant.pk)
-        threads = link_to_rows("threads_thread", "threads", q=assistant.pk)
-        return format_html("{}, {}", runs, threads)
+    # --- One assistant ----------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        parts = [
+            path(
+                f"<uuid:assistant_id>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"assistants_assistant_{name}",
+            )
+            for name, view in (
+                ("picture", self.picture_view),
+                ("schemas", self.schemas_view),
+            )
+        ]
+        return [*parts, *super().get_urls()]
 
-    config_text = document("config")
-    context_text = document("context")
-    metadata_text = document("metadata")
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        assistant = self.get_object(request, object_id)
+        context = dict(extra_context or {})
+        if assistant is not None and self.has_view_permission(request, assistant):
+            context |= assistant_page.figures(assistant)
+            context |= {
+                "title": assistant.name,
+                "subtitle": None,
+                "buttons": self.buttons(request, assistant),
+                "may_act": self.may(request, CONFIGURE),
+                "make_current_url": self.operation_url(MAKE_CURRENT, assistant),
+            }
+        return super().change_view(request, object_id, form_url, context)
+
+    def picture_view(self, request: HttpRequest, assistant_id: UUID) -> HttpResponse:
+        """The graph, drawn when the page is open: building one may take seconds."""
+        assistant = self._visible(request, assistant_id)
+        xray = "xray" in request.GET
+        drawn = assistant_page.drawn(assistant, xray=xray)
+        context = {"drawn": drawn, "xray": xray, "assistant": assistant}
+        return TemplateResponse(request, "console/assistant_graph.html", context)
+
+    def schemas_view(self, request: HttpRequest, assistant_id: UUID) -> HttpResponse:
+        schemas = assistant_page.schemas_of(self._visible(request, assistant_id))
+        is_error = isinstance(schemas, str)
+        context = {"error": schemas} if is_error else {"schemas": schemas}
+        return TemplateResponse(request, "console/assistant_schemas.html", context)
+
+    def _visible(self, request: HttpRequest, assistant_id: UUID) -> Assistant:
+        assistant = self.get_object(request, str(assistant_id))
+        if assistant is None:
+            raise Http404
+        if not self.has_view_permission(request, assistant):
+            raise PermissionDenied
+        return assistant

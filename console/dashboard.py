@@ -20,7 +20,6 @@ from spool.webhooks.models import WebhookDelivery
 # The maximum of rows to count, and of newest failures to show.
 MAX_COUNTED = 10_000
 MAX_SHOWN = 8
-FAILED = (Run.Status.ERROR, Run.Status.TIMEOUT)
 
 
 def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -28,7 +27,7 @@ def add_figures(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]
     webhooks = reverse("admin:webhooks_webhookdelivery_changelist")
     a_day_ago = timezone.now() - timedelta(days=1)
     recent = Run.objects.filter(created_at__gte=a_day_ago)
-    failed = recent.filter(status__in=FAILED)
+    failed = recent.failed()
     context["figures"] = [
         *_now(),
         {
@@ -84,7 +83,7 @@ def _runs() -> str:
 
 def _failed_since(moment: datetime) -> dict[str, str]:
     """The query of the list of runs that have failed since then."""
-    return {"status__in": ",".join(FAILED), "created_at__gte": moment.isoformat()}
+    return {"status__in": ",".join(Run.FAILED), "created_at__gte": moment.isoformat()}
 
 
 def _count(rows: Any) -> str:

@@ -30,7 +30,10 @@ MAX_NAMED = 10
 
 
 class ReasonForm(forms.Form):
-    """What an operation asks for; subclasses add fields."""
+    """What an operation asks for; subclasses add fields.
+
+    `row` is the row that its button belongs to, and None for several rows of a list.
+    """
 
     reason = forms.CharField(
         required=False,
@@ -38,6 +41,10 @@ class ReasonForm(forms.Form):
         widget=UnfoldAdminTextInputWidget,
         help_text="Kept in the history, with your name.",
     )
+
+    def __init__(self, *args: Any, row: Any = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.row = row
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +62,8 @@ class Operation:
     done: str
     # Why a row may be left as it is.
     left: str = "nothing to do"
+    # It is confirmed first, as is each operation that destroys or has a form.
+    asks_first: bool = False
     destroys: bool = False
     # What the confirmation says of the consequences.
     warning: str = ""
@@ -69,13 +78,19 @@ class Operation:
     @property
     def asks(self) -> bool:
         """Whether it shows a form before it acts."""
-        return self.destroys or self.form is not ReasonForm
+        return self.asks_first or self.destroys or self.form is not ReasonForm
 
 
 class OperatedAdmin(ReadOnlyAdmin):
     """Read-only rows with operations, which call the same services as the API."""
 
     operations: tuple[Operation, ...] = ()
+    # Whether users with the permission may delete rows, one by one or from the list.
+    deletable = False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        codename = f"{self.opts.app_label}.delete_{self.opts.model_name}"
+        return self.deletable and bool(request.user.has_perm(codename))
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
@@ -126,7 +141,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise Http404
         if not self.may(request, operation):
             raise PermissionDenied
-        form = operation.form(request.POST or None, initial=request.GET.dict())
+        form = operation.form(request.POST or None, initial=request.GET.dict(), row=row)
         if request.method != "POST" or not form.is_valid():
             return self._confirmation(request, operation, form, [row])
         made = self.perform(request, operation, [row], form.cleaned_data)

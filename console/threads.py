@@ -13,7 +13,6 @@ from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from spool.access.policy import EVERYTHING
@@ -49,8 +48,7 @@ class ThreadAdmin(OperatedAdmin):
     )
     change_form_template = "console/thread.html"
     operations = THREAD_OPERATIONS
-    # Unlike most rows, operators may delete threads.
-    has_delete_permission = ModelAdmin.has_delete_permission
+    deletable = True
 
     # --- The list ---------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:

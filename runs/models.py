@@ -82,6 +82,9 @@ class RunQuerySet(models.QuerySet["Run"]):
     def running(self) -> RunQuerySet:
         return self.filter(status=Run.Status.RUNNING)
 
+    def failed(self) -> RunQuerySet:
+        return self.filter(status__in=Run.FAILED)
+
     def failed_with(self, words: str) -> RunQuerySet:
         """Runs whose error has all of these words, by the index `runs_error_words`."""
         query = SearchQuery(words, config="simple", search_type="websearch")
@@ -122,6 +125,7 @@ class Run(models.Model):
         CRON = "cron"
 
     ACTIVE = (Status.PENDING, Status.RUNNING)
+    FAILED = (Status.ERROR, Status.TIMEOUT)
     # A `cancel_action` that no client can request, and the error of such a run.
     OVER_BUDGET = "over_budget"
     BUDGET_ERROR = {
