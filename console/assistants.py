@@ -7,11 +7,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
@@ -70,57 +69,28 @@ class AssistantAdmin(OperatedAdmin):
 
     # --- One assistant ----------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
-        parts = [
-            path(
-                f"<uuid:assistant_id>/{name}/",
-                self.admin_site.admin_view(view),
-                name=f"assistants_assistant_{name}",
-            )
-            for name, view in (
-                ("picture", self.picture_view),
-                ("schemas", self.schemas_view),
-            )
-        ]
+        parts = self.part_urls(picture=self.picture_view, schemas=self.schemas_view)
         return [*parts, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        assistant = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if assistant is not None and self.has_view_permission(request, assistant):
-            context |= assistant_page.figures(assistant)
-            context |= {
-                "title": assistant.name,
-                "subtitle": None,
-                "buttons": self.buttons(request, assistant),
-                "may_act": self.may(request, CONFIGURE),
-                "make_current_url": self.operation_url(MAKE_CURRENT, assistant),
-            }
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Assistant) -> dict[str, Any]:
+        return {
+            "title": row.name,
+            "subtitle": None,
+            "may_act": self.may(request, CONFIGURE),
+            "make_current_url": self.operation_url(MAKE_CURRENT, row),
+            **assistant_page.figures(row),
+        }
 
-    def picture_view(self, request: HttpRequest, assistant_id: UUID) -> HttpResponse:
+    def picture_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The graph, drawn when the page is open: building one may take seconds."""
-        assistant = self._visible(request, assistant_id)
+        assistant = self.visible_row(request, key)
         xray = "xray" in request.GET
         drawn = assistant_page.drawn(assistant, xray=xray)
         context = {"drawn": drawn, "xray": xray, "assistant": assistant}
         return TemplateResponse(request, "console/assistant_graph.html", context)
 
-    def schemas_view(self, request: HttpRequest, assistant_id: UUID) -> HttpResponse:
-        schemas = assistant_page.schemas_of(self._visible(request, assistant_id))
+    def schemas_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        schemas = assistant_page.schemas_of(self.visible_row(request, key))
         is_error = isinstance(schemas, str)
         context = {"error": schemas} if is_error else {"schemas": schemas}
         return TemplateResponse(request, "console/assistant_schemas.html", context)
-
-    def _visible(self, request: HttpRequest, assistant_id: UUID) -> Assistant:
-        assistant = self.get_object(request, str(assistant_id))
-        if assistant is None:
-            raise Http404
-        if not self.has_view_permission(request, assistant):
-            raise PermissionDenied
-        return assistant

@@ -110,7 +110,8 @@ def _parts(content: Any) -> Iterator[SafeString]:
 def _text(text: str) -> SafeString:
     if len(text) > MAX_MESSAGE_LENGTH:
         text = f"{text[:MAX_MESSAGE_LENGTH]} … ({len(text)} characters in all)"
-    return mark_safe(_MARKDOWN.render(text))  # noqa: S308 - HTML is escaped by `html`
+    html: SafeString = mark_safe(_MARKDOWN.render(text))  # noqa: S308 - it is escaped
+    return html
 
 
 def _image(block: dict[str, Any]) -> str | None:
@@ -121,5 +122,6 @@ def _image(block: dict[str, Any]) -> str | None:
     data = block.get("base64") or block.get("data")
     if block.get("type") == "image" and isinstance(data, str):
         url = f"data:{block.get('mime_type') or 'image/png'};base64,{data}"
-    is_shown = isinstance(url, str) and url.startswith("data:image/")
-    return url if is_shown and len(url) <= MAX_IMAGE_LENGTH else None
+    if isinstance(url, str) and url.startswith("data:image/"):
+        return url if len(url) <= MAX_IMAGE_LENGTH else None
+    return None

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
 from django.utils.html import format_html, format_html_join
@@ -70,31 +72,38 @@ def _set_layers(nodes: dict[str, Node], edges: list[Edge]) -> set[Edge]:
     for edge in edges:
         following[edge.source].append(edge)
     back: set[Edge] = set()
-    state: dict[str, int] = {}
-    order: list[str] = []
-    for start in nodes:
-        if start in state:
-            continue
-        stack = [(start, iter(following[start]))]
-        state[start] = 1
-        while stack:
-            node, rest = stack[-1]
-            edge = next(rest, None)
-            if edge is None:
-                state[node] = 2
-                order.append(node)
-                stack.pop()
-            elif state.get(edge.target) == 1:
-                back.add(edge)
-            elif edge.target not in state:
-                state[edge.target] = 1
-                stack.append((edge.target, iter(following[edge.target])))
-    for node in reversed(order):
-        for edge in following[node]:
-            if edge not in back:
-                target = nodes[edge.target]
-                target.layer = max(target.layer, nodes[node].layer + 1)
+    finished: set[str] = set()
+    for name in nodes:
+        _visit(name, following, set(), finished, back)
+    order: TopologicalSorter[str] = TopologicalSorter()
+    for edge in edges:
+        if edge not in back:
+            order.add(edge.target, edge.source)
+    for name in order.static_order():
+        for edge in set(following[name]) - back:
+            target = nodes[edge.target]
+            target.layer = max(target.layer, nodes[name].layer + 1)
     return back
+
+
+def _visit(
+    name: str,
+    following: Mapping[str, list[Edge]],
+    above: set[str],
+    finished: set[str],
+    back: set[Edge],
+) -> None:
+    """Add the edges that lead back to a node above; at most `MAX_NODES` deep."""
+    if name in finished:
+        return
+    above.add(name)
+    for edge in following[name]:
+        if edge.target in above:
+            back.add(edge)
+        else:
+            _visit(edge.target, following, above, finished, back)
+    above.remove(name)
+    finished.add(name)
 
 
 def _place(nodes: dict[str, Node], edges: list[Edge]) -> tuple[float, float]:

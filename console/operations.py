@@ -82,8 +82,13 @@ class Operation:
 
 
 class OperatedAdmin(ReadOnlyAdmin):
-    """Read-only rows with operations, which call the same services as the API."""
+    """Read-only rows with operations, which call the same services as the API.
 
+    A row's page is either the fields, with buttons above them, or a template of its
+    own, which gets `page_context`.
+    """
+
+    change_form_outer_before_template = "console/row_buttons.html"
     operations: tuple[Operation, ...] = ()
     # Whether users with the permission may delete rows, one by one or from the list.
     deletable = False
@@ -107,6 +112,48 @@ class OperatedAdmin(ReadOnlyAdmin):
             name=f"{self.opts.app_label}_{self.opts.model_name}_operation",
         )
         return [own, *super().get_urls()]
+
+    def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
+        """What the row's own template needs, besides its buttons."""
+        return {}
+
+    def change_view(
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        context = dict(extra_context or {})
+        if row is not None and self.has_view_permission(request, row):
+            context["buttons"] = self.buttons(request, row)
+            context |= self.page_context(request, row)
+        page: HttpResponse = super().change_view(request, object_id, form_url, context)
+        return page
+
+    def part_urls(self, **views: Callable[..., HttpResponse]) -> list[URLPattern]:
+        """URLs of parts of a row's page that are loaded on demand, by their names.
+
+        The views get the row's key as `key`.
+        """
+        model = f"{self.opts.app_label}_{self.opts.model_name}"
+        return [
+            path(
+                f"<uuid:key>/{name}/",
+                self.admin_site.admin_view(view),
+                name=f"{model}_{name}",
+            )
+            for name, view in views.items()
+        ]
+
+    def visible_row(self, request: HttpRequest, key: object) -> Any:
+        row = self.get_object(request, str(key))
+        if row is None:
+            raise Http404
+        if not self.has_view_permission(request, row):
+            raise PermissionDenied
+        return row
 
     def may(self, request: HttpRequest, operation: Operation) -> bool:
         options = self.opts
@@ -209,7 +256,6 @@ class OperatedAdmin(ReadOnlyAdmin):
             "checkbox": ACTION_CHECKBOX_NAME,
             "back": request.path if from_list else self._page_after(request, rows[0]),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
         return TemplateResponse(request, "console/confirmation.html", context)
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from datetime import timedelta
 from typing import Any
+from uuid import UUID
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from django.utils import timezone
 from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
@@ -133,37 +133,16 @@ class RunAdmin(OperatedAdmin):
 
     # --- One run ----------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
-        output = path(
-            "<uuid:run_id>/output/",
-            self.admin_site.admin_view(self.output_view),
-            name="runs_run_output",
-        )
-        return [output, *super().get_urls()]
+        return [*self.part_urls(output=self.output_view), *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        run = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if run is not None and self.has_view_permission(request, run):
-            may_act = self.has_act_permission(request)
-            context |= run_page.figures(run, shows_tracebacks=may_act)
-            context |= {"title": f"Run {run.pk}", "subtitle": None}
-            context["buttons"] = self.buttons(request, run)
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
+        may_act = self.has_act_permission(request)
+        figures = run_page.figures(row, shows_tracebacks=may_act)
+        return {"title": f"Run {row.pk}", "subtitle": None, **figures}
 
-    def output_view(self, request: HttpRequest, run_id: Any) -> HttpResponse:
-        """The part of the page that reads a checkpoint, loaded when it is opened."""
-        run = self.get_object(request, str(run_id))
-        if run is None:
-            raise Http404
-        if not self.has_view_permission(request, run):
-            raise PermissionDenied
-        context = {"output": run_page.output(run)}
+    def output_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """The values after its last step, which may be megabytes."""
+        context = {"output": run_page.output(self.visible_row(request, key))}
         return TemplateResponse(request, "console/run_output.html", context)
 
 

@@ -73,15 +73,15 @@ def state_at(thread: Thread, checkpoint_id: str) -> State:
 def difference(thread: Thread, first: str, second: str) -> State:
     """What changed from one checkpoint to the other, as lines of a unified diff."""
     try:
-        texts = [
+        before, after = (
             _lines(get_state(thread, checkpoint={"checkpoint_id": one}).values)
             for one in sorted((first, second))
-        ]
+        )
     except APIException as exc:
         return State(error=str(exc.detail))
     lines = [
         (line[0], line)
-        for line in difflib.unified_diff(*texts, lineterm="", n=2)
+        for line in difflib.unified_diff(before, after, lineterm="", n=2)
         if not line.startswith(("---", "+++"))
     ]
     if len(lines) > MAX_DIFF_LINES:

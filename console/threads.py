@@ -8,11 +8,10 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
-from django.http import Http404, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.urls import URLPattern, path
+from django.urls import URLPattern
 from unfold.decorators import display
 
 from spool.access.policy import EVERYTHING
@@ -90,45 +89,27 @@ class ThreadAdmin(OperatedAdmin):
 
     # --- One thread -------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
-        parts = [
-            path(
-                f"<uuid:thread_id>/{name}/",
-                self.admin_site.admin_view(view),
-                name=f"threads_thread_{name}",
-            )
-            for name, view in (("values", self.values_view), ("state", self.state_view))
-        ]
+        parts = self.part_urls(values=self.values_view, state=self.state_view)
         return [*parts, *super().get_urls()]
 
-    def change_view(
-        self,
-        request: HttpRequest,
-        object_id: str,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> HttpResponse:
-        thread = self.get_object(request, object_id)
-        context = dict(extra_context or {})
-        if thread is not None and self.has_view_permission(request, thread):
-            context |= thread_page.figures(thread, request.GET.get("before"))
-            context |= {
-                "title": f"Thread {thread.pk}",
-                "subtitle": None,
-                "buttons": self.buttons(request, thread),
-                "may_act": self.may(request, FORK),
-                "fork_url": self.operation_url(FORK, thread),
-                "put_back_url": self.operation_url(PUT_BACK, thread),
-            }
-        return super().change_view(request, object_id, form_url, context)
+    def page_context(self, request: HttpRequest, row: Thread) -> dict[str, Any]:
+        return {
+            "title": f"Thread {row.pk}",
+            "subtitle": None,
+            "may_act": self.may(request, FORK),
+            "fork_url": self.operation_url(FORK, row),
+            "put_back_url": self.operation_url(PUT_BACK, row),
+            **thread_page.figures(row, request.GET.get("before")),
+        }
 
-    def values_view(self, request: HttpRequest, thread_id: UUID) -> HttpResponse:
+    def values_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The conversation and the values, which may be megabytes."""
-        context = thread_page.conversation(self._visible(request, thread_id))
+        context = thread_page.conversation(self.visible_row(request, key))
         return TemplateResponse(request, "console/thread_values.html", context)
 
-    def state_view(self, request: HttpRequest, thread_id: UUID) -> HttpResponse:
+    def state_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The values at one checkpoint, or the difference of two: `?at=…&at=…`."""
-        thread = self._visible(request, thread_id)
+        thread = self.visible_row(request, key)
         match request.GET.getlist("at"):
             case [one]:
                 state = thread_page.state_at(thread, one)
@@ -138,14 +119,6 @@ class ThreadAdmin(OperatedAdmin):
                 state = thread_page.State()
         context = {"state": state}
         return TemplateResponse(request, "console/thread_state.html", context)
-
-    def _visible(self, request: HttpRequest, thread_id: UUID) -> Thread:
-        thread = self.get_object(request, str(thread_id))
-        if thread is None:
-            raise Http404
-        if not self.has_view_permission(request, thread):
-            raise PermissionDenied
-        return thread
 
     # --- Deleting ---------------------------------------------------------------------
     def get_deleted_objects(

@@ -95,7 +95,7 @@ def test_what_is_long_is_cut(
     admin_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(markup, "MAX_CHARACTERS", 100)
-    thread = Thread.objects.create(values={"long": "x" * 1000})
+    thread = Thread.objects.create(metadata={"long": "x" * 1000})
 
     text = admin_client.get(page(thread)).content.decode()
 

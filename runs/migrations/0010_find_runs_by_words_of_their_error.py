@@ -6,7 +6,7 @@ from django.db.models.fields.json import KeyTextTransform
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0008_keep_the_order_of_keys"),
+        ("runs", "0009_count_over_time"),
     ]
 
     operations = [
