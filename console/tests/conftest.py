@@ -12,11 +12,11 @@ from spool.access.policy import EVERYTHING
 from spool.assistants.tests.served import _system_assistants as _system_assistants
 from spool.assistants.tests.served import serving, write_echo
 from spool.runs.models import Run
-from spool.runs.serializers import RunRequest
+from spool.runs.run_request import AllowedRun
+from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.tests.executing import forget_config
 from spool.threads.models import Thread
-from spool.web.bodies import valid
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -37,11 +37,9 @@ def make_run(thread: Thread) -> Callable[..., Run]:
     """Creates a pending run of `thread` as the API does."""
 
     def make(**body: Any) -> Run:
-        return create_run(
-            scope=EVERYTHING,
-            thread_id=body.get("thread_id", thread.id),
-            request=valid(RunRequest, {"assistant_id": "echo", **body}),
-        )
+        request = parse_run_request({"assistant_id": "echo", **body})
+        thread_id = body.get("thread_id", thread.id)
+        return create_run(AllowedRun(request, EVERYTHING, thread_id))
 
     return make
 

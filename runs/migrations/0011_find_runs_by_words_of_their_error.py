@@ -6,7 +6,7 @@ from django.db.models.fields.json import KeyTextTransform
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("runs", "0009_count_over_time"),
+        ("runs", "0010_drop_covered_index"),
     ]
 
     operations = [
