@@ -105,6 +105,15 @@ def _none_if_empty(given: Any) -> Any:
     return given or None
 
 
+def _modules(given: Any) -> Any:
+    if given is True:
+        return given
+    if not isinstance(given, list) or not all(_strings(path) for path in given):
+        raise _wrong("must be true, or a list of paths as [module, …, class]")
+    return given
+
+
+Modules = Annotated[list[list[str]] | bool | None, BeforeValidator(_modules)]
 Strings = Annotated[list[str], BeforeValidator(_strings)]
 Positive = Annotated[float, BeforeValidator(_positive)]
 Minutes = Annotated[float, BeforeValidator(_minutes)]
@@ -164,8 +173,21 @@ class CheckpointerTTL(Section):
     sweep_limit: Positive | None = Field(None, description="threads in one sweep")
 
 
+class Serde(Section):
+    pickle_fallback: bool = Field(
+        False, description="pickle what can't be stored otherwise"
+    )
+    allowed_json_modules: Modules = Field(
+        None, description="classes that old checkpoints may restore, or `true`"
+    )
+    allowed_msgpack_modules: Modules = Field(
+        None, description="classes that checkpoints may restore, or `true`"
+    )
+
+
 class Checkpointer(Section):
     ttl: CheckpointerTTL = Field(CheckpointerTTL(), description="how long threads live")
+    serde: Serde = Field(Serde(), description="how state is stored")
 
 
 class AuthCache(Section):

@@ -29,6 +29,7 @@ from psycopg.rows import DictRow
 from spool.database.json import jsonb
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, retry
+from spool.threads.serde import Unserializable, serializer
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
@@ -103,7 +104,7 @@ def saver(conn: Conn) -> AsyncPostgresSaver:
     Savers are cheap and serialize their statements with a lock of their own, so each
     piece of work gets one.
     """
-    return AsyncPostgresSaver(conn)
+    return AsyncPostgresSaver(conn, serde=serializer())
 
 
 class RunSaver(AsyncPostgresSaver):
@@ -114,7 +115,7 @@ class RunSaver(AsyncPostgresSaver):
     """
 
     def __init__(self, pool: Pool, fence: Fence, metadata: dict[str, Any]) -> None:
-        super().__init__(pool)
+        super().__init__(pool, serde=serializer())
         self.pool = pool
         self.fence = fence
         self.is_closed = False
@@ -139,7 +140,7 @@ class RunSaver(AsyncPostgresSaver):
         thread_id, ns = configurable["thread_id"], configurable.get("checkpoint_ns", "")
         inline, values = _split(checkpoint["channel_values"])
         versions = {k: v for k, v in new_versions.items() if k in values}
-        dumped = [self.serde.dumps_typed(values[channel]) for channel in versions]
+        dumped = [self._dumped(channel, values[channel]) for channel in versions]
         params = {
             "thread_id": str(thread_id),
             "ns": ns,
@@ -169,7 +170,7 @@ class RunSaver(AsyncPostgresSaver):
     ) -> None:
         configurable = config["configurable"]
         special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        dumped = [self.serde.dumps_typed(value) for _, value in writes]
+        dumped = [self._dumped(channel, value) for channel, value in writes]
         params = {
             "thread_id": str(configurable["thread_id"]),
             "ns": configurable.get("checkpoint_ns", ""),
@@ -185,6 +186,12 @@ class RunSaver(AsyncPostgresSaver):
             "blobs": [blob for _, blob in dumped],
         }
         await self._save(_REPLACE_WRITES if special else _KEEP_WRITES, params)
+
+    def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
+        try:
+            return self.serde.dumps_typed(value)
+        except Unserializable as exc:
+            raise Unserializable(f"Channel {channel!r} can't be stored: {exc}") from exc
 
     async def _save(self, statement: str, params: dict[str, Any]) -> None:
         if self.is_closed:

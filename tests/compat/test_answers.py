@@ -88,3 +88,16 @@ async def _all(stream: Any) -> list[Any]:
     if hasattr(stream, "__aiter__"):
         return [part async for part in stream]
     return list(await stream)
+
+
+async def test_a_state_that_can_not_be_stored_says_where_and_why(
+    client: Any, thread_id: str
+) -> None:
+    failed = await client.runs.wait(
+        thread_id, "values", input={"kind": "plain"}, raise_error=False
+    )
+
+    message = failed["__error__"]["message"]
+    assert "'out'" in message
+    assert "Plain" in message
+    assert "checkpointer.serde.pickle_fallback" in message
