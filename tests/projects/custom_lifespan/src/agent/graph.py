@@ -1,0 +1,11 @@
+from __future__ import annotations
+
+from langchain_core.messages import AIMessage
+from langgraph.graph import START, MessagesState, StateGraph
+
+
+def answer(state: MessagesState) -> MessagesState:
+    return {"messages": [AIMessage("Hello")]}
+
+
+graph = StateGraph(MessagesState).add_node(answer).add_edge(START, "answer").compile()

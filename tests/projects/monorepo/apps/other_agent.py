@@ -1,0 +1,3 @@
+from support_agent.graph import graph
+
+__all__ = ["graph"]

@@ -1,0 +1,5 @@
+"""A ReAct agent."""
+
+from react_agent.graph import graph
+
+__all__ = ["graph"]

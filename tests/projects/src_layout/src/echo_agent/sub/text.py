@@ -1,0 +1,2 @@
+def repeated(text: str) -> str:
+    return f"{text} {text}"
