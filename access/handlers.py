@@ -85,7 +85,9 @@ class Handlers:
         return hashlib.sha256(repr(shown).encode(errors="surrogatepass")).hexdigest()
 
     # --- Authorization ----------------------------------------------------------------
-    def allow(self, caller: Caller, event: str, value: Mapping[str, Any]) -> Allowed:
+    def authorize(
+        self, caller: Caller, event: str, value: Mapping[str, Any]
+    ) -> Allowed:
         allowed = self._ask(caller, event, value)
         about = self._of_threads(event, allowed.value)
         if about is None:

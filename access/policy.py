@@ -1,7 +1,8 @@
 """The access policy: decides for every request what the caller may do and see.
 
 A view calls `authorize` with its event (`"threads.read"`) and the event's values. The
-result is a `Scope`; every queryset of a view is `visible_to(scope)`.
+result has a `Scope`, and the values as the policy allows them; every queryset of a view
+is `visible_to(scope)`.
 """
 
 from __future__ import annotations
@@ -20,49 +21,25 @@ from spool.access.handlers import handlers
 from spool.access.scope import EVERYTHING, STAMPED, Allowed, Forbidden, Scope
 from spool.telemetry import logs
 
-__all__ = ["EVERYTHING", "Allowed", "Forbidden", "Scope", "allow", "authorize"]
+__all__ = ["EVERYTHING", "Allowed", "Forbidden", "Scope", "authorize"]
 
 
-def allow(
-    request: Request | HttpRequest, event: str, value: Mapping[str, Any]
+def authorize(
+    request: Request | HttpRequest, event: str, value: Mapping[str, Any] | None = None
 ) -> Allowed:
-    """Check that the caller may do `event`. Raises 403 if not.
+    """Check that the caller may do `event`. Raises 403, for example.
 
-    `value` holds the event's values, with the keys of the official `Auth` contract; it
-    is not changed. Use the returned one afterwards, not what the client sent.
+    `value` holds the event's values, with the keys of the official `Auth` contract. It
+    is not changed: use the returned one, which has the caller's stamp, afterwards.
     """
+    value = value or {}
     caller = caller_of(request)
     if caller is None or caller is SYSTEM:
         return Allowed(EVERYTHING, value)
     logs.bind(owner=caller.identity)
     if custom := handlers():
-        return custom.allow(caller, event, value)
+        return custom.authorize(caller, event, value)
     return _of_owner(caller, event, value)
-
-
-def authorize(
-    request: Request | HttpRequest, event: str, value: dict[str, Any] | None = None
-) -> Scope:
-    """The rows that the caller may use for `event`; see `allow`.
-
-    If it has `metadata`, the caller's stamp is written into that dictionary in place:
-    use it afterwards, not what the client sent.
-    """
-    allowed = allow(request, event, value or {})
-    _write_back(value, allowed.value)
-    return allowed.scope
-
-
-def _write_back(value: dict[str, Any] | None, changed: Mapping[str, Any]) -> None:
-    if value is None:
-        return
-    metadata = value.get("metadata")
-    value.update(changed)
-    if isinstance(metadata, dict) and isinstance(changed.get("metadata"), Mapping):
-        stamped = dict(changed["metadata"])
-        metadata.clear()
-        metadata.update(stamped)
-        value["metadata"] = metadata
 
 
 def _of_owner(caller: Caller, event: str, value: Mapping[str, Any]) -> Allowed:

@@ -14,7 +14,7 @@ from rest_framework.exceptions import APIException
 from rest_framework.viewsets import GenericViewSet, ViewSet
 
 from spool.access.authentication import authenticate
-from spool.access.policy import Allowed, Scope, allow, authorize
+from spool.access.policy import Allowed, Scope, authorize
 from spool.access.users import User
 from spool.web import errors
 from spool.web.bodies import path_uuid
@@ -34,7 +34,7 @@ class ScopedViewSet(ViewSet):
 
     events: ClassVar[dict[str, str]]
 
-    def authorize(self, value: dict[str, Any] | None = None) -> Scope:
+    def authorize(self, value: Mapping[str, Any] | None = None) -> Allowed:
         """The policy's answer; see `access.policy.authorize` for `value`."""
         return authorize(self.request, self.events[self.action], value)
 
@@ -53,20 +53,15 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
 
     _scope: Scope | None = None
 
-    def authorize(self, value: dict[str, Any] | None = None) -> Scope:
-        self._scope = super().authorize(value)
-        return self._scope
-
-    def allow(self, value: Mapping[str, Any]) -> Allowed:
-        """The policy's answer, with what it changed of the value."""
-        allowed = allow(self.request, self.events[self.action], value)
+    def authorize(self, value: Mapping[str, Any] | None = None) -> Allowed:
+        allowed = super().authorize(value)
         self._scope = allowed.scope
         return allowed
 
     def get_scope(self) -> Scope:
         """The policy's latest answer. An action with more to say calls `authorize`."""
         if self._scope is None:
-            return self.authorize(self.get_policy_value())
+            return self.authorize(self.get_policy_value()).scope
         return self._scope
 
     def get_policy_value(self) -> dict[str, Any]:

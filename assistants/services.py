@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 
 from spool.access.policy import Scope
 from spool.assistants import hooks
+from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantQuerySet, AssistantVersion
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
@@ -177,27 +178,25 @@ def check_graph(graph_id: str) -> None:
 
 
 @transaction.atomic
-def create_assistant(
-    *, scope: Scope, asked: dict[str, Any], metadata: dict[str, Any]
-) -> Assistant:
+def create_assistant(scope: Scope, new: NewAssistant) -> Assistant:
     """Create an assistant with version 1; `if_exists` handles an id that exists."""
-    check_graph(asked["graph_id"])
-    config, context = mirror_context(asked.get("config", {}), asked.get("context", {}))
+    check_graph(new.graph_id)
+    config, context = mirror_context(new.config, new.context)
     assistant = Assistant(
-        id=asked.get("assistant_id") or uuid.uuid4(),
-        graph_id=asked["graph_id"],
+        id=new.id,
+        graph_id=new.graph_id,
         config=config,
         context=context,
-        metadata=metadata,
-        name=asked.get("name") or "Untitled",
-        description=asked.get("description"),
+        metadata=new.metadata,
+        name=new.name or "Untitled",
+        description=new.description,
     )
     try:
         with transaction.atomic():
             assistant.save(force_insert=True)
     except IntegrityError:
         visible = Assistant.objects.visible_to(scope).filter(pk=assistant.pk).first()
-        if visible is None or asked["if_exists"] != "do_nothing":
+        if visible is None or new.if_exists != "do_nothing":
             raise AssistantExists(assistant.id) from None
         return visible
     _record_version(assistant)
@@ -208,27 +207,26 @@ def create_assistant(
 
 @transaction.atomic
 def update_assistant(
-    assistants: AssistantQuerySet, assistant_id: UUID, changes: dict[str, Any]
+    assistants: AssistantQuerySet, assistant_id: UUID, changes: AssistantChanges
 ) -> Assistant | None:
-    """Create a new version, numbered under the row's lock. None: no such assistant.
-
-    Metadata is merged at its top level; other given fields replace the old values.
-    """
+    """Create a new version, numbered under the row's lock. None: no such assistant."""
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
     )
     if assistant is None:
         return None
-    if "graph_id" in changes:
-        check_graph(changes["graph_id"])
-    if "config" in changes or "context" in changes:
+    if changes.graph_id is not None:
+        check_graph(changes.graph_id)
+    if changes.config is not None or changes.context is not None:
         kept = {k: v for k, v in assistant.config.items() if k != "configurable"}
+        config = kept if changes.config is None else changes.config
         assistant.config, assistant.context = mirror_context(
-            changes.get("config", kept), changes.get("context", {})
+            config, changes.context or {}
         )
-    assistant.metadata = {**assistant.metadata, **changes["metadata"]}
+    assistant.metadata = {**assistant.metadata, **changes.metadata}
     for name in ("graph_id", "name", "description"):
-        setattr(assistant, name, changes.get(name, getattr(assistant, name)))
+        if (changed := getattr(changes, name)) is not None:
+            setattr(assistant, name, changed)
     newest = assistant.versions.aggregate(newest=Max("version"))["newest"]
     assistant.version = (newest or 0) + 1
     _save_head(assistant)
@@ -251,11 +249,11 @@ def set_latest(
     assistants: AssistantQuerySet,
     assistant_id: UUID,
     version: int,
-    stamp: dict[str, Any],
+    metadata: Mapping[str, Any],
 ) -> Assistant | None:
     """Make an earlier version the current one. None: there is no such assistant.
 
-    `stamp` is merged into its metadata: that version may have no owner yet.
+    `metadata` is merged into its own, since that version may have no owner yet.
     """
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
@@ -267,7 +265,7 @@ def set_latest(
         raise NotFound(f"Version {version} not found for assistant {assistant_id}")
     for name in VERSIONED:
         setattr(assistant, name, getattr(chosen, name))
-    assistant.metadata = {**assistant.metadata, **stamp}
+    assistant.metadata = {**assistant.metadata, **metadata}
     _save_head(assistant)
     return assistant
 

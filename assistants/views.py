@@ -12,6 +12,7 @@ from rest_framework.response import Response
 from spool.access.policy import authorize
 from spool.access.views import OwnedViewSet
 from spool.assistants import hooks, schemas, services
+from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant, AssistantQuerySet
 from spool.assistants.serializers import (
     AssistantBody,
@@ -78,16 +79,26 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
     )
     def create(self, request: Request) -> Response:
         asked = valid_body(request, AssistantCreate)
-        value = {
-            "assistant_id": asked.setdefault("assistant_id", uuid4()),
-            "config": asked.get("config", {}),
-            "context": asked.get("context", {}),
-            **{name: asked.get(name) for name in ("graph_id", "name", "if_exists")},
-            "metadata": asked["metadata"],
-        }
-        assistant = services.create_assistant(
-            scope=self.authorize(value), asked=asked, metadata=value["metadata"]
+        allowed = self.authorize(
+            {
+                "assistant_id": asked.get("assistant_id") or uuid4(),
+                "config": asked.get("config", {}),
+                "context": asked.get("context", {}),
+                **{name: asked.get(name) for name in ("graph_id", "name", "if_exists")},
+                "metadata": asked["metadata"],
+            }
         )
+        new = NewAssistant(
+            id=allowed.value["assistant_id"],
+            graph_id=asked["graph_id"],
+            name=asked.get("name"),
+            description=asked.get("description"),
+            config=allowed.value["config"],
+            context=allowed.value["context"],
+            metadata=allowed.value["metadata"],
+            if_exists=asked["if_exists"],
+        )
+        assistant = services.create_assistant(allowed.scope, new)
         return Response(assistant_json(assistant))
 
     @extend_schema(
@@ -117,15 +128,15 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
     )
     def partial_update(self, request: Request, assistant_id: str) -> Response:
-        changes = valid_body(request, AssistantUpdate)
+        asked = valid_body(request, AssistantUpdate)
         names = ("graph_id", "config", "context", "name", "metadata")
-        value = {name: changes[name] for name in names if name in changes}
-        self.authorize({"assistant_id": self.path_id, **value})
-        changed = services.update_assistant(
-            self.get_queryset(),
-            self.path_id,
-            {**changes, "metadata": value["metadata"]},
+        value = {name: asked[name] for name in names if name in asked}
+        allowed = self.authorize({"assistant_id": self.path_id, **value})
+        changes = AssistantChanges(
+            description=asked.get("description"),
+            **{name: allowed.value[name] for name in value},
         )
+        changed = services.update_assistant(self.get_queryset(), self.path_id, changes)
         if changed is None:
             raise self.not_found()
         return Response(assistant_json(changed))
@@ -139,7 +150,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         assistant = self.get_object()
         if is_true(request.query_params.get("delete_threads")):
             threads = authorize(request, "threads.delete", {"thread_id": None})
-            hooks.delete_threads_of(assistant.id, threads)
+            hooks.delete_threads_of(assistant.id, threads.scope)
         services.delete_assistant(self.get_queryset(), assistant.id)
         return Response(status=204)
 
@@ -159,9 +170,9 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
     def latest(self, request: Request, assistant_id: str) -> Response:
         asked = valid_body(request, SetLatest)
         value = {**self.get_policy_value(), "version": asked["version"]}
-        self.authorize(value)
+        metadata = self.authorize(value).value["metadata"]
         changed = services.set_latest(
-            self.get_queryset(), self.path_id, asked["version"], value["metadata"]
+            self.get_queryset(), self.path_id, asked["version"], metadata
         )
         if changed is None:
             raise self.not_found()
@@ -203,10 +214,10 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
 
     def _matching(self, asked: dict[str, Any]) -> AssistantQuerySet:
         value = searched(asked, "graph_id", "metadata")
-        self.authorize({**value, "graph_id": asked["graph_id"] or None})
+        allowed = self.authorize({**value, "graph_id": asked["graph_id"] or None})
         found = self.get_queryset()
-        if asked["metadata"]:
-            found = found.filter(metadata__contains=asked["metadata"])
+        if metadata := allowed.value["metadata"]:
+            found = found.filter(metadata__contains=metadata)
         if asked["graph_id"]:
             found = found.filter(graph_id=asked["graph_id"])
         if asked["name"]:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from rest_framework.request import Request
 
-from spool.access.policy import allow
+from spool.access.policy import authorize
 from spool.crons.creator import Creator
 from spool.crons.cron_request import AllowedCron, CronChanges, CronRequest
 from spool.crons.models import Cron
@@ -43,7 +43,7 @@ def allow_cron(
         "end_time": request.timing.end_time,
         "metadata": request.run.metadata,
     }
-    allowed = allow(http, "crons.create", value).value
+    allowed = authorize(http, "crons.create", value).value
     run = replace(request.run, metadata=allowed["metadata"])
     runs = allow_runs(http, run, thread_id)
     return AllowedCron(

@@ -136,7 +136,8 @@ class CronViewSet(OwnedViewSet[Cron]):
         return Response(self._matching(valid(CronFilter, request.data)).count())
 
     def _matching(self, asked: dict[str, Any]) -> CronQuerySet:
-        self.authorize(searched(asked, *FILTERS))
+        allowed = self.authorize(searched(asked, *FILTERS))
+        asked = {**asked, "metadata": allowed.value["metadata"]}
         found = self.get_queryset()
         for name in ("assistant_id", "thread_id"):
             if asked[name]:
@@ -202,7 +203,7 @@ class CronViewSet(OwnedViewSet[Cron]):
             "schedule": changes.fields.get("schedule"),
             "metadata": changes.metadata,
         }
-        allowed = self.allow(value)
+        allowed = self.authorize(value)
         cron = self.get_object()
         return cron, CronChanges(allowed.value["payload"], allowed.value["metadata"])
 

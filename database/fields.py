@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.db import models
@@ -47,5 +48,5 @@ class Merge(models.Func):
     template = "%(expressions)s"
     output_field = JSONField()
 
-    def __init__(self, column: str, changes: dict[str, Any]) -> None:
+    def __init__(self, column: str, changes: Mapping[str, Any]) -> None:
         super().__init__(models.F(column), models.Value(changes, JSONField()))

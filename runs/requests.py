@@ -10,7 +10,7 @@ from uuid import UUID
 from django.http import HttpRequest
 from rest_framework.request import Request
 
-from spool.access.policy import allow, authorize
+from spool.access.policy import authorize
 from spool.assistants.services import assistant_id_of
 from spool.database.ids import uuid7
 from spool.runs.models import Run
@@ -57,13 +57,13 @@ def allow_runs(
     """
     assistant_id = assistant_id_of(request.assistant_id)
     value = _value(request, run_id, thread_id, assistant_id)
-    allowed = allow(http, "threads.create_run", value)
+    allowed = authorize(http, "threads.create_run", value)
     assistants = authorize(http, "assistants.read", {"assistant_id": assistant_id})
     return AllowedRun(
         request=_changed(request, allowed.value),
         scope=allowed.scope,
         thread_id=thread_id,
-        assistants=assistants,
+        assistants=assistants.scope,
         run_id=run_id or uuid7(),
     )
 

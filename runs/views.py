@@ -164,7 +164,7 @@ class RunViewSet(OwnedViewSet[Run]):
         found = path_uuid(thread_id, "thread")
         read = authorize(request, "threads.read", {"thread_id": found})
         self.authorize({"thread_id": found, "metadata": {}})
-        if not Thread.objects.visible_to(read).filter(pk=found).exists():
+        if not Thread.objects.visible_to(read.scope).filter(pk=found).exists():
             raise NotFound(f"Thread with ID {found} not found")
         runs = self.get_queryset().newest_first()
         if asked["status"]:
@@ -268,10 +268,10 @@ class RunViewSet(OwnedViewSet[Run]):
     def cancel_many(self, request: Request) -> Response:
         asked, action = valid(BulkCancel, request.data), _action(request)
         thread_id = asked["thread_id"]
-        scope = self.authorize(
+        allowed = self.authorize(
             {"thread_id": thread_id, "metadata": {}, "action": action}
         )
-        runs = Run.objects.visible_to(scope).active()
+        runs = Run.objects.visible_to(allowed.scope).active()
         if thread_id:
             runs = runs.filter(thread=thread_id, pk__in=asked["run_ids"])
         elif asked["status"] != "all":

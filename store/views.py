@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
@@ -9,6 +10,7 @@ from langgraph.store.base import (
     GetOp,
     ListNamespacesOp,
     MatchCondition,
+    Op,
     PutOp,
     SearchOp,
 )
@@ -87,8 +89,12 @@ class StoreViewSet(ScopedViewSet):
         }
         self._perform(
             value,
-            lambda namespace: PutOp(
-                namespace, value["key"], value["value"], value["index"], value["ttl"]
+            lambda value: PutOp(
+                _namespace(value),
+                value["key"],
+                value["value"],
+                value["index"],
+                value["ttl"],
             ),
             ApiExtras(asked.get("metadata")),
         )
@@ -107,14 +113,14 @@ class StoreViewSet(ScopedViewSet):
         }
         item = self._perform(
             value,
-            lambda namespace: GetOp(namespace, value["key"], value["refresh_ttl"]),
+            lambda value: GetOp(_namespace(value), value["key"], value["refresh_ttl"]),
         )
         return Response(item and item_json(item))
 
     @extend_schema(request=DeleteItem, responses={204: None, **ERRORS})
     def delete_item(self, request: Request) -> Response:
         value = dict(_valid(DeleteItem, request.data))
-        self._perform(value, lambda namespace: PutOp(namespace, value["key"], None))
+        self._perform(value, lambda value: PutOp(_namespace(value), value["key"], None))
         return Response(status=204)
 
     @extend_schema(request=SearchItems, responses={200: FoundItemsBody, **ERRORS})
@@ -130,8 +136,8 @@ class StoreViewSet(ScopedViewSet):
         }
         found = self._perform(
             value,
-            lambda namespace: SearchOp(
-                namespace,
+            lambda value: SearchOp(
+                _namespace(value),
                 value["filter"],
                 value["limit"],
                 value["offset"],
@@ -154,8 +160,8 @@ class StoreViewSet(ScopedViewSet):
         }
         found = self._perform(
             value,
-            lambda prefix: ListNamespacesOp(
-                _conditions(prefix, value["suffix"] or ()),
+            lambda value: ListNamespacesOp(
+                _conditions(_namespace(value), value["suffix"] or ()),
                 value["max_depth"],
                 value["limit"],
                 value["offset"],
@@ -164,7 +170,10 @@ class StoreViewSet(ScopedViewSet):
         return Response({"namespaces": found})
 
     def _perform(
-        self, value: dict[str, Any], make: Any, extras: ApiExtras = NO_EXTRAS
+        self,
+        value: Mapping[str, Any],
+        operation: Callable[[Mapping[str, Any]], Op],
+        extras: ApiExtras = NO_EXTRAS,
     ) -> Any:
         """Ask the policy, then perform the operation that `value` describes.
 
@@ -172,11 +181,12 @@ class StoreViewSet(ScopedViewSet):
         search's filter. All changes are used.
         """
         _checked(check_labels, _namespace(value))
-        scope = self.authorize(value)
-        return _checked(perform, scope.owner, make(_namespace(value)), extras)
+        allowed = self.authorize(value)
+        op = operation(allowed.value)
+        return _checked(perform, allowed.scope.owner, op, extras)
 
 
-def _namespace(value: dict[str, Any]) -> tuple[str, ...]:
+def _namespace(value: Mapping[str, Any]) -> tuple[str, ...]:
     """Validate the namespace that the policy returned: it may be the operator's code."""
     namespace = value["namespace"]
     if namespace is not None and not isinstance(namespace, (list, tuple)):

@@ -8,9 +8,10 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from spool.config.langgraph_json import MAX_MINUTES
 from spool.database.json import clean_text, moment
 from spool.threads.models import Thread
-from spool.threads.ttl import MAX_MINUTES
+from spool.threads.ttl import TTL
 from spool.web.bodies import Body
 from spool.web.fields import (
     AnyJSON,
@@ -119,7 +120,7 @@ class TTLField(Object):
             raise serializers.ValidationError("ttl must be positive, and not absurd")
         if given.get("strategy", "delete") not in Thread.TTLStrategy.values:
             raise serializers.ValidationError("strategy must be delete or keep_latest")
-        return {"ttl": minutes, "strategy": given.get("strategy", "delete")}
+        return TTL(minutes, given.get("strategy", "delete"))
 
 
 @extend_schema_field(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
 from datetime import timedelta
 from typing import Any
@@ -24,7 +25,8 @@ from spool.threads.checkpoint_rows import (
 )
 from spool.threads.models import Thread, ThreadQuerySet
 from spool.threads.state import cached_columns, get_state
-from spool.threads.ttl import ttl_params
+from spool.threads.thread_request import NewThread, ThreadChanges
+from spool.threads.ttl import TTL, ttl_params
 from spool.web.errors import Conflict, Unprocessable
 
 # How many threads are deleted in one transaction.
@@ -59,46 +61,33 @@ class Unprunable(Unprocessable):
         )
 
 
-def create_thread(
-    *,
-    scope: Scope,
-    thread_id: UUID,
-    metadata: dict[str, Any],
-    ttl: dict[str, Any] | None,
-    if_exists: str,
-) -> tuple[Thread, bool]:
+def create_thread(scope: Scope, new: NewThread) -> tuple[Thread, bool]:
     """Insert a thread. An existing one is an error, or is returned (`do_nothing`).
 
     Also returns whether it is new.
     """
-    params = {
-        "id": thread_id,
-        "metadata": jsonb(metadata),
-        **ttl_params(ttl),
-    }
+    params = {"id": new.id, "metadata": jsonb(new.metadata), **ttl_params(new.ttl)}
     if inserted := prepared.fetch_one(INSERT, params):
         (now,) = inserted
         times = {"created_at": now, "updated_at": now, "state_updated_at": now}
-        return Thread(id=thread_id, metadata=metadata, **times), True
-    existing = Thread.objects.visible_to(scope).filter(pk=params["id"]).first()
-    if existing is None or if_exists == "raise":
+        return Thread(id=new.id, metadata=new.metadata, **times), True
+    existing = Thread.objects.visible_to(scope).filter(pk=new.id).first()
+    if existing is None or new.if_exists == "raise":
         # Also for a thread of another owner, so that the error does not tell them
         # apart.
-        raise ThreadExists(params["id"])
+        raise ThreadExists(new.id)
     return existing, False
 
 
-def update_thread(
-    threads: ThreadQuerySet, *, metadata: dict[str, Any], ttl: dict[str, Any] | None
-) -> bool:
+def update_thread(threads: ThreadQuerySet, changes: ThreadChanges) -> bool:
     """Merge metadata at its top level, in the database, so that no key is lost."""
-    changes: dict[str, Any] = {"updated_at": Now()}
-    if metadata:
-        changes["metadata"] = Merge("metadata", metadata)
-    if ttl:
-        changes |= ttl_params(ttl)
-        changes["expires_at"] = Now() + timedelta(minutes=ttl["ttl"])
-    return bool(threads.update(**changes))
+    columns: dict[str, Any] = {"updated_at": Now()}
+    if changes.metadata:
+        columns["metadata"] = Merge("metadata", changes.metadata)
+    if changes.ttl:
+        columns |= ttl_params(changes.ttl)
+        columns["expires_at"] = Now() + timedelta(minutes=changes.ttl.minutes)
+    return bool(threads.update(**columns))
 
 
 @transaction.atomic
@@ -140,7 +129,7 @@ def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
         delete_threads(threads.filter(pk__in=ids))
 
 
-def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
+def copy_thread(source: Thread, metadata: Mapping[str, Any]) -> Thread | None:
     """Copy a thread with its state and history, but no runs. None if it is gone."""
     with transaction.atomic():
         # While the row is locked, only an active run changes it or its checkpoints.
@@ -159,9 +148,9 @@ def copy_thread(source: Thread, metadata: dict[str, Any]) -> Thread | None:
     return Thread.objects.filter(pk=copy.pk).first()
 
 
-def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:
-    minutes = source.ttl_minutes
-    own = minutes and {"ttl": minutes, "strategy": source.ttl_strategy}
+def _copy_row(source: Thread, metadata: Mapping[str, Any]) -> Thread:
+    minutes, strategy = source.ttl_minutes, source.ttl_strategy
+    own = TTL(minutes, strategy) if minutes else None
     copy = Thread(
         id=uuid4(),
         metadata=metadata,
@@ -172,7 +161,7 @@ def _copy_row(source: Thread, metadata: dict[str, Any]) -> Thread:
         interrupts=source.interrupts,
         interrupt_order=source.interrupt_order,
         error=source.error,
-        **ttl_params(own or None),
+        **ttl_params(own),
     )
     if copy.ttl_minutes:
         copy.expires_at = Now() + timedelta(minutes=copy.ttl_minutes)

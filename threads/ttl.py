@@ -11,9 +11,16 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from spool.config.langgraph_json import MAX_MINUTES as MAX_MINUTES
 from spool.config.langgraph_json import langgraph_json
 from spool.threads.models import Thread
+
+
+@dataclass(frozen=True, slots=True)
+class TTL:
+    """A thread's own TTL."""
+
+    minutes: float
+    strategy: str = Thread.TTLStrategy.DELETE
 
 
 @dataclass(frozen=True)
@@ -28,19 +35,17 @@ class TTLConfig:
 
 def ttl_config() -> TTLConfig:
     """The TTL settings of langgraph.json."""
-    given = langgraph_json().checkpointer.ttl
-    interval, limit = given.sweep_interval_minutes, given.sweep_limit
+    options = langgraph_json().checkpointer.ttl
+    interval, limit = options.sweep_interval_minutes, options.sweep_limit
     return TTLConfig(
-        minutes=given.default_ttl,
-        strategy=given.strategy,
+        minutes=options.default_ttl,
+        strategy=options.strategy,
         sweep_interval=timedelta(minutes=interval) if interval else None,
         sweep_limit=int(limit) if limit else None,
     )
 
 
-def ttl_params(own: dict[str, Any] | None = None) -> dict[str, Any]:
+def ttl_params(own: TTL | None = None) -> dict[str, Any]:
     """A TTL as parameters for a statement: a thread's own, or the configured one."""
-    if own:
-        return {"ttl_minutes": own["ttl"], "ttl_strategy": own["strategy"]}
-    config = ttl_config()
-    return {"ttl_minutes": config.minutes, "ttl_strategy": config.strategy}
+    ttl = own or ttl_config()
+    return {"ttl_minutes": ttl.minutes, "ttl_strategy": ttl.strategy}

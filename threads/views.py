@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping
 from functools import partial, reduce
 from operator import or_
 from typing import Any
@@ -33,6 +34,7 @@ from spool.threads.serializers import (
     selected_json,
     thread_json,
 )
+from spool.threads.thread_request import NewThread, ThreadChanges
 from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
 from spool.web.pagination import searched
@@ -75,18 +77,20 @@ class ThreadViewSet(OneThreadViewSet):
     )
     def create(self, request: Request) -> Response:
         asked = valid_body(request, ThreadCreate)
-        value = {
-            "thread_id": asked["thread_id"] or uuid7(),
-            "metadata": asked["metadata"],
-            "if_exists": asked["if_exists"],
-        }
-        thread, is_new = services.create_thread(
-            scope=self.authorize(value),
-            thread_id=value["thread_id"],
-            metadata=value["metadata"],
+        allowed = self.authorize(
+            {
+                "thread_id": asked["thread_id"] or uuid7(),
+                "metadata": asked["metadata"],
+                "if_exists": asked["if_exists"],
+            }
+        )
+        new = NewThread(
+            id=allowed.value["thread_id"],
+            metadata=allowed.value["metadata"],
             ttl=asked["ttl"],
             if_exists=asked["if_exists"],
         )
+        thread, is_new = services.create_thread(allowed.scope, new)
         if not is_new or not asked["supersteps"]:
             return Response(thread_json(thread))
         return self._replay(thread, asked["supersteps"])
@@ -121,10 +125,9 @@ class ThreadViewSet(OneThreadViewSet):
     def search(self, request: Request) -> Response:
         asked = valid_body(request, ThreadSearch)
         ids = [_searched_id(text) for text in asked["ids"]]
-        value = {**searched(asked, *FILTERS), "ids": ids or None}
-        self.authorize(value)
-        threads = _matching(self.get_queryset(), asked)
-        if ids:
+        allowed = self.authorize({**searched(asked, *FILTERS), "ids": ids or None})
+        threads = _matching(self.get_queryset(), allowed.value)
+        if ids := allowed.value["ids"]:
             threads = threads.filter(pk__in=ids)
         threads = threads.in_order(
             "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
@@ -136,8 +139,8 @@ class ThreadViewSet(OneThreadViewSet):
     @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, ThreadFilter)
-        self.authorize({**searched(asked, *FILTERS), "ids": None})
-        return Response(_matching(self.get_queryset(), asked).count())
+        allowed = self.authorize({**searched(asked, *FILTERS), "ids": None})
+        return Response(_matching(self.get_queryset(), allowed.value).count())
 
     @extend_schema(request=Prune, responses={200: Any, **ERRORS})
     def prune(self, request: Request) -> Response:
@@ -151,7 +154,7 @@ class ThreadViewSet(OneThreadViewSet):
         """The scope for these threads. The policy is called for each, with its id."""
         ids: defaultdict[Q, list[UUID]] = defaultdict(list)
         for thread_id in dict.fromkeys(thread_ids):
-            ids[self.authorize({"thread_id": thread_id}).rows].append(thread_id)
+            ids[self.authorize({"thread_id": thread_id}).scope.rows].append(thread_id)
         nothing = Q(pk__in=[])
         return Scope(rows=reduce(or_, (Q(r, pk__in=ids[r]) for r in ids), nothing))
 
@@ -170,11 +173,10 @@ class ThreadViewSet(OneThreadViewSet):
     def partial_update(self, request: Request, thread_id: str) -> Response:
         asked = valid_body(request, ThreadUpdate)
         value = {"thread_id": self.path_id, "metadata": asked["metadata"]}
-        self.authorize(value)
+        allowed = self.authorize(value)
         threads = self.get_queryset().filter(pk=self.path_id)
-        changed = services.update_thread(
-            threads, metadata=value["metadata"], ttl=asked["ttl"]
-        )
+        changes = ThreadChanges(allowed.value["metadata"], asked["ttl"])
+        changed = services.update_thread(threads, changes)
         if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
         # It may have been deleted in between.
@@ -195,10 +197,10 @@ class ThreadViewSet(OneThreadViewSet):
             source = self.get_object()
         except NotFound:
             raise Conflict from None
-        metadata = dict(source.metadata)
-        value = {"thread_id": source.id, "metadata": metadata, "if_exists": "raise"}
-        authorize(request, "threads.create", value)
-        copy = services.copy_thread(source, metadata)
+        ids = {"thread_id": source.id, "if_exists": "raise"}
+        value = {**ids, "metadata": source.metadata}
+        allowed = authorize(request, "threads.create", value)
+        copy = services.copy_thread(source, allowed.value["metadata"])
         if copy is None:
             raise Conflict
         row = thread_json(copy)
@@ -210,13 +212,14 @@ class ThreadViewSet(OneThreadViewSet):
         return Response(checkpoint_rows.storage(self.get_object().id))
 
 
-def _matching(threads: ThreadQuerySet, asked: dict[str, Any]) -> ThreadQuerySet:
-    if asked["metadata"]:
-        threads = threads.filter(metadata__contains=asked["metadata"])
-    if asked["values"]:
-        threads = threads.filter(values__contains=asked["values"])
-    if asked["status"]:
-        threads = threads.filter(status=asked["status"])
+def _matching(threads: ThreadQuerySet, filters: Mapping[str, Any]) -> ThreadQuerySet:
+    """`filters` is the value of a search, as the policy allows it."""
+    if filters["metadata"]:
+        threads = threads.filter(metadata__contains=filters["metadata"])
+    if filters["values"]:
+        threads = threads.filter(values__contains=filters["values"])
+    if filters["status"]:
+        threads = threads.filter(status=filters["status"])
     return threads
 
 

@@ -39,7 +39,7 @@ def scope_of(origin: Any, *headers: tuple[bytes, bytes]) -> Any:
 def allowed(origin: Any, event: str, *headers: tuple[bytes, bytes]) -> Scope:
     """What the policy answers to a call from inside."""
     request = ASGIRequest(scope_of(origin, *headers), BytesIO())
-    return authorize(request, event, {"metadata": {}})
+    return authorize(request, event, {"metadata": {}}).scope
 
 
 def run_of(caller: Caller | None) -> OfRun:

@@ -27,18 +27,20 @@ def request_of(person: Person) -> HttpRequest:
 def test_without_configuration_everybody_sees_everything() -> None:
     value = {"metadata": {"owner": "anybody"}}
 
-    scope = authorize(RequestFactory().get("/"), "threads.create", value)
+    allowed = authorize(RequestFactory().get("/"), "threads.create", value)
 
-    assert scope == EVERYTHING
-    assert value == {"metadata": {"owner": "anybody"}}
+    assert allowed.scope == EVERYTHING
+    assert allowed.value == {"metadata": {"owner": "anybody"}}
 
 
-def test_the_stamp_goes_into_the_given_dictionary(alice: Person) -> None:
-    metadata = {"owner": "bob", "kind": "x"}
+def test_the_stamp_goes_into_the_value_that_is_returned(alice: Person) -> None:
+    value = {"metadata": {"owner": "bob", "kind": "x"}}
 
-    scope = authorize(request_of(alice), "threads.create", {"metadata": metadata})
+    allowed = authorize(request_of(alice), "threads.create", value)
 
-    assert metadata == {"owner": "alice", "kind": "x"}
+    scope = allowed.scope
+    assert allowed.value == {"metadata": {"owner": "alice", "kind": "x"}}
+    assert value == {"metadata": {"owner": "bob", "kind": "x"}}
     assert (scope.owner, scope.rows) == ("alice", Q(owner="alice"))
     assert scope.identity == "alice"
 
@@ -47,9 +49,9 @@ def test_the_stamp_goes_into_the_given_dictionary(alice: Person) -> None:
 def test_what_only_looks_is_not_stamped(alice: Person, action: str) -> None:
     value: dict[str, Any] = {"metadata": {}}
 
-    authorize(request_of(alice), f"threads.{action}", value)
+    allowed = authorize(request_of(alice), f"threads.{action}", value)
 
-    assert value == {"metadata": {}}
+    assert allowed.value == value == {"metadata": {}}
 
 
 def test_a_view_that_authenticates_nobody_may_do_nothing(alice: Person) -> None:

@@ -9,6 +9,7 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from spool.access.policy import EVERYTHING
+from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant
 from spool.assistants.services import create_assistant, update_assistant
 
@@ -18,8 +19,8 @@ LIST = "/admin/assistants/assistant/"
 
 
 def make(name: str, metadata: dict[str, Any]) -> Assistant:
-    asked = {"graph_id": "human", "if_exists": "raise", "name": name}
-    return create_assistant(scope=EVERYTHING, asked=asked, metadata=metadata)
+    new = NewAssistant("human", name=name, metadata=metadata)
+    return create_assistant(EVERYTHING, new)
 
 
 def page(assistant: Assistant) -> str:
@@ -66,7 +67,9 @@ def test_an_assistant_is_shown_with_its_versions(admin_client: Client) -> None:
     update_assistant(
         Assistant.objects.all(),
         mine.pk,
-        {"name": "Second name", "metadata": {"a": "<i>"}, "context": {"model": "m"}},
+        AssistantChanges(
+            name="Second name", metadata={"a": "<i>"}, context={"model": "m"}
+        ),
     )
 
     text = admin_client.get(page(mine)).content.decode()

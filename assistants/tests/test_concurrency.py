@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
 
 import pytest
 
 from spool.access.policy import EVERYTHING
+from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant, AssistantVersion
 from spool.assistants.services import (
     create_assistant,
@@ -20,14 +20,13 @@ MANY = 30
 
 @pytest.mark.django_db(transaction=True)
 def test_parallel_updates_make_a_version_each_and_lose_no_key() -> None:
-    asked: dict[str, Any] = {"graph_id": "echo", "if_exists": "raise"}
-    assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
+    assistant = create_assistant(EVERYTHING, NewAssistant("echo"))
 
     def change(number: int) -> int:
         changed = update_assistant(
             Assistant.objects.visible_to(EVERYTHING),
             assistant.id,
-            {"metadata": {f"key{number}": number}},
+            AssistantChanges(metadata={f"key{number}": number}),
         )
         assert changed is not None
         return changed.version
@@ -43,12 +42,11 @@ def test_parallel_updates_make_a_version_each_and_lose_no_key() -> None:
 
 @pytest.mark.django_db(transaction=True)
 def test_an_assistant_goes_with_the_version_that_is_just_being_made() -> None:
-    asked: dict[str, Any] = {"graph_id": "echo", "if_exists": "raise"}
-    assistant = create_assistant(scope=EVERYTHING, asked=asked, metadata={})
+    assistant = create_assistant(EVERYTHING, NewAssistant("echo"))
     every = Assistant.objects.visible_to(EVERYTHING)
 
     answer_behind(
-        lambda: update_assistant(every, assistant.id, {"metadata": {}}),
+        lambda: update_assistant(every, assistant.id, AssistantChanges()),
         lambda: delete_assistant(every, assistant.id),
     )
 

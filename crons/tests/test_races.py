@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import transaction
 
-from spool.access.policy import allow
+from spool.access.policy import authorize
 from spool.crons import firing, services
 from spool.crons.cron_request import CronChanges
 from spool.crons.models import Cron, CronFiring
@@ -153,9 +153,9 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     def note(request: Any, event: str, value: dict[str, Any]) -> Any:
         if event == "threads.create_run":
             asked.append((value["kwargs"]["input"], dict(value["metadata"])))
-        return allow(request, event, value)
+        return authorize(request, event, value)
 
-    monkeypatch.setattr("spool.runs.requests.allow", note)
+    monkeypatch.setattr("spool.runs.requests.authorize", note)
     stamp = first.get("metadata", {})
 
     response = answer_behind(
@@ -182,9 +182,9 @@ def test_a_cron_that_changes_all_the_while_is_left_alone(
             now = Cron.objects.get(pk=cron.pk)
             given = {"input": now.payload["input"] + 1}
             services.update_cron(now, CronChanges(given, {}))
-        return allow(request, event, value)
+        return authorize(request, event, value)
 
-    monkeypatch.setattr("spool.runs.requests.allow", change)
+    monkeypatch.setattr("spool.runs.requests.authorize", change)
     changed = alice_client.call("patch", f"/runs/crons/{cron.id}", {"metadata": {}})
     run = alice_client.call("post", f"/runs/crons/{cron.id}/run")
 

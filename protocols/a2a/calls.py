@@ -71,7 +71,7 @@ class Call:
     def agent(self) -> tuple[Scope, Assistant]:
         """The requested assistant, if the caller may use it, and the caller's scope."""
         value = {"assistant_id": self.assistant_id}
-        scope = authorize(self.request, "assistants.read", value)
+        scope = authorize(self.request, "assistants.read", value).scope
         return scope, resolve_assistant(scope, self.assistant)
 
     def _translated(self, exc: Exception) -> A2AError:

@@ -85,7 +85,7 @@ def _scope(call: Call, params: ListTasksRequest) -> Scope:
     if context_id:
         authorize(call.request, "threads.read", {"thread_id": context_id})
     value: dict[str, Any] = {"thread_id": context_id, "metadata": {}}
-    return authorize(call.request, "threads.search", value)
+    return authorize(call.request, "threads.search", value).scope
 
 
 def _context_id(params: ListTasksRequest) -> UUID | None:

@@ -106,7 +106,7 @@ def _task(call: Call, task_id: str, event: str) -> TaskRef:
     """The task whose configurations are requested, if the caller may access them."""
     ref = TaskRef.parse(task_id)
     value = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
-    scope = authorize(call.request, event, value)
+    scope = authorize(call.request, event, value).scope
     return find_task(
         of_agent(scope, call.assistant_id).defer("kwargs", "given"), ref
     ).ref

@@ -77,5 +77,5 @@ def _find(
 ) -> tuple[Scope, TaskRuns]:
     """The task, if the policy lets the caller have it, and the scope that it is in."""
     value = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
-    scope = authorize(call.request, event, {**value, **more})
+    scope = authorize(call.request, event, {**value, **more}).scope
     return scope, find_task(of_agent(scope, call.assistant_id), ref)

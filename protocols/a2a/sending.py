@@ -109,7 +109,8 @@ def _answer(
     if message.context_id and message.context_id != str(ref.thread_id):
         raise InvalidParamsError(f"task {ref} is not of context {message.context_id}")
     read = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
-    runs = of_agent(authorize(call.request, "threads.read", read), assistant.id)
+    scope = authorize(call.request, "threads.read", read).scope
+    runs = of_agent(scope, assistant.id)
     task = find_task(runs, ref)
     _check_waits(task)
     command = {"resume": _resume(task, message.parts)}

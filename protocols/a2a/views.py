@@ -167,7 +167,7 @@ class AgentViewSet(ScopedViewSet):
         if found := named.filter(is_system=True).first():
             return found
         try:
-            scope = authorize(request._request, self.events["card"], value)
+            scope = authorize(request._request, self.events["card"], value).scope
         except APIException:
             raise NotFound from None
         found = named.visible_to(scope).first()

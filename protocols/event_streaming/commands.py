@@ -56,8 +56,8 @@ class Conversation:
 
     def thread(self, event: str = "threads.read") -> Thread:
         """The thread, if the caller may see it."""
-        scope = authorize(self.request, event, {"thread_id": self.thread_id})
-        visible = Thread.objects.visible_to(scope).filter(pk=self.thread_id)
+        allowed = authorize(self.request, event, {"thread_id": self.thread_id})
+        visible = Thread.objects.visible_to(allowed.scope).filter(pk=self.thread_id)
         if thread := visible.first():
             return thread
         raise Refusal("no_such_run", f"Thread with ID {self.thread_id} not found")

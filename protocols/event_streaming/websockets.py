@@ -242,10 +242,10 @@ class Connection:
 
     def _sees_thread(self) -> bool:
         thread_id = self.conversation.thread_id
-        scope = authorize(
+        allowed = authorize(
             self.conversation.request, "threads.read", {"thread_id": thread_id}
         )
-        return Thread.objects.visible_to(scope).filter(pk=thread_id).exists()
+        return Thread.objects.visible_to(allowed.scope).filter(pk=thread_id).exists()
 
     # --- What the client gets -----------------------------------------------------------
     async def _events(self) -> tuple[int, str] | None:

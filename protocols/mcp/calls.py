@@ -273,7 +273,8 @@ def _check_tool(call: Call, state: RequestState) -> None:
 
 def _thread_of(call: Call, state: RequestState) -> Thread:
     _check_tool(call, state)
-    scope = authorize(call.request, "threads.read", {"thread_id": state.thread_id})
+    value = {"thread_id": state.thread_id}
+    scope = authorize(call.request, "threads.read", value).scope
     thread = Thread.objects.visible_to(scope).filter(pk=state.thread_id).first()
     if thread is None:
         raise NothingAsked

@@ -97,7 +97,7 @@ def _visible(request: Request | HttpRequest) -> tuple[Scope, AssistantQuerySet]:
         "limit": PAGE,
         "offset": 0,
     }
-    scope = authorize(request, "assistants.search", value)
+    scope = authorize(request, "assistants.search", value).scope
     served = Q(graph_id__in=registry().graph_ids)
     return scope, Assistant.objects.visible_to(scope).filter(served)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spool.access.policy import Scope
+from spool.access.policy import Allowed, Scope
 from spool.config.langgraph_json import langgraph_json
 from spool.database.loop import Loop
 from spool.store import index, vectors
@@ -23,10 +23,10 @@ def clients(monkeypatch: pytest.MonkeyPatch, db: None) -> dict[str, Client]:
     """Clients of a server where each caller is an owner with their own items."""
     made = {name: Client(name) for name in ("alice", "bob")}
 
-    def authorize(request: Any, event: str, value: Any = None) -> Scope:
+    def authorize(request: Any, event: str, value: Any = None) -> Allowed:
         identity = request.META["HTTP_X_IDENTITY"]
         made[identity].asked.append((event, dict(value)))
-        return Scope(owner=identity, user={"identity": identity})
+        return Allowed(Scope(owner=identity, user={"identity": identity}), value)
 
     monkeypatch.setattr("spool.access.views.authorize", authorize)
     return made

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from spool.access.policy import Scope
+from spool.access.policy import Allowed, Scope
 from spool.store.models import StoreItem
 
 pytestmark = pytest.mark.django_db
@@ -20,9 +20,8 @@ def rewrite(monkeypatch: pytest.MonkeyPatch) -> Rewrite:
     """A policy that replaces the given namespace."""
 
     def install(change: Callable[[Any], Any]) -> None:
-        def authorize(request: Any, event: str, value: Any = None) -> Scope:
-            value["namespace"] = change(value["namespace"])
-            return Scope()
+        def authorize(request: Any, event: str, value: Any = None) -> Allowed:
+            return Allowed(Scope(), {**value, "namespace": change(value["namespace"])})
 
         monkeypatch.setattr("spool.access.views.authorize", authorize)
 

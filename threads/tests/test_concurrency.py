@@ -24,6 +24,7 @@ from spool.threads.services import (
 )
 from spool.threads.state import get_state, state_update, update_state
 from spool.threads.tests.running import make_thread
+from spool.threads.thread_request import NewThread, ThreadChanges
 
 MANY = 30
 
@@ -35,7 +36,7 @@ def test_parallel_updates_lose_no_key() -> None:
 
     def update(number: int) -> None:
         this = Thread.objects.filter(pk=thread.pk)
-        update_thread(this, metadata={f"key{number}": 1}, ttl=None)
+        update_thread(this, ThreadChanges({f"key{number}": 1}))
 
     at_once([partial(update, number) for number in range(MANY)])
 
@@ -53,13 +54,8 @@ def test_parallel_creates_of_one_id_make_one_thread(
 
     def create(number: int) -> bool | None:
         try:
-            _, is_new = create_thread(
-                scope=EVERYTHING,
-                thread_id=thread_id,
-                metadata={"by": number},
-                ttl=None,
-                if_exists=if_exists,
-            )
+            new = NewThread(thread_id, {"by": number}, if_exists=if_exists)
+            _, is_new = create_thread(EVERYTHING, new)
         except ThreadExists:
             return None
         return is_new

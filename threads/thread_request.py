@@ -1,0 +1,27 @@
+"""Requests for threads, as they are passed from the serializers to the services."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+from uuid import UUID
+
+from spool.threads.ttl import TTL
+
+
+@dataclass(frozen=True, slots=True)
+class NewThread:
+    id: UUID
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    ttl: TTL | None = None
+    # What happens if there is a thread with this id: `raise` or `do_nothing`.
+    if_exists: str = "raise"
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadChanges:
+    """Metadata is merged at its top level. None is no change of the TTL."""
+
+    metadata: Mapping[str, Any]
+    ttl: TTL | None = None
