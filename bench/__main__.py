@@ -5,9 +5,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from functools import partial
 from pathlib import Path
 
-from spool.bench import counts, report
+from spool.bench import counts, event_streaming, report
 from spool.bench.client import Client
 from spool.bench.floor import Floor
 from spool.bench.measure import STREAMS, Benchmark, Row, count_rows
@@ -33,7 +34,11 @@ async def measure(server: Server, seconds: float, runs: int) -> list[Row]:
     with Floor() as floor:
         async with Client(server.url) as client:
             benchmark = Benchmark(server, client, floor, seconds=seconds, runs=runs)
-            return await benchmark.rows()
+            rows = await benchmark.rows()
+            for one in (event_streaming.run_row, event_streaming.token_row):
+                measured = partial(one, benchmark)
+                rows += await benchmark.beside_floor(measured)
+            return rows
 
 
 def main() -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -23,7 +24,8 @@ class Client:
     def __init__(self, url: str) -> None:
         self._session = aiohttp.ClientSession(
             url,
-            connector=aiohttp.TCPConnector(limit=0),
+            # Shorter than the server's, which would close what is just being used.
+            connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
             timeout=aiohttp.ClientTimeout(total=120),
         )
 
@@ -39,6 +41,10 @@ class Client:
             if response.content_type == "application/json":
                 return await response.json()
             return await response.read()
+
+    def post(self, path: str, body: Any) -> AbstractAsyncContextManager[Any]:
+        """A response that is read as it arrives."""
+        return self._session.post(path, json=body, raise_for_status=True)
 
     async def new_thread(self) -> str:
         thread_id: str = (await self.call("POST", "/threads", {}))["thread_id"]

@@ -117,11 +117,11 @@ class Benchmark:
             self._wait,
             self._first_event,
         ]
-        rows = [row for one in measurements for row in await self._beside_floor(one)]
+        rows = [row for one in measurements for row in await self.beside_floor(one)]
         rows.append(Row("memory of all processes", self.meter.memory_mb(), "MB", 300))
         return rows
 
-    async def _beside_floor(
+    async def beside_floor(
         self, measurement: Callable[[], Awaitable[list[Row]]]
     ) -> list[Row]:
         """The rows of a measurement, with the floor just before and after it."""
@@ -159,7 +159,7 @@ class Benchmark:
             return streamed.total_secs
 
         cpu, begun = self.meter.cpu_secs(), time.perf_counter()
-        taken = await _a_few_at_once([one] * self.runs)
+        taken = await a_few_at_once([one] * self.runs)
         elapsed = time.perf_counter() - begun
         cpu_ms = 1000 * (self.meter.cpu_secs() - cpu) / self.runs
         details = {"per second": self.runs / elapsed, **percentiles(taken)}
@@ -180,7 +180,7 @@ class Benchmark:
             return time.perf_counter() - begun
 
         cpu, begun = self.meter.cpu_secs(), time.perf_counter()
-        created = await _a_few_at_once([partial(start, thread) for thread in threads])
+        created = await a_few_at_once([partial(start, thread) for thread in threads])
         while left:
             for run_id, thread_id in list(left.items())[:5]:
                 status = await client.run_status(thread_id, run_id)
@@ -248,7 +248,7 @@ def _item() -> dict[str, object]:
     return {"namespace": ["bench"], "key": uuid.uuid4().hex, "value": {"x": 1}}
 
 
-async def _a_few_at_once(
+async def a_few_at_once(
     jobs: list[Callable[[], Awaitable[float]]],
 ) -> list[float]:
     semaphore = asyncio.Semaphore(STREAMS)
