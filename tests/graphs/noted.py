@@ -30,6 +30,12 @@ class Ticks(TypedDict):
     delay: float
 
 
+class Counts(TypedDict, total=False):
+    count: int
+    delay: float
+    log: Annotated[list[str], operator.add]
+
+
 def note(state: Steps, *words: object) -> None:
     """Append these words to the file as one line."""
     with Path(state["file"]).open("a") as file:
@@ -106,6 +112,16 @@ async def tick(state: Ticks) -> dict[str, Any]:
     return {}
 
 
+def count(number: int) -> tuple[str, Any]:
+    async def take(state: Counts) -> dict[str, Any]:
+        for tick in range(state["count"]):
+            get_stream_writer()({"step": number, "tick": tick})
+            await asyncio.sleep(state["delay"])
+        return {"log": [f"step{number}"]}
+
+    return f"c{number}", take
+
+
 steps = chain(Steps, *(step(number) for number in range(1, 6)))
 # The middle three are a subgraph's.
 within = chain(Steps, *(step(number) for number in range(2, 5)))
@@ -114,5 +130,6 @@ asking = chain(Steps, step(1), ("ask", ask), step(2), step(3))
 blocking = chain(Steps, ("block", block))
 sleeping = chain(Steps, ("sleep", sleep))
 ticking = chain(Ticks, ("tick", tick))
+counting = chain(Counts, *(count(number) for number in range(1, 6)))
 killer = chain(Steps, ("kill", kill))
 spending = chain(Steps, *(spend(number) for number in range(1, 4)))

@@ -1,0 +1,173 @@
+"""Clients of event streaming that are cut off again and again, and go on with `since`."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import Any
+
+import aiohttp
+
+from spool.tests.company import STEPS
+from spool.tests.compat.streaming import ends_run
+
+# How long a connection lasts at least and at most, in seconds.
+CUT_AFTER_SECS = (0.3, 3.0)
+RETRY_SECS = 0.1
+CHANNELS = ["lifecycle", "values", "custom"]
+
+
+class Refused(Exception):
+    """The server refuses the stream in a way that clients take for final."""
+
+
+@dataclass
+class Client:
+    """One stream of a thread. `urls` are of the web processes that it moves between."""
+
+    urls: list[str]
+    thread_id: str
+    run_id: str
+    transport: str
+    chance: random.Random
+    events: list[dict[str, Any]] = field(default_factory=list)
+    connections: int = 0
+
+    @property
+    def is_done(self) -> bool:
+        return any(self._ends(event) for event in self.events[-2:])
+
+    def _ends(self, event: dict[str, Any]) -> bool:
+        return ends_run(event) and self.run_id in event["event_id"]
+
+    async def watch(self, session: aiohttp.ClientSession) -> None:
+        open_stream = {"sse": self._sse, "websocket": self._websocket}[self.transport]
+        while not self.is_done:
+            with suppress(TimeoutError, aiohttp.ClientError, OSError):
+                async with asyncio.timeout(self.chance.uniform(*CUT_AFTER_SECS)):
+                    await self._read(open_stream(session))
+            await asyncio.sleep(RETRY_SECS)
+
+    async def _read(self, events: AsyncIterator[dict[str, Any]]) -> None:
+        self.connections += 1
+        async for event in events:
+            self.events.append(event)
+            if self.is_done:
+                return
+
+    def _wanted(self) -> dict[str, Any]:
+        since = self.events[-1]["seq"] if self.events else 0
+        return {"channels": CHANNELS, "since": since}
+
+    def _url(self) -> str:
+        base = self.chance.choice(self.urls)
+        return f"{base}/threads/{self.thread_id}/stream/events"
+
+    async def _sse(
+        self, session: aiohttp.ClientSession
+    ) -> AsyncIterator[dict[str, Any]]:
+        async with session.post(self._url(), json=self._wanted()) as response:
+            _check(response.status)
+            async for line in response.content:
+                if line.startswith(b"data: "):
+                    yield json.loads(line.removeprefix(b"data: "))
+
+    async def _websocket(
+        self, session: aiohttp.ClientSession
+    ) -> AsyncIterator[dict[str, Any]]:
+        async with session.ws_connect(self._url()) as connection:
+            command = {"id": 1, "method": "subscription.subscribe"}
+            try:
+                await connection.send_json({**command, "params": self._wanted()})
+                async for message in connection:
+                    told = json.loads(message.data)
+                    if told["type"] == "event":
+                        yield told
+            finally:
+                # As a network does it: no closing handshake.
+                if found := connection.get_extra_info("socket"):
+                    with suppress(OSError):
+                        found.shutdown(socket.SHUT_RDWR)
+            if code := connection.close_code:
+                _check(code - 4000)
+
+
+def _check(status: int) -> None:
+    if 400 <= status < 500 and status not in (408, 429):
+        raise Refused(status)
+
+
+async def start(
+    session: aiohttp.ClientSession, url: str, thread_id: str, given: dict[str, Any]
+) -> str:
+    """Start a run of `counting` by command; its id."""
+    params = {"assistant_id": "counting", "input": given}
+    command = {"id": 1, "method": "run.start", "params": params}
+    path = f"{url}/threads/{thread_id}/commands"
+    async with session.post(path, json=command) as response:
+        answer = await response.json()
+    run_id: str = answer["result"]["run_id"]
+    return run_id
+
+
+async def until(laggards: Callable[[], list[Client]], seconds: float = 90) -> None:
+    """Wait until there are no more of these clients."""
+    deadline = time.monotonic() + seconds
+    while left := laggards():
+        if time.monotonic() > deadline:
+            lines = [f"{one.transport} {one.run_id} {one.events[-2:]}" for one in left]
+            raise TimeoutError("\n".join([f"{len(left)} streams stand still:", *lines]))
+        await asyncio.sleep(0.05)
+
+
+# --- What a client must have received ---------------------------------------------------
+def check(events: list[dict[str, Any]], count: int) -> None:
+    """All of one run of `counting`: in order, once, and to its end.
+
+    A step that was begun again is told again, from its beginning. Only a snapshot may
+    stand for events that are missing.
+    """
+    numbers = [event["seq"] for event in events]
+    assert numbers == sorted(set(numbers))
+    assert [event for event in events if ends_run(event)] == events[-1:]
+    assert events[-1]["params"]["data"]["event"] == "completed"
+    values = [e["params"]["data"] for e in events if e["method"] == "values"]
+    assert values[-1]["log"] == STEPS
+    lengths = [len(one.get("log") or ()) for one in values]
+    assert lengths == sorted(lengths)
+    next_tick = 0
+    for event in [*events]:
+        if is_snapshot(event):
+            next_tick = -1
+        elif event["method"] == "custom":
+            tick = _tick(event, count)
+            is_next = next_tick in (-1, tick)
+            is_again = tick % count == 0 and tick < next_tick
+            assert is_next or is_again, (next_tick, event)
+            next_tick = tick + 1
+    assert next_tick in (-1, len(STEPS) * count)
+
+
+def is_snapshot(event: dict[str, Any]) -> bool:
+    return ":snapshot|" in event["event_id"]
+
+
+def _tick(event: dict[str, Any], count: int) -> int:
+    """Its number among all of the run."""
+    data = event["params"]["data"]
+    return int((data["step"] - 1) * count + data["tick"])
+
+
+def check_same(clients: list[Client]) -> None:
+    """No number means one event to one client and another one to another."""
+    known: dict[tuple[str, int], dict[str, Any]] = {}
+    for client in clients:
+        for event in filter(lambda one: not is_snapshot(one), client.events):
+            key = client.thread_id, event["seq"]
+            assert known.setdefault(key, event) == event
