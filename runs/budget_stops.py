@@ -74,6 +74,8 @@ def _stop(run: Run) -> Ended | None:
                 Run.Status.ERROR,
                 Run.BUDGET_ERROR,
                 generation=events.generation(fresh.thread.created_at),
+                graph_id=fresh.graph_id,
+                used_seq=(ended.event_seq or 1) - 1,
             )
             transaction.on_commit(publish)
             return ended

@@ -87,6 +87,7 @@ def _give_up(run: Run) -> Ended | None:
             generation=generation(run.thread.created_at),
             graph_id=run.graph_id,
             used_seq=(ended.event_seq or 1) - 1,
+            has_begun=True,
         )
     return ended
 

@@ -303,6 +303,7 @@ def _announce_end(run: Run, ended: Ended | None) -> None:
             generation=generation,
             graph_id=run.graph_id,
             used_seq=ended.event_seq - 1 if ended and ended.event_seq else 0,
+            has_begun=run.attempt > 0,
         )
     )
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from django.db import transaction
 from django.http import HttpRequest
-from rest_framework.exceptions import APIException
+from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.request import Request
 
 from spool.access.policy import authorize
@@ -29,6 +30,7 @@ from spool.protocols.event_streaming.requests import (
     StateGet,
     parsed,
 )
+from spool.protocols.event_streaming.snapshots import Standing, standing
 from spool.protocols.event_streaming.trees import tree_of
 from spool.runs import lifecycle
 from spool.runs.models import Run
@@ -54,6 +56,17 @@ class Conversation:
     request: Request | HttpRequest
     thread_id: UUID
 
+    @cached_property
+    def standing(self) -> Standing | None:
+        """Where the thread stands, if the caller may see it. Only for one command."""
+        try:
+            allowed = authorize(
+                self.request, "threads.read", {"thread_id": self.thread_id}
+            )
+        except PermissionDenied:
+            return None
+        return standing(self.thread_id, allowed.scope)
+
     def thread(self, event: str = "threads.read") -> Thread:
         """The thread, if the caller may see it."""
         allowed = authorize(self.request, event, {"thread_id": self.thread_id})
@@ -76,8 +89,9 @@ class Conversation:
 
 def answered(conversation: Conversation, command: Command) -> dict[str, Any]:
     """The response to a command, either its result or an error."""
+    conversation = replace(conversation)
     # Read it before the command starts anything: events of that come later.
-    through = newest_seq(conversation.thread_id)
+    through = newest_seq(conversation.thread_id) if conversation.standing else 0
     try:
         result = executed(conversation, command)
     except Refusal as exc:
@@ -131,11 +145,10 @@ def run_start(conversation: Conversation, params: Any) -> Any:
 
 def _is_paused(conversation: Conversation) -> bool:
     """Whether the thread waits for an answer, if the caller may see it."""
-    try:
-        thread = conversation.thread()
-    except Refusal:
+    found = conversation.standing
+    if found is None or found.is_busy or not found.is_paused:
         return False
-    return thread.status == Thread.Status.INTERRUPTED and bool(thread.interrupts)
+    return bool(conversation.thread().interrupts)
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ events, a snapshot of the thread stands in for them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterable, Iterator
+from collections.abc import AsyncGenerator, Collection
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -26,9 +26,13 @@ from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event, Place, find_place, generation
-from spool.runs.streaming.fanout import Viewer, fanout
-from spool.runs.streaming.run_stream import NEVER, next_events
-from spool.runs.streaming.scripts import SEQ_JUMP
+from spool.runs.streaming.fanout import (
+    SUBSCRIBE_TIMEOUT,
+    Viewer,
+    fanout,
+    undisturbed,
+)
+from spool.runs.streaming.run_stream import NEVER, RETRY, next_events, with_gaps
 from spool.runs.streaming.writer import publish_end
 from spool.web.thread_pool import database_threads
 
@@ -45,9 +49,14 @@ class Subscription:
     # Only events with a greater number are for it.
     _since: int = 0
 
-    def begin(self, newest_seq: int) -> None:
+    def begin(self, max_seq: int | None) -> None:
         """A number that was never reached is of an earlier thread of this id."""
-        self._since = min(self.filter.since, newest_seq)
+        since = self.filter.since
+        self._since = since if max_seq is None else min(since, max_seq)
+
+    def skip(self, seq: int) -> None:
+        """Leave out what has been summed up."""
+        self._since = max(self._since, seq)
 
     def takes(self, event: Event) -> bool:
         channel = channel_of(event)
@@ -59,16 +68,22 @@ class Subscription:
         )
 
     def takes_envelope(self, envelope: Envelope) -> bool:
-        return self.filter.takes_channel(
-            envelope.channel
-        ) and self.filter.takes_namespace(envelope.namespace)
+        return (
+            envelope.seq > self._since
+            and self.filter.takes_channel(envelope.channel)
+            and self.filter.takes_namespace(envelope.namespace)
+        )
 
 
 class Feed:
-    """The events of one thread for one client. Lives on the web server's event loop."""
+    """The events of one thread for one client. Lives on the web server's event loop.
 
-    def __init__(self, thread_id: UUID) -> None:
+    `thread` is where the thread stands, if that was just looked up.
+    """
+
+    def __init__(self, thread_id: UUID, thread: Standing | None = None) -> None:
         self.thread_id = thread_id
+        self._thread = thread
         self.subscriptions: dict[str, Subscription] = {}
         # Which of the threads that had this id; see `events.generation`.
         self._generation = 0
@@ -115,48 +130,80 @@ class Feed:
     async def _catch_up(self) -> AsyncGenerator[list[Envelope], None]:
         """Send past events to new subscriptions."""
         while self._new:
-            subscription = self._new.pop(0)
-            thread = await database_threads.query(standing, self.thread_id)
-            if thread is None or self._viewer is None:
+            subscription, count = self._new.pop(0), 0
+            thread = await self._standing()
+            if thread is None:
                 subscription.replayed.set_result(0)
                 return
             self._generation = generation(thread.created_at)
-            place, count = await self._place(subscription.filter.since), 0
-            subscription.begin(max(place.newest_seq, thread.event_seq))
-            missed = await self._missed(subscription, thread, place)
-            if chosen := [one for one in missed if subscription.takes_envelope(one)]:
-                count += len(chosen)
-                yield chosen
-            if self._last is None:
-                self._last = place.after
-                self._watch(thread)
-                self.subscriptions[subscription.id] = subscription
-                past = self._kept(self._viewer)
-            else:
-                past = self._replay(subscription, place.after)
-            async for batch in past:
+            async for batch in self._past(subscription, thread):
                 count += len(batch)
                 yield batch
             self.subscriptions[subscription.id] = subscription
             subscription.replayed.set_result(count)
 
-    async def _place(self, since: int) -> Place:
-        try:
-            return await find_place(fanout().redis, self.thread_id, since)
-        except (RedisError, OSError):
-            # Send all stored events, once Redis answers: clients drop duplicates.
-            return Place(NEVER, 0, 0)
+    async def _standing(self) -> Standing | None:
+        if (thread := self._thread) is not None:
+            self._thread = None
+            return thread
+        return await database_threads.query(standing, self.thread_id)
+
+    async def _past(
+        self, subscription: Subscription, thread: Standing
+    ) -> AsyncGenerator[list[Envelope], None]:
+        """What a new subscription has missed, by a snapshot where that is not kept."""
+        found = await self._place(subscription.filter.since, thread)
+        place = found or Place(NEVER)
+        subscription.begin(_max_seq(thread, found))
+        if missed := await self._missed(subscription, thread, place):
+            if chosen := [one for one in missed if subscription.takes_envelope(one)]:
+                yield chosen
+            subscription.skip(missed[-1].seq)
+        if self._last is None:
+            self._last = place.after
+            self._watch(thread)
+            self.subscriptions[subscription.id] = subscription
+            past = self._kept()
+        else:
+            past = self._replay(subscription, place.after)
+        async for batch in past:
+            yield batch
+
+    async def _place(self, since: int, thread: Standing) -> Place | None:
+        """None: Redis has been unavailable for a while."""
+        if not since and thread.is_busy:
+            return Place(NEVER)
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SUBSCRIBE_TIMEOUT
+        while True:
+            try:
+                finding = find_place(fanout().redis, self.thread_id, since)
+                return await undisturbed(finding)
+            except (RedisError, OSError):
+                if clock() > deadline:
+                    return None
+            await asyncio.sleep(RETRY)
 
     async def _missed(
         self, subscription: Subscription, thread: Standing, place: Place
     ) -> list[Envelope]:
-        """A snapshot, where events after the client's last one are not kept."""
-        # An event `gap` reports events that are missing before the stored ones.
-        is_told = place.newest_seq > 0 or thread.is_busy
-        if is_told or subscription.filter.since >= thread.event_seq:
+        """A snapshot, where events after the client's last one are not kept.
+
+        An event `gap` reports what is missing of the oldest run that is kept, and a
+        worker has the events of a run that goes on.
+        """
+        since = subscription.filter.since
+        before, until = thread.event_seq + 1, ""
+        if place.newest_seq:
+            before, until = place.oldest_seq, place.begins
+            is_missing = until != "" and 0 < since < min(before - 1, thread.event_seq)
+        else:
+            is_missing = since < thread.event_seq and (since > 0 or not thread.is_busy)
+        if not is_missing:
             return []
-        before = thread.event_seq + SEQ_JUMP
-        return await database_threads.query(snapshot, self.thread_id, before)
+        return await database_threads.query(
+            snapshot, self.thread_id, before, until=until
+        )
 
     def _watch(self, thread: Standing) -> None:
         """Look in Postgres for ends of runs that Redis may never publish."""
@@ -164,8 +211,10 @@ class Feed:
         if self._viewer:
             self._viewer.watched |= set(thread.active)
 
-    async def _kept(self, viewer: Viewer) -> AsyncGenerator[list[Envelope], None]:
+    async def _kept(self) -> AsyncGenerator[list[Envelope], None]:
         """What Redis has by now, for the first subscription."""
+        if (viewer := self._viewer) is None:
+            return
         viewer.has_gap = True
         while viewer.misses_some and not viewer.is_gone:
             batch = await next_events(viewer, self._last, beat=0)
@@ -185,8 +234,9 @@ class Feed:
             past = [event for event in kept if event.id <= last]
             if not past:
                 return
+            past = list(with_gaps(past, after))
             after = past[-1].id
-            if batch := list(_chosen(past, [subscription])):
+            if batch := await self._envelopes(past, [subscription]):
                 yield batch
 
     # --- Going on ---------------------------------------------------------------------
@@ -194,24 +244,35 @@ class Feed:
         if not batch:
             return []
         self._last, self.last_seq = batch[-1].id, batch[-1].seq
+        for event in batch:
+            if event.generation == self._generation and event.name != events.GAP:
+                self._note(event)
+        return await self._envelopes(batch, self.subscriptions.values())
+
+    async def _envelopes(
+        self, batch: list[Event], subscriptions: Collection[Subscription]
+    ) -> list[Envelope]:
         shown: list[Envelope] = []
         for event in batch:
             if event.generation != self._generation:
                 continue
             if event.name == events.GAP:
-                shown += await self._snapshot(event.seq)
-            else:
-                self._note(event)
-                shown += _chosen([event], self.subscriptions.values())
+                shown += await self._snapshot(event.seq, subscriptions)
+            elif any(subscription.takes(event) for subscription in subscriptions):
+                envelope = enveloped(event)
+                shown += [envelope] if envelope else []
         return shown
 
-    async def _snapshot(self, before: int) -> list[Envelope]:
+    async def _snapshot(
+        self, before: int, subscriptions: Collection[Subscription]
+    ) -> list[Envelope]:
         """A snapshot for events that Redis lost; ends of runs are sent separately."""
         made = await database_threads.query(
             snapshot, self.thread_id, before, with_end=False
         )
-        chosen = self.subscriptions.values()
-        return [one for one in made if any(sub.takes_envelope(one) for sub in chosen)]
+        return [
+            one for one in made if any(sub.takes_envelope(one) for sub in subscriptions)
+        ]
 
     def _note(self, event: Event) -> None:
         run_id = UUID(event.run_id)
@@ -237,20 +298,19 @@ class Feed:
         self._viewer.over -= over
 
 
-def _chosen(
-    batch: Iterable[Event], subscriptions: Iterable[Subscription]
-) -> Iterator[Envelope]:
-    chosen = list(subscriptions)
-    for event in batch:
-        if not any(subscription.takes(event) for subscription in chosen):
-            continue
-        if envelope := enveloped(event):
-            yield envelope
+def _max_seq(thread: Standing, place: Place | None) -> int | None:
+    """The highest number that an event of the thread can have. None: it is not known."""
+    if place is None:
+        return None
+    if place.newest_seq:
+        return max(place.newest_seq, thread.event_seq)
+    # Redis has lost all events; the worker may add them again under their numbers.
+    return thread.max_seq
 
 
 def _publish(thread_id: UUID, run_id: UUID, graph_id: str) -> None:
     """Publish the end of a run as in Postgres; a missing run was rolled back."""
-    run = Run.objects.filter(pk=run_id).only("status", "error").first()
+    run = Run.objects.filter(pk=run_id).only("status", "error", "attempt").first()
     thread = standing(thread_id)
     if thread is None or (run and run.is_active):
         return
@@ -263,4 +323,5 @@ def _publish(thread_id: UUID, run_id: UUID, graph_id: str) -> None:
         graph_id=graph_id,
         is_paused=thread.is_paused,
         used_seq=thread.event_seq,
+        has_begun=run is None or run.attempt > 0,
     )

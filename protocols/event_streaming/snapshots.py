@@ -9,9 +9,12 @@ from uuid import UUID
 
 from django.utils import timezone
 
+from spool.access.scope import EVERYTHING, OWNED, Scope
 from spool.database.json import dumps
+from spool.database.prepared import fetch_all
 from spool.protocols.event_streaming.envelopes import Envelope
 from spool.protocols.event_streaming.forms import compact_json
+from spool.runs.lifecycle import SEQS_OF_ATTEMPT
 from spool.runs.models import Run
 from spool.runs.streaming.events import lifecycle_of
 from spool.runs.streaming.modes import in_order_of_tasks
@@ -21,42 +24,66 @@ from spool.threads.state import get_output
 
 @dataclass(frozen=True)
 class Standing:
-    """`active` has the graphs of the runs that are not over."""
+    """`active` has the graphs of the runs that are not over.
+
+    `event_seq` is the number of the thread's last event when its last run ended, and
+    `max_seq` the highest number that an event may have by now.
+    """
 
     created_at: datetime
     event_seq: int
+    max_seq: int
     is_busy: bool
     is_paused: bool
     active: dict[UUID, str]
 
 
-def standing(thread_id: UUID) -> Standing | None:
-    """None: there is no such thread, or no longer."""
-    threads = Thread.objects.filter(pk=thread_id, discarded_at=None)
-    columns = ("created_at", "event_seq", "status", "resting_status")
-    row = threads.values(*columns).first()
-    if row is None:
+# A thread, with a row for each of its active runs.
+STANDING = f"""
+SELECT thread.created_at, event_seq, thread.status, resting_status,
+    runs.id, runs.graph_id, runs.attempt
+FROM (
+    SELECT * FROM threads
+    WHERE id = %(thread_id)s::uuid AND discarded_at IS NULL AND {OWNED}
+) AS thread
+LEFT JOIN runs ON runs.thread_id = thread.id AND runs.status IN ('pending', 'running')
+"""
+
+
+def standing(thread_id: UUID, scope: Scope = EVERYTHING) -> Standing | None:
+    """None: there is no such thread, no longer, or the caller may not see it."""
+    if not scope.is_plain:
+        if not Thread.objects.visible_to(scope).filter(pk=thread_id).exists():
+            return None
+        scope = EVERYTHING
+    found = fetch_all(STANDING, {"thread_id": thread_id, **scope.params})
+    if not found:
         return None
-    active = Run.objects.active().filter(thread=thread_id)
-    is_busy = row["status"] == Thread.Status.BUSY
+    created_at, event_seq, status, resting_status, *_ = found[0]
+    runs = [row[4:] for row in found if row[4]]
+    attempts = max((attempt for _, _, attempt in runs), default=0)
     return Standing(
-        row["created_at"],
-        row["event_seq"],
-        is_busy,
-        row["resting_status"] == Thread.Status.INTERRUPTED,
-        dict(active.values_list("pk", "graph_id")) if is_busy else {},
+        created_at,
+        event_seq,
+        event_seq + attempts * SEQS_OF_ATTEMPT,
+        is_busy=status == Thread.Status.BUSY,
+        is_paused=resting_status == Thread.Status.INTERRUPTED,
+        active={run_id: graph_id for run_id, graph_id, _ in runs},
     )
 
 
-def snapshot(thread_id: UUID, before: int, *, with_end: bool = True) -> list[Envelope]:
+def snapshot(
+    thread_id: UUID, before: int, *, with_end: bool = True, until: str = ""
+) -> list[Envelope]:
     """Events that say where the thread stands, numbered to come just before `before`.
 
-    `with_end`: also how its newest run ended, unless one is going on.
+    `with_end`: also how its newest run ended; `until` is a run whose events follow, so
+    that the end is of a run before it.
     """
     thread = Thread.objects.filter(pk=thread_id).first()
     if thread is None:
         return []
-    told = [*_state(thread), *(_end(thread) if with_end else ())]
+    told = [*_state(thread), *(_end(thread, until) if with_end else ())]
     first, now = before - len(told), int(timezone.now().timestamp() * 1000)
     return [
         Envelope(
@@ -83,13 +110,15 @@ def _state(thread: Thread) -> list[tuple[str, str, Any]]:
     return told
 
 
-def _end(thread: Thread) -> list[tuple[str, str, Any]]:
-    if thread.status == Thread.Status.BUSY:
-        return []
-    run = thread.runs.newest_first().defer("kwargs", "given").first()
+def _end(thread: Thread, until: str) -> list[tuple[str, str, Any]]:
+    ended = thread.runs.exclude(status__in=Run.ACTIVE)
+    if until:
+        later = Run.objects.filter(pk=until).values("created_at")
+        ended = ended.filter(created_at__lt=later)
+    run = ended.newest_first().defer("kwargs", "given").first()
     if run is None:
         return []
-    is_paused = thread.resting_status == Thread.Status.INTERRUPTED
+    is_paused = not until and thread.resting_status == Thread.Status.INTERRUPTED
     end = lifecycle_of(run.status, run.error, is_paused=is_paused)
     data = {"event": end["event"], "graph_name": run.graph_id, **end}
     return [("lifecycle", f"synth:{run.pk}:lc||{end['event']}", data)]

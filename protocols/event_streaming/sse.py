@@ -8,13 +8,16 @@ from uuid import UUID
 
 from spool.protocols.event_streaming.feed import Feed, Subscription
 from spool.protocols.event_streaming.limits import counted
+from spool.protocols.event_streaming.snapshots import Standing
 from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.streaming.run_stream import HEARTBEAT
 
 
-async def sse(thread_id: UUID, chosen: Filter, who: str) -> AsyncGenerator[bytes, None]:
+async def sse(
+    thread_id: UUID, thread: Standing, chosen: Filter, who: str
+) -> AsyncGenerator[bytes, None]:
     """The chosen events of a thread, until it is gone."""
-    feed = Feed(thread_id)
+    feed = Feed(thread_id, thread)
     feed.subscribe(Subscription("", chosen))
     with counted(who):
         async with aclosing(feed.envelopes()) as batches:

@@ -21,6 +21,7 @@ from spool.protocols.event_streaming.serializers import (
     CommandResponseBody,
     EventStreamBody,
 )
+from spool.protocols.event_streaming.snapshots import standing
 from spool.protocols.event_streaming.sse import sse
 from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.views import ERRORS, SSE, STREAM_HEADERS
@@ -55,13 +56,13 @@ class EventStreamingViewSet(OneThreadViewSet):
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
         found = self.path_id
         chosen = chosen_filter(_json(request))
-        self.authorize({"thread_id": found})
-        if not self.get_queryset().filter(pk=found).exists():
+        thread = standing(found, self.authorize({"thread_id": found}).scope)
+        if thread is None:
             raise self.not_found()
         who = connection_of(request)
         check_connections(who)
         return StreamingHttpResponse(
-            sse(found, chosen, who),
+            sse(found, thread, chosen, who),
             content_type="text/event-stream; charset=utf-8",
             headers=STREAM_HEADERS,
         )

@@ -222,19 +222,24 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The position of an event number in a thread's stream, and the numbers kept."""
+    """The position of an event number in a thread's stream, and the numbers kept.
+
+    `begins` is the run whose first event is the oldest one, or empty.
+    """
 
     after: tuple[int, int]
-    oldest_seq: int
-    newest_seq: int
+    oldest_seq: int = 0
+    newest_seq: int = 0
+    begins: str = ""
 
 
 async def find_place(client: redis.asyncio.Redis, thread_id: UUID, seq: int) -> Place:
     """Find the position after the events up to `seq`, without reading them."""
     script = client.register_script(scripts.FIND)
     found: list[bytes] = await script(keys=[stream_key(thread_id)], args=[seq])
-    at, oldest, newest = (part.decode() for part in found)
-    return Place(parse_id(at) if at else (0, 0), int(oldest), int(newest))
+    at, oldest, newest, begins = (part.decode() for part in found)
+    after = parse_id(at) if at else (0, 0)
+    return Place(after, int(oldest), int(newest), begins)
 
 
 def kept_events(thread_id: UUID) -> Iterator[Event]:

@@ -142,14 +142,14 @@ class Fanout:
         name = channel(thread_id)
         self._viewers[name].add(viewer)
         try:
-            await _undisturbed(self._start())
-            await _undisturbed(self._subscribe(name))
+            await undisturbed(self._start())
+            await undisturbed(self._subscribe(name))
             yield viewer
         finally:
             self._viewers[name].discard(viewer)
             if not self._viewers[name]:
                 del self._viewers[name]
-                await _undisturbed(self._unsubscribe(name))
+                await undisturbed(self._unsubscribe(name))
 
     async def close(self) -> None:
         """Release its tasks and connections, before its event loop ends."""
@@ -208,7 +208,7 @@ class Fanout:
         entries: list[Entry] = []
         least, count, size = f"({after[0]}-{after[1]}", min(FIRST, PAGE), 0
         while True:
-            found = await _undisturbed(self.redis.xrange(key, min=least, count=count))
+            found = await undisturbed(self.redis.xrange(key, min=least, count=count))
             some = cast("list[Entry]", found)
             entries += some
             size += sum(len(fields[b"e"]) for _, fields in some)
@@ -295,7 +295,7 @@ class Fanout:
                     viewer.tell(over, is_gone=gone)
 
 
-async def _undisturbed(asking: Awaitable[T]) -> T:
+async def undisturbed(asking: Awaitable[T]) -> T:
     """Finish a call to Redis even if the viewer's task is cancelled.
 
     The Redis client sometimes swallows a cancellation, so that the viewer's task would

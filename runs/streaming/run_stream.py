@@ -263,7 +263,7 @@ async def next_events(
         viewer.failures = 0
         kept, viewer.is_behind = page
         if kept:
-            return list(_with_gaps(kept, last or NEVER))
+            return list(with_gaps(kept, last or NEVER))
     timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
     if last is None:
@@ -284,7 +284,7 @@ def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
             last = event.id
 
 
-def _with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
+def with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
     """The events that Redis has, with `gap` events in place of lost ones."""
     for event in kept:
         if event.previous and event.previous > last:

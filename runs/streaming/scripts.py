@@ -64,7 +64,7 @@ end
 # events that are kept; TTL of the stream in ms; how the run ends with it; how long the
 # events of ended runs are kept, in ms; the last number of the thread's events that is
 # known to be used; the run's graph; the channel on which web processes of the version
-# before listen.
+# before listen; whether the run has published before, as far as is known.
 #
 # Stores and publishes a batch, with ids from Redis's clock for all writers. A batch
 # that was added before is not added again. Returns the ids of its first event and of
@@ -83,6 +83,7 @@ local dropped, generation = tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_events, max_bytes = tonumber(ARGV[10]), tonumber(ARGV[11])
 local life, ending, kept_ms = tonumber(ARGV[12]), ARGV[13], tonumber(ARGV[14])
 local used, graph, older_channel = tonumber(ARGV[15]), ARGV[16], ARGV[17]
+local has_begun = ARGV[18] == '1'
 local now = redis.call('TIME')
 local now_ms = now[1] * 1000 + math.floor(now[2] / 1000)
 
@@ -129,7 +130,7 @@ else
         end
     end)
     if known ~= nil then return known end
-    is_lost = previous == '' and attempt > 1 and attempt < OVER
+    is_lost = previous == '' and has_begun
 end
 
 local ms, seq = now_ms, 0
@@ -256,24 +257,27 @@ end
 )
 
 # KEYS: stream. ARGV: a number. Returns the id of the newest entry up to that number
-# (empty if there is none, or for 0), and the numbers of the oldest and of the newest
-# event.
+# (empty if there is none, or for 0), the numbers of the oldest and of the newest event,
+# and the run that begins with the oldest one (empty if none does).
 FIND = (
     _FUNCTIONS
     + """
 local newest = redis.call('XREVRANGE', key, '+', '-', 'COUNT', 1)[1]
-if not newest then return {'', '0', '0'} end
+if not newest then return {'', '0', '0', ''} end
 local oldest = redis.call('XRANGE', key, '-', '+', 'COUNT', 1)[1]
 local first = string.format('%.0f', number(oldest, 's') - number(oldest, 'n') + 1)
+local begins = field(oldest, 'p') == '0-0' and run_of(oldest) or ''
 local last, before, wanted = field(newest, 's') or '0', '+', tonumber(ARGV[1])
 while wanted > 0 do
     local page = redis.call('XREVRANGE', key, before, '-', 'COUNT', 64)
     for _, entry in ipairs(page) do
-        if number(entry, 's') <= wanted then return {entry[1], first, last} end
+        if number(entry, 's') <= wanted then
+            return {entry[1], first, last, begins}
+        end
     end
     if #page < 64 then break end
     before = '(' .. page[64][1]
 end
-return {'', first, last}
+return {'', first, last, begins}
 """
 )

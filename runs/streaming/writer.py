@@ -102,8 +102,12 @@ def publish_end(
     graph_id: str = "",
     is_paused: bool = False,
     used_seq: int = 0,
+    has_begun: bool = False,
 ) -> None:
-    """Publish the end of a run that no worker held."""
+    """Publish the end of a run that no worker held.
+
+    `has_begun`: a worker has published events of it, which Redis may have lost.
+    """
     last = last_events(status, error, is_paused=is_paused)
     events = [(name, dumps(data)) for name, data in last]
     # Keep the events of other runs: one of them may be running.
@@ -111,7 +115,15 @@ def publish_end(
     batch = Batch(0, len(events), encode(run_id, events), ending=ending)
     keys = [stream_key(thread_id)]
     argv = _arguments(
-        thread_id, run_id, batch, scripts.OVER, "", generation, used_seq, graph_id
+        thread_id,
+        run_id,
+        batch,
+        scripts.OVER,
+        "",
+        generation,
+        used_seq,
+        graph_id,
+        has_begun=has_begun,
     )
     try:
         with circuit_breaker():
@@ -336,6 +348,7 @@ class EventWriter:
             self._generation,
             self.used_seq,
             self._graph_id,
+            has_begun=self._attempt > 1,
         )
         while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
             await self._write_again()
@@ -384,6 +397,8 @@ def _arguments(
     generation: int,
     used_seq: int = 0,
     graph_id: str = "",
+    *,
+    has_begun: bool = False,
 ) -> list[Any]:
     """The arguments of `scripts.APPEND`."""
     return [
@@ -404,6 +419,7 @@ def _arguments(
         used_seq,
         graph_id.replace("\n", " "),
         older_channel(thread_id),
+        int(has_begun),
     ]
 
 

@@ -210,14 +210,14 @@ class Executor:
                 )
                 _log_end(held, recorder, "handed back")
                 return Ended(held.thread_id, next_run_id=held.id)
-            outcome = replace(outcome, event_seq=writer.used_seq)
+            outcome = _numbered(held, outcome, writer)
             outcome, ended = await self._end(held, outcome, recorder)
             if ended is None and outcome.status:
-                undone = await self._undone(held)
-                undone = replace(undone, event_seq=writer.used_seq)
+                undone = _numbered(held, await self._undone(held), writer)
                 outcome, ended = await self._end(held, undone, recorder)
             if ended:
-                await _close(writer, held, outcome)
+                last = _last_events(held, outcome)
+                await writer.close(*last, if_lost=_final_values(held, outcome))
                 _log_end(held, recorder, outcome.status or "rolled back")
                 return ended
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
@@ -506,14 +506,20 @@ def _build_timeout(asked: str | None) -> float:
     return 0.0 if asked == HAND_BACK else CANCEL_TIMEOUT_SECS
 
 
-async def _close(writer: EventWriter, held: Claim, outcome: Outcome) -> None:
-    """Publish how a run ended, and its interrupts for subscribers."""
+def _numbered(held: Claim, outcome: Outcome, writer: EventWriter) -> Outcome:
+    """The outcome, with the number that the last event of the run will have."""
+    seq = writer.used_seq + len(_last_events(held, outcome))
+    return replace(outcome, event_seq=seq)
+
+
+def _last_events(held: Claim, outcome: Outcome) -> list[WireEvent]:
+    """How a run ended, and its interrupts for subscribers."""
     state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
     is_paused = state.get("status") == Thread.Status.INTERRUPTED
     last = last_events(status, outcome.error, is_paused=is_paused, **outcome.told)
     if status == Run.Status.SUCCESS and not held.is_temporary:
         last = [*_subscribers_events(held.kwargs, outcome), *last]
-    await writer.close(*last, if_lost=_final_values(held, outcome))
+    return last
 
 
 def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEvent]:
