@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
+from functools import cached_property
 from io import BytesIO
-from typing import Any, ClassVar, TypeVar, cast
+from typing import Any, ClassVar, TypeVar
 from uuid import UUID
 
 from django.core.handlers.asgi import ASGIRequest
@@ -33,6 +34,8 @@ class ScopedViewSet(ViewSet):
     """
 
     events: ClassVar[dict[str, str]]
+    # The parameters of its paths that are UUIDs, for `/openapi.json`.
+    uuids_in_path: ClassVar[tuple[str, ...]] = ()
 
     def authorize(self, value: Mapping[str, Any] | None = None) -> Allowed:
         """The policy's answer; see `access.policy.authorize` for `value`."""
@@ -46,12 +49,15 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
     `get_object()` is the one way to the row that `lookup_url_kwarg` names.
     """
 
-    pagination_class = SearchPagination
     # The texts of a 404 with the row's `id`, by action: they are the official server's.
     not_found_texts: ClassVar[Mapping[str, str]] = {}
     not_found_text: ClassVar[str] = "Not Found"
 
     _scope: Scope | None = None
+
+    @cached_property
+    def paginator(self) -> SearchPagination:
+        return SearchPagination()
 
     def authorize(self, value: Mapping[str, Any] | None = None) -> Allowed:
         allowed = super().authorize(value)
@@ -93,8 +99,7 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
         self, rows: Q, asked: Mapping[str, Any], read: Callable[[Q], list[T]]
     ) -> list[T]:
         """The same, for rows that `read` turns into something else."""
-        pages = cast(SearchPagination, self.paginator)
-        return pages.read(rows, asked["limit"], asked["offset"], read)
+        return self.paginator.read(rows, asked["limit"], asked["offset"], read)
 
 
 def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:

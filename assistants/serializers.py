@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from spool.assistants.models import Assistant, AssistantVersion, Configured
 from spool.database.json import moment
+from spool.web.answers import MapOf, selectable
 from spool.web.bodies import Body
-from spool.web.fields import Metadata, Object, StringOrList, Text, UUIDText
+from spool.web.fields import AnyJSON, Metadata, Object, StringOrList, Text, UUIDText
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 
@@ -55,7 +57,56 @@ class AssistantBody(serializers.Serializer[Any]):
     description = serializers.CharField(allow_null=True)
 
 
+class VersionBody(AssistantBody):
+    updated_at = None  # type: ignore[assignment]
+
+
+FOUND = selectable(AssistantBody)
 SELECTABLE = tuple(AssistantBody().fields)
+
+
+@extend_schema_field({"oneOf": [{"type": "string"}, {"type": "integer"}]})
+class NodeName(AnyJSON):
+    pass
+
+
+class NodeBody(serializers.Serializer[Any]):
+    id = NodeName()
+    type = serializers.CharField(required=False)
+    data = AnyJSON(required=False)  # type: ignore[assignment]
+    metadata = Object(required=False)
+
+
+class EdgeBody(serializers.Serializer[Any]):
+    source = NodeName()  # type: ignore[assignment]
+    target = NodeName()
+    data = AnyJSON(required=False)  # type: ignore[assignment]
+    conditional = serializers.BooleanField(required=False)
+
+
+class GraphBody(serializers.Serializer[Any]):
+    """A graph to be drawn."""
+
+    nodes = NodeBody(many=True)
+    edges = EdgeBody(many=True)
+
+
+class SubgraphSchemasBody(serializers.Serializer[Any]):
+    """JSON schemas."""
+
+    input_schema = Object()
+    output_schema = Object()
+    state_schema = Object()
+    config_schema = Object()
+    context_schema = Object(allow_null=True)
+
+
+class GraphSchemasBody(SubgraphSchemasBody):
+    graph_id = serializers.CharField()
+
+
+# By the names of their nodes.
+SUBGRAPHS = MapOf("SubgraphsBody", [SubgraphSchemasBody])
 
 
 def _text(**kwargs: Any) -> Text:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID, uuid4
 
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,29 +15,34 @@ from spool.assistants import hooks, schemas, services
 from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant, AssistantQuerySet
 from spool.assistants.serializers import (
+    FOUND,
+    SUBGRAPHS,
     AssistantBody,
     AssistantCreate,
     AssistantFilter,
     AssistantSearch,
     AssistantUpdate,
+    GraphBody,
+    GraphSchemasBody,
     SetLatest,
+    VersionBody,
     VersionSearch,
     assistant_json,
     version_json,
 )
+from spool.web.answers import INVALID, PAGE_HEADERS, error, list_of
 from spool.web.bodies import path_uuid, valid_body
 from spool.web.errors import Unprocessable
 from spool.web.fields import is_true
 from spool.web.pagination import rows_of_page, searched
 
-ERRORS = {
-    404: OpenApiResponse(description="No such assistant or graph"),
-    422: OpenApiResponse(description="A field that is not valid, named"),
-}
+ERRORS = {404: error("No such assistant or graph"), 422: INVALID}
+CONTRADICTION = error("Both config.configurable and context")
 
 
 class AssistantViewSet(OwnedViewSet[Assistant]):
     lookup_url_kwarg = "assistant_id"
+    uuids_in_path = ("assistant_id",)
     events = {
         "create": "assistants.create",
         "search": "assistants.search",
@@ -75,7 +80,12 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
 
     @extend_schema(
         request=AssistantCreate,
-        responses={200: AssistantBody, 400: Any, 409: Any, **ERRORS},
+        responses={
+            200: AssistantBody,
+            400: CONTRADICTION,
+            409: error("An assistant has this id already"),
+            **ERRORS,
+        },
     )
     def create(self, request: Request) -> Response:
         asked = valid_body(request, AssistantCreate)
@@ -102,7 +112,9 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         return Response(assistant_json(assistant))
 
     @extend_schema(
-        request=AssistantSearch, responses={200: AssistantBody(many=True), **ERRORS}
+        parameters=PAGE_HEADERS,
+        request=AssistantSearch,
+        responses={200: list_of(FOUND), 422: INVALID},
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, AssistantSearch)
@@ -115,7 +127,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
             rows = [{name: row[name] for name in names} for row in rows]
         return self.get_paginated_response(rows)
 
-    @extend_schema(request=AssistantFilter, responses={200: int, **ERRORS})
+    @extend_schema(request=AssistantFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, AssistantFilter)
         return Response(self._matching(asked).count())
@@ -125,7 +137,8 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         return Response(assistant_json(self.get_object()))
 
     @extend_schema(
-        request=AssistantUpdate, responses={200: AssistantBody, 400: Any, **ERRORS}
+        request=AssistantUpdate,
+        responses={200: AssistantBody, 400: CONTRADICTION, **ERRORS},
     )
     def partial_update(self, request: Request, assistant_id: str) -> Response:
         asked = valid_body(request, AssistantUpdate)
@@ -155,7 +168,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         return Response(status=204)
 
     @extend_schema(
-        request=VersionSearch, responses={200: AssistantBody(many=True), **ERRORS}
+        request=VersionSearch, responses={200: VersionBody(many=True), **ERRORS}
     )
     def versions(self, request: Request, assistant_id: str) -> Response:
         asked = valid_body(request, VersionSearch)
@@ -179,7 +192,18 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         return Response(assistant_json(changed))
 
     @extend_schema(
-        parameters=[OpenApiParameter("xray", str)], responses={200: Any, **ERRORS}
+        parameters=[
+            OpenApiParameter(
+                "assistant_id",
+                str,
+                OpenApiParameter.PATH,
+                description="An id, or a graph's name",
+            ),
+            OpenApiParameter(
+                "xray", str, description="true, or how many levels of subgraphs to draw"
+            ),
+        ],
+        responses={200: GraphBody, **ERRORS},
     )
     def graph(self, request: Request, assistant_id: str) -> Response:
         xray = schemas.parse_xray(request.query_params.get("xray"))
@@ -187,12 +211,13 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
             schemas.drawable_graph(self.get_object(), self.get_scope(), xray)
         )
 
-    @extend_schema(responses={200: Any, **ERRORS})
+    @extend_schema(responses={200: GraphSchemasBody, **ERRORS})
     def schemas(self, request: Request, assistant_id: str) -> Response:
         return Response(schemas.graph_schemas(self.get_object(), self.get_scope()))
 
     @extend_schema(
-        parameters=[OpenApiParameter("recurse", bool)], responses={200: Any, **ERRORS}
+        parameters=[OpenApiParameter("recurse", bool)],
+        responses={200: SUBGRAPHS, **ERRORS},
     )
     def subgraphs(self, request: Request, assistant_id: str) -> Response:
         return self._subgraphs(None)
@@ -200,7 +225,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
     @extend_schema(
         operation_id="assistants_subgraphs_below",
         parameters=[OpenApiParameter("recurse", bool)],
-        responses={200: Any, **ERRORS},
+        responses={200: SUBGRAPHS, **ERRORS},
     )
     def subgraphs_below(
         self, request: Request, assistant_id: str, namespace: str

@@ -14,6 +14,7 @@ from spool.crons.schedule import BadSchedule, BadTimezone, check_schedule, zone
 from spool.database.json import moment
 from spool.runs.models import Run
 from spool.runs.serializers import RunRequestSerializer, run_request_of
+from spool.web.answers import selectable
 from spool.web.bodies import valid
 from spool.web.fields import Capped, Object, Text, UUIDText
 
@@ -187,6 +188,9 @@ class CronBody(serializers.Serializer[Any]):
     disabled_reason = serializers.CharField(allow_null=True)
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+
+
+FOUND = selectable(CronBody)
 
 
 class FiringBody(serializers.Serializer[Any]):

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from django.db.models import F
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -20,6 +20,7 @@ from spool.crons.models import Cron, CronQuerySet
 from spool.crons.requests import allow_changed_runs, allow_cron, allow_run_now
 from spool.crons.schedule import describe, slots
 from spool.crons.serializers import (
+    FOUND,
     CronBody,
     CronFilter,
     CronPatch,
@@ -36,6 +37,13 @@ from spool.crons.serializers import (
 )
 from spool.runs.models import Run
 from spool.runs.serializers import RunBody, run_json
+from spool.web.answers import (
+    CONTENT_LOCATION,
+    INVALID,
+    PAGE_HEADERS,
+    error,
+    list_of,
+)
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import BadRequest, Unprocessable
 from spool.web.pagination import rows_of_page, searched
@@ -48,16 +56,15 @@ MAX_TRIES = 10
 # The filters of a search that the policy gets.
 FILTERS = ("assistant_id", "thread_id", "metadata")
 
-ERRORS = {
-    404: OpenApiResponse(description="No such cron, thread or assistant"),
-    422: OpenApiResponse(description="A field that is not valid, named"),
-}
+ERRORS = {404: error("No such cron, thread or assistant"), 422: INVALID}
+CHANGED = "The cron was changed by another request at the same time"
 
 
 class CronViewSet(OwnedViewSet[Cron]):
     """Runs that start by the clock."""
 
     lookup_url_kwarg = "cron_id"
+    uuids_in_path = ("cron_id", "thread_id")
     not_found_texts = {"partial_update": "Cron '{id}' not found"}
     events = {
         "create": "crons.create",
@@ -92,8 +99,8 @@ class CronViewSet(OwnedViewSet[Cron]):
         request=CronPatch,
         responses={
             200: CronBody,
-            400: OpenApiResponse(description="An empty body"),
-            409: OpenApiResponse(description="It was changed meanwhile"),
+            400: error("An empty body"),
+            409: error(CHANGED),
             **ERRORS,
         },
     )
@@ -122,7 +129,11 @@ class CronViewSet(OwnedViewSet[Cron]):
         services.delete_cron(self.get_object())
         return Response(status=204)
 
-    @extend_schema(request=CronSearch, responses={200: CronBody(many=True), **ERRORS})
+    @extend_schema(
+        parameters=PAGE_HEADERS,
+        request=CronSearch,
+        responses={200: list_of(FOUND), 422: INVALID},
+    )
     def search(self, request: Request) -> Response:
         asked = valid(CronSearch, request.data)
         found = self._matching(asked).order_by(*_order(asked))
@@ -131,7 +142,7 @@ class CronViewSet(OwnedViewSet[Cron]):
             rows = [{name: row[name] for name in names} for row in rows]
         return self.get_paginated_response(rows)
 
-    @extend_schema(request=CronFilter, responses={200: int, **ERRORS})
+    @extend_schema(request=CronFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
         return Response(self._matching(valid(CronFilter, request.data)).count())
 
@@ -158,13 +169,11 @@ class CronViewSet(OwnedViewSet[Cron]):
         return Response([firing_json(row) for row in rows_of_page(rows, page)])
 
     @extend_schema(
+        parameters=[CONTENT_LOCATION],
         request=None,
         responses={
             200: RunBody,
-            409: OpenApiResponse(
-                description="The thread is busy, and the cron rejects; "
-                "or the cron was changed meanwhile"
-            ),
+            409: error(f"The thread is busy, and the cron rejects; or: {CHANGED}"),
             **ERRORS,
         },
     )
@@ -179,7 +188,7 @@ class CronViewSet(OwnedViewSet[Cron]):
         # It is the creator's run, but the caller must be allowed to create it.
         return firing.run_now(cron, caller=allow_run_now(self.request, cron))
 
-    @extend_schema(request=PreviewRequest, responses={200: PreviewBody, **ERRORS})
+    @extend_schema(request=PreviewRequest, responses={200: PreviewBody, 422: INVALID})
     def preview(self, request: Request) -> Response:
         """Describe a schedule in words, with its next dates."""
         self.authorize(searched(valid(CronFilter, {}), *FILTERS))

@@ -19,6 +19,8 @@ class Queue:
     n_running: int
     pending_runs_wait_time_max_secs: float
     pending_runs_wait_time_med_secs: float
+    # Of runs that wait only for a worker, not for another run of their thread.
+    pending_unblocked_runs_wait_time_max_secs: float
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,10 @@ def queue_figures() -> dict[str, Any]:
 def _read() -> tuple[Queue, Workers]:
     with connection.cursor() as cursor:
         cursor.execute(_QUERY, {"lease": settings.WORKER_LEASE_SECS})
-        pending, running, longest, median, capacity = cursor.fetchone()
+        pending, running, longest, median, ready, capacity = cursor.fetchone()
     available = max(capacity - running, 0)
     return (
-        Queue(pending, running, float(longest), float(median)),
+        Queue(pending, running, float(longest), float(median), float(ready)),
         Workers(capacity, running, available),
     )
 
@@ -80,13 +82,14 @@ SELECT
     (SELECT count(*) FROM runs WHERE status = 'running'),
     coalesce(max(waited), 0),
     coalesce(percentile_cont(0.5) WITHIN GROUP (ORDER BY waited), 0),
+    coalesce(max(waited) FILTER (WHERE dispatched_at IS NOT NULL), 0),
     (
         SELECT coalesce(sum(capacity), 0) FROM workers
         WHERE expired_at IS NULL
         AND heartbeat_at > now() - make_interval(secs => %(lease)s)
     )
 FROM (
-    SELECT extract(epoch FROM now() - created_at) AS waited
+    SELECT extract(epoch FROM now() - created_at) AS waited, dispatched_at
     FROM runs WHERE status = 'pending' AND created_at <= now()
 ) AS pending
 """

@@ -15,6 +15,7 @@ from spool.assistants.serializers import ConfigField
 from spool.database.json import moment
 from spool.runs.models import Run
 from spool.runs.run_request import CLIENT_FIELDS, RunRequest
+from spool.web.answers import selectable
 from spool.web.bodies import valid
 from spool.web.errors import BadRequest
 from spool.web.fields import (
@@ -240,6 +241,32 @@ class RunBody(serializers.Serializer[Any]):
     langsmith_session_name = serializers.CharField(allow_null=True)
 
 
+# The answer of `wait` and `join`.
+OUTPUT = {
+    "description": "What the graph returned: mostly the values of its output. Of an "
+    "interrupted run they have `__interrupt__`, of a failed one `__error__`.",
+    "anyOf": [
+        {
+            "type": "object",
+            "nullable": True,
+            "properties": {
+                "__error__": {"$ref": "#/components/schemas/FailureBody"},
+                "__interrupt__": {
+                    "type": "array",
+                    "items": {"$ref": "#/components/schemas/InterruptBody"},
+                },
+            },
+            "additionalProperties": {},
+        },
+        {"type": "array", "items": {}},
+        {"type": "string"},
+        {"type": "number"},
+        {"type": "boolean"},
+    ],
+}
+NOTHING = {"type": "object", "maxProperties": 0}
+
+
 class Limit(Capped):
     """The one number that the official server refuses with a 400."""
 
@@ -248,6 +275,9 @@ class Limit(Capped):
             return int(super().to_internal_value(data))
         except serializers.ValidationError:
             raise BadRequest("limit: a valid integer is required") from None
+
+
+RUN = selectable(RunBody)
 
 
 class RunListQuery(serializers.Serializer[Any]):

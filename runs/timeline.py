@@ -15,7 +15,7 @@ from rest_framework import serializers
 
 from spool.runs.models import Run, RunAttempt, RunStep
 from spool.usage.tokens import NO_TOKENS, Tokens
-from spool.web.fields import Object
+from spool.web.answers import FailureBody
 
 
 class TokensBody(serializers.Serializer[Any]):
@@ -43,7 +43,7 @@ class StepBody(serializers.Serializer[Any]):
     outcome = serializers.ChoiceField(choices=RunStep.Outcome.choices)
     tokens = serializers.DictField(child=TokensBody(), help_text="By model")
     tools = ToolBody(many=True)
-    error = Object(allow_null=True)
+    error = FailureBody(allow_null=True)
 
 
 class AttemptBody(serializers.Serializer[Any]):
@@ -53,7 +53,7 @@ class AttemptBody(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField()
     ended_at = serializers.DateTimeField(allow_null=True)
     outcome = serializers.ChoiceField(choices=[*RunAttempt.Outcome.choices, "running"])
-    error = Object(allow_null=True)
+    error = FailureBody(allow_null=True)
     tokens = serializers.DictField(child=TokensBody(), help_text="By model")
     step_count = serializers.IntegerField()
     steps = StepBody(many=True, help_text="Of a long attempt the first and last ones")
@@ -75,7 +75,7 @@ class TimelineBody(serializers.Serializer[Any]):
     duration_ms = serializers.FloatField(
         allow_null=True, help_text="From its first attempt to its end, or until now"
     )
-    error = Object(allow_null=True)
+    error = FailureBody(allow_null=True)
     tokens = serializers.DictField(child=TokensBody(), help_text="By model")
     attempts = AttemptBody(many=True)
 

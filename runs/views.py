@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from django.http import StreamingHttpResponse
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -21,6 +21,9 @@ from spool.runs.requests import allow_run
 from spool.runs.run_request import RunRequest
 from spool.runs.serializers import (
     COLUMNS,
+    NOTHING,
+    OUTPUT,
+    RUN,
     BulkCancel,
     RunBody,
     RunListQuery,
@@ -38,6 +41,16 @@ from spool.runs.timeline import TimelineBody, timeline_of
 from spool.threads.models import Thread
 from spool.threads.views import OneThreadViewSet
 from spool.web import inside
+from spool.web.answers import (
+    CONTENT_LOCATION,
+    EVENT_STREAM,
+    EVENTS,
+    INVALID,
+    LAST_EVENT_ID,
+    LOCATION,
+    error,
+    list_of,
+)
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.web.pagination import rows_of_page
@@ -46,13 +59,15 @@ from spool.webhooks import addresses
 ENQUEUE = Run.MultitaskStrategy.ENQUEUE
 STREAM_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
 
-SSE = OpenApiResponse(response=str, description="Server-sent events")
 ERRORS = {
-    400: OpenApiResponse(description="A request that contradicts itself"),
-    404: OpenApiResponse(description="No such thread or assistant"),
-    409: OpenApiResponse(description="The thread is busy"),
-    422: OpenApiResponse(description="A field that is not valid, named"),
+    400: error("A request that contradicts itself"),
+    404: error("No such thread, run or assistant"),
+    422: INVALID,
 }
+CONFLICT_ERRORS = {**ERRORS, 409: error("The thread is busy")}
+STREAM = {EVENT_STREAM: EVENTS}
+ACTION = OpenApiParameter("action", str, enum=Run.CancelAction.values)
+LATER = [CONTENT_LOCATION, LOCATION]
 
 
 class WaitsForItself(Conflict):
@@ -66,6 +81,7 @@ class RunViewSet(OwnedViewSet[Run]):
     """Runs of a thread, and stateless ones, which have a thread of their own."""
 
     lookup_url_kwarg = "run_id"
+    uuids_in_path = ("run_id", "thread_id")
     not_found_texts = {
         "destroy": "Run not found",
         "cancel": "No runs found to cancel.",
@@ -103,12 +119,20 @@ class RunViewSet(OwnedViewSet[Run]):
         return runs.filter(thread=self.thread_id) if self.thread_id else runs
 
     # --- Making runs ----------------------------------------------------------------
-    @extend_schema(request=RunRequestSerializer, responses={200: RunBody, **ERRORS})
+    @extend_schema(
+        parameters=[CONTENT_LOCATION],
+        request=RunRequestSerializer,
+        responses={200: RunBody, **CONFLICT_ERRORS},
+    )
     def create(self, request: Request, thread_id: str | None = None) -> Response:
         run, _ = self._create(request.data, thread_id)
         return Response(run_json(run), headers={"Content-Location": _path(run)})
 
-    @extend_schema(request=RunRequestSerializer, responses={200: SSE, **ERRORS})
+    @extend_schema(
+        parameters=LATER,
+        request=RunRequestSerializer,
+        responses={**STREAM, **CONFLICT_ERRORS},
+    )
     def stream(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
@@ -117,7 +141,11 @@ class RunViewSet(OwnedViewSet[Run]):
         stream = _new_stream(run, run_request, after)
         return _sse(run_stream.sse(stream), _path(run, stateless=thread_id is None))
 
-    @extend_schema(request=RunRequestSerializer, responses={200: Any, **ERRORS})
+    @extend_schema(
+        parameters=LATER,
+        request=RunRequestSerializer,
+        responses={200: OUTPUT, **CONFLICT_ERRORS},
+    )
     def wait(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
@@ -128,7 +156,7 @@ class RunViewSet(OwnedViewSet[Run]):
 
     @extend_schema(
         request=RunRequestSerializer(many=True),
-        responses={200: RunBody(many=True), **ERRORS},
+        responses={200: RunBody(many=True), **CONFLICT_ERRORS},
     )
     def batch(self, request: Request) -> Response:
         if not isinstance(request.data, list) or not request.data:
@@ -156,9 +184,7 @@ class RunViewSet(OwnedViewSet[Run]):
         return services.create_run(allowed), run_request
 
     # --- Reading runs ---------------------------------------------------------------
-    @extend_schema(
-        parameters=[RunListQuery], responses={200: RunBody(many=True), **ERRORS}
-    )
+    @extend_schema(parameters=[RunListQuery], responses={200: list_of(RUN), **ERRORS})
     def list(self, request: Request, thread_id: str) -> Response:
         asked = valid(RunListQuery, request.query_params)
         found = path_uuid(thread_id, "thread")
@@ -195,7 +221,9 @@ class RunViewSet(OwnedViewSet[Run]):
         return Response(status=204)
 
     # --- Joining runs ---------------------------------------------------------------
-    @extend_schema(parameters=[StreamQuery], responses={200: Any, **ERRORS})
+    @extend_schema(
+        parameters=[StreamQuery, *LATER], responses={200: OUTPUT, **CONFLICT_ERRORS}
+    )
     def join(
         self, request: Request, thread_id: str, run_id: str
     ) -> StreamingHttpResponse:
@@ -214,7 +242,10 @@ class RunViewSet(OwnedViewSet[Run]):
         )
         return _json_later(run_stream.wait(stream), run, query["again"])
 
-    @extend_schema(parameters=[StreamQuery], responses={200: SSE, **ERRORS})
+    @extend_schema(
+        parameters=[StreamQuery, LAST_EVENT_ID, *LATER],
+        responses={**STREAM, **CONFLICT_ERRORS},
+    )
     def join_stream(
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> StreamingHttpResponse:
@@ -244,10 +275,10 @@ class RunViewSet(OwnedViewSet[Run]):
     @extend_schema(
         parameters=[
             OpenApiParameter("wait", str, description="1: answer once it has stopped"),
-            OpenApiParameter("action", str, enum=Run.CancelAction.values),
+            ACTION,
         ],
         request=None,
-        responses={200: Any, 202: None, **ERRORS},
+        responses={200: NOTHING, 202: None, **ERRORS},
     )
     def cancel(
         self, request: Request, thread_id: str, run_id: str
@@ -264,7 +295,9 @@ class RunViewSet(OwnedViewSet[Run]):
             return Response(status=202)
         return _json_later(run_stream.stopped(RunStream(run.thread_id, run.id)), run)
 
-    @extend_schema(request=BulkCancel, responses={204: None, **ERRORS})
+    @extend_schema(
+        parameters=[ACTION], request=BulkCancel, responses={204: None, **ERRORS}
+    )
     def cancel_many(self, request: Request) -> Response:
         asked, action = valid(BulkCancel, request.data), _action(request)
         thread_id = asked["thread_id"]
@@ -290,7 +323,10 @@ class ThreadStreamViewSet(OneThreadViewSet):
 
     events = {"stream": "threads.read"}
 
-    @extend_schema(parameters=[ThreadStreamQuery], responses={200: SSE, **ERRORS})
+    @extend_schema(
+        parameters=[ThreadStreamQuery, LAST_EVENT_ID, LOCATION],
+        responses={**STREAM, **ERRORS},
+    )
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
         query = valid(ThreadStreamQuery, request.query_params)
         modes: frozenset[str] = query["modes"]

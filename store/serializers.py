@@ -10,34 +10,13 @@ from rest_framework import serializers
 from spool.database.json import moment
 from spool.store.items import FoundItem, StoredItem
 from spool.store.ttl import MAX_TTL_MINUTES, is_ttl
+from spool.web.answers import OrNull
 from spool.web.fields import Metadata, Object
 
 MAX_LIMIT = 1000
 MAX_NAMESPACES = 10_000
 MAX_OFFSET = 2**31 - 1
 STRINGS = {"type": "array", "items": {"type": "string"}}
-TIME = {"type": "string", "format": "date-time"}
-# The response of a get, which can't be described by a serializer alone.
-ITEM_OR_NULL = {
-    "type": "object",
-    "nullable": True,
-    "properties": {
-        "namespace": STRINGS,
-        "key": {"type": "string"},
-        "value": {"type": "object", "additionalProperties": {}},
-        "metadata": {"type": "object", "additionalProperties": {}},
-        "created_at": TIME,
-        "updated_at": TIME,
-    },
-    "required": [
-        "namespace",
-        "key",
-        "value",
-        "metadata",
-        "created_at",
-        "updated_at",
-    ],
-}
 
 
 def item_json(item: StoredItem | FoundItem) -> dict[str, Any]:
@@ -154,8 +133,8 @@ class ListNamespaces(serializers.Serializer[Any]):
     offset = serializers.IntegerField(default=0, min_value=0, max_value=MAX_OFFSET)
 
 
-class FoundItemBody(serializers.Serializer[Any]):
-    """An item as the wire shows it; `found_json` makes it."""
+class ItemBody(serializers.Serializer[Any]):
+    """An item as the wire shows it; `item_json` makes it."""
 
     namespace = serializers.ListField(child=serializers.CharField())
     key = serializers.CharField()
@@ -163,6 +142,20 @@ class FoundItemBody(serializers.Serializer[Any]):
     metadata = Object()
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
+
+
+class NoKeyBody(serializers.Serializer[Any]):
+    """The one error without `detail`."""
+
+    error = serializers.CharField()
+
+
+ITEM_OR_NULL = OrNull("ItemOrNull", [ItemBody])
+
+
+class FoundItemBody(ItemBody):
+    """An item of a search; `found_json` makes it."""
+
     score = serializers.FloatField(allow_null=True)
 
 

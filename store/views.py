@@ -35,6 +35,7 @@ from spool.store.serializers import (
     GetQuery,
     ListNamespaces,
     NamespacesBody,
+    NoKeyBody,
     PutItem,
     SearchItems,
     found_json,
@@ -43,12 +44,14 @@ from spool.store.serializers import (
 from spool.store.services import perform
 from spool.store.statements import TooManyConditions, UnsupportedOperator
 from spool.store.ttl import ttl_config
+from spool.web.answers import INVALID, error
 from spool.web.bodies import valid
 from spool.web.errors import BadRequest, Unprocessable
 
 ERRORS = {
-    400: OpenApiResponse(description="An empty or reserved namespace, or no key"),
-    422: OpenApiResponse(description="A field that is not valid, named"),
+    400: error("An empty or reserved namespace, or an unknown operator"),
+    422: INVALID,
+    (422, "text/plain"): OpenApiResponse(str, description="A label that is not valid"),
 }
 
 
@@ -100,7 +103,14 @@ class StoreViewSet(ScopedViewSet):
         )
         return Response(status=204)
 
-    @extend_schema(parameters=[GetQuery], responses={200: ITEM_OR_NULL, **ERRORS})
+    @extend_schema(
+        parameters=[GetQuery],
+        responses={
+            200: ITEM_OR_NULL,
+            **ERRORS,
+            400: OpenApiResponse(NoKeyBody, description="No key"),
+        },
+    )
     def get_item(self, request: Request) -> Response:
         key = request.query_params.get("key")
         if key is None:

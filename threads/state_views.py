@@ -11,13 +11,16 @@ from rest_framework.response import Response
 
 from spool.threads import state
 from spool.threads.serializers import (
+    STATE,
     CheckpointStateBody,
     HistoryBody,
     HistoryQuery,
     StateQuery,
     StateUpdateBody,
+    UpdatedStateBody,
 )
 from spool.threads.views import ERRORS, OneThreadViewSet
+from spool.web.answers import error, list_of
 from spool.web.bodies import valid, valid_body
 from spool.web.errors import BadRequest
 
@@ -33,21 +36,21 @@ class ThreadStateViewSet(OneThreadViewSet):
         "history": "threads.read",
     }
 
-    @extend_schema(parameters=[StateQuery], responses={200: Any, **ERRORS})
+    @extend_schema(parameters=[StateQuery], responses={200: STATE, **ERRORS})
     def retrieve(self, request: Request, thread_id: str) -> Response:
         return self._state(request, None)
 
     @extend_schema(
         operation_id="threads_state_at_checkpoint",
         parameters=[StateQuery],
-        responses={200: Any, **ERRORS},
+        responses={200: STATE, **ERRORS},
     )
     def at_checkpoint(
         self, request: Request, thread_id: str, checkpoint_id: str
     ) -> Response:
         return self._state(request, {"checkpoint_id": checkpoint_id})
 
-    @extend_schema(request=CheckpointStateBody, responses={200: Any, **ERRORS})
+    @extend_schema(request=CheckpointStateBody, responses={200: STATE, **ERRORS})
     def from_checkpoint(self, request: Request, thread_id: str) -> Response:
         asked = valid_body(request, CheckpointStateBody)
         thread = self.get_object()
@@ -57,7 +60,13 @@ class ThreadStateViewSet(OneThreadViewSet):
         return Response(state.state_json(snapshot, asked["select"]))
 
     @extend_schema(
-        request=StateUpdateBody, responses={200: Any, 400: Any, 409: Any, **ERRORS}
+        request=StateUpdateBody,
+        responses={
+            200: UpdatedStateBody,
+            400: error("What the graph refuses, or no graph"),
+            409: error("A run of the thread is active"),
+            **ERRORS,
+        },
     )
     def update(self, request: Request, thread_id: str) -> Response:
         try:
@@ -81,9 +90,9 @@ class ThreadStateViewSet(OneThreadViewSet):
             }
         )
 
-    @extend_schema(
-        parameters=[HistoryQuery], request=HistoryBody, responses={200: Any, **ERRORS}
-    )
+    @extend_schema(methods=["GET"], parameters=[HistoryQuery])
+    @extend_schema(methods=["POST"], request=HistoryBody)
+    @extend_schema(responses={200: list_of(STATE), **ERRORS})
     def history(self, request: Request, thread_id: str) -> Response:
         if request.method == "GET":
             asked, default = _valid_query(request, HistoryQuery), 10

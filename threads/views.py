@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -23,7 +23,11 @@ from spool.threads import checkpoint_rows, rows, services, state
 from spool.threads.models import Thread, ThreadQuerySet
 from spool.threads.serializers import (
     COLUMNS,
+    FOUND,
+    CopiedThreadBody,
     Prune,
+    PrunedBody,
+    StorageBody,
     ThreadBody,
     ThreadCreate,
     ThreadFilter,
@@ -35,14 +39,12 @@ from spool.threads.serializers import (
     thread_json,
 )
 from spool.threads.thread_request import NewThread, ThreadChanges
+from spool.web.answers import INVALID, PAGE_HEADERS, error, list_of
 from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
 from spool.web.pagination import searched
 
-ERRORS = {
-    404: OpenApiResponse(description="No such thread"),
-    422: OpenApiResponse(description="A field that is not valid, named"),
-}
+ERRORS = {404: error("No such thread"), 422: INVALID}
 
 
 FILTERS = ("metadata", "values", "status")
@@ -52,6 +54,7 @@ class OneThreadViewSet(OwnedViewSet[Thread]):
     """The base of viewsets whose paths name a thread."""
 
     lookup_url_kwarg = "thread_id"
+    uuids_in_path = ("thread_id",)
     not_found_text = "Thread with ID {id} not found"
 
     def get_queryset(self) -> ThreadQuerySet:
@@ -73,7 +76,14 @@ class ThreadViewSet(OneThreadViewSet):
     not_found_texts = {"partial_update": "Not Found"}
 
     @extend_schema(
-        request=ThreadCreate, responses={200: ThreadBody, 201: Any, 409: Any, **ERRORS}
+        request=ThreadCreate,
+        responses={
+            200: ThreadBody,
+            201: error("The thread was created, but not with the state"),
+            400: error("Supersteps that the graph refuses"),
+            409: error("A thread has this id already"),
+            **ERRORS,
+        },
     )
     def create(self, request: Request) -> Response:
         asked = valid_body(request, ThreadCreate)
@@ -120,7 +130,8 @@ class ThreadViewSet(OneThreadViewSet):
 
     @extend_schema(
         request=ThreadSearch,
-        responses={200: ThreadBody(many=True), 400: Any, **ERRORS},
+        parameters=PAGE_HEADERS,
+        responses={200: list_of(FOUND), 400: error("An id of none"), 422: INVALID},
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, ThreadSearch)
@@ -136,13 +147,13 @@ class ThreadViewSet(OneThreadViewSet):
         page = self.page_read(threads, asked, partial(_bodies, asked))
         return self.get_paginated_response(page)
 
-    @extend_schema(request=ThreadFilter, responses={200: int, **ERRORS})
+    @extend_schema(request=ThreadFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, ThreadFilter)
         allowed = self.authorize({**searched(asked, *FILTERS), "ids": None})
         return Response(_matching(self.get_queryset(), allowed.value).count())
 
-    @extend_schema(request=Prune, responses={200: Any, **ERRORS})
+    @extend_schema(request=Prune, responses={200: PrunedBody, 422: INVALID})
     def prune(self, request: Request) -> Response:
         asked = valid_body(request, Prune)
         threads = Thread.objects.visible_to(self._scope_of(asked["thread_ids"]))
@@ -158,7 +169,14 @@ class ThreadViewSet(OneThreadViewSet):
         nothing = Q(pk__in=[])
         return Scope(rows=reduce(or_, (Q(r, pk__in=ids[r]) for r in ids), nothing))
 
-    @extend_schema(responses={200: ThreadBody, **ERRORS})
+    @extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "include", str, enum=["ttl"], description="What else to answer"
+            )
+        ],
+        responses={200: ThreadBody, **ERRORS},
+    )
     def retrieve(self, request: Request, thread_id: str) -> Response:
         # Read without an instance, since this is requested most of all.
         with_ttl = "ttl" in _included(request)
@@ -168,7 +186,16 @@ class ThreadViewSet(OneThreadViewSet):
         return Response(row)
 
     @extend_schema(
-        request=ThreadUpdate, responses={200: ThreadBody, 204: None, **ERRORS}
+        parameters=[
+            OpenApiParameter(
+                "Prefer",
+                str,
+                OpenApiParameter.HEADER,
+                description="`return=minimal` for an answer without a body",
+            )
+        ],
+        request=ThreadUpdate,
+        responses={200: ThreadBody, 204: None, **ERRORS},
     )
     def partial_update(self, request: Request, thread_id: str) -> Response:
         asked = valid_body(request, ThreadUpdate)
@@ -191,7 +218,14 @@ class ThreadViewSet(OneThreadViewSet):
             raise self.not_found()
         return Response(status=204)
 
-    @extend_schema(request=None, responses={200: ThreadBody, 409: Any, 422: Any})
+    @extend_schema(
+        request=None,
+        responses={
+            200: CopiedThreadBody,
+            409: error("No such thread, or it changes at present"),
+            422: INVALID,
+        },
+    )
     def copy(self, request: Request, thread_id: str) -> Response:
         try:
             source = self.get_object()
@@ -207,7 +241,7 @@ class ThreadViewSet(OneThreadViewSet):
         del row["values"]
         return Response(row)
 
-    @extend_schema(responses={200: Any, **ERRORS})
+    @extend_schema(responses={200: StorageBody, **ERRORS})
     def storage(self, request: Request, thread_id: str) -> Response:
         return Response(checkpoint_rows.storage(self.get_object().id))
 

@@ -6,10 +6,11 @@ from datetime import timedelta
 from typing import Any
 
 from django.utils import timezone
+from drf_spectacular.utils import extend_schema_serializer
 from rest_framework import serializers
 
 from spool.usage.report import GROUPS
-from spool.web.fields import Object, UUIDText
+from spool.web.fields import UUIDText
 
 MAX_DAYS = 400
 DEFAULT_DAYS = 30
@@ -60,12 +61,30 @@ class UsageRow(serializers.Serializer[Any]):
     )
 
 
+class UsageGroupBody(UsageRow):
+    """A `UsageRow`, with the groups that `group_by` names."""
+
+    owner = serializers.CharField(required=False)
+    api_key = serializers.UUIDField(required=False, allow_null=True)
+    assistant = serializers.UUIDField(required=False, allow_null=True)
+    graph = serializers.CharField(required=False)
+    revision = serializers.CharField(required=False)
+    node = serializers.CharField(required=False)
+    provider = serializers.CharField(required=False)
+    model = serializers.CharField(required=False)
+    day = serializers.DateField(required=False)
+
+
+class PricesBody(serializers.Serializer[Any]):
+    source = serializers.CharField()  # type: ignore[assignment]
+    date = serializers.CharField(allow_null=True)
+
+
+@extend_schema_serializer(many=False)
 class UsageBody(serializers.Serializer[Any]):
     start = serializers.DateField()
     end = serializers.DateField()
     currency = serializers.CharField()
-    prices = Object()
-    usage = serializers.ListField(
-        child=Object(), help_text="The groups by their names, and a `UsageRow`"
-    )
+    prices = PricesBody()
+    usage = UsageGroupBody(many=True)
     total = UsageRow()

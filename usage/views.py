@@ -7,7 +7,7 @@ import io
 from typing import Any
 
 from django.http import HttpResponse
-from drf_spectacular.utils import OpenApiResponse, extend_schema
+from drf_spectacular.utils import extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -15,6 +15,7 @@ from spool.access.views import OwnedViewSet
 from spool.usage.models import UsageTotal, UsageTotalQuerySet
 from spool.usage.report import report
 from spool.usage.serializers import UsageBody, UsageQuery
+from spool.web.answers import INVALID
 from spool.web.bodies import valid
 
 FILTERS = ("assistant_id", "graph_id", "node", "model", "owner")
@@ -26,10 +27,7 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
 
     @extend_schema(
         parameters=[UsageQuery],
-        responses={
-            200: UsageBody,
-            422: OpenApiResponse(description="A field that is not valid, named"),
-        },
+        responses={200: UsageBody, (200, "text/csv"): str, 422: INVALID},
     )
     def list(self, request: Request) -> Response | HttpResponse:
         """Usage of the caller's runs with its cost, by model or as requested.

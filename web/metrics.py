@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Any
 
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
@@ -13,35 +15,52 @@ _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 requests_answered = Counter(
     "spool_http_requests",
     "Requests that this web process has answered.",
-    ["method", "status"],
+    ["method", "path", "status"],
 )
 
 
 class CountRequests:
-    """Middleware that counts answers by method and status."""
+    """Middleware that counts answers by method, route and status."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = self.get_response(request)
-        requests_answered.labels(_method(request), str(response.status_code)).inc()
+        match = request.resolver_match
+        route = match.route if match else None
+        _counter(request.method or "", route, response).inc()
         return response
 
 
-def total_answered() -> int:
-    """How many requests this process has answered."""
-    return int(
-        sum(
-            sample.value
-            for metric in requests_answered.collect()
-            for sample in metric.samples
-            if sample.name.endswith("_total")
-        )
-    )
+def requests_by_route() -> list[dict[str, Any]]:
+    """How many requests this process has answered, in the official server's form."""
+    return [
+        {
+            "method": sample.labels["method"],
+            "path": sample.labels["path"],
+            "status": int(sample.labels["status"]),
+            "count": int(sample.value),
+        }
+        for metric in requests_answered.collect()
+        for sample in metric.samples
+        if sample.name.endswith("_total")
+    ]
 
 
-def _method(request: HttpRequest) -> str:
-    # A client can't make a new time series by making up a method.
-    method = request.method or ""
-    return method if method in _METHODS else "other"
+_counters: dict[tuple[str, str | None, int], Counter] = {}
+
+
+def _counter(method: str, route: str | None, response: HttpResponseBase) -> Counter:
+    # A client can't make a new time series by making up a method or a path.
+    key = (method if method in _METHODS else "other", route, response.status_code)
+    if (known := _counters.get(key)) is None:
+        path = _path(route)
+        known = requests_answered.labels(key[0], path, str(response.status_code))
+        _counters[key] = known
+    return known
+
+
+def _path(route: str | None) -> str:
+    """A route in OpenAPI's form: `/threads/{thread_id}`; empty for an unknown path."""
+    return "" if route is None else "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)

@@ -39,9 +39,6 @@ class SearchPagination(BasePagination):
     def get_paginated_response(self, data: Any) -> Response:
         return Response(data, headers=self.headers)
 
-    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
-        return schema
-
 
 def rows_of_page(rows: QuerySet[M], asked: Mapping[str, Any]) -> QuerySet[M]:
     """The page of a list, whose answer has no headers."""

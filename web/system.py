@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
+from typing import Any
 
 import redis
 from django.conf import settings
@@ -13,6 +14,7 @@ from django.http import HttpResponse
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,10 +22,84 @@ from rest_framework.views import APIView
 from spool.config.env import FALSE, TRUE
 from spool.telemetry import metrics
 from spool.web import hooks
+from spool.web.answers import INVALID
 from spool.web.errors import Unprocessable
-from spool.web.metrics import total_answered
+from spool.web.metrics import requests_by_route
 
 REDIS_TIMEOUT_SECS = 2
+
+
+class OkBody(serializers.Serializer[Any]):
+    ok = serializers.BooleanField()
+    services = serializers.DictField(
+        child=serializers.ChoiceField(choices=["healthy", "unhealthy"])
+    )
+
+
+class LiveBody(serializers.Serializer[Any]):
+    live = serializers.BooleanField()
+
+
+class ReadyBody(serializers.Serializer[Any]):
+    ready = serializers.BooleanField()
+    reasons = serializers.ListField(child=serializers.CharField())
+
+
+class FlagsBody(serializers.Serializer[Any]):
+    assistants = serializers.BooleanField()
+    crons = serializers.BooleanField()
+    langsmith = serializers.BooleanField()
+    langsmith_tracing_replicas = serializers.BooleanField()
+    langsmith_tracing_session_on_runs = serializers.BooleanField()
+    strict_resume = serializers.BooleanField()
+
+
+class HostBody(serializers.Serializer[Any]):
+    kind = serializers.CharField()
+    project_id = serializers.CharField(allow_null=True)
+    host_revision_id = serializers.CharField(allow_null=True)
+    revision_id = serializers.CharField(allow_null=True)
+    tenant_id = serializers.CharField(allow_null=True)
+
+
+class InfoBody(serializers.Serializer[Any]):
+    version = serializers.CharField()
+    langgraph_py_version = serializers.CharField()
+    flags = FlagsBody()
+    host = HostBody()
+
+
+class QueueBody(serializers.Serializer[Any]):
+    n_pending = serializers.IntegerField()
+    n_running = serializers.IntegerField()
+    pending_runs_wait_time_max_secs = serializers.FloatField()
+    pending_runs_wait_time_med_secs = serializers.FloatField()
+    pending_unblocked_runs_wait_time_max_secs = serializers.FloatField(
+        help_text="Of runs that wait for a worker only, not for a run of their thread"
+    )
+
+
+class WorkersBody(serializers.Serializer[Any]):
+    max = serializers.IntegerField()
+    active = serializers.IntegerField()
+    available = serializers.IntegerField()
+
+
+class AnsweredBody(serializers.Serializer[Any]):
+    method = serializers.CharField()
+    path = serializers.CharField(help_text="The route; empty if there is none")
+    status = serializers.IntegerField()
+    count = serializers.IntegerField()
+
+
+class APIFiguresBody(serializers.Serializer[Any]):
+    http_requests_total = AnsweredBody(many=True, help_text="Of this process")
+
+
+class MetricsBody(serializers.Serializer[Any]):
+    queue = QueueBody()
+    workers = WorkersBody()
+    api = APIFiguresBody()
 
 
 class PublicView(APIView):
@@ -40,7 +116,7 @@ class OkView(PublicView):
                 "check_db", bool, description="Ask Postgres and Redis as well."
             )
         ],
-        responses={200: OpenApiTypes.OBJECT, 500: OpenApiTypes.OBJECT},
+        responses={200: OkBody, 422: INVALID, 500: OkBody},
     )
     def get(self, request: Request) -> Response:
         checks = _CHECKS if _wants_checks(request) else {}
@@ -64,9 +140,7 @@ class RootView(OkView):
 
 
 class LiveView(PublicView):
-    @extend_schema(
-        tags=["System"], operation_id="live", responses={200: OpenApiTypes.OBJECT}
-    )
+    @extend_schema(tags=["System"], operation_id="live", responses={200: LiveBody})
     def get(self, request: Request) -> Response:
         """Liveness: if it does not answer, restart the process."""
         return Response({"live": True})
@@ -76,7 +150,7 @@ class ReadyView(PublicView):
     @extend_schema(
         tags=["System"],
         operation_id="ready",
-        responses={200: OpenApiTypes.OBJECT, 503: OpenApiTypes.OBJECT},
+        responses={200: ReadyBody, 503: ReadyBody},
     )
     def get(self, request: Request) -> Response:
         """Readiness for requests. It doesn't need Redis: runs then continue later."""
@@ -86,9 +160,7 @@ class ReadyView(PublicView):
 
 
 class InfoView(PublicView):
-    @extend_schema(
-        tags=["System"], operation_id="info", responses={200: OpenApiTypes.OBJECT}
-    )
+    @extend_schema(tags=["System"], operation_id="info", responses={200: InfoBody})
     def get(self, request: Request) -> Response:
         return Response(
             {
@@ -118,12 +190,16 @@ class MetricsView(PublicView):
         tags=["System"],
         operation_id="metrics",
         parameters=[OpenApiParameter("format", str, enum=["prometheus", "json"])],
-        responses={200: OpenApiTypes.STR},
+        responses={
+            (200, "text/plain"): OpenApiTypes.STR,
+            200: MetricsBody,
+            422: INVALID,
+        },
     )
     def get(self, request: Request) -> HttpResponse | Response:
         wanted = request.query_params.get("format", "prometheus")
         if wanted == "json":
-            answered = {"http_requests_total": total_answered()}
+            answered = {"http_requests_total": requests_by_route()}
             return Response({**hooks.queue_figures(), "api": answered})
         if wanted == "prometheus":
             return HttpResponse(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -20,14 +20,27 @@ from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant
 from spool.assistants.services import assistant_id_of
 from spool.config import lazy
+from spool.protocols.a2a.serializers import (
+    AgentTaskBody,
+    CardBody,
+    PushConfigBody,
+    PushConfigsBody,
+    RPCBody,
+    SendBody,
+    SentBody,
+    TasksBody,
+)
+from spool.web.answers import EVENT_STREAM, EVENTS, error
 from spool.web.asgi_response import ASGIResponse
 from spool.web.errors import BadRequest, NotFound, Unprocessable
 
 ENDPOINTS = "spool.protocols.a2a.endpoints"
 CARDS = "spool.protocols.a2a.cards"
 
-OBJECT = OpenApiTypes.OBJECT
-EVENTS = OpenApiResponse(response=str, description="Server-sent events")
+STREAM = {EVENT_STREAM: EVENTS}
+JSON = (200, "application/a2a+json")
+# An object without fields.
+NOTHING = {"type": "object", "maxProperties": 0}
 
 
 class AgentViewSet(ScopedViewSet):
@@ -57,7 +70,7 @@ class AgentViewSet(ScopedViewSet):
     # Cards of system assistants are public.
     public_actions = frozenset({"card", "find_card"})
 
-    @extend_schema(request=OBJECT, responses={200: OBJECT})
+    @extend_schema(request=RPCBody, responses={200: RPCBody, **STREAM})
     def rpc(self, request: Request, assistant_id: str) -> Response | ASGIResponse:
         """All methods as JSON-RPC 2.0, of A2A 1.0 and, by their own names, of 0.3."""
         try:
@@ -66,65 +79,70 @@ class AgentViewSet(ScopedViewSet):
             error = {"code": -32700, "message": str(exc.detail)}
             return Response({"jsonrpc": "2.0", "id": None, "error": error})
 
-    @extend_schema(request=OBJECT, responses={200: OBJECT})
+    @extend_schema(request=SendBody, responses={JSON: SentBody})
     def send(self, request: Request, assistant_id: str) -> ASGIResponse:
         return self._answer(request, assistant_id)
 
-    @extend_schema(request=OBJECT, responses={200: EVENTS})
+    @extend_schema(request=SendBody, responses=STREAM)
     def stream(self, request: Request, assistant_id: str) -> ASGIResponse:
         return self._answer(request, assistant_id)
 
-    @extend_schema(operation_id="a2a_tasks_list", responses={200: OBJECT})
+    @extend_schema(operation_id="a2a_tasks_list", responses={JSON: TasksBody})
     def list(self, request: Request, assistant_id: str) -> ASGIResponse:
         return self._answer(request, assistant_id)
 
-    @extend_schema(operation_id="a2a_tasks_retrieve", responses={200: OBJECT})
+    @extend_schema(operation_id="a2a_tasks_retrieve", responses={JSON: AgentTaskBody})
     def retrieve(self, request: Request, assistant_id: str, id: str) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id)
 
-    @extend_schema(request=OBJECT, responses={200: OBJECT})
+    @extend_schema(request=OpenApiTypes.OBJECT, responses={JSON: AgentTaskBody})
     def cancel(self, request: Request, assistant_id: str, id: str) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id)
 
-    @extend_schema(request=None, responses={200: EVENTS})
+    @extend_schema(request=None, responses=STREAM)
     def subscribe(self, request: Request, assistant_id: str, id: str) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id)
 
-    @extend_schema(request=OBJECT, responses={200: OBJECT})
+    @extend_schema(request=PushConfigBody, responses={JSON: PushConfigBody})
     def create_push_config(
         self, request: Request, assistant_id: str, id: str
     ) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id)
 
-    @extend_schema(operation_id="a2a_push_configs_list", responses={200: OBJECT})
+    @extend_schema(
+        operation_id="a2a_push_configs_list", responses={JSON: PushConfigsBody}
+    )
     def list_push_configs(
         self, request: Request, assistant_id: str, id: str
     ) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id)
 
-    @extend_schema(operation_id="a2a_push_configs_retrieve", responses={200: OBJECT})
+    @extend_schema(
+        operation_id="a2a_push_configs_retrieve", responses={JSON: PushConfigBody}
+    )
     def retrieve_push_config(
         self, request: Request, assistant_id: str, id: str, push_id: str
     ) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id, push_id=push_id)
 
-    @extend_schema(responses={200: OBJECT})
+    @extend_schema(responses={JSON: NOTHING})
     def destroy_push_config(
         self, request: Request, assistant_id: str, id: str, push_id: str
     ) -> ASGIResponse:
         return self._answer(request, assistant_id, id=id, push_id=push_id)
 
-    @extend_schema(responses={200: OBJECT})
+    @extend_schema(responses={JSON: CardBody})
     def extended_card(self, request: Request, assistant_id: str) -> ASGIResponse:
         return self._answer(request, assistant_id)
 
     # --- Cards ---------------------------------------------------------------------------
-    @extend_schema(responses={200: OBJECT})
+    @extend_schema(responses={200: CardBody})
     def card(self, request: Request, assistant_id: str) -> Response:
         return self._card(request, self._assistant(request, assistant_id))
 
     @extend_schema(
-        parameters=[OpenApiParameter("assistant_id", str)], responses={200: OBJECT}
+        parameters=[OpenApiParameter("assistant_id", str)],
+        responses={200: CardBody, 400: error("No assistant_id, and several agents")},
     )
     def find_card(self, request: Request) -> Response:
         """The card of `assistant_id`, which may be left out where there is only one."""

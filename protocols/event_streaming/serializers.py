@@ -7,7 +7,7 @@ from typing import Any
 from rest_framework import serializers
 
 from spool.protocols.event_streaming.commands import METHODS
-from spool.web.fields import AnyJSON, Object
+from spool.web.fields import Object
 
 
 class CommandBody(serializers.Serializer[Any]):
@@ -16,15 +16,19 @@ class CommandBody(serializers.Serializer[Any]):
     params = Object(required=False)
 
 
+class MetaBody(serializers.Serializer[Any]):
+    applied_through_seq = serializers.IntegerField()
+
+
 class CommandResponseBody(serializers.Serializer[Any]):
     """`result` with the type `success`; `error` and `message` with `error`."""
 
     type = serializers.ChoiceField(choices=["success", "error"])
     id = serializers.IntegerField(allow_null=True)
-    result = AnyJSON(required=False)
+    result = Object(required=False)
     error = serializers.CharField(required=False)
     message = serializers.CharField(required=False)
-    meta = Object(required=False)
+    meta = MetaBody(required=False)
 
 
 class EventStreamBody(serializers.Serializer[Any]):

@@ -24,12 +24,15 @@ from spool.protocols.event_streaming.serializers import (
 from spool.protocols.event_streaming.snapshots import standing
 from spool.protocols.event_streaming.sse import sse
 from spool.protocols.event_streaming.subscriptions import Filter
-from spool.runs.views import ERRORS, SSE, STREAM_HEADERS
+from spool.runs.views import ERRORS, STREAM, STREAM_HEADERS
 from spool.threads.views import OneThreadViewSet
+from spool.web.answers import error
 from spool.web.errors import BadRequest
 
-BAD_COMMAND = OpenApiResponse(description="What can't be read as a command")
-BAD_FILTER = OpenApiResponse(description="A channel that there is not, say")
+BAD_COMMAND = OpenApiResponse(
+    CommandResponseBody, description="A body that is not a command"
+)
+BAD_FILTER = error("An unknown channel, or another field that is not valid")
 
 
 class EventStreamingViewSet(OneThreadViewSet):
@@ -51,7 +54,7 @@ class EventStreamingViewSet(OneThreadViewSet):
         return Response(answered(conversation, command))
 
     @extend_schema(
-        request=EventStreamBody, responses={200: SSE, **ERRORS, 400: BAD_FILTER}
+        request=EventStreamBody, responses={**STREAM, **ERRORS, 400: BAD_FILTER}
     )
     def stream(self, request: Request, thread_id: str) -> StreamingHttpResponse:
         found = self.path_id

@@ -14,6 +14,7 @@ from rest_framework.request import Request
 
 from spool.access.views import ScopedViewSet
 from spool.config import lazy
+from spool.web.answers import EVENT_STREAM, EVENTS
 from spool.web.asgi_response import ASGIResponse
 from spool.web.errors import answer
 from spool.web.fields import AnyJSON, Object
@@ -42,11 +43,10 @@ class MCPViewSet(ScopedViewSet):
         description="One JSON-RPC message of the Model Context Protocol.",
         request=Message,
         responses={
-            200: OpenApiResponse(
-                Message, description="The answer: JSON, or server-sent events"
-            ),
-            400: OpenApiResponse(Message, description="No message of the protocol"),
-            202: OpenApiResponse(description="Taken: a message without an answer"),
+            200: Message,
+            EVENT_STREAM: EVENTS,
+            400: OpenApiResponse(Message, description="Not a message of the protocol"),
+            202: OpenApiResponse(description="Accepted: a message without an answer"),
         },
     )
     def message(self, request: Request) -> ASGIResponse:

@@ -1,22 +1,44 @@
-"""The API's own description, as a source of requests."""
+"""The API's own description, as a source of requests, and a measure of the answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
+import pytest
 import schemathesis
 from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, settings
+from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
+from schemathesis.specs.openapi.checks import (
+    content_type_conformance,
+    response_schema_conformance,
+    status_code_conformance,
+)
 
 # A wrong method is a 405 everywhere, so it is not tested for each path.
 CONFIG: dict[str, Any] = {"phases": {"coverage": {"unexpected-methods": []}}}
+CHECKS = [
+    not_a_server_error,
+    status_code_conformance,
+    content_type_conformance,
+    response_schema_conformance,
+]
+
+
+def without_more(raw: dict[str, Any]) -> None:
+    """Let answers have the documented fields only, so that none is forgotten."""
+    for name, shape in raw["components"]["schemas"].items():
+        if name.endswith("Body") and "properties" in shape:
+            shape.setdefault("additionalProperties", False)
+
 
 schema = schemathesis.openapi.from_wsgi(
     "/openapi.json",
     get_wsgi_application(),
     config=SchemathesisConfig.from_dict(CONFIG),
 )
+without_more(schema.raw_schema)
 
 
 def tried(times: int) -> settings:
@@ -28,3 +50,17 @@ def tried(times: int) -> settings:
         derandomize=True,
         suppress_health_check=list(HealthCheck),
     )
+
+
+def conforms(case: Any, ids: dict[str, Any] | None = None) -> None:
+    """Call as generated, and again with the ids of rows that exist."""
+    case.call_and_validate(checks=CHECKS)
+    known = {name: str(value) for name, value in (ids or {}).items()}
+    if known.keys() & (case.path_parameters or {}).keys():
+        for name in case.path_parameters:
+            case.path_parameters[name] = known.get(name, case.path_parameters[name])
+        case.call_and_validate(checks=CHECKS)
+
+
+# Many more examples than in the short run, and other ones each time.
+often = pytest.mark.long

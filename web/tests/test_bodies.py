@@ -2,8 +2,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from importlib import import_module
+from typing import Any
 
 from rest_framework import serializers
+
+from spool.web.answers import Combined
 
 import_module("spool.config.urls")
 
@@ -14,10 +17,12 @@ def kinds_below(kind: type) -> Iterator[type]:
         yield from kinds_below(below)
 
 
-OURS = [
+OURS: list[type[Any]] = [
     kind
     for kind in kinds_below(serializers.Serializer)
     if not kind.__module__.startswith(("rest_framework", "drf_spectacular"))
+    # It describes an answer, and has no fields.
+    and not issubclass(kind, Combined)
 ]
 
 

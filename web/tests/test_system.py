@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import datetime as dt
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.conf import LazySettings
@@ -148,7 +149,6 @@ def new_run(**fields: Any) -> Run:
 
 @pytest.mark.usefixtures("_queue")
 def test_metrics_as_json_count_the_queue(client: Client) -> None:
-    before = client.get("/metrics?format=json").json()
     found = client.get("/metrics?format=json").json()
 
     assert found["queue"]["n_pending"] == 2
@@ -156,8 +156,26 @@ def test_metrics_as_json_count_the_queue(client: Client) -> None:
     assert 100 <= found["queue"]["pending_runs_wait_time_max_secs"] < 130
     assert 75 <= found["queue"]["pending_runs_wait_time_med_secs"] < 105
     assert found["workers"] == {"max": 10, "active": 1, "available": 9}
-    counted = before["api"]["http_requests_total"]
-    assert found["api"]["http_requests_total"] == counted + 1
+    assert found["queue"]["pending_unblocked_runs_wait_time_max_secs"] == 0
+
+
+@pytest.mark.django_db
+def test_requests_are_counted_by_route(client: Client) -> None:
+    def counted(path: str) -> int:
+        answered = client.get("/metrics?format=json").json()["api"]
+        of_path = {"method": "GET", "path": path, "status": 404}
+        return sum(
+            one["count"]
+            for one in answered["http_requests_total"]
+            if of_path.items() <= one.items()
+        )
+
+    before = [counted("/threads/{thread_id}"), counted("")]
+    client.get(f"/threads/{uuid4()}")
+    client.get("/no/such/route")
+
+    after = [counted("/threads/{thread_id}"), counted("")]
+    assert after == [count + 1 for count in before]
 
 
 @pytest.mark.usefixtures("_queue")

@@ -1,0 +1,19 @@
+"""Answers about the server itself are those of their description."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from spool.web.tests.described import conforms, schema, tried
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+SYSTEM = r"^/(ok|live|ready|info|metrics|usage)$"
+
+
+@schema.include(path_regex=SYSTEM).parametrize()
+@tried(times=10)
+def test_what_is_documented_is_what_happens(case: Any) -> None:
+    conforms(case)
