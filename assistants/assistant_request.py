@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -21,13 +22,22 @@ class NewAssistant:
     if_exists: str = "raise"
 
 
+class Unchanged(Enum):
+    """The value of a field that a request does not change."""
+
+    UNCHANGED = "unchanged"
+
+
+UNCHANGED = Unchanged.UNCHANGED
+
+
 @dataclass(frozen=True, slots=True)
 class AssistantChanges:
-    """None is no change. Metadata is merged at its top level."""
+    """Metadata is merged at its top level."""
 
-    graph_id: str | None = None
-    name: str | None = None
-    description: str | None = None
-    config: Mapping[str, Any] | None = None
-    context: Mapping[str, Any] | None = None
+    graph_id: str | Unchanged = UNCHANGED
+    name: str | Unchanged = UNCHANGED
+    description: str | Unchanged | None = UNCHANGED
+    config: Mapping[str, Any] | Unchanged = UNCHANGED
+    context: Mapping[str, Any] | Unchanged = UNCHANGED
     metadata: Mapping[str, Any] = field(default_factory=dict)

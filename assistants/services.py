@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from spool.access.policy import Scope
 from spool.assistants import hooks
-from spool.assistants.assistant_request import AssistantChanges, NewAssistant
+from spool.assistants.assistant_request import UNCHANGED, AssistantChanges, NewAssistant
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantQuerySet, AssistantVersion
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
@@ -215,23 +215,30 @@ def update_assistant(
     )
     if assistant is None:
         return None
-    if changes.graph_id is not None:
+    if changes.graph_id is not UNCHANGED:
         check_graph(changes.graph_id)
-    if changes.config is not None or changes.context is not None:
-        kept = {k: v for k, v in assistant.config.items() if k != "configurable"}
-        config = kept if changes.config is None else changes.config
-        assistant.config, assistant.context = mirror_context(
-            config, changes.context or {}
-        )
+    _configure(assistant, changes)
     assistant.metadata = {**assistant.metadata, **changes.metadata}
     for name in ("graph_id", "name", "description"):
-        if (changed := getattr(changes, name)) is not None:
+        if (changed := getattr(changes, name)) is not UNCHANGED:
             setattr(assistant, name, changed)
     newest = assistant.versions.aggregate(newest=Max("version"))["newest"]
     assistant.version = (newest or 0) + 1
     _save_head(assistant)
     _record_version(assistant)
     return assistant
+
+
+def _configure(assistant: Assistant, changes: AssistantChanges) -> None:
+    """Change the config and the context together, since both mean the same."""
+    config, context = changes.config, changes.context
+    if config is UNCHANGED and context is UNCHANGED:
+        return
+    if config is UNCHANGED:
+        config = {k: v for k, v in assistant.config.items() if k != "configurable"}
+    if context is UNCHANGED:
+        context = {}
+    assistant.config, assistant.context = mirror_context(config, context)
 
 
 @transaction.atomic

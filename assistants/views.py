@@ -12,7 +12,7 @@ from rest_framework.response import Response
 from spool.access.policy import authorize
 from spool.access.views import OwnedViewSet
 from spool.assistants import hooks, schemas, services
-from spool.assistants.assistant_request import AssistantChanges, NewAssistant
+from spool.assistants.assistant_request import UNCHANGED, AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant, AssistantQuerySet
 from spool.assistants.serializers import (
     FOUND,
@@ -146,7 +146,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         value = {name: asked[name] for name in names if name in asked}
         allowed = self.authorize({"assistant_id": self.path_id, **value})
         changes = AssistantChanges(
-            description=asked.get("description"),
+            description=asked.get("description", UNCHANGED),
             **{name: allowed.value[name] for name in value},
         )
         changed = services.update_assistant(self.get_queryset(), self.path_id, changes)

@@ -9,6 +9,7 @@ from rest_framework.exceptions import APIException
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from spool.access.policy import EVERYTHING
+from spool.assistants.assistant_request import AssistantChanges
 from spool.assistants.models import Assistant
 from spool.assistants.schemas import graph_schemas
 from spool.assistants.services import set_latest, update_assistant
@@ -66,12 +67,11 @@ def _context_schema(assistant: Assistant) -> dict[str, Any]:
 
 
 def _configure(assistant: Assistant, answers: dict[str, Any]) -> bool:
-    changes = {
-        "name": answers["name"],
-        "description": answers["description"] or None,
-        "context": answers["context"],
-        "metadata": {},
-    }
+    changes = AssistantChanges(
+        name=answers["name"],
+        description=answers["description"] or None,
+        context=answers["context"],
+    )
     return update_assistant(EVERY_ASSISTANT, assistant.pk, changes) is not None
 
 
