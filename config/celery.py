@@ -14,6 +14,7 @@ from kombu import Connection
 
 from spool.config.env import stop
 from spool.config.hook import Hook
+from spool.telemetry import tasks as tasks  # Connects to signals.
 
 # Override a value that another Django site on this machine exports.
 os.environ["DJANGO_SETTINGS_MODULE"] = "spool.config.settings"

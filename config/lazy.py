@@ -16,6 +16,7 @@ MODULES = (
     "spool.protocols.a2a.endpoints",
     "spool.protocols.a2a.notifications",
     "spool.protocols.mcp.application",
+    "spool.telemetry.otel_metrics",
     "spool.usage.known_prices",
 )
 

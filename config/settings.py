@@ -42,6 +42,8 @@ HOST = env_str("HOST", default="127.0.0.1")
 # Serve all routes below this path; `http.mount_prefix` in langgraph.json overrides it.
 MOUNT_PREFIX = env_str("MOUNT_PREFIX")
 PORT = env_int("PORT", default=8123, least=1, most=65535)
+# The port on which a worker serves the metrics of its process, if any.
+METRICS_PORT = env_int("METRICS_PORT", default=0, most=65535)
 
 
 # --- Access -------------------------------------------------------------------

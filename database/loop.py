@@ -26,6 +26,8 @@ from spool.database.json import jsonb_bytes
 T = TypeVar("T")
 Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
+_open_pools: set[Pool] = set()
+
 
 def conninfo() -> str:
     """The database that Django uses now, which is the test database in tests."""
@@ -106,6 +108,7 @@ class Loop:
         self.asyncio_loop.close()
 
     async def _end(self) -> None:
+        _open_pools.discard(self.pool)
         await self.pool.close()
         left = asyncio.all_tasks() - {asyncio.current_task()}
         for task in left:
@@ -115,6 +118,12 @@ class Loop:
     async def _open_pool(self, size: int, checks: bool) -> None:
         self.pool = new_pool(size, checks=checks)
         await self.pool.open()
+        _open_pools.add(self.pool)
+
+
+def open_pools() -> list[Pool]:
+    """The pools of all loops of this process."""
+    return list(_open_pools)
 
 
 _starting = threading.Lock()

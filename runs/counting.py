@@ -65,11 +65,19 @@ _SUMS = (*OUTCOMES, "delay_secs", "duration_secs", "steps", *TOKENS)
 _ARRAYS = ("delays", "durations")
 _KEY = ("span", "start", "graph_id", "run_class", "revision")
 _COLUMNS = ", ".join((*_KEY, "last_at", *_SUMS, *_ARRAYS))
-_PLACES = range(len(BUCKETS) + 1)
+_PLACES = range(1, len(BUCKETS) + 2)
 
 
 def _sql(parts: Any) -> str:
     return ",\n    ".join(parts)
+
+
+def _counts_of(bucket: str) -> str:
+    return ", ".join(f"count(*) FILTER (WHERE {bucket} = {n - 1})" for n in _PLACES)
+
+
+def _places_of(name: str) -> str:
+    return ", ".join(f"period.{name}[{n}] + excluded.{name}[{n}]" for n in _PLACES)
 
 
 _LOCK = """
@@ -81,6 +89,11 @@ INSERT INTO run_counting (id, closed_until, counted_at)
 VALUES (1, %(epoch)s, %(epoch)s) ON CONFLICT DO NOTHING
 """
 _FIRST = "SELECT min(ended_at) FROM run_attempts WHERE ended_at >= %s"
+# One process at a time exports the figures of the server.
+_CLAIM_EXPORT = """
+UPDATE run_counting SET exported_at = now()
+WHERE id = 1 AND (exported_at IS NULL OR exported_at < now() - %(interval)s)
+"""
 _MOVE = "UPDATE run_counting SET closed_until = %s, counted_at = %s WHERE id = 1"
 
 # An attempt without tokens was lost with its worker, but its steps may have some.
@@ -92,12 +105,7 @@ SELECT '{Span.MINUTE}', date_bin('1 minute', ended_at, %(epoch)s), left(graph_id
     coalesce(sum(delay), 0), coalesce(sum(duration), 0),
     coalesce(sum(coalesce(steps, kept.step_count)), 0),
     {_sql(f"coalesce(sum(used.{name}), 0)" for name in TOKENS)},
-    {
-    _sql(
-        f"ARRAY[{', '.join(f'count(*) FILTER (WHERE {of} = {i})' for i in _PLACES)}]"
-        for of in ("delay_bucket", "duration_bucket")
-    )
-}
+    {_sql(f"ARRAY[{_counts_of(of)}]" for of in ("delay_bucket", "duration_bucket"))}
 FROM run_attempts AS attempts
 CROSS JOIN LATERAL (
     SELECT CASE WHEN attempt = 1
@@ -176,28 +184,38 @@ WITH found AS (
 _SPANS = f"""(VALUES ('{Span.QUARTER}', interval '15 minutes'),
     ('{Span.HOUR}', interval '1 hour'), ('{Span.EVER}', NULL)) AS spans (span, width)"""
 _BIN = "coalesce(date_bin(width, start, %(epoch)s), %(epoch)s)"
-_CLOSE = f"""
-INSERT INTO run_periods AS period ({_COLUMNS})
-SELECT spans.span, {_BIN}, graph_id, run_class, revision, max(last_at),
-    {_sql(f"sum({name})" for name in _SUMS)},
-    {
-    _sql(
-        f"ARRAY[{', '.join(f'sum({name}[{i + 1}])::bigint' for i in _PLACES)}]"
+_SUMMED = _sql(
+    [f"sum({name})" for name in _SUMS]
+    + [
+        f"ARRAY[{', '.join(f'sum({name}[{n}])::bigint' for n in _PLACES)}]"
         for name in _ARRAYS
-    )
-}
-FROM run_periods AS minutes CROSS JOIN {_SPANS}
-WHERE minutes.span = '{Span.MINUTE}' AND start >= %(since)s AND start < %(until)s
-GROUP BY 1, 2, 3, 4, 5
+    ]
+)
+_ADD = f"""
 ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET
     last_at = greatest(period.last_at, excluded.last_at),
     {_sql(f"{name} = period.{name} + excluded.{name}" for name in _SUMS)},
-    {
-    _sql(
-        f"{name} = ARRAY[{', '.join(f'period.{name}[{i + 1}] + excluded.{name}[{i + 1}]' for i in _PLACES)}]"
-        for name in _ARRAYS
-    )
-}
+    {_sql(f"{name} = ARRAY[{_places_of(name)}]" for name in _ARRAYS)}
+"""
+_CLOSE = f"""
+INSERT INTO run_periods AS period ({_COLUMNS})
+SELECT spans.span, {_BIN}, graph_id, run_class, revision, max(last_at), {_SUMMED}
+FROM run_periods AS minutes CROSS JOIN {_SPANS}
+WHERE minutes.span = '{Span.MINUTE}' AND start >= %(since)s AND start < %(until)s
+GROUP BY 1, 2, 3, 4, 5
+{_ADD}
+"""
+# Counters keep the totals of old revisions, which would be more and more.
+_FOLD = f"""
+WITH old AS (
+    DELETE FROM run_periods
+    WHERE span = '{Span.EVER}' AND revision <> %(older)s AND last_at < now() - %(kept)s
+    RETURNING *
+)
+INSERT INTO run_periods AS period ({_COLUMNS})
+SELECT span, start, graph_id, run_class, %(older)s, max(last_at), {_SUMMED}
+FROM old GROUP BY 1, 2, 3, 4, 5
+{_ADD}
 """
 _CLOSE_FAILURES = f"""
 WITH found AS (
@@ -228,12 +246,13 @@ INSERT INTO queue_minutes (start, run_class, waiting, oldest_secs, running)
 SELECT %(start)s, run_class,
     count(created_at) FILTER (WHERE status = 'pending' AND created_at <= now()),
     coalesce(greatest(extract(epoch FROM now() - min(created_at)
-        FILTER (WHERE status = 'pending')), 0), 0),
+        FILTER (WHERE status = 'pending' AND dispatched_at IS NOT NULL)), 0), 0),
     count(created_at) FILTER (WHERE status = 'running')
 FROM unnest(%(classes)s::text[]) AS classes (run_class)
 LEFT JOIN (
-    SELECT coalesce(run_class, 'background') AS run_class, created_at, status FROM runs
-    WHERE status IN ('pending', 'running')
+    SELECT coalesce(run_class, 'background') AS run_class, created_at, status,
+        dispatched_at
+    FROM runs WHERE status IN ('pending', 'running')
 ) AS active USING (run_class)
 GROUP BY run_class
 ON CONFLICT DO NOTHING
@@ -356,16 +375,26 @@ def _measure_tables() -> None:
 
 def sweep() -> int:
     """Delete rows that are older than `KEPT`. Returns how many."""
+    params: dict[str, Any] = {"kept": KEPT, "older": RunPeriod.OLDER}
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLD, params)
     before = Now() - KEPT
     spans = [Span.MINUTE, Span.QUARTER, Span.HOUR]
     old = (
         RunPeriod.objects.filter(span__in=spans, start__lt=before),
-        RunPeriod.objects.filter(span=Span.EVER, last_at__lt=before),
         RunFailure.objects.filter(span__in=spans, start__lt=before),
         QueueMinute.objects.filter(start__lt=before),
         TableHour.objects.filter(start__lt=before),
     )
     return sum(rows.delete()[0] for rows in old)
+
+
+def claim_export(interval: timedelta) -> bool:
+    """Whether this process is the one that exports the server's figures now."""
+    params: dict[str, Any] = {"interval": interval}
+    with connection.cursor() as cursor:
+        cursor.execute(_CLAIM_EXPORT, params)
+        return bool(cursor.rowcount)
 
 
 def _minute_of(moment: datetime) -> datetime:

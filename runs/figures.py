@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from spool.runs.counting import EPOCH, OUTCOMES, TOKENS
 from spool.runs.models import Run
-from spool.runs.periods import BUCKETS, Span
+from spool.runs.periods import BUCKETS, RunPeriod, Span
 
 # How many rows a list has.
 MAX_GROUPS = 50
@@ -166,6 +166,7 @@ class QueuePoint:
     start: datetime
     run_class: str
     waiting: int
+    # Of the runs whose turn it is: they wait for a worker, not for their thread.
     oldest_secs: float
     running: int
 
@@ -206,14 +207,26 @@ def by_revision(within: Range, *, graph_id: str | None = None) -> list[Totals]:
     return sorted(newest_first, key=lambda each: each.graph_id)
 
 
-def ever() -> list[Totals]:
+def ever_by_class() -> list[Totals]:
+    """What ever ended by graph and class, for counters. At most `MAX_TOTALS`."""
+    return _ever("graph_id, run_class", max_revisions=None)
+
+
+def ever_by_revision() -> list[Totals]:
     """What ever ended by graph, class and revision, for counters.
 
-    The number of rows is limited: `MAX_REVISIONS` of a graph, `MAX_TOTALS` in all.
+    Only the latest `MAX_REVISIONS` of a graph are there, and at most `MAX_TOTALS`.
     """
-    params = {"span": Span.EVER, "since": EPOCH, "graph_id": None}
-    limits = {"revisions": MAX_REVISIONS, "limit": MAX_TOTALS}
-    return _totals(_fetch(_EVER, params | limits))
+    return _ever("graph_id, run_class, revision", max_revisions=MAX_REVISIONS)
+
+
+def tick_age() -> float | None:
+    """Seconds since the tick has last counted; None if it never has.
+
+    It does not shrink while the tick has more to count than one pass can.
+    """
+    found = _fetch(_TICK, {"epoch": EPOCH})
+    return found[0]["age"] if found else None
 
 
 def failures(within: Range, *, graph_id: str | None = None) -> list[Failures]:
@@ -291,16 +304,16 @@ WITH periods AS MATERIALIZED ({_PERIODS}), latest AS (
     SELECT graph_id, revision, row_number() OVER (
         PARTITION BY graph_id ORDER BY max(last_at) DESC, revision
     ) AS rank
-    FROM periods GROUP BY graph_id, revision
+    FROM periods WHERE revision <> %(older)s GROUP BY graph_id, revision
 )
-SELECT graph_id, run_class, revision, max(last_at) AS last_at, {_SELECTED}
+SELECT {{by}}, max(last_at) AS last_at, {_SELECTED}
 FROM periods
-WHERE NOT EXISTS (
+WHERE %(max_revisions)s::int IS NULL OR EXISTS (
     SELECT FROM latest WHERE latest.graph_id = periods.graph_id
-        AND latest.revision = periods.revision AND latest.rank > %(revisions)s
+        AND latest.revision = periods.revision AND rank <= %(max_revisions)s
 )
-GROUP BY graph_id, run_class, revision
-ORDER BY max(last_at) DESC, graph_id, run_class, revision LIMIT %(limit)s
+GROUP BY {{by}}
+ORDER BY max(last_at) DESC, {{by}} LIMIT %(limit)s
 """
 
 _FAILURES = f"""
@@ -322,7 +335,8 @@ _QUEUE_NOW = """
 SELECT now() AS start, coalesce(run_class, 'background') AS run_class,
     count(*) FILTER (WHERE status = 'pending' AND created_at <= now()) AS waiting,
     coalesce(greatest(extract(epoch FROM now() - min(created_at)
-        FILTER (WHERE status = 'pending'))::float8, 0), 0) AS oldest_secs,
+        FILTER (WHERE status = 'pending' AND dispatched_at IS NOT NULL))::float8, 0), 0)
+        AS oldest_secs,
     count(*) FILTER (WHERE status = 'running') AS running
 FROM runs WHERE status IN ('pending', 'running') GROUP BY 2
 """
@@ -333,6 +347,23 @@ SELECT DISTINCT ON (name) name, bytes, rows,
 FROM table_hours WHERE start >= %(since)s - interval '2 hours'
 ORDER BY name, start DESC
 """
+
+
+_TICK = """
+SELECT extract(epoch FROM now() - counted_at)::float8 AS age FROM run_counting
+WHERE counted_at > %(epoch)s
+"""
+
+
+def _ever(by: str, *, max_revisions: int | None) -> list[Totals]:
+    params = {
+        "span": Span.EVER,
+        "since": EPOCH,
+        "older": RunPeriod.OLDER,
+        "max_revisions": max_revisions,
+        "limit": MAX_TOTALS,
+    }
+    return _totals(_fetch(_EVER.format(by=by), params))
 
 
 def _read(by: str, within: Range, graph_id: str | None = None) -> list[dict[str, Any]]:

@@ -37,6 +37,9 @@ class RunPeriod(models.Model):
     are counted again (see `runs.counting`); the other spans have closed minutes only.
     """
 
+    # Of `EVER`: revisions that ended no run for long are counted together as this one.
+    OLDER = "…"
+
     pk = models.CompositePrimaryKey(
         "span", "start", "graph_id", "run_class", "revision"
     )
@@ -114,7 +117,8 @@ class QueueMinute(models.Model):
     pk = models.CompositePrimaryKey("start", "run_class")
     start = models.DateTimeField()
     run_class = models.TextField(blank=True)
-    # Pending runs that are due, and the age of the oldest.
+    # Pending runs that are due, and the age of the oldest whose turn it is: it waits
+    # for a worker, not for another run of its thread.
     waiting = _count()
     oldest_secs = models.FloatField(db_default=0)
     running = _count()
@@ -151,6 +155,8 @@ class Counting(models.Model):
     # Minutes before this are counted for good.
     closed_until = models.DateTimeField()
     counted_at = models.DateTimeField()
+    # When a process exported the figures of the server over OpenTelemetry.
+    exported_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         db_table = "run_counting"

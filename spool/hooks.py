@@ -10,16 +10,19 @@ from spool.access.views import authenticated_user
 from spool.assistants import hooks as assistants_hooks
 from spool.config import lazy
 from spool.config.hook import Hook
-from spool.database.metrics import TableSizes
+from spool.crons.metrics import CronsCollector
+from spool.database.metrics import PoolsCollector, TableSizes
 from spool.protocols.event_streaming import websockets
 from spool.protocols.event_streaming.normalising import normalised_events
 from spool.protocols.mcp.signals import publish_change
-from spool.runs.metrics import RunsCollector, queue_figures
+from spool.runs.metrics import EndedCollector, QueueCollector, queue_figures
 from spool.runs.record import forget_threads
 from spool.runs.services import delete_runs_of
+from spool.runs.streaming.metrics import ViewersCollector
 from spool.runs.tasks import dispatch
 from spool.runs.worker import hooks as worker_hooks
 from spool.runs.worker.inputs import config_of_newest_run
+from spool.runs.worker.metrics import WorkerCollector
 from spool.store.metrics import StoreCollector
 from spool.telemetry import metrics
 from spool.threads import hooks as threads_hooks
@@ -27,8 +30,10 @@ from spool.threads.metrics import ThreadsCollector
 from spool.threads.services import delete_threads_of_assistant
 from spool.web import hooks as web_hooks
 from spool.web import inside
+from spool.web.metrics import ThreadsCollector as WebThreadsCollector
 from spool.webhooks import hooks as webhooks_hooks
 from spool.webhooks.hooks import Rendered
+from spool.webhooks.metrics import WebhooksCollector
 
 # `/metrics` reports the size of these tables.
 LARGE_TABLES = (
@@ -38,6 +43,11 @@ LARGE_TABLES = (
     "checkpoint_blobs",
     "checkpoint_writes",
     "store_items",
+    "run_attempts",
+    "run_steps",
+    "usage_totals",
+    "webhook_deliveries",
+    "cron_firings",
 )
 
 
@@ -60,10 +70,21 @@ def fill() -> None:
     webhooks_hooks.render.fill(render_notification)
     web_hooks.queue_figures.fill(queue_figures)
     metrics.register(
-        RunsCollector,
-        ThreadsCollector,
-        partial(TableSizes, LARGE_TABLES),
-        StoreCollector,
+        of_server=(
+            QueueCollector,
+            EndedCollector,
+            CronsCollector,
+            WebhooksCollector,
+            ThreadsCollector,
+            StoreCollector,
+            partial(TableSizes, LARGE_TABLES),
+        ),
+        of_process=(
+            WebThreadsCollector,
+            ViewersCollector,
+            WorkerCollector,
+            PoolsCollector,
+        ),
     )
     web_hooks.serve_websocket.fill(websockets.serve)
     worker_hooks.normalised_events.fill(normalised_events)

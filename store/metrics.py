@@ -11,11 +11,15 @@ from prometheus_client.registry import Collector
 
 from spool.store.models import StoreItem
 
+# How many items are counted at most.
+MAX_COUNTED = 100_000
+
 
 class StoreCollector(Collector):
     def collect(self) -> Iterator[Metric]:
+        expired = StoreItem.objects.filter(expires_at__lte=Now())
         yield GaugeMetricFamily(
             "spool_store_items_expired",
             "Store items whose time is over, and that the sweep has still to delete.",
-            value=StoreItem.objects.filter(expires_at__lte=Now()).count(),
+            value=expired[:MAX_COUNTED].count(),
         )

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 
+from django.conf import settings
+from django.db.models.functions import Now
 from prometheus_client import Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from spool.threads.models import SweptThreads
+from spool.threads.models import SweptThreads, Thread
+
+# What the sweep does, see `threads.sweeping`.
+KINDS = ("expired", "pruned", "discarded")
+# How many threads are counted at most.
+MAX_COUNTED = 100_000
 
 
 class ThreadsCollector(Collector):
@@ -18,6 +26,18 @@ class ThreadsCollector(Collector):
             "Threads that were removed, or cut down to their latest state.",
             labels=["kind"],
         )
-        for kind, total in SweptThreads.objects.values_list("kind", "total"):
-            swept.add_metric([kind], total)
+        totals = dict(SweptThreads.objects.values_list("kind", "total"))
+        for kind in KINDS:
+            swept.add_metric([kind], totals.get(kind, 0))
         yield swept
+        kept = timedelta(seconds=settings.RESUMABLE_STREAM_TTL_SECONDS)
+        unswept = GaugeMetricFamily(
+            "spool_unswept_threads",
+            "Threads whose time is over, and that the sweep has still to remove.",
+            labels=["kind"],
+        )
+        expired = Thread.objects.filter(expires_at__lte=Now())
+        discarded = Thread.objects.filter(discarded_at__lte=Now() - kept)
+        for kind, threads in (("expired", expired), ("discarded", discarded)):
+            unswept.add_metric([kind], threads[:MAX_COUNTED].count())
+        yield unswept

@@ -1,14 +1,19 @@
-"""Metrics of this web process's responses."""
+"""Metrics of this web process's responses and threads."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
-from prometheus_client import Counter
+from prometheus_client import Counter, Metric
+from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.registry import Collector
+
+from spool.web.thread_pool import database_threads
 
 _METHODS = {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 
@@ -31,6 +36,26 @@ class CountRequests:
         route = match.route if match else None
         _counter(request.method or "", route, response).inc()
         return response
+
+
+class ThreadsCollector(Collector):
+    """How busy the threads are that answer requests."""
+
+    def collect(self) -> Iterator[Metric]:
+        active, most = database_threads.active, settings.WEB_THREADS
+        threads = GaugeMetricFamily(
+            "spool_web_threads",
+            "Threads that answer requests, each with a connection to Postgres.",
+            labels=["state"],
+        )
+        threads.add_metric(["busy"], min(active, most))
+        threads.add_metric(["max"], most)
+        yield threads
+        yield GaugeMetricFamily(
+            "spool_web_requests_waiting",
+            "Requests that wait for one of these threads.",
+            value=max(active - most, 0),
+        )
 
 
 def requests_by_route() -> list[dict[str, Any]]:

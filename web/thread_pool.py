@@ -26,6 +26,8 @@ class DatabaseThreads:
     def __init__(self) -> None:
         self._executor: ThreadPoolExecutor | None = None
         self._connections: list[BaseDatabaseWrapper] = []
+        # Functions that are running, or wait for a thread. Only the event loop counts.
+        self.active = 0
 
     async def run(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
@@ -33,9 +35,13 @@ class DatabaseThreads:
         """Call `function` on one of the threads, in a context of its own."""
         # Context variables of a request must not be visible to the thread's next one.
         context = copy_context()
-        return await asyncio.get_running_loop().run_in_executor(
-            self._started(), lambda: context.run(function, *args, **kwargs)
-        )
+        self.active += 1
+        try:
+            return await asyncio.get_running_loop().run_in_executor(
+                self._started(), lambda: context.run(function, *args, **kwargs)
+            )
+        finally:
+            self.active -= 1
 
     async def query(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs

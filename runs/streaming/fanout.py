@@ -126,6 +126,7 @@ class Fanout:
     def __init__(self) -> None:
         self.redis = new_async_redis()
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
+        self.viewer_count = 0
         self._pubsub: PubSub = self.redis.pubsub()
         # Whether it is connected, as far as is known. Only `_listen` connects it.
         self._is_connected = False
@@ -141,12 +142,14 @@ class Fanout:
         viewer = Viewer(thread_id, run_id)
         name = channel(thread_id)
         self._viewers[name].add(viewer)
+        self.viewer_count += 1
         try:
             await undisturbed(self._start())
             await undisturbed(self._subscribe(name))
             yield viewer
         finally:
             self._viewers[name].discard(viewer)
+            self.viewer_count -= 1
             if not self._viewers[name]:
                 del self._viewers[name]
                 await undisturbed(self._unsubscribe(name))
@@ -329,6 +332,11 @@ def fanout() -> Fanout:
     if loop not in _fanouts:
         _fanouts[loop] = Fanout()
     return _fanouts[loop]
+
+
+def viewer_count() -> int:
+    """The open subscriptions of this process."""
+    return sum(each.viewer_count for each in list(_fanouts.values()))
 
 
 async def close_fanout() -> None:

@@ -103,13 +103,13 @@ def test_counters_stay_when_a_minute_is_closed(monkeypatch: pytest.MonkeyPatch) 
     ended(ago(4 * MINUTE))
     count_since(HOUR)
     assert not RunPeriod.objects.filter(span=Span.EVER).exists()
-    assert [each.outcomes.success for each in figures.ever()] == [1]
+    assert [each.outcomes.success for each in figures.ever_by_class()] == [1]
 
     monkeypatch.setattr(counting, "CLOSE_AFTER", 2 * MINUTE)
     count_now()
 
     assert RunPeriod.objects.filter(span=Span.EVER).exists()
-    assert [each.outcomes.success for each in figures.ever()] == [1]
+    assert [each.outcomes.success for each in figures.ever_by_class()] == [1]
 
 
 def test_counters_are_bounded() -> None:
@@ -117,7 +117,7 @@ def test_counters_are_bounded() -> None:
         ended(ago((1 + number) * MINUTE), revision=f"r{number}")
     count_since(HOUR)
 
-    found = figures.ever()
+    found = figures.ever_by_revision()
 
     assert {each.revision for each in found} == {"r0", "r1", "r2"}
 
@@ -176,7 +176,8 @@ def test_a_quantile_above_all_bounds_is_the_last_bound() -> None:
         lambda: figures.failures(Range.WEEK),
         lambda: figures.queue_over_time(Range.WEEK),
         lambda: figures.table_sizes(Range.WEEK),
-        figures.ever,
+        figures.ever_by_class,
+        figures.ever_by_revision,
     ],
 )
 def test_charts_read_no_big_table(read: Any) -> None:

@@ -210,6 +210,11 @@ class Worker:
             waiting=self.waiting,
         )
 
+    @property
+    def run_count(self) -> int:
+        """How many runs it holds."""
+        return sum(len(executor.holding) for executor in list(self._executors))
+
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:
         while not self._has_left.is_set():
@@ -290,6 +295,11 @@ class Worker:
 
 _worker: Worker | None = None
 _making = threading.Lock()
+
+
+def existing() -> Worker | None:
+    """This process's worker, if it has one."""
+    return _worker
 
 
 def current() -> Worker:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import os
 import socket
 import sys
@@ -23,8 +24,10 @@ from spool.config.env import stop  # noqa: E402
 from spool.config.langgraph_json import warn_of_ignored_keys  # noqa: E402
 from spool.config.lazy import close_loaded  # noqa: E402
 from spool.programs import limits  # noqa: E402
+from spool.runs.counting import claim_export  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
+from spool.telemetry import metric_export  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
@@ -46,7 +49,13 @@ ON_START = (
     register_system_assistants,
     warn_of_replaced_parts,
 )
-ON_STOP = (close_loaded, close_fanout)
+
+
+async def stop_metrics() -> None:
+    await asyncio.to_thread(metric_export.stop)
+
+
+ON_STOP = (close_loaded, close_fanout, stop_metrics)
 
 
 def start() -> None:
@@ -64,6 +73,7 @@ def application() -> App:
     hooks.fill()
     # Otherwise tasks would go to Celery's default application, which has no broker.
     celery_app.set_default()
+    metric_export.start("web", claim_export)
     return mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
 
 

@@ -184,8 +184,8 @@ def test_metrics_for_prometheus(client: Client) -> None:
 
     assert response.headers["content-type"].startswith("text/plain")
     lines = response.text.splitlines()
-    assert 'spool_runs{status="pending"} 2.0' in lines
-    assert 'spool_runs{status="running"} 1.0' in lines
+    assert 'spool_runs{class="background",status="pending"} 2.0' in lines
+    assert 'spool_runs{class="background",status="running"} 1.0' in lines
     assert 'spool_worker_slots{state="available"} 9.0' in lines
     assert any(line.startswith("process_cpu_seconds_total") for line in lines)
 
