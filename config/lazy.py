@@ -16,6 +16,8 @@ MODULES = (
     "spool.protocols.a2a.endpoints",
     "spool.protocols.a2a.notifications",
     "spool.protocols.mcp.application",
+    "spool.runs.worker.spans",
+    "spool.telemetry.otel",
     "spool.telemetry.otel_metrics",
     "spool.usage.known_prices",
 )

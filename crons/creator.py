@@ -16,6 +16,9 @@ from django.db.models import Q
 
 from spool.access.policy import Scope
 
+# The trace of the request that created the cron, beside its creator in the row.
+TRACE_CONTEXT = "trace_context"
+
 
 @dataclass(frozen=True)
 class Creator:

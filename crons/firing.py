@@ -8,6 +8,7 @@ the cron either fired or due.
 from __future__ import annotations
 
 import logging
+from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
 from typing import cast
 from uuid import UUID
@@ -26,7 +27,7 @@ from psycopg.errors import LockNotAvailable
 from rest_framework.exceptions import APIException
 
 from spool.assistants.models import Assistant
-from spool.crons.creator import Creator
+from spool.crons.creator import TRACE_CONTEXT, Creator
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import BadSchedule, BadTimezone
 from spool.crons.serializers import SKIP
@@ -40,6 +41,7 @@ from spool.crons.services import (
     next_run,
 )
 from spool.runs.models import Run
+from spool.telemetry import traces
 from spool.threads.models import Thread
 from spool.web.errors import NotFound
 
@@ -143,7 +145,7 @@ def _make(cron: Cron) -> CronFiring:
     """Create the run for the cron's slot; the firing records an error, if any."""
     firing = CronFiring(cron=cron, slot=cron.next_run_date, status=Run.Status.ERROR)
     try:
-        with transaction.atomic():
+        with _traced(cron), transaction.atomic():
             run = make_run(cron)
     except OperationalError:
         raise
@@ -160,6 +162,13 @@ def _make(cron: Cron) -> CronFiring:
         firing.run_id, firing.thread_id = run.id, run.thread_id
         firing.status = Run.Status.PENDING
     return firing
+
+
+def _traced(cron: Cron) -> AbstractContextManager[None]:
+    """The trace of a firing, which links to the request that created the cron."""
+    about = {"spool.cron.id": str(cron.id), "spool.cron.slot": str(cron.next_run_date)}
+    link = cron.creator.get(TRACE_CONTEXT)
+    return traces.span("cron", link=link, attributes=about)
 
 
 def run_now(cron: Cron, *, caller: Creator | None = None) -> Run:

@@ -10,7 +10,7 @@ from uuid import UUID
 
 from django.db import connection, transaction
 
-from spool.crons.creator import Creator
+from spool.crons.creator import TRACE_CONTEXT, Creator
 from spool.crons.cron_request import (
     TIMING,
     AllowedCron,
@@ -25,6 +25,7 @@ from spool.runs.models import Run
 from spool.runs.run_request import AllowedRun, RunRequest
 from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
+from spool.telemetry import traces
 from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.webhooks import addresses
 
@@ -35,7 +36,7 @@ def create_cron(new: AllowedCron) -> Cron:
         id=new.id,
         thread_id=new.thread_id,
         metadata=new.request.run.metadata,
-        creator=new.creator.as_json(),
+        creator=_creator_json(new.creator),
         user_id=new.creator.threads.identity,
     )
     _schedule(cron, new.request.timing)
@@ -45,6 +46,12 @@ def create_cron(new: AllowedCron) -> Cron:
     cron.save(force_insert=True)
     cron.refresh_from_db()
     return cron
+
+
+def _creator_json(creator: Creator) -> dict[str, Any]:
+    trace_context = traces.carrier()
+    traced = {} if trace_context is None else {TRACE_CONTEXT: dict(trace_context)}
+    return {**creator.as_json(), **traced}
 
 
 class ChangedMeanwhile(Conflict):

@@ -169,6 +169,8 @@ class Run(models.Model):
     # The group that fair queueing counts it under, and its rank: priority and class.
     fairness_group = models.TextField(blank=True, db_default="")
     queue_rank = models.SmallIntegerField(db_default=1)
+    # The trace of its request, see `telemetry.traces`; null while traces are off.
+    trace_context = JSONField(null=True, blank=True, editable=False)
     # The fence: every write by a worker names the attempt that it belongs to.
     attempt = models.IntegerField(default=0)
     # Attempts whose worker died. A hand-over by a worker that stops does not count.

@@ -17,6 +17,7 @@ from spool.runs.lifecycle import Ended, Outcome
 from spool.runs.models import Run, Worker
 from spool.runs.streaming.events import generation
 from spool.runs.streaming.writer import publish_end
+from spool.runs.tracing import record_lost
 
 logger = logging.getLogger(__name__)
 
@@ -54,6 +55,7 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
     for run_id in recovered:
         logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)
+    record_lost(recovered)
     ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
     holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
     # A worker may have expired since `take_back`: its runs may have attempts left.
@@ -79,6 +81,7 @@ def _give_up(run: Run) -> Ended | None:
         logger.warning("run %s is lost, and can't be ended now", run.id, exc_info=True)
         return None
     if ended:
+        record_lost([run.id])
         publish_end(
             run.thread_id,
             run.id,

@@ -27,6 +27,7 @@ from spool.runs import counting, record, recovery
 from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
 from spool.runs.worker import worker
+from spool.telemetry import traces
 from spool.usage.services import merge_counters
 from spool.webhooks import deliveries
 
@@ -154,6 +155,7 @@ def _stop_worker(**_: Any) -> None:
 @worker_shutdown.connect
 def _leave(**_: Any) -> None:
     worker.current().leave()
+    traces.stop()
     threading.Thread(target=_exit_at_last, daemon=True).start()
 
 

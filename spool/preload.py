@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from spool.config.env import choose_settings
+from spool.telemetry import traces
 
 choose_settings()
 django.setup()
@@ -40,6 +41,8 @@ for _name in (
     "uvloop",
 ):
     import_module(_name)
+
+traces.preload()
 
 for _name in settings.MIDDLEWARE:
     import_string(_name)

@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from spool.telemetry import traces
+
 # Fields of all lines of one request or run. Each has a separate context.
 _bound: ContextVar[dict[str, str]] = ContextVar("spool_log_fields")
 
@@ -65,7 +67,8 @@ class Text(logging.Formatter):
         super().__init__("{asctime} {levelname} {name}: {message}", style="{")
 
     def formatMessage(self, record: logging.LogRecord) -> str:
-        fields = "".join(f" {key}={value}" for key, value in bound().items())
+        found = {**bound(), **traces.ids()}
+        fields = "".join(f" {key}={value}" for key, value in found.items())
         return super().formatMessage(record) + fields
 
     def format(self, record: logging.LogRecord) -> str:
@@ -80,6 +83,7 @@ class JSON(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
             **bound(),
+            **traces.ids(),
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -10,7 +10,7 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 
 from spool.database.ids import uuid7
-from spool.telemetry import logs
+from spool.telemetry import logs, traces
 
 HEADER = "X-Request-ID"
 # The key in a run's `configurable` for the request that created it.
@@ -30,6 +30,8 @@ class NameRequests:
         logs.begin(request_id=request_id)
         cast("Any", request).request_id = request_id
         response = self.get_response(request)
+        if match := request.resolver_match:
+            traces.name_request(request.method, match.route)
         response[HEADER] = request_id
         return response
 

@@ -29,6 +29,7 @@ from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from spool.database.json import clean_text, dumps
+from spool.telemetry import traces
 from spool.threads.models import Thread
 from spool.webhooks import hooks
 from spool.webhooks.addresses import (
@@ -213,7 +214,7 @@ async def _send(
     try:
         async with asyncio.timeout(settings.WEBHOOK_TIMEOUT_SECS):
             # Redirects are not followed: they count as failures.
-            status = await _post(outgoing, pool, rules)
+            status = await _traced_post(outgoing, pool, rules)
     except TimeoutError:
         error = f"no answer within {settings.WEBHOOK_TIMEOUT_SECS:g} s"
         return Answer(delivery, error=error)
@@ -228,12 +229,31 @@ async def _send(
     return Answer(delivery, status)
 
 
+async def _traced_post(
+    outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
+) -> int:
+    delivery = outgoing.delivery
+    about = {
+        "http.request.method": "POST",
+        "http.request.resend_count": delivery.attempts - 1,
+        "spool.run.id": str(delivery.run_id),
+        "spool.webhook.id": str(delivery.id),
+    }
+    parent = delivery.trace_context
+    with traces.span("webhook", parent=parent, is_client=True, attributes=about):
+        status = await _post(outgoing, pool, rules)
+        error = "" if 200 <= status < 300 else str(status)
+        traces.annotate({"http.response.status_code": status}, error)
+    return status
+
+
 async def _post(
     outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
 ) -> int:
     delivery, body = outgoing.delivery, outgoing.body
     url = rules.check_url(delivery.url)
     headers = {
+        **(traces.carrier() or {}),
         **{name.lower(): value for name, value in rules.headers.items()},
         **_authorization(url),
         **outgoing.headers,

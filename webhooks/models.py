@@ -30,6 +30,8 @@ class WebhookDelivery(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     last_status = models.IntegerField(null=True, blank=True)
     last_error = models.TextField(default="", blank=True)
+    # That of the run, see `telemetry.traces`.
+    trace_context = JSONField(null=True, blank=True, editable=False)
 
     class Meta:
         db_table = "webhook_deliveries"

@@ -37,6 +37,7 @@ WHERE id = (SELECT run_id FROM chosen) AND status = 'pending'
     AND {FIRST}
 RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, given, is_temporary,
     owner, "user", attempt, cancel_action, api_key_id, revision, created_at, claimed_at,
+    dispatched_at, trace_context,
     (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
         AS thread_created_at,
     (SELECT event_seq FROM threads WHERE threads.id = runs.thread_id) AS event_seq
@@ -68,6 +69,9 @@ class Claim:
     revision: str
     created_at: datetime
     claimed_at: datetime
+    dispatched_at: datetime | None = None
+    # See `telemetry.traces`.
+    trace_context: dict[str, str] | None = None
     # The last event number of the thread, as stored when a run last ended.
     event_seq: int = 0
 

@@ -13,6 +13,7 @@ from spool.database import prepared
 from spool.database.json import from_jsonb, jsonb, ordered_json
 from spool.runs.models import Run
 from spool.runs.run_request import RunKwargs
+from spool.telemetry import traces
 from spool.threads.ttl import ttl_params
 
 # `thread` reads the row as it is once the lock is held. On a busy thread the run waits
@@ -31,7 +32,8 @@ WITH assistant AS (
         id, thread_id, assistant_id, graph_id, status, metadata, kwargs, given,
         multitask_strategy, is_temporary, owner, "user", run_class, api_key_id,
         fairness_group, queue_rank,
-        attempt, losses, created_at, updated_at, dispatched_at, first_run_id
+        attempt, losses, created_at, updated_at, dispatched_at, first_run_id,
+        trace_context
     )
     SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
         %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
@@ -53,7 +55,8 @@ WITH assistant AS (
             SELECT resumed.first_run_id FROM runs resumed
             WHERE resumed.thread_id = thread.id
             ORDER BY resumed.created_at DESC, resumed.id DESC LIMIT 1
-        ) END)
+        ) END),
+        %(trace_context)s::jsonb
     FROM thread
     WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s::text = 'reject')
         AND (%(assistant_updated_at)s::timestamptz IS NULL
@@ -163,6 +166,8 @@ def create(
     params = new.params | ttl_params() | scope.params
     params |= {"given": ordered_json(given), "kwargs": jsonb(kwargs)}
     params["assistant_updated_at"] = assistant_updated_at
+    trace_context = traces.carrier()
+    params["trace_context"] = None if trace_context is None else jsonb(trace_context)
     [row] = prepared.fetch_all(CREATE, params)
     has_thread, has_assistant, metadata, *found = row
     if metadata is None:

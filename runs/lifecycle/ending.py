@@ -83,7 +83,7 @@ WITH ended AS (
     RETURNING *
 ), {_AFTER}, outbox AS (
     INSERT INTO webhook_deliveries
-        (id, run_id, thread_id, url, payload, attempts, last_error)
+        (id, run_id, thread_id, url, payload, attempts, last_error, trace_context)
     SELECT gen_random_uuid(), ended.id, ended.thread_id, ended.kwargs ->> 'webhook',
         jsonb_strip_nulls(jsonb_build_object('error', ended.error))
         || jsonb_build_object(
@@ -96,14 +96,15 @@ WITH ended AS (
             'run_started_at', ended.started_at, 'run_ended_at', ended.ended_at,
             'values', CASE WHEN ended.is_temporary THEN NULL WHEN %(state)s THEN %(values)s
                 ELSE (SELECT values FROM threads WHERE id = ended.thread_id) END
-        ), 0, ''
+        ), 0, '', ended.trace_context
     FROM ended WHERE ended.kwargs ->> 'webhook' IS NOT NULL
     RETURNING id
 ), pushes AS (
     INSERT INTO webhook_deliveries
-        (id, run_id, thread_id, url, payload, attempts, last_error, push_config_id)
+        (id, run_id, thread_id, url, payload, attempts, last_error, push_config_id,
+            trace_context)
     SELECT gen_random_uuid(), ended.id, ended.thread_id, push_configs.url, '{{}}', 0, '',
-        push_configs.id
+        push_configs.id, ended.trace_context
     FROM ended JOIN push_configs
         ON push_configs.first_run_id = coalesce(ended.first_run_id, ended.id)
     RETURNING id

@@ -34,6 +34,7 @@ from redis.asyncio import Redis
 from spool.assistants.configurable import context_for
 from spool.assistants.graphs import registry
 from spool.assistants.revisions import revisions
+from spool.config import lazy
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
@@ -61,7 +62,7 @@ from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
 from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
 from spool.runs.worker.recorder import Recorder
 from spool.store.backend import PostgresStore
-from spool.telemetry import logs
+from spool.telemetry import logs, traces
 from spool.threads.checkpoints import (
     CheckpointsUnavailable,
     LostRun,
@@ -167,11 +168,12 @@ class Executor:
             if held is None:
                 return None
             _begin_log(held)
-            _log_start(held)
             inside.act(self._origin(held))
             recorder = self.flusher.record(held)
             try:
-                return await self._execute(held, recorder)
+                with _traced(held):
+                    _log_start(held)
+                    return await self._execute(held, recorder)
             finally:
                 self.flusher.release(recorder)
         finally:
@@ -218,8 +220,10 @@ class Executor:
             if ended:
                 last = _last_events(held, outcome)
                 await writer.close(*last, if_lost=_final_values(held, outcome))
+                _end_trace(recorder, outcome)
                 _log_end(held, recorder, outcome.status or "rolled back")
                 return ended
+        traces.annotate({}, "LostRun: another worker has the run, or it was deleted")
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
         if await retry_until_available(lambda: lifecycle.is_gone(self.pool, held.id)):
@@ -540,6 +544,28 @@ def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
     if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
         return []
     return [("values", with_interrupts(outcome.output, outcome.state["interrupts"]))]
+
+
+def _traced(held: Claim) -> AbstractContextManager[None]:
+    if not traces.is_on():
+        return nullcontext()
+    traced: AbstractContextManager[None]
+    traced = lazy.load("spool.runs.worker.spans", "of_attempt")(held)
+    return traced
+
+
+def _end_trace(recorder: Recorder, outcome: Outcome) -> None:
+    if not traces.is_on():
+        return
+    used = recorder.tokens
+    about = {
+        "spool.run.status": outcome.status or "rolled back",
+        "gen_ai.usage.input_tokens": used.input,
+        "gen_ai.usage.output_tokens": used.output,
+    }
+    error = outcome.error or {}
+    told = f"{error.get('error')}: {error.get('message')}" if error else ""
+    traces.annotate(about, told)
 
 
 def _begin_log(held: Claim) -> None:

@@ -19,14 +19,18 @@ from uuid import UUID
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.outputs import LLMResult
-from langchain_core.runnables.config import var_child_runnable_config
 from langchain_core.tracers.context import register_configure_hook
-from langgraph.constants import TAG_HIDDEN
-from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
 
 from spool.runs.lifecycle import Claim
 from spool.runs.models import RunStep
 from spool.runs.record import FIRST_STEPS, LAST_STEPS, AttemptRecord, StepRecord
+from spool.runs.worker.callbacks import (
+    MAX_NAME,
+    first_message,
+    node_of,
+    outcome_of,
+    place_of,
+)
 from spool.runs.worker.failures import described, traceback_of
 from spool.usage.meter import Key, Meter, Source
 from spool.usage.tokens import NO_TOKENS, Tokens, tokens_of_call
@@ -36,7 +40,6 @@ from spool.usage.tokens import NO_TOKENS, Tokens, tokens_of_call
 REFUSAL_PAUSE_SECS = 0.5
 # Limits on what is kept of one step.
 MAX_TOOLS = 20
-MAX_NAME = 200
 # How many exceptions of steps are kept to find the one that ends the attempt.
 MAX_RAISED = 1000
 # How many exceptions are followed from one to its cause.
@@ -168,17 +171,17 @@ class Recorder(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        node = (metadata or {}).get("langgraph_node")
-        if node is None or kwargs.get("name") != node or TAG_HIDDEN in (tags or ()):
+        found = node_of(metadata, tags, kwargs.get("name"))
+        if found is None:
             return
-        path = str((metadata or {}).get("langgraph_checkpoint_ns", ""))
+        node, path = found
         namespace, _, task = path.rpartition("|")
         with self._lock:
             if path in self._open:  # The runnables inside a node also have its name.
                 return
             self._open[path] = _Step(
                 self._count,
-                str(node)[:MAX_NAME],
+                node,
                 namespace,
                 task.rpartition(":")[2],
                 datetime.now(UTC),
@@ -192,7 +195,7 @@ class Recorder(BaseCallbackHandler):
     def on_chain_error(
         self, error: BaseException, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        self._end_step(run_id, _outcome_of(error), error)
+        self._end_step(run_id, outcome_of(error), error)
 
     def _end_step(
         self, run_id: UUID, outcome: str, error: BaseException | None = None
@@ -263,7 +266,7 @@ class Recorder(BaseCallbackHandler):
     def _begin_model(
         self, run_id: UUID, metadata: dict[str, Any] | None, kwargs: dict[str, Any]
     ) -> None:
-        found = _place(metadata)
+        found = place_of(metadata)
         invoked = kwargs.get("invocation_params") or {}
         model = found.get("ls_model_name") or invoked.get("model_name")
         call = _Call(
@@ -286,7 +289,7 @@ class Recorder(BaseCallbackHandler):
             call.streamed += tokens_of_call(reported)
 
     def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        message = _message(response)
+        message = first_message(response)
         about = getattr(message, "response_metadata", None) or {}
         model = about.get("model_name") or about.get("model") or about.get("model_id")
         self._end_model(
@@ -340,7 +343,7 @@ class Recorder(BaseCallbackHandler):
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
-        found = _place(metadata)
+        found = place_of(metadata)
         name = kwargs.get("name") or (serialized or {}).get("name") or ""
         with self._lock:
             self._calls[run_id] = _Call(
@@ -358,7 +361,7 @@ class Recorder(BaseCallbackHandler):
     def on_tool_error(
         self, error: BaseException, *, run_id: UUID, **kwargs: Any
     ) -> None:
-        self._end_tool(run_id, _outcome_of(error))
+        self._end_tool(run_id, outcome_of(error))
 
     def _end_tool(self, run_id: UUID, outcome: str) -> None:
         with self._lock:
@@ -372,33 +375,6 @@ class Recorder(BaseCallbackHandler):
                         "outcome": outcome,
                     }
                 )
-
-
-def _place(metadata: dict[str, Any] | None) -> dict[str, Any]:
-    """The metadata that names the node, even if the node passed its own config."""
-    given = metadata or {}
-    if "langgraph_node" in given:
-        return given
-    around = (var_child_runnable_config.get() or {}).get("metadata") or {}
-    return {**around, **given}
-
-
-def _message(response: LLMResult) -> Any:
-    """The first message: each of several answers has the usage of all of them."""
-    try:
-        return getattr(response.generations[0][0], "message", None)
-    except IndexError:
-        return None
-
-
-def _outcome_of(error: BaseException) -> str:
-    if isinstance(error, GraphInterrupt):
-        return RunStep.Outcome.INTERRUPTED
-    if isinstance(error, (ParentCommand, GraphBubbleUp)):
-        return RunStep.Outcome.SUCCESS
-    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
-        return RunStep.Outcome.CANCELLED
-    return RunStep.Outcome.ERROR
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:

@@ -21,13 +21,16 @@ from spool.assistants.graphs import warn_of_replaced_parts  # noqa: E402
 from spool.assistants.services import register_system_assistants  # noqa: E402
 from spool.config.celery import app as celery_app  # noqa: E402
 from spool.config.env import stop  # noqa: E402
-from spool.config.langgraph_json import warn_of_ignored_keys  # noqa: E402
+from spool.config.langgraph_json import (  # noqa: E402
+    langgraph_json,
+    warn_of_ignored_keys,
+)
 from spool.config.lazy import close_loaded  # noqa: E402
 from spool.programs import limits  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
-from spool.telemetry import metric_export  # noqa: E402
+from spool.telemetry import metric_export, traces  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
@@ -51,11 +54,12 @@ ON_START = (
 )
 
 
-async def stop_metrics() -> None:
+async def stop_exports() -> None:
     await asyncio.to_thread(metric_export.stop)
+    await asyncio.to_thread(traces.stop)
 
 
-ON_STOP = (close_loaded, close_fanout, stop_metrics)
+ON_STOP = (close_loaded, close_fanout, stop_exports)
 
 
 def start() -> None:
@@ -73,8 +77,14 @@ def application() -> App:
     hooks.fill()
     # Otherwise tasks would go to Celery's default application, which has no broker.
     celery_app.set_default()
+    # It may set variables.
+    langgraph_json()
     metric_export.start("web", claim_export)
-    return mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
+    # Before the operator's own routes and graphs are loaded.
+    traces.start("web")
+    return traces.traced(
+        mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
+    )
 
 
 class Server(uvicorn.Server):

@@ -15,8 +15,9 @@ django.setup()
 from spool import hooks  # noqa: E402
 from spool.assistants.graphs import registry  # noqa: E402
 from spool.config.celery import app  # noqa: E402
+from spool.config.langgraph_json import langgraph_json  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
-from spool.telemetry import metric_export, metrics  # noqa: E402
+from spool.telemetry import metric_export, metrics, traces  # noqa: E402
 
 # Workers don't talk to each other: their shared state is in Postgres.
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
@@ -24,10 +25,12 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 def main(given: argparse.Namespace) -> NoReturn:
     hooks.fill()
+    langgraph_json()  # It may set variables.
     metric_export.start("worker", claim_export)
     worker_shutdown.connect(lambda **_: metric_export.stop(), weak=False)
     if settings.METRICS_PORT:
         metrics.serve(settings.HOST, settings.METRICS_PORT)
+    traces.start("worker")
     if given.ready_fd is not None:
 
         @worker_ready.connect(weak=False)

@@ -1,0 +1,58 @@
+"""Reads what LangChain's callbacks are called with, for the record and for traces."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables.config import var_child_runnable_config
+from langgraph.constants import TAG_HIDDEN
+from langgraph.errors import GraphBubbleUp, GraphInterrupt, ParentCommand
+
+from spool.runs.models import RunStep
+
+# The maximum length of names that are kept.
+MAX_NAME = 200
+
+
+def node_of(
+    metadata: dict[str, Any] | None, tags: list[str] | None, name: str | None
+) -> tuple[str, str] | None:
+    """The name and the checkpoint namespace of a node, if a chain is one.
+
+    The runnables inside a node have its name and its namespace, too.
+    """
+    node = (metadata or {}).get("langgraph_node")
+    if node is None or name != node or TAG_HIDDEN in (tags or ()):
+        return None
+    path = (metadata or {}).get("langgraph_checkpoint_ns", "")
+    return str(node)[:MAX_NAME], str(path)
+
+
+def place_of(metadata: dict[str, Any] | None) -> dict[str, Any]:
+    """The metadata that names the node, even if the node passed its own config."""
+    given = metadata or {}
+    if "langgraph_node" in given:
+        return given
+    around = (var_child_runnable_config.get() or {}).get("metadata") or {}
+    return {**around, **given}
+
+
+def first_message(response: LLMResult) -> Any:
+    """The first message: each of several answers has the usage of all of them."""
+    try:
+        return getattr(response.generations[0][0], "message", None)
+    except IndexError:
+        return None
+
+
+def outcome_of(error: BaseException) -> str:
+    """The outcome of a step or a tool that raised this."""
+    if isinstance(error, GraphInterrupt):
+        return RunStep.Outcome.INTERRUPTED
+    if isinstance(error, (ParentCommand, GraphBubbleUp)):
+        return RunStep.Outcome.SUCCESS
+    if isinstance(error, (asyncio.CancelledError, GeneratorExit)):
+        return RunStep.Outcome.CANCELLED
+    return RunStep.Outcome.ERROR
