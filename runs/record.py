@@ -85,6 +85,24 @@ class Record:
             "usage": jsonb([reading.as_json() for reading in self.usage]),
         }
 
+    @property
+    def as_json(self) -> dict[str, Any]:
+        """The argument `written` of `spool_end_1`."""
+        attempt = self.attempt
+        written: dict[str, Any] = {
+            "step_count": attempt.steps,
+            "traceback": attempt.traceback,
+            "node": attempt.node,
+        }
+        if attempt.steps is not None:
+            tokens = {name: used.as_json() for name, used in attempt.tokens.items()}
+            written["tokens"] = tokens
+        if self.steps:
+            written["steps"] = [asdict(step) for step in self.steps]
+        if self.usage:
+            written["usage"] = [reading.as_json() for reading in self.usage]
+        return written
+
 
 NOTHING = Record()
 

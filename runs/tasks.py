@@ -53,18 +53,9 @@ def execute_run(*, run_id: str, hops: int = 0) -> None:
             send(execute_run, run_id=run_id, hops=hops + 1)
         return
     try:
-        _execute_from(me, UUID(run_id))
+        me.execute_all(UUID(run_id), announce)
     finally:
         me.free_slot()
-
-
-def _execute_from(me: worker.Worker, run_id: UUID) -> None:
-    hint: UUID | None = run_id
-    while not me.is_stopping and (ended := me.execute_next(hint)):
-        hint = None if ended.other_run_id else ended.next_run_id
-        announce(ended, taken=None if me.is_stopping else hint)
-        if not (ended.other_run_id or ended.next_run_id):
-            return
 
 
 @shared_task(name="runs.tasks.tick")

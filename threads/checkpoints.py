@@ -1,16 +1,18 @@
 """The checkpointer: langgraph-checkpoint-postgres over Spool's pools.
 
-The tables and the reads are the library's own. Runs write through `RunSaver`: each save
+The tables and the reads are the library's own. Runs write through `RunSaver`: each write
 is one statement with a fence, so that it changes nothing unless the run is still
 running in the attempt that saves.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from math import isfinite
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from uuid import UUID
 
 from langchain_core.runnables import RunnableConfig
@@ -23,57 +25,22 @@ from langgraph.checkpoint.base import (
 )
 from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.checkpoint.serde.types import _DeltaSnapshot
-from psycopg import AsyncConnection
+from psycopg import AsyncConnection, AsyncCursor, DatabaseError
 from psycopg.rows import DictRow
 
-from spool.database.json import jsonb
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, retry
+from spool.threads.saves import Dumped, Saves
 from spool.threads.serde import Unserializable, serializer
 
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
 
-# Each begins with the statement of a fence in place of `{holder}`.
-_SAVE_CHECKPOINT = """
-WITH run AS ({holder}), blobs AS (
-    INSERT INTO checkpoint_blobs
-        (thread_id, checkpoint_ns, channel, version, type, blob)
-    SELECT %(thread_id)s, %(ns)s, b.channel, b.version, b.type, b.blob
-    FROM run, unnest(
-        %(channels)s::text[], %(versions)s::text[], %(types)s::text[],
-        %(blobs)b::bytea[]
-    ) AS b (channel, version, type, blob)
-    ON CONFLICT (thread_id, checkpoint_ns, channel, version) DO NOTHING
-)
-INSERT INTO checkpoints
-    (thread_id, checkpoint_ns, checkpoint_id, parent_checkpoint_id, checkpoint, metadata)
-SELECT %(thread_id)s, %(ns)s, %(id)s, %(parent_id)s, %(checkpoint)s, %(metadata)s
-FROM run
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id) DO UPDATE
-SET checkpoint = EXCLUDED.checkpoint, metadata = EXCLUDED.metadata
-"""
-
-_SAVE_WRITES = """
-WITH run AS ({holder})
-INSERT INTO checkpoint_writes (
-    thread_id, checkpoint_ns, checkpoint_id, task_id, task_path, idx, channel, type,
-    blob
-)
-SELECT %(thread_id)s, %(ns)s, %(id)s, %(task_id)s, %(task_path)s,
-    w.idx, w.channel, w.type, w.blob
-FROM run, unnest(
-    %(indexes)s::int[], %(channels)s::text[], %(types)s::text[], %(blobs)b::bytea[]
-) AS w (idx, channel, type, blob)
-ON CONFLICT (thread_id, checkpoint_ns, checkpoint_id, task_id, idx) DO
-"""
-# Special channels (errors, interrupts, resumes) are overwritten; results are not.
-_KEEP_WRITES = _SAVE_WRITES + "NOTHING"
-_REPLACE_WRITES = (
-    _SAVE_WRITES
-    + """UPDATE SET channel = EXCLUDED.channel, type = EXCLUDED.type,
-    blob = EXCLUDED.blob"""
-)
+# The maximum delay until a save is stored, in seconds. A run that takes less has one
+# save, with its end.
+LINGER_SECS = 0.05
+# A graph that saves more than this waits until it is stored.
+MAX_BUFFERED_BYTES = 2**20
 
 
 class LostRun(Exception):
@@ -90,11 +57,13 @@ class Fence:
 
     `holder` is a SELECT with named parameters (`params`). It returns a row as long as
     the attempt holds its run, and locks it, so that a deletion of the run waits: the
-    deletion then finds all saved rows, and none is saved after it.
+    deletion then finds all saved rows, and none is saved after it. `save` stores
+    `Saves.params` under the same condition, and returns whether it did.
     """
 
     run_id: UUID
     holder: str
+    save: str
     params: dict[str, Any]
 
 
@@ -110,25 +79,60 @@ def saver(conn: Conn) -> AsyncPostgresSaver:
 class RunSaver(AsyncPostgresSaver):
     """The checkpointer of one attempt of one run.
 
+    It stores what its graph saves together, at most `LINGER_SECS` later; what is left
+    at the end of the run is stored with the end (`take`). Interrupts, errors and
+    answers are stored at once, and everything if `durability` is `sync`.
+
     Raises `LostRun` where the attempt no longer holds the run, and
-    `CheckpointsUnavailable` where Postgres stays away.
+    `CheckpointsUnavailable` where Postgres stays away: from the next save on, if it was
+    a delayed one that failed.
+
+    `new_thread_id` is the run's thread if it has no checkpoint yet: none is looked for
+    until the graph saves one.
     """
 
-    def __init__(self, pool: Pool, fence: Fence, metadata: dict[str, Any]) -> None:
+    def __init__(
+        self,
+        pool: Pool,
+        fence: Fence,
+        metadata: dict[str, Any],
+        *,
+        durability: str = "async",
+        new_thread_id: UUID | None = None,
+    ) -> None:
         super().__init__(pool, serde=serializer())
         self.pool = pool
         self.fence = fence
         self.is_closed = False
         # Only these keys: the library would also copy `configurable`, with its secrets.
         self.metadata = metadata
+        self._is_sync = durability == "sync"
+        self._new_thread_id = str(new_thread_id) if new_thread_id else None
+        self._pending = Saves()
+        self._storing: asyncio.Task[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._failure: BaseException | None = None
 
     def close(self) -> None:
         """Refuse further saves of the graph: its run is about to end without it."""
         self.is_closed = True
 
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
+        if str(config["configurable"]["thread_id"]) == self._new_thread_id:
+            return None
         return await self._persist(lambda: super(RunSaver, self).aget_tuple(config))
 
+    @asynccontextmanager
+    async def _cursor(
+        self, *, pipeline: bool = False
+    ) -> AsyncIterator[AsyncCursor[DictRow]]:
+        # All that the library reads, it reads from the tables.
+        with suppress(DatabaseError, LostRun):  # Raised by the next save.
+            await self.flush()
+        async with super()._cursor(pipeline=pipeline) as cursor:
+            yield cursor
+
+    # --- Saving ---------------------------------------------------------------------
     async def aput(
         self,
         config: RunnableConfig,
@@ -136,24 +140,24 @@ class RunSaver(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
+        self._check()
         configurable = config["configurable"]
         thread_id, ns = configurable["thread_id"], configurable.get("checkpoint_ns", "")
         inline, values = _split(checkpoint["channel_values"])
-        versions = {k: v for k, v in new_versions.items() if k in values}
-        dumped = [self._dumped(channel, values[channel]) for channel in versions]
-        params = {
-            "thread_id": str(thread_id),
-            "ns": ns,
-            "id": checkpoint["id"],
-            "parent_id": configurable.get("checkpoint_id"),
-            "checkpoint": jsonb({**checkpoint, "channel_values": inline}),
-            "metadata": jsonb({**self.metadata, **metadata}),
-            "channels": list(versions),
-            "versions": [str(version) for version in versions.values()],
-            "types": [kind for kind, _ in dumped],
-            "blobs": [blob for _, blob in dumped],
+        blobs = {
+            channel: (str(version), self._dumped(channel, values[channel]))
+            for channel, version in new_versions.items()
+            if channel in values
         }
-        await self._save(_SAVE_CHECKPOINT, params)
+        self._pending.add_checkpoint(
+            str(thread_id),
+            ns,
+            configurable.get("checkpoint_id"),
+            {**checkpoint, "channel_values": inline},
+            {**self.metadata, **metadata},
+            blobs,
+        )
+        await self._added(at_once=self._is_sync)
         saved = {
             "thread_id": thread_id,
             "checkpoint_ns": ns,
@@ -168,46 +172,96 @@ class RunSaver(AsyncPostgresSaver):
         task_id: str,
         task_path: str = "",
     ) -> None:
+        self._check()
         configurable = config["configurable"]
-        special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
-        dumped = [self._dumped(channel, value) for channel, value in writes]
-        params = {
-            "thread_id": str(configurable["thread_id"]),
-            "ns": configurable.get("checkpoint_ns", ""),
-            "id": configurable["checkpoint_id"],
-            "task_id": task_id,
-            "task_path": task_path,
-            "indexes": [
-                WRITES_IDX_MAP.get(channel, index)
-                for index, (channel, _) in enumerate(writes)
-            ],
-            "channels": [channel for channel, _ in writes],
-            "types": [kind for kind, _ in dumped],
-            "blobs": [blob for _, blob in dumped],
-        }
-        await self._save(_REPLACE_WRITES if special else _KEEP_WRITES, params)
+        is_special = all(channel in WRITES_IDX_MAP for channel, _ in writes)
+        self._pending.add_writes(
+            str(configurable["thread_id"]),
+            configurable.get("checkpoint_ns", ""),
+            configurable["checkpoint_id"],
+            (task_id, task_path),
+            [(channel, self._dumped(channel, value)) for channel, value in writes],
+            is_special=is_special,
+        )
+        await self._added(at_once=is_special or self._is_sync)
 
-    def _dumped(self, channel: str, value: Any) -> tuple[str, bytes]:
+    def _dumped(self, channel: str, value: Any) -> Dumped:
         try:
             return self.serde.dumps_typed(value)
         except Unserializable as exc:
             raise Unserializable(f"Channel {channel!r} can't be stored: {exc}") from exc
 
-    async def _save(self, statement: str, params: dict[str, Any]) -> None:
+    def _check(self) -> None:
         if self.is_closed:
             raise LostRun(str(self.fence.run_id))
-        params |= self.fence.params
-        fenced = statement.format(holder=self.fence.holder)
-        saved = await self._persist(lambda: self._execute(fenced, params))
-        # No rows written: either they existed already, or the run is lost.
-        if not saved and not await self._persist(
-            lambda: self._execute(self.fence.holder, self.fence.params)
-        ):
+        if self._failure:
+            raise self._failure
+        self._new_thread_id = None
+
+    async def _added(self, *, at_once: bool) -> None:
+        if at_once or self._pending.size > MAX_BUFFERED_BYTES:
+            await self.flush()
+        elif self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(LINGER_SECS, self._begin_to_store)
+
+    # --- Storing --------------------------------------------------------------------
+    async def flush(self) -> None:
+        """Store all that is pending. Raises what a save raises."""
+        while self._pending or self._storing:
+            self._begin_to_store()
+            # Not cancelled with the graph: what is stored can't be guessed then.
+            await asyncio.wait([cast("asyncio.Task[None]", self._storing)])
+        if self._failure:
+            raise self._failure
+
+    async def take(self) -> Saves:
+        """What is pending still, to be stored with the run's end by the caller."""
+        self._stop_timer()
+        if self._storing:
+            await asyncio.wait([self._storing])
+        if self._failure:
+            raise self._failure
+        taken, self._pending = self._pending, Saves()
+        return taken
+
+    async def discard(self) -> None:
+        """Refuse further saves, and store none of those that are pending."""
+        self.close()
+        self._pending = Saves()
+        self._stop_timer()
+        if self._storing:
+            await asyncio.wait([self._storing])
+
+    async def store(self, saves: Saves) -> None:
+        params = saves.params | self.fence.params
+        if not await self._persist(lambda: self._execute(params)):
             raise LostRun(str(self.fence.run_id))
 
-    async def _execute(self, statement: str, params: dict[str, Any]) -> int:
+    def _begin_to_store(self) -> None:
+        self._stop_timer()
+        if self._storing is None:
+            self._storing = asyncio.create_task(self._store_pending())
+
+    def _stop_timer(self) -> None:
+        if self._timer:
+            self._timer.cancel()
+            self._timer = None
+
+    async def _store_pending(self) -> None:
+        try:
+            while self._pending:
+                saves, self._pending = self._pending, Saves()
+                await self.store(saves)
+        except Exception as exc:
+            self._failure, self._pending = exc, Saves()
+        finally:
+            self._storing = None
+
+    async def _execute(self, params: dict[str, Any]) -> bool:
         async with self.pool.connection() as conn:
-            return (await conn.execute(statement, params)).rowcount
+            row = await (await conn.execute(self.fence.save, params)).fetchone()
+        return bool(row and row["is_saved"])
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:
         try:

@@ -19,6 +19,7 @@ from __future__ import annotations
 from spool.runs.lifecycle.claiming import (
     SEQS_OF_ATTEMPT,
     Claim,
+    Claimant,
     claim,
     is_gone,
     is_held,
@@ -32,6 +33,7 @@ __all__ = [
     "LET_GO",
     "SEQS_OF_ATTEMPT",
     "Claim",
+    "Claimant",
     "Creation",
     "Ended",
     "NewRun",

@@ -14,33 +14,17 @@ from psycopg import errors
 
 from spool.database.json import jsonb
 from spool.database.loop import Pool
-from spool.runs.lifecycle.turns import FIRST
 
 # An upper bound on the number of events in one attempt of a run.
 SEQS_OF_ATTEMPT = 2**24
 
 
 # The given run, or the next one in the queue.
-CLAIM = f"""
-WITH chosen AS (
-    SELECT coalesce(%(run_id)s::uuid, spool_next_run_1(
-        %(worker_id)s, %(hint)s::uuid, %(max_per_group)s, %(max_per_graph)s
-    )) AS run_id
+CLAIM = """
+SELECT * FROM spool_claim_1(
+    %(run_id)s, %(worker_id)s, %(hint)s, %(max_per_group)s, %(max_per_graph)s,
+    %(revisions)s
 )
-UPDATE runs SET status = 'running', attempt = attempt + 1, worker_id = %(worker_id)s,
-    started_at = coalesce(started_at, clock_timestamp()), claimed_at = clock_timestamp(),
-    updated_at = clock_timestamp(),
-    revision = %(revisions)s::jsonb ->> graph_id
-WHERE id = (SELECT run_id FROM chosen) AND status = 'pending'
-    AND created_at <= clock_timestamp()
-    AND EXISTS (SELECT FROM workers WHERE id = %(worker_id)s AND expired_at IS NULL)
-    AND {FIRST}
-RETURNING id, thread_id, assistant_id, graph_id, metadata, kwargs, given, is_temporary,
-    owner, "user", attempt, cancel_action, api_key_id, revision, created_at, claimed_at,
-    dispatched_at, trace_context,
-    (SELECT created_at FROM threads WHERE threads.id = runs.thread_id)
-        AS thread_created_at,
-    (SELECT event_seq FROM threads WHERE threads.id = runs.thread_id) AS event_seq
 """
 
 IS_HELD = """
@@ -74,6 +58,14 @@ class Claim:
     trace_context: dict[str, str] | None = None
     # The last event number of the thread, as stored when a run last ended.
     event_seq: int = 0
+    # Whether the thread has any checkpoint.
+    has_checkpoints: bool = True
+
+    @classmethod
+    def of(cls, row: dict[str, Any]) -> Claim:
+        """The claim that `spool_claim_1` returned as a row."""
+        row["kwargs"] |= row.pop("given") or {}
+        return cls(**{**row, "revision": row["revision"] or ""})
 
     @property
     def identity(self) -> str:
@@ -87,6 +79,23 @@ class Claim:
         How many events an attempt published is known only if it ended.
         """
         return self.event_seq + (self.attempt - 1) * SEQS_OF_ATTEMPT
+
+
+@dataclass(frozen=True)
+class Claimant:
+    """A worker that claims runs. `revisions` are those of the graphs it serves."""
+
+    worker_id: UUID
+    revisions: Mapping[str, str]
+
+    @property
+    def params(self) -> dict[str, Any]:
+        return {
+            "worker_id": self.worker_id,
+            "max_per_group": settings.MAX_RUNNING_PER_OWNER,
+            "max_per_graph": settings.MAX_RUNNING_PER_GRAPH,
+            "revisions": jsonb(dict(self.revisions)),
+        }
 
 
 async def claim(
@@ -103,23 +112,13 @@ async def claim(
     be missing in the queue; `revisions` are those of the graphs that this process
     serves.
     """
-    params = {
-        "run_id": run_id,
-        "worker_id": worker_id,
-        "hint": hint,
-        "max_per_group": settings.MAX_RUNNING_PER_OWNER,
-        "max_per_graph": settings.MAX_RUNNING_PER_GRAPH,
-        "revisions": jsonb(dict(revisions)),
-    }
+    params = Claimant(worker_id, revisions).params | {"run_id": run_id, "hint": hint}
     try:
         async with pool.connection() as conn:
             row = await (await conn.execute(CLAIM, params)).fetchone()
     except errors.UniqueViolation:  # Another run of the thread started just now.
         return None
-    if row is None:
-        return None
-    row["kwargs"] |= row.pop("given") or {}
-    return Claim(**{**row, "revision": row["revision"] or ""})
+    return Claim.of(row) if row else None
 
 
 async def is_held(pool: Pool, held: Claim) -> bool:

@@ -9,126 +9,30 @@ from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models.functions import Now
+from psycopg import errors
 
 from spool.database.json import jsonb
 from spool.database.loop import Pool
-from spool.runs import record
-from spool.runs.lifecycle.claiming import SEQS_OF_ATTEMPT, Claim
-from spool.runs.lifecycle.locks import LOCK, lock_thread
-from spool.runs.lifecycle.turns import NEXT
-from spool.runs.models import Run, RunAttempt
+from spool.runs.lifecycle.claiming import SEQS_OF_ATTEMPT, Claim, Claimant
+from spool.runs.models import Run
 from spool.runs.record import NOTHING, Record
 from spool.threads.models import Thread
+from spool.threads.saves import Saves
 
-# What the end of a run changes on its thread: which run is next, and, if the run did
-# `settle` the thread, its new state at rest.
-_AFTER = """
-waiting AS (
-    SELECT runs.id, runs.created_at FROM runs, ended
-    WHERE runs.thread_id = ended.thread_id AND runs.status = 'pending'
-        AND runs.id <> ended.id
-    ORDER BY runs.created_at, runs.id LIMIT 1
-), busy AS (
-    SELECT FROM waiting
-    UNION ALL
-    SELECT FROM runs, ended
-    WHERE runs.thread_id = ended.thread_id AND runs.status = 'running'
-        AND runs.id <> ended.id
-), turn AS (
-    UPDATE runs SET dispatched_at = clock_timestamp()
-    FROM waiting
-    WHERE runs.id = waiting.id AND waiting.created_at <= clock_timestamp()
-    RETURNING runs.id, runs.graph_id, runs.fairness_group
-), queued AS (
-    INSERT INTO run_queue (graph_id, fairness_group, since)
-    SELECT graph_id, fairness_group, clock_timestamp() FROM turn
-    ON CONFLICT DO NOTHING
-), thread AS (
-    UPDATE threads SET
-        status = CASE WHEN EXISTS (SELECT FROM busy) THEN 'busy'
-            WHEN %(settles)s THEN %(resting_status)s ELSE resting_status END,
-        resting_status =
-            CASE WHEN %(settles)s THEN %(resting_status)s ELSE resting_status END,
-        error = CASE WHEN %(settles)s THEN %(error)s ELSE threads.error END,
-        values = CASE WHEN %(state)s THEN %(values)s ELSE values END,
-        interrupts = CASE WHEN %(state)s THEN %(interrupts)s ELSE interrupts END,
-        interrupt_order =
-            CASE WHEN %(state)s THEN %(interrupt_order)s ELSE interrupt_order END,
-        state_updated_at =
-            CASE WHEN %(state)s THEN clock_timestamp() ELSE state_updated_at END,
-        updated_at = clock_timestamp(),
-        -- A run may take longer than its thread has to live.
-        expires_at = clock_timestamp() + make_interval(secs => 60 * ttl_minutes),
-        discarded_at = CASE WHEN ended.is_temporary THEN clock_timestamp() END,
-        event_seq = greatest(event_seq, %(event_seq)s::bigint,
-            CASE WHEN %(event_seq)s::bigint IS NULL
-                THEN event_seq + ended.attempt * %(seqs_of_attempt)s + 1 END)
-    FROM ended WHERE threads.id = ended.thread_id
-    RETURNING threads.event_seq
-)"""
-
-_RECORD_END = record.ended_as(
-    "ended.status", error="ended.error", status="%(from_status)s"
+# The end of a run, with all that belongs to it; see `migrations`.
+END = """
+SELECT * FROM spool_end_1(
+    %(run_id)s, %(thread_id)s, %(attempt)s, %(from_status)s, %(heeds_rollback)s,
+    %(ending)s, %(written)s, %(saves)s, %(blobs)b, %(worker_id)s, %(max_per_group)s,
+    %(max_per_graph)s, %(revisions)s
 )
-_RECORD_ROLLBACK = record.ended_as(
-    f"'{RunAttempt.Outcome.ROLLED_BACK}'", status="%(from_status)s"
-)
-
-END = f"""
-WITH ended AS (
-    UPDATE runs SET status = %(status)s, error = %(error)s,
-        ended_at = clock_timestamp(), updated_at = clock_timestamp()
-    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
-        AND NOT (%(heeds_rollback)s AND coalesce(cancel_action, '') = 'rollback')
-    RETURNING *
-), {_AFTER}, outbox AS (
-    INSERT INTO webhook_deliveries
-        (id, run_id, thread_id, url, payload, attempts, last_error, trace_context)
-    SELECT gen_random_uuid(), ended.id, ended.thread_id, ended.kwargs ->> 'webhook',
-        jsonb_strip_nulls(jsonb_build_object('error', ended.error))
-        || jsonb_build_object(
-            'run_id', ended.id, 'thread_id', ended.thread_id,
-            'assistant_id', ended.assistant_id, 'metadata', ended.metadata,
-            'status', ended.status, 'kwargs',
-            ended.kwargs || coalesce(ended.given::jsonb, '{{}}'),
-            'multitask_strategy', ended.multitask_strategy,
-            'created_at', ended.created_at, 'updated_at', ended.updated_at,
-            'run_started_at', ended.started_at, 'run_ended_at', ended.ended_at,
-            'values', CASE WHEN ended.is_temporary THEN NULL WHEN %(state)s THEN %(values)s
-                ELSE (SELECT values FROM threads WHERE id = ended.thread_id) END
-        ), 0, '', ended.trace_context
-    FROM ended WHERE ended.kwargs ->> 'webhook' IS NOT NULL
-    RETURNING id
-), pushes AS (
-    INSERT INTO webhook_deliveries
-        (id, run_id, thread_id, url, payload, attempts, last_error, push_config_id,
-            trace_context)
-    SELECT gen_random_uuid(), ended.id, ended.thread_id, push_configs.url, '{{}}', 0, '',
-        push_configs.id, ended.trace_context
-    FROM ended JOIN push_configs
-        ON push_configs.first_run_id = coalesce(ended.first_run_id, ended.id)
-    RETURNING id
-), {_RECORD_END}
-SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
-    ({NEXT}) AS other_run_id, (
-        SELECT id FROM (TABLE outbox UNION ALL TABLE pushes) AS waiting LIMIT 1
-    ) AS delivery_id,
-    (SELECT event_seq FROM thread) AS event_seq
-FROM ended
 """
-
-# The end of a run that is rolled back: its row is deleted.
-DISCARD = f"""
-WITH ended AS (
-    DELETE FROM runs
-    WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = %(from_status)s
-    RETURNING *
-), {_AFTER}, {_RECORD_ROLLBACK}
-SELECT ended.thread_id, (SELECT id FROM turn) AS next_run_id,
-    ({NEXT}) AS other_run_id, NULL AS delivery_id,
-    (SELECT event_seq FROM thread) AS event_seq
-FROM ended
-"""
+NO_CLAIM: dict[str, Any] = {
+    "worker_id": None,
+    "max_per_group": None,
+    "max_per_graph": None,
+    "revisions": None,
+}
 
 
 @dataclass(frozen=True)
@@ -152,84 +56,118 @@ class Outcome:
     event_seq: int | None = None
 
     @property
-    def statement(self) -> str:
-        return END if self.status else DISCARD
-
-    @property
-    def params(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, Any]:
+        """The argument `ending` of `spool_end_1`."""
         state = self.state or {}
         failed = self.status in (Run.Status.ERROR, Run.Status.TIMEOUT)
         resting = state.get("status", Thread.Status.IDLE)
-        return {
+        ending = {
             "status": self.status,
-            "error": None if self.error is None else jsonb(self.error),
+            "error": self.error,
             "settles": self.settles,
             "resting_status": Thread.Status.ERROR if failed else resting,
-            "state": self.state is not None,
-            "values": jsonb(state.get("values")),
-            "interrupts": jsonb(state.get("interrupts")),
-            "interrupt_order": jsonb(state.get("interrupt_order")),
             "event_seq": self.event_seq,
             "seqs_of_attempt": SEQS_OF_ATTEMPT,
         }
+        if self.state is not None:
+            for column in ("values", "interrupts", "interrupt_order"):
+                ending[column] = state.get(column)
+        return ending
 
 
 @dataclass(frozen=True)
 class Ended:
-    """What to send once the end of a run is committed."""
+    """What to do once the end of a run is committed."""
 
     thread_id: UUID
-    # The next run on this thread, and the longest waiting run of another thread.
+    # The next run on this thread.
     next_run_id: UUID | None = None
-    other_run_id: UUID | None = None
     delivery_id: UUID | None = None
     # The highest event number of the thread that is known to be used.
     event_seq: int | None = None
+    # Whether the queue was asked for the worker's next run, and that run.
+    has_asked: bool = False
+    claim: Claim | None = None
+
+    def has_news(self, taken: UUID | None) -> bool:
+        """Whether messages are needed, if the worker goes on with the run `taken`."""
+        is_left = self.next_run_id is not None and self.next_run_id != taken
+        return is_left or self.delivery_id is not None
+
+    @classmethod
+    def of(cls, row: dict[str, Any], *, has_asked: bool = False) -> Ended:
+        """The end that `spool_end_1` returned as a row."""
+        return cls(
+            row.pop("ended_thread_id"),
+            row.pop("next_run_id"),
+            row.pop("delivery_id"),
+            row.pop("ended_event_seq"),
+            has_asked,
+            Claim.of(row) if row["id"] else None,
+        )
 
 
 async def end(
-    pool: Pool, held: Claim, outcome: Outcome, written: Record = NOTHING
+    pool: Pool,
+    held: Claim,
+    outcome: Outcome,
+    written: Record = NOTHING,
+    *,
+    saves: Saves | None = None,
+    claimant: Claimant | None = None,
 ) -> Ended | None:
-    """End a run that this worker holds, and write its record.
+    """End a run that this worker holds, with its record and its last saves.
 
-    Returns None if it does not hold the run any more, or must roll it back instead.
+    With a `claimant` it also claims the next run of the queue. Returns None if the
+    worker does not hold the run any more, or must roll it back instead.
     """
-    params = (
-        outcome.params
-        | written.params
-        | {
-            "run_id": held.id,
-            "thread_id": held.thread_id,
-            "attempt": held.attempt,
-            "from_status": Run.Status.RUNNING,
-            "heeds_rollback": True,
-        }
-    )
-    async with pool.connection() as conn, conn.pipeline(), conn.transaction():
-        await conn.execute(LOCK, params)
-        row = await (await conn.execute(outcome.statement, params)).fetchone()
-    return Ended(**row) if row else None
+    params = (saves or Saves()).params | {
+        "run_id": held.id,
+        "thread_id": held.thread_id,
+        "attempt": held.attempt,
+        "from_status": Run.Status.RUNNING,
+        "heeds_rollback": True,
+        "ending": jsonb(outcome.as_json),
+        "written": jsonb(written.as_json),
+    }
+    try:
+        return await _end(pool, params, claimant)
+    except errors.UniqueViolation:
+        if claimant is None:
+            raise
+        # Another run of the next run's thread started just now.
+        return await _end(pool, params, None)
+
+
+async def _end(
+    pool: Pool, params: dict[str, Any], claimant: Claimant | None
+) -> Ended | None:
+    params |= claimant.params if claimant else NO_CLAIM
+    async with pool.connection() as conn:
+        row = await (await conn.execute(END, params)).fetchone()
+    return Ended.of(row, has_asked=claimant is not None) if row else None
 
 
 @transaction.atomic
 def end_here(run: Run, outcome: Outcome) -> Ended | None:
     """End a run that no worker holds. Returns None if the run has changed since."""
-    params = (
-        outcome.params
-        | NOTHING.params
-        | {
-            "run_id": run.id,
-            "thread_id": run.thread_id,
-            "attempt": run.attempt,
-            "from_status": run.status,
-            "heeds_rollback": False,
-        }
-    )
-    lock_thread(run.thread_id)
+    params = {
+        **NO_CLAIM,
+        "run_id": run.id,
+        "thread_id": run.thread_id,
+        "attempt": run.attempt,
+        "from_status": run.status,
+        "heeds_rollback": False,
+        "ending": jsonb(outcome.as_json),
+        "written": jsonb(NOTHING.as_json),
+        "saves": None,
+        "blobs": None,
+    }
     with connection.cursor() as cursor:
-        cursor.execute(outcome.statement, params)
+        cursor.execute(END, params)
         row = cursor.fetchone()
-    return Ended(*row) if row else None
+        names = [column.name for column in cursor.description or ()]
+    return Ended.of(dict(zip(names, row, strict=True))) if row else None
 
 
 def ask_to_stop(run: Run, action: str) -> bool:

@@ -10,15 +10,6 @@ FIRST = """NOT EXISTS (
             AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
 )"""
 
-# The next run that any worker may take, longest waiting first.
-NEXT = f"""
-SELECT id FROM runs
-WHERE status = 'pending' AND dispatched_at IS NOT NULL
-    AND created_at <= clock_timestamp()
-    AND {FIRST}
-ORDER BY dispatched_at LIMIT 1
-"""
-
 # Adds the moved runs (`{moved}`) to the queue that claims read.
 QUEUE = """queued AS (
     INSERT INTO run_queue (graph_id, fairness_group, since)

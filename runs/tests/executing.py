@@ -51,9 +51,9 @@ class Here:
     def start(self, run: Run) -> Future[Ended | None]:
         return self._threads.submit(self.execute, run)
 
-    def start_next(self) -> Future[Ended | None]:
-        """Execute the next run of the queue in the background."""
-        return self._threads.submit(self.loop.run, self.executor.execute_next())
+    def start_next(self) -> Future[None]:
+        """Execute what is in the queue in the background."""
+        return self._threads.submit(self.loop.run, self.executor.execute_all())
 
     def stop(self, run: Run, reason: str) -> None:
         self.executor.executions[run.id].stop(reason)

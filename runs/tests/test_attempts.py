@@ -73,9 +73,9 @@ def test_an_attempt_that_was_done_but_for_its_end_does_nothing_again(
     done: list[str],
 ) -> None:
     (tmp_path / "go").touch()
-    run = make(**body)
+    run = make(durability="sync", **body)
 
-    async def die(*_: Any) -> None:
+    async def die(*_: Any, **__: Any) -> None:
         raise LostRun
 
     with monkeypatch.context() as patch:

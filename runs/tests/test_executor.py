@@ -54,11 +54,11 @@ def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     end = lifecycle.end
 
     async def noting_end(
-        pool: Pool, held: Claim, outcome: Outcome, *written: Any
+        pool: Pool, held: Claim, outcome: Outcome, *written: Any, **more: Any
     ) -> Ended | None:
         told.extend(name for name, _ in published(held.thread_id))
         events.redis_client().client_unpause()
-        return await end(pool, held, outcome, *written)
+        return await end(pool, held, outcome, *written, **more)
 
     monkeypatch.setattr("spool.runs.lifecycle.end", noting_end)
     return told

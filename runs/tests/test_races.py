@@ -348,9 +348,9 @@ class Storm:
 
     def execute_until_calm(self) -> None:
         while not (self.is_over.is_set() and not Run.objects.active().exists()):
-            if self.loop.run(self.executor.execute_next()) is None:
-                for run_id in lifecycle.wake(timeout=0, limit=10):
-                    self.loop.run(self.executor.execute_next(run_id))
+            self.loop.run(self.executor.execute_all())
+            for run_id in lifecycle.wake(timeout=0, limit=10):
+                self.loop.run(self.executor.execute_all(run_id))
 
 
 @pytest.fixture

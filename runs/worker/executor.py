@@ -10,11 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    contextmanager,
     nullcontext,
     suppress,
 )
@@ -39,7 +40,7 @@ from spool.database.json import TooDeep
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
-from spool.runs.lifecycle import Claim, Ended, Outcome
+from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome
 from spool.runs.models import EVENT_STREAMING, Run
 from spool.runs.record import Record
 from spool.runs.streaming.attendance import wait_until_gone
@@ -71,6 +72,7 @@ from spool.threads.checkpoints import (
     undo_run,
 )
 from spool.threads.models import Thread
+from spool.threads.saves import Saves
 from spool.threads.snapshots import hides_state, output_of, read_state
 from spool.threads.state import cached_columns
 from spool.usage.meter import meter
@@ -96,6 +98,8 @@ class Executor:
     has_lease: Callable[[], bool] = lambda: True
     # Surrounds a request of a run that waits for another run.
     waiting: Callable[[UUID], AbstractContextManager[None]] = lambda _: nullcontext()
+    # Whether the worker may take more runs.
+    may_claim: Callable[[], bool] = lambda: True
     flusher: Flusher = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from just before their claim to their end, not only while their graph runs.
@@ -129,28 +133,65 @@ class Executor:
         for run_id in list(self.holding):
             self.stop(run_id, reason)
 
-    async def execute_next(self, hint: UUID | None = None) -> Ended | None:
-        """Execute the next run of the queue. None: there is none, or it was lost.
+    async def execute_all(
+        self,
+        hint: UUID | None = None,
+        announce: Callable[[Ended, UUID | None], None] = lambda ended, taken: None,
+    ) -> None:
+        """Execute the next run of the queue, and then others, until there are none.
 
-        `hint` is a run that may not be in the queue yet.
+        `hint` is a run that may not be in the queue yet. `announce` is called with each
+        end, and the run that follows it here. It must not block.
+        """
+        held = await self._claim_next(hint)
+        while held is not None:
+            # A task of its own, since graphs and logs keep data in its context.
+            run = asyncio.create_task(self._execute_held(held, chains=True))
+            ended = await run
+            held = ended.claim if ended else None
+            if held is None and not (ended and ended.has_asked):
+                held = await self._claim_next(ended.next_run_id if ended else None)
+            if ended:
+                announce(ended, held.id if held else None)
+
+    async def execute(self, run_id: UUID) -> Ended | None:
+        """Execute this run to its end. None: it was not claimed here, or lost."""
+        held = None
+        self.holding.append(run_id)
+        try:
+            held = await self._claim(run_id)
+        finally:
+            if held is None:
+                self._release(run_id)
+        return await self._execute_held(held) if held else None
+
+    async def _claim_next(self, hint: UUID | None) -> Claim | None:
+        if not self.may_claim():
+            return None
+        with self._claiming() as claimed:
+            return claimed(await self._claim(None, hint))
+
+    @contextmanager
+    def _claiming(self) -> Iterator[Callable[[Claim | None], Claim | None]]:
+        """Keep requests to stop the run that is claimed within this block.
+
+        Yields a function to call with the claim. The run is held from then on.
         """
         self._claims += 1
         try:
-            held = await self._claim(None, hint)
-            if held is None:
-                return None
-            # In this order, see `stop`.
-            self.holding.append(held.id)
-            if reason := self._early.pop(held.id, None):
-                self._asked[held.id] = reason
+            yield self._claimed
         finally:
             self._claims -= 1
             if not self._claims:
                 self._early.clear()
-        try:
-            return await self.execute(held.id, held)
-        finally:
-            self.holding.remove(held.id)
+
+    def _claimed(self, held: Claim | None) -> Claim | None:
+        if held is not None:
+            # In this order, see `stop`.
+            self.holding.append(held.id)
+            if reason := self._early.pop(held.id, None):
+                self._asked[held.id] = reason
+        return held
 
     async def _claim(
         self, run_id: UUID | None, hint: UUID | None = None
@@ -159,26 +200,26 @@ class Executor:
             self.pool, run_id, self.worker_id(), hint=hint, revisions=revisions()
         )
 
-    async def execute(self, run_id: UUID, held: Claim | None = None) -> Ended | None:
-        """Execute a run to its end. None: this worker does not hold it, or lost it."""
-        self.holding.append(run_id)
+    async def _execute_held(self, held: Claim, *, chains: bool = False) -> Ended | None:
+        """Execute a claimed run to its end. `chains`: claim the next one with its end.
+
+        None: the worker has lost it.
+        """
         try:
-            if held is None:
-                held = await self._claim(run_id)
-            if held is None:
-                return None
             _begin_log(held)
+            if chains and not self.may_claim():
+                return await self._hand_over(held)
             inside.act(self._origin(held))
             recorder = self.flusher.record(held)
+            attempt = Attempt(held, self._writer(held), recorder, chains)
             try:
                 with _traced(held):
                     _log_start(held)
-                    return await self._execute(held, recorder)
+                    return await self._execute(attempt)
             finally:
                 self.flusher.release(recorder)
         finally:
-            self.holding.remove(run_id)
-            self._asked.pop(run_id, None)
+            self._release(held.id)
 
     def _origin(self, held: Claim) -> inside.OfRun:
         """On whose behalf the run's graph calls the API."""
@@ -190,8 +231,17 @@ class Executor:
             partial(self.waiting, held.id),
         )
 
-    async def _execute(self, held: Claim, recorder: Recorder) -> Ended | None:
-        writer = EventWriter(
+    def _release(self, run_id: UUID) -> None:
+        self.holding.remove(run_id)
+        self._asked.pop(run_id, None)
+
+    async def _hand_over(self, held: Claim) -> Ended:
+        """Hand back a run that was claimed just before the worker was stopped."""
+        await retry_until_available(lambda: lifecycle.hand_back(self.pool, held))
+        return Ended(held.thread_id, next_run_id=held.id, has_asked=True)
+
+    def _writer(self, held: Claim) -> EventWriter:
+        return EventWriter(
             self.redis,
             thread_id=held.thread_id,
             run_id=held.id,
@@ -201,27 +251,25 @@ class Executor:
             used_seq=held.used_seq,
             is_held=partial(self._is_held, held, self.worker_id()),
         )
+
+    async def _execute(self, attempt: Attempt) -> Ended | None:
+        held, writer = attempt.held, attempt.writer
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
         with suppress(LostRun):
-            outcome = await self._outcome(held, writer, recorder)
+            outcome = await self._outcome(attempt)
             # First, since viewers expect no more events from a run that is over.
             await writer.settle()
             if outcome is None:
-                await self._write(
-                    recorder, partial(lifecycle.hand_back, self.pool, held)
-                )
-                _log_end(held, recorder, "handed back")
-                return Ended(held.thread_id, next_run_id=held.id)
+                return await self._hand_back(attempt)
             outcome = _numbered(held, outcome, writer)
-            outcome, ended = await self._end(held, outcome, recorder)
+            outcome, ended = await self._end(attempt, outcome)
             if ended is None and outcome.status:
-                undone = _numbered(held, await self._undone(held), writer)
-                outcome, ended = await self._end(held, undone, recorder)
+                undone = _numbered(held, await self._undone(attempt), writer)
+                outcome, ended = await self._end(attempt, undone)
             if ended:
-                last = _last_events(held, outcome)
-                await writer.close(*last, if_lost=_final_values(held, outcome))
-                _end_trace(recorder, outcome)
-                _log_end(held, recorder, outcome.status or "rolled back")
+                await self._publish_end(attempt, outcome)
+                _end_trace(attempt.recorder, outcome)
+                _log_end(held, attempt.recorder, outcome.status or "rolled back")
                 return ended
         traces.annotate({}, "LostRun: another worker has the run, or it was deleted")
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
@@ -230,6 +278,24 @@ class Executor:
             # Events that the run published after its deletion.
             await writer.remove()
         return None
+
+    async def _publish_end(self, attempt: Attempt, outcome: Outcome) -> None:
+        try:
+            last = _last_events(attempt.held, outcome)
+            final = _final_values(attempt.held, outcome)
+            await attempt.writer.close(*last, if_lost=final)
+        except Exception:  # The next run is claimed already, and must be executed.
+            logger.exception("run %s: its end was not published", attempt.held.id)
+
+    async def _hand_back(self, attempt: Attempt) -> Ended:
+        """Let another worker resume the run, from what its graph has saved."""
+        held = attempt.held
+        with suppress(CheckpointsUnavailable, DatabaseError):
+            if attempt.saver:
+                await attempt.saver.flush()
+        await self._write(attempt, partial(lifecycle.hand_back, self.pool, held))
+        _log_end(held, attempt.recorder, "handed back")
+        return Ended(held.thread_id, next_run_id=held.id)
 
     async def _is_held(self, held: Claim, claimed_as: UUID) -> bool:
         """Whether this worker still holds a run. Queries Postgres only if in doubt."""
@@ -242,54 +308,77 @@ class Executor:
             return True  # Redis refuses events of an attempt that has been overtaken.
 
     async def _end(
-        self, held: Claim, outcome: Outcome, recorder: Recorder
+        self, attempt: Attempt, outcome: Outcome
     ) -> tuple[Outcome, Ended | None]:
         """End a run with this outcome, or with an error if it can't be stored."""
-        end = partial(lifecycle.end, self.pool, held)
         try:
-            return outcome, await self._write(recorder, partial(end, outcome))
+            return outcome, await self._write_end(attempt, outcome)
         except (DatabaseError, TooDeep) as exc:
-            logger.exception("run %s: its state can't be kept", held.id)
-            error, seq = described(exc), outcome.event_seq
-            failed = Outcome(Run.Status.ERROR, error, event_seq=seq)
-            recorder.fail(exc)
-            return failed, await self._write(recorder, partial(end, failed))
+            logger.exception("run %s: its state can't be kept", attempt.held.id)
+            failed = await attempt.failed(exc)
+            failed = replace(failed, event_seq=outcome.event_seq)
+            return failed, await self._write_end(attempt, failed)
+
+    async def _write_end(self, attempt: Attempt, outcome: Outcome) -> Ended | None:
+        """Store the end with the last saves, and claim the next run at once."""
+        claimant = None
+        if attempt.chains and self.may_claim():
+            claimant = Claimant(self.worker_id(), revisions())
+        end = partial(
+            lifecycle.end,
+            self.pool,
+            attempt.held,
+            outcome,
+            saves=attempt.last_saves,
+            claimant=claimant,
+        )
+        with self._claiming() as claimed:
+            ended = await self._write(attempt, end)
+            if ended:
+                claimed(ended.claim)
+            return ended
 
     async def _write(
-        self, recorder: Recorder, move: Callable[[Record], Awaitable[T]]
+        self, attempt: Attempt, move: Callable[[Record], Awaitable[T]]
     ) -> T:
         """Make a move that ends the attempt, and write the attempt's record."""
-        written = self.flusher.last(recorder)
+        written = self.flusher.last(attempt.recorder)
         answer = await retry_until_available(partial(move, written))
         if answer:
-            self.flusher.written(recorder, written)
+            self.flusher.written(attempt.recorder, written)
         return answer
 
-    async def _undone(self, held: Claim) -> Outcome:
+    async def _undone(self, attempt: Attempt) -> Outcome:
         """Undo a run whose rollback was requested while it ended.
 
         Its thread's row still shows the state before it. Raises `LostRun`.
         """
-        fence = fence_of(held)
-        await retry_until_available(lambda: undo_run(self.pool, held.thread_id, fence))
+        await self._undo(attempt)
         return Outcome(None, settles=False)
 
-    async def _outcome(
-        self, held: Claim, writer: EventWriter, recorder: Recorder
-    ) -> Outcome | None:
+    async def _undo(self, attempt: Attempt) -> None:
+        """Undo what the run saved. Raises `LostRun`."""
+        held = attempt.held
+        attempt.last_saves = None
+        if attempt.saver:
+            await attempt.saver.discard()
+        await retry_until_available(
+            lambda: undo_run(self.pool, held.thread_id, fence_of(held))
+        )
+
+    async def _outcome(self, attempt: Attempt) -> Outcome | None:
         """How the run ended. None: it did not, and another worker resumes it."""
-        recorder.begin()
+        held = attempt.held
+        attempt.recorder.begin()
         config = graph_config(held)
-        fence = fence_of(held)
-        saver = None
         if not held.is_temporary:
-            saver = RunSaver(self.pool, fence, kept_with_checkpoints(config))
+            attempt.saver = self._saver(held, config)
         store = PostgresStore(self.pool, held.owner, store_permit_of(held))
         opened = registry().open(
             held.graph_id,
             config,
             context=held.kwargs["context"],
-            checkpointer=saver,
+            checkpointer=attempt.saver,
             store=store,
         )
         try:
@@ -299,7 +388,8 @@ class Executor:
                     stack.enter_async_context(opened),
                     timeout=_build_timeout(self._asked_of(held)),
                 )
-                drive = _Drive(graph, held, config, writer, saver, recorder)
+                drive = _Drive(graph, config, attempt)
+                attempt.drive = drive
                 return drive.with_output(await self._supervise(drive))
         except CheckpointsUnavailable as exc:
             logger.warning("run %s: handed back: %s", held.id, exc)
@@ -307,25 +397,34 @@ class Executor:
         except LostRun:
             raise
         except NotBuilt:
-            return await self._unmade(held)
+            return await self._unmade(attempt)
         except (Exception, SystemExit, asyncio.CancelledError) as exc:
             if is_cancelled():  # Not by the graph's own code.
                 raise
             # The graph can't be built: its factory is user code too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
-            recorder.fail(exc)
+            attempt.recorder.fail(exc)
             return Outcome(Run.Status.ERROR, error=described(exc))
+
+    def _saver(self, held: Claim, config: RunnableConfig) -> RunSaver:
+        return RunSaver(
+            self.pool,
+            fence_of(held),
+            kept_with_checkpoints(config),
+            durability=held.kwargs["durability"],
+            new_thread_id=None if held.has_checkpoints else held.thread_id,
+        )
 
     def _asked_of(self, held: Claim) -> str | None:
         return self._asked.get(held.id) or held.cancel_action
 
-    async def _unmade(self, held: Claim) -> Outcome | None:
+    async def _unmade(self, attempt: Attempt) -> Outcome | None:
         """How a run ends whose graph was not built in time."""
-        asked = self._asked_of(held)
+        asked = self._asked_of(attempt.held)
         if asked == HAND_BACK:
             return None
         if asked == Run.CancelAction.ROLLBACK:
-            return await self._undone(held)
+            return await self._undone(attempt)
         if asked == Run.OVER_BUDGET:
             return Outcome(Run.Status.ERROR, dict(Run.BUDGET_ERROR), settles=False)
         if asked:
@@ -334,7 +433,7 @@ class Executor:
 
     async def _supervise(self, drive: _Drive) -> Outcome | None:
         held = drive.held
-        resumes = held.attempt > 1 and not held.is_temporary
+        resumes = held.attempt > 1 and not held.is_temporary and held.has_checkpoints
         if resumes:
             resumes = await retry_until_available(
                 lambda: has_checkpoint_of(self.pool, held.thread_id, held.id)
@@ -360,14 +459,10 @@ class Executor:
 
     async def _stopped(self, drive: _Drive, reason: str) -> Outcome | None:
         """How a stopped run ends. None: another worker resumes it."""
-        held = drive.held
         if reason == HAND_BACK:
             return None
         if reason == Run.CancelAction.ROLLBACK:
-            fence = fence_of(held)
-            await retry_until_available(
-                lambda: undo_run(self.pool, held.thread_id, fence)
-            )
+            await self._undo(drive.attempt)
             return Outcome(None, state=await drive.state())
         state = await drive.state()
         if reason == Run.OVER_BUDGET:
@@ -394,17 +489,44 @@ class Executor:
 
 
 @dataclass
+class Attempt:
+    """One attempt of a run, with all that takes part in it."""
+
+    held: Claim
+    writer: EventWriter
+    recorder: Recorder
+    # Whether its end claims the next run.
+    chains: bool = False
+    saver: RunSaver | None = None
+    # Saves to be stored with the end.
+    last_saves: Saves | None = None
+    drive: _Drive | None = None
+
+    async def failed(self, exc: Exception) -> Outcome:
+        """How the run ends if its end could not be stored, because of `exc`."""
+        state = None
+        saves, self.last_saves = self.last_saves, None
+        if self.saver and self.drive and saves:
+            # Which of both could not be stored? The state is that of earlier saves.
+            try:
+                await self.saver.store(saves)
+            except DatabaseError as refused:
+                exc, state = refused, await self.drive.state()
+        self.recorder.fail(exc)
+        return Outcome(Run.Status.ERROR, described(exc), state)
+
+
+@dataclass
 class _Drive:
     """One graph being driven through one run."""
 
     graph: Pregel[Any, Any, Any, Any]
-    held: Claim
     config: RunnableConfig
-    writer: EventWriter
-    saver: RunSaver | None
-    recorder: Recorder
+    attempt: Attempt
 
     def __post_init__(self) -> None:
+        self.held, self.writer = self.attempt.held, self.attempt.writer
+        self.saver, self.recorder = self.attempt.saver, self.attempt.recorder
         self.translator = Translator(self.held.kwargs["stream_mode"])
         if self.saver:  # The graph's own metadata (`with_config`).
             own = (self.graph.config or {}).get("metadata") or {}
@@ -455,16 +577,31 @@ class _Drive:
         exc = asyncio.CancelledError() if task.cancelled() else task.exception()
         if exc is None:
             state = await self.state(complete=True)
+            exc = await self._take_saves()
+        if exc is None:
             asked_in = self.translator.asked_in
             return Outcome(Run.Status.SUCCESS, state=state, asked_in=asked_in)
         if isinstance(exc, (LostRun, CheckpointsUnavailable)):
             raise exc
+        if self.saver:
+            with suppress(DatabaseError):
+                await self.saver.flush()
         self.recorder.fail(exc)
         if isinstance(exc, UnknownInterruptError):  # Refused before any node was run.
             return Outcome(Run.Status.ERROR, described(exc), settles=False)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
         return Outcome(Run.Status.ERROR, described(exc), await self.state())
+
+    async def _take_saves(self) -> BaseException | None:
+        """Keep the last saves for the end. Returns the error of an earlier one."""
+        if self.saver is None:
+            return None
+        try:
+            self.attempt.last_saves = await self.saver.take()
+        except Exception as exc:
+            return exc
+        return None
 
     async def state(self, *, complete: bool = False) -> dict[str, Any]:
         """The thread's new state, from the stream if that is complete."""

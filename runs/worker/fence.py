@@ -14,12 +14,15 @@ SELECT id FROM runs
 WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 FOR KEY SHARE
 """
+SAVE = """
+SELECT spool_save_1(%(run_id)s, %(attempt)s, %(saves)s, %(blobs)b) AS is_saved
+"""
 OVERTAKEN = "SELECT FROM runs WHERE id = %(run_id)s AND attempt > %(attempt)s"
 
 
 def fence_of(held: Claim) -> Fence:
     """The fence for checkpoints, open as long as the attempt holds its run."""
-    return Fence(held.id, HOLDER, _params(held))
+    return Fence(held.id, HOLDER, SAVE, _params(held))
 
 
 def store_permit_of(held: Claim) -> Permit:

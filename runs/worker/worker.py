@@ -12,7 +12,8 @@ import os
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from uuid import UUID
 
@@ -119,6 +120,7 @@ class Worker:
         self._registered = threading.Event()
         self._shared: tuple[Loop, Executor] | None = None
         self._lock = threading.Lock()
+        self._announcer = ThreadPoolExecutor(1, thread_name_prefix="announcer")
         self._threads = [
             threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True),
             threading.Thread(target=self._hear_signals, name="signals", daemon=True),
@@ -174,10 +176,20 @@ class Worker:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def execute_next(self, hint: UUID | None = None) -> Ended | None:
-        """Execute the next run of the queue, and block until it has ended."""
+    def execute_all(
+        self, hint: UUID, announce: Callable[[Ended, UUID | None], object]
+    ) -> None:
+        """Execute runs of the queue, and block until there are none.
+
+        `announce` is called in a thread of its own; see `Executor.execute_all`.
+        """
+
+        def announce_later(ended: Ended, taken: UUID | None) -> None:
+            if ended.has_news(taken):
+                self._announcer.submit(announce, ended, taken)
+
         loop, executor = self._loop_and_executor()
-        return loop.run(executor.execute_next(hint))
+        loop.run(executor.execute_all(hint, announce_later))
 
     def _loop_and_executor(self) -> tuple[Loop, Executor]:
         """The process's loop, or the thread's own if graphs are isolated."""
@@ -208,6 +220,7 @@ class Worker:
             worker_id=lambda: self.id,
             has_lease=self.contact.is_recent,
             waiting=self.waiting,
+            may_claim=lambda: not self.is_stopping,
         )
 
     @property

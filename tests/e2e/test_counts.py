@@ -16,9 +16,9 @@ RUNS = 20
 def test_a_streamed_run_costs_no_more_than_it_did() -> None:
     found = asyncio.run(counts.of_streamed_runs(RUNS, at_once=1))
 
-    # Usage is written once a second, too, and events of a slow run in one write more.
-    assert found.transactions <= 10.5
-    assert found.statements <= 13.5
+    # A slow run may have a save of its own, and events in one write more.
+    assert found.transactions <= 4.5
+    assert found.statements <= 4.5
     assert found.rows <= 19
-    assert found.wal_bytes <= 19.5 * 1024
-    assert found.redis_commands <= 10.5
+    assert found.wal_bytes <= 19 * 1024
+    assert found.redis_commands <= 9.5

@@ -1,0 +1,61 @@
+"""Workers that are killed while they end a run, and claim the next one with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from spool.tests.company import ENVIRONMENT, STEPS, Company
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
+
+pytestmark = pytest.mark.e2e
+
+# An end that waits for the row of its thread.
+WAITS = """
+SELECT pid FROM pg_stat_activity
+WHERE query LIKE '%%spool_end_1%%' AND wait_event_type = 'Lock'
+"""
+
+
+@pytest.fixture(scope="module")
+def workerless() -> Iterator[Server]:
+    with serving(CONFIG, 0, **ENVIRONMENT) as server:
+        yield server
+
+
+@pytest.fixture
+def company(workerless: Server) -> Iterator[Company]:
+    company = Company(workerless)
+    yield company
+    company.dismiss()
+
+
+@pytest.mark.parametrize("is_committed", [True, False], ids=["committed", "undone"])
+def test_a_worker_that_is_killed_at_an_end_loses_neither_run(
+    company: Company, file: Path, is_committed: bool
+) -> None:
+    """Postgres finishes a statement whose client has died, or undoes all of it."""
+    [worker] = company.hire(N_JOBS_PER_WORKER="1")
+    first = company.steps(file, delay=0.1)
+    url = company.server.environment()["DATABASE_URL"]
+    with psycopg.connect(url) as lock:
+        lock.execute("SELECT FROM threads WHERE id = %s FOR UPDATE", [first.thread_id])
+        second = company.steps(file, delay=0)
+        wait_until(lambda: company.rows(WAITS), 20)
+
+        worker.kill()
+        if not is_committed:
+            [(backend,)] = company.rows(WAITS)
+            company.rows("SELECT pg_terminate_backend(%s, 5000)", backend)
+    company.hire()
+
+    assert (first.ended(), second.ended()) == ("success", "success")
+    assert first.log() == second.log() == STEPS
+    # Either all of the end was stored, and the claim of the second, or nothing.
+    attempts = {(1, 0), (2, 1)}
+    assert {company.attempts(first), company.attempts(second)} == attempts
+    assert company.attempts(first) == ((1, 0) if is_committed else (2, 1))
