@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from spool.console.operations import Operation
-from spool.runs import services
+from spool.runs import repeats, services
 from spool.runs.models import Run
 
 
@@ -47,4 +47,25 @@ REQUEUE = Operation(
     left="it is running, or its thread is gone",
     applies=lambda run: run.status == Run.Status.PENDING,
 )
-RUN_OPERATIONS = (CANCEL, ROLL_BACK, REQUEUE)
+ON_NEW_THREAD = Operation(
+    "repeat_on_new_thread",
+    "Run again on a new thread",
+    lambda run, answers: repeats.repeat_on_new_thread(run),
+    done="started again on a new thread",
+    warning="A new thread of the same owner gets a run with the same input.",
+    asks_first=True,
+    in_list=False,
+    applies=lambda run: not run.is_active,
+)
+FROM_ITS_START = Operation(
+    "repeat_from_its_start",
+    "Run again from where it began",
+    lambda run, answers: repeats.repeat_from_its_start(run),
+    done="started again from the checkpoint where it began",
+    warning="Its thread continues from the checkpoint where this run began. The later "
+    "checkpoints stay in its history.",
+    asks_first=True,
+    in_list=False,
+    applies=lambda run: not run.is_active and not run.is_temporary,
+)
+RUN_OPERATIONS = (CANCEL, ROLL_BACK, REQUEUE, ON_NEW_THREAD, FROM_ITS_START)

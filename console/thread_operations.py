@@ -5,8 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
+from unfold.widgets import UnfoldAdminTextareaWidget
 
 from spool.console.operations import Operation, ReasonForm
+from spool.database.json import loads
+from spool.runs.models import Run
+from spool.runs.repeats import answer_interrupt
 from spool.threads.models import Thread
 from spool.threads.services import copy_thread
 from spool.threads.state import state_update, update_state
@@ -17,6 +21,27 @@ COPY_NODE = "__copy__"
 
 class CheckpointForm(ReasonForm):
     checkpoint_id = forms.CharField(widget=forms.HiddenInput)
+
+
+class AnswerForm(ReasonForm):
+    interrupt_id = forms.CharField(required=False, widget=forms.HiddenInput)
+    answer = forms.CharField(
+        widget=UnfoldAdminTextareaWidget,
+        help_text='JSON, such as {"approved": true}; other text is sent as a string.',
+    )
+
+    field_order = ("answer", "reason")
+
+    def clean_answer(self) -> Any:
+        text = self.cleaned_data["answer"]
+        try:
+            return loads(text)
+        except (ValueError, RecursionError):
+            return text
+
+
+def _answer(thread: Thread, answers: dict[str, Any]) -> Run:
+    return answer_interrupt(thread, answers["answer"], answers["interrupt_id"] or None)
 
 
 def _put_back(thread: Thread, answers: dict[str, Any]) -> bool:
@@ -57,4 +82,13 @@ FORK = Operation(
     in_list=False,
     on_page=False,
 )
-THREAD_OPERATIONS = (PUT_BACK, FORK)
+ANSWER = Operation(
+    "answer",
+    "Answer",
+    _answer,
+    done="answered",
+    form=AnswerForm,
+    in_list=False,
+    on_page=False,
+)
+THREAD_OPERATIONS = (ANSWER, PUT_BACK, FORK)

@@ -20,7 +20,7 @@ from spool.console.badges import COLOURS
 from spool.console.lists import ids_from, metadata_filter
 from spool.console.markup import short_id
 from spool.console.operations import OperatedAdmin
-from spool.console.thread_operations import FORK, PUT_BACK, THREAD_OPERATIONS
+from spool.console.thread_operations import ANSWER, FORK, PUT_BACK, THREAD_OPERATIONS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
@@ -97,6 +97,7 @@ class ThreadAdmin(OperatedAdmin):
             "title": f"Thread {row.pk}",
             "subtitle": None,
             "may_act": self.may(request, FORK),
+            "answer_url": self.operation_url(ANSWER, row),
             "fork_url": self.operation_url(FORK, row),
             "put_back_url": self.operation_url(PUT_BACK, row),
             **thread_page.figures(row, request.GET.get("before")),

@@ -191,3 +191,16 @@ def checkpoints_before(
     with connection.cursor() as cursor:
         cursor.execute(HISTORY, params)
         return [Checkpoint(*row) for row in cursor.fetchall()]
+
+
+def checkpoint_before_run(thread_id: UUID, run_id: UUID) -> str | None:
+    """The checkpoint that a run began from; None if there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """SELECT parent_checkpoint_id FROM checkpoints
+            WHERE thread_id = %s AND checkpoint_ns = '' AND metadata ->> 'run_id' = %s
+            ORDER BY checkpoint_id LIMIT 1""",
+            [str(thread_id), str(run_id)],
+        )
+        found = cursor.fetchone()
+        return found[0] if found else None

@@ -1,0 +1,115 @@
+"""Runs that operators start after another one: the same again, or an answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+from django.db import transaction
+
+from spool.access.policy import EVERYTHING
+from spool.database.ids import uuid7
+from spool.runs import lifecycle, tasks
+from spool.runs.models import Run
+from spool.runs.new_run import NewRun, run_again
+from spool.runs.run_request import RunKwargs
+from spool.threads.checkpoint_rows import checkpoint_before_run
+from spool.threads.models import Thread
+from spool.threads.services import create_thread
+from spool.web.errors import Conflict
+
+# Where a run continues from, in its `configurable`.
+FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
+# Of a thread's metadata: its next run sets these.
+OF_ITS_RUNS = ("graph_id", "assistant_id")
+
+
+class NotRepeatable(Conflict):
+    pass
+
+
+@transaction.atomic
+def repeat_on_new_thread(run: Run) -> Run:
+    """Start the run again with the same input, on a thread of the same owner."""
+    old = Thread.objects.filter(pk=run.thread_id).first()
+    metadata = dict(old.metadata if old else run.metadata)
+    for name in OF_ITS_RUNS:
+        metadata.pop(name, None)
+    thread, _ = create_thread(
+        scope=EVERYTHING,
+        thread_id=uuid7(),
+        metadata=metadata,
+        ttl=None,
+        if_exists="raise",
+    )
+    again = run_again(run)
+    named = {name: str(getattr(run, name)) for name in OF_ITS_RUNS}
+    return _started(
+        replace(
+            again,
+            thread_id=thread.id,
+            thread_metadata=named,
+            first_run_id=None,
+            kwargs=_continuing(again.kwargs, {}),
+        )
+    )
+
+
+@transaction.atomic
+def repeat_from_its_start(run: Run) -> Run:
+    """Start the run again on its thread, from the checkpoint where it began.
+
+    Raises `NotRepeatable` if there is none: it began on an empty thread, or the thread
+    is gone or busy.
+    """
+    begin = checkpoint_before_run(run.thread_id, run.id)
+    if begin is None:
+        raise NotRepeatable(
+            "The thread was empty when the run began, or it is gone: run it on a new "
+            "thread."
+        )
+    again = run_again(run)
+    point = {"checkpoint_id": begin, "checkpoint_ns": ""}
+    return _started(replace(again, kwargs=_continuing(again.kwargs, point)))
+
+
+@transaction.atomic
+def answer_interrupt(thread: Thread, answer: Any, interrupt_id: str | None) -> Run:
+    """Resume a thread that waits, like its newest run was started.
+
+    Raises `NotRepeatable` if the thread never had a run, or is busy.
+    """
+    newest = Run.objects.filter(thread=thread.pk).newest_first().first()
+    if newest is None:
+        raise NotRepeatable("No run of the thread is left to resume.")
+    again = run_again(newest)
+    resume = {interrupt_id: answer} if interrupt_id else answer
+    kwargs = replace(
+        _continuing(again.kwargs, {}), input=None, command={"resume": resume}
+    )
+    return _started(replace(again, kwargs=kwargs, resumes=True, first_run_id=None))
+
+
+def _continuing(kwargs: RunKwargs, point: Mapping[str, str]) -> RunKwargs:
+    """The same, from this checkpoint, or from the thread's newest one."""
+    configurable = dict(kwargs.config.get("configurable") or {})
+    for name in FORK_POINT:
+        configurable.pop(name, None)
+    config = {**kwargs.config, "configurable": {**configurable, **point}}
+    return replace(kwargs, config=config, temporary=False, webhook=None)
+
+
+def _started(new: NewRun) -> Run:
+    new = replace(
+        new,
+        multitask_strategy=Run.MultitaskStrategy.REJECT,
+        run_class=Run.RunClass.BACKGROUND,
+    )
+    run = lifecycle.create(new).run
+    if run is None:
+        raise NotRepeatable("The thread is busy, or it is gone.")
+    if run.dispatched_at:
+        transaction.on_commit(partial(tasks.dispatch, run.id))
+    return run
