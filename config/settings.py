@@ -472,7 +472,7 @@ UNFOLD = {
     "SIDEBAR": {"navigation": MENU},
     "STYLES": [lambda request: static("console/console.css")],
     "SCRIPTS": [lambda request: static("console/console.js")],
-    "DASHBOARD_CALLBACK": "spool.console.dashboard.add_figures",
+    "DASHBOARD_CALLBACK": "spool.console.overview.add_range",
 }
 # Django's own formats of a language would override a setting.
 FORMAT_MODULE_PATH = "spool.config.formats"

@@ -4,6 +4,7 @@ from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from spool import hooks
+from spool.console.overview import overview_view
 from spool.web.rest import JSONRenderer
 
 hooks.fill()
@@ -28,6 +29,11 @@ urlpatterns = [
     path("", include("spool.usage.urls")),
     path("", include("spool.protocols.mcp.urls")),
     path("admin", RedirectView.as_view(pattern_name="admin:index")),
+    path(
+        "admin/overview/",
+        admin.site.admin_view(overview_view),
+        name="console-overview",
+    ),
     path("admin/", admin.site.urls),
     path(
         "openapi.json",

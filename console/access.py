@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import FieldTextFilter
@@ -16,6 +15,7 @@ from spool.access import keys
 from spool.access.callers import BadIdentity, checked_identity
 from spool.access.models import ApiKey
 from spool.access.scopes import BadScope, check
+from spool.console.operations import OperatedAdmin, Operation
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -46,8 +46,20 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(str(exc)) from None
 
 
+REVOKE = Operation(
+    "revoke",
+    "Revoke",
+    lambda key, answers: keys.revoke([key]),
+    done="revoked",
+    left="it was revoked before",
+    destroys=True,
+    warning="Requests with the key are refused from now on, and for good.",
+    applies=lambda key: key.revoked_at is None,
+)
+
+
 @admin.register(ApiKey)
-class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
+class ApiKeyAdmin(OperatedAdmin):
     form = ApiKeyForm
     list_display = (
         "prefix",
@@ -68,13 +80,10 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
     list_filter_submit = True
     search_fields = ("prefix", "owner", "name")
     ordering = ("-created_at", "-id")
-    actions = ("revoke",)
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False  # Revoked keys stay, so that prefixes in logs can be found.
+    # Revoked keys stay, so that prefixes in logs can be found.
+    operations = (REVOKE,)
+    has_add_permission = ModelAdmin.has_add_permission
+    get_search_results = ModelAdmin.get_search_results
 
     def save_model(
         self, request: HttpRequest, obj: ApiKey, form: Any, change: bool
@@ -93,10 +102,3 @@ class ApiKeyAdmin(ModelAdmin):  # type: ignore[misc]
             f"The key is {text} — copy it now, it can't be shown again.",
             messages.WARNING,
         )
-
-    @admin.action(description="Revoke", permissions=["revoke"])
-    def revoke(self, request: HttpRequest, queryset: QuerySet[ApiKey]) -> None:
-        self.message_user(request, f"{keys.revoke(queryset)} keys were revoked.")
-
-    def has_revoke_permission(self, request: HttpRequest) -> bool:
-        return request.user.has_perm("access.change_apikey")

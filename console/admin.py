@@ -1,5 +1,7 @@
 """Registers every page of the console: Django's autodiscovery finds this module."""
 
+from django.contrib import admin
+
 from spool.console import (
     access,
     assistants,
@@ -23,3 +25,6 @@ __all__ = [
     "webhooks",
     "workers",
 ]
+
+admin.site.index_template = "console/overview.html"
+admin.site.index_title = "Overview"

@@ -1,4 +1,4 @@
-"""Crons for operators: schedules, firings, and actions such as pause.
+"""Crons for operators: schedules, firings, and operations such as pause.
 
 Owners define crons over the API. They are not edited here, since saving a form would
 overwrite what a tick has changed in the meantime.
@@ -6,39 +6,33 @@ overwrite what a tick has changed in the meantime.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import partial
+from collections.abc import Iterable
 from typing import Any
 from uuid import UUID
 
-from django.contrib import admin, messages
-from django.contrib.admin import ShowFacets
+from django.contrib import admin
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from rest_framework.exceptions import APIException
-from unfold.admin import ModelAdmin, TabularInline
+from django.http import HttpRequest
+from unfold.admin import TabularInline
 from unfold.decorators import display
 
 from spool.assistants.models import Assistant
-from spool.console.lists import CappedPaginator, document
+from spool.console import badges
+from spool.console.cron_operations import CRON_OPERATIONS
+from spool.console.lists import document
 from spool.console.markup import link
-from spool.crons import firing, services
+from spool.console.operations import OperatedAdmin
+from spool.crons import services
 from spool.crons.models import Cron, CronFiring
-from spool.crons.schedule import BadSchedule, BadTimezone, describe
+from spool.crons.schedule import BadSchedule, describe
 from spool.runs.models import Run
 
-BY_OPERATOR = "paused by an operator"
 COLOURS = {
+    **badges.COLOURS,
     "enabled": "success",
     "paused": "info",
     "disabled": "danger",
-    Run.Status.PENDING: "info",
-    Run.Status.RUNNING: "info",
-    Run.Status.SUCCESS: "success",
-    Run.Status.ERROR: "danger",
-    Run.Status.TIMEOUT: "danger",
-    Run.Status.INTERRUPTED: "warning",
 }
 
 
@@ -100,7 +94,7 @@ class FiringInline(TabularInline):  # type: ignore[misc]
 
 
 @admin.register(Cron)
-class CronAdmin(ModelAdmin):  # type: ignore[misc]
+class CronAdmin(OperatedAdmin):
     list_display = (
         "schedule",
         "timezone",
@@ -115,11 +109,6 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
         "disabled_reason",
     )
     list_filter = (TroubleFilter, "enabled", "on_run_completed")
-    paginator = CappedPaginator
-    list_per_page = 50
-    show_facets = ShowFacets.NEVER
-    list_disable_select_all = True
-    show_full_result_count = False
     search_fields = ("owner",)
     search_help_text = (
         "A schedule, an owner, or the id of a cron, a thread or an assistant"
@@ -149,10 +138,8 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
     payload_text = document("payload")
     metadata_text = document("metadata")
     inlines = (FiringInline,)
-    actions = actions_submit_line = ("pause", "resume", "run_now")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+    operations = CRON_OPERATIONS
+    deletable = True
 
     # --- Reading ----------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
@@ -209,61 +196,6 @@ class CronAdmin(ModelAdmin):  # type: ignore[misc]
             return describe(cron.schedule)
         except BadSchedule as exc:
             return str(exc)
-
-    # --- Actions ----------------------------------------------------------------------
-    @admin.action(description="Pause", permissions=["change"])
-    def pause(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
-        act = partial(services.pause, reason=BY_OPERATOR)
-        self._each(request, crons, act, "paused")
-
-    @admin.action(description="Resume", permissions=["change"])
-    def resume(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
-        self._each(request, crons, services.resume, "resumed")
-
-    @admin.action(description="Run now", permissions=["change"])
-    def run_now(self, request: HttpRequest, crons: Iterable[Cron]) -> None:
-        self._each(request, crons, firing.run_now, "run now")
-
-    def _each(
-        self,
-        request: HttpRequest,
-        crons: Iterable[Cron],
-        act: Callable[..., object],
-        done: str,
-    ) -> None:
-        count = 0
-        for cron in crons:
-            try:
-                act(cron=cron)
-            except (APIException, BadSchedule, BadTimezone) as exc:
-                self.message_user(request, f"{cron}: {exc}", messages.ERROR)
-            else:
-                self.log_change(request, cron, done)
-                count += 1
-        if count:
-            self.message_user(request, f"{count} crons: {done}.")
-
-    def changeform_view(
-        self,
-        request: HttpRequest,
-        object_id: str | None = None,
-        form_url: str = "",
-        extra_context: dict[str, Any] | None = None,
-    ) -> Any:
-        hidden = {"show_save": False, "show_save_and_continue": False}
-        return super().changeform_view(
-            request, object_id, form_url, {**(extra_context or {}), **hidden}
-        )
-
-    def save_model(
-        self, request: HttpRequest, obj: Cron, form: Any, change: bool
-    ) -> None:
-        for action in self.get_actions_submit_line(request, obj.pk):
-            if action.action_name in request.POST:
-                action.method(request, [obj])
-
-    def response_change(self, request: HttpRequest, obj: Cron) -> HttpResponse:
-        return HttpResponseRedirect(request.path)
 
     # --- Deleting ---------------------------------------------------------------------
     def get_deleted_objects(

@@ -17,7 +17,6 @@ from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
-from django.template.defaultfilters import pluralize
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from rest_framework.exceptions import APIException
@@ -219,8 +218,7 @@ class OperatedAdmin(ReadOnlyAdmin):
             made = result if isinstance(result, Model) else None
             count += 1
         if count:
-            name = self.opts.verbose_name
-            text = f"{count} {name}{pluralize(count)}: {operation.done}."
+            text = f"{self._counted(count)}: {operation.done}."
             self.message_user(request, text)
         return made
 
@@ -231,6 +229,12 @@ class OperatedAdmin(ReadOnlyAdmin):
         if model_admin and model_admin.get_object(request, str(row.pk)):
             return reverse(f"{page}_change", args=[row.pk])
         return reverse(f"{page}_changelist")
+
+    def _counted(self, count: int) -> str:
+        """Such as `3 runs`."""
+        options = self.opts
+        one = count == 1
+        return f"{count} {options.verbose_name if one else options.verbose_name_plural}"
 
     def _confirmation(
         self,
@@ -243,10 +247,9 @@ class OperatedAdmin(ReadOnlyAdmin):
     ) -> TemplateResponse:
         count = len(rows)
         named = [str(row) for row in rows[:MAX_NAMED]]
-        name = f"{self.opts.verbose_name}{pluralize(count)}"
         context = {
             **self.admin_site.each_context(request),
-            "title": f"{operation.label}: {count} {name}",
+            "title": f"{operation.label}: {self._counted(count)}",
             "opts": self.opts,
             "operation": operation,
             "form": form,

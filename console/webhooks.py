@@ -10,18 +10,24 @@ from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.decorators import display
 
-from spool.console.lists import ReadOnlyAdmin, document
+from spool.console.badges import COLOURS
+from spool.console.lists import document
 from spool.console.markup import link
+from spool.console.operations import OperatedAdmin, Operation
 from spool.runs import tasks
 from spool.webhooks import deliveries
 from spool.webhooks.models import WebhookDelivery
 
-COLOURS = {
-    "delivered": "success",
-    "waiting": "info",
-    "trying again": "warning",
-    "given up": "danger",
-}
+
+def _resend(delivery: WebhookDelivery, answers: dict[str, Any]) -> bool:
+    count = deliveries.resend(WebhookDelivery.objects.filter(pk=delivery.pk))
+    tasks.send(tasks.deliver_webhooks)
+    return bool(count)
+
+
+RESEND = Operation(
+    "resend", "Send again", _resend, done="sent again", left="it is gone"
+)
 
 
 class DeliveryFilter(admin.SimpleListFilter):
@@ -42,12 +48,12 @@ class DeliveryFilter(admin.SimpleListFilter):
 
 
 @admin.register(WebhookDelivery)
-class WebhookDeliveryAdmin(ReadOnlyAdmin):
+class WebhookDeliveryAdmin(OperatedAdmin):
     list_display = (
         "run_id",
         "state",
         "receiver",
-        "attempts",
+        "all_attempts",
         "last_status",
         "last_error",
         "next_attempt_at",
@@ -65,7 +71,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         "thread_id",
         "state",
         "receiver",
-        "attempts",
+        "all_attempts",
         "last_status",
         "last_error",
         "next_attempt_at",
@@ -74,7 +80,7 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         "payload_text",
     )
     payload_text = document("payload")
-    actions = ("resend",)
+    operations = (RESEND,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         found: QuerySet[WebhookDelivery] = super().get_queryset(request)
@@ -88,6 +94,11 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
             return "given up"
         return "trying again" if delivery.attempts else "waiting"
 
+    @display(description="attempts")
+    def all_attempts(self, delivery: WebhookDelivery) -> int:
+        """Those before it was sent again count, too."""
+        return delivery.earlier_attempts + delivery.attempts
+
     @display(description="run")
     def its_run(self, delivery: WebhookDelivery) -> str:
         return link("runs_run", delivery.run_id)
@@ -98,9 +109,3 @@ class WebhookDeliveryAdmin(ReadOnlyAdmin):
         url = httpx.URL(delivery.url)
         hidden = "***" if url.password else None
         return str(url.copy_with(password=hidden) if hidden else url)
-
-    @admin.action(description="Send again", permissions=["act"])
-    def resend(self, request: HttpRequest, wanted: QuerySet[WebhookDelivery]) -> None:
-        count = deliveries.resend(wanted)
-        tasks.send(tasks.deliver_webhooks)
-        self.message_user(request, f"{count} webhooks are sent again.")

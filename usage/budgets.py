@@ -44,6 +44,11 @@ class Standing:
     def is_used_up(self) -> bool:
         return self.used >= self.budget.limit
 
+    @property
+    def part(self) -> float:
+        """The part of the limit that is used; 1 or more if it is used up."""
+        return float(self.used / self.budget.limit) if self.budget.limit else 1.0
+
     def __str__(self) -> str:
         budget = self.budget
         is_money = budget.unit == Budget.Unit.MONEY
@@ -107,6 +112,32 @@ def standings(payer: Payer) -> list[Standing]:
     ]
 
 
+# More budgets than this are not compared.
+MAX_COMPARED = 500
+
+
+def nearest_to_limit(count: int) -> list[Standing]:
+    """The budgets of which the largest parts are used, in three statements at most."""
+    budgets = list(Budget.objects.order_by("created_at")[:MAX_COMPARED])
+    if not budgets:
+        return []
+    month = UsageTotal.objects.filter(day__gte=_first_day(Budget.Period.MONTH))
+    by_payer: dict[object, list[Priced]] = {}
+    for column, names in (
+        ("owner", {one.owner for one in budgets if one.owner}),
+        ("api_key_id", {one.api_key_id for one in budgets if one.api_key_id}),
+    ):
+        if names:
+            limited = month.filter(**{f"{column}__in": names})
+            for part in priced(limited, [column]):
+                by_payer.setdefault(part.key[0], []).append(part)
+    found = [
+        Standing(one, _sum(one, by_payer.get(one.api_key_id or one.owner, [])))
+        for one in budgets
+    ]
+    return sorted(found, key=lambda one: one.part, reverse=True)[:count]
+
+
 def payers_with_budgets(payers: Iterable[Payer]) -> list[Payer]:
     """Those among `payers` that have budgets."""
     given = set(payers)
@@ -129,7 +160,13 @@ def _used(budget: Budget) -> Decimal:
         totals = totals.filter(api_key_id=budget.api_key_id)
     else:
         totals = totals.of_owner(budget.owner)
-    parts = priced(totals, [])
+    return _sum(budget, priced(totals, []))
+
+
+def _sum(budget: Budget, usage: Iterable[Priced]) -> Decimal:
+    """What is used of the budget, in its unit; `usage` may begin before its period."""
+    first = _first_day(budget.period)
+    parts = [part for part in usage if part.day >= first]
     if budget.unit == Budget.Unit.TOKENS:
         return Decimal(sum(part.tokens.total for part in parts))
     return sum((_cost(part) for part in parts), Decimal(0))

@@ -25,7 +25,7 @@ from typing import Any
 import httpcore
 import httpx
 from django.conf import settings
-from django.db.models import QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
 from spool.database.json import clean_text, dumps
@@ -133,7 +133,12 @@ def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
 
 def resend(wanted: QuerySet[WebhookDelivery]) -> int:
     """Send these now, even if delivered before, with all retries again."""
-    return wanted.update(next_attempt_at=Now(), attempts=0, delivered_at=None)
+    return wanted.update(
+        next_attempt_at=Now(),
+        earlier_attempts=F("earlier_attempts") + F("attempts"),
+        attempts=0,
+        delivered_at=None,
+    )
 
 
 def delete_owned_by(owner: str) -> int:

@@ -27,6 +27,8 @@ class WebhookDelivery(models.Model):
     # Null once delivered or given up.
     next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
     attempts = models.IntegerField(default=0)
+    # Those before an operator had it sent again.
+    earlier_attempts = models.IntegerField(db_default=0)
     delivered_at = models.DateTimeField(null=True, blank=True)
     last_status = models.IntegerField(null=True, blank=True)
     last_error = models.TextField(default="", blank=True)

@@ -280,7 +280,7 @@ def test_over_tls_no_cookie_goes_without(client: Browser, secure: bool) -> None:
 
 def test_the_admin_revokes(admin_client: Browser, alice_client: Client) -> None:
     key = ApiKey.objects.get()
-    asked = {"action": "revoke", "_selected_action": str(key.pk)}
+    asked = {"action": "revoke", "_selected_action": str(key.pk), "confirmed": "1"}
 
     admin_client.post("/admin/access/apikey/", asked)
 

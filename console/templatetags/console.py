@@ -8,6 +8,7 @@ from django import template
 from django.utils.safestring import SafeString
 
 from spool.console import badges, markup
+from spool.runs.figures import Histogram
 
 register = template.Library()
 register.filter("badge", badges.badge)
@@ -35,3 +36,15 @@ def duration(milliseconds: float | None) -> str:
         return f"{minutes} min {seconds} s"
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes} min"
+
+
+@register.filter
+def seconds(value: float | None) -> str:
+    """Like `duration`, of seconds."""
+    return duration(None if value is None else value * 1000)
+
+
+@register.filter
+def quantile(histogram: Histogram, part: float) -> str:
+    """The time that this part of a histogram's values is below."""
+    return seconds(histogram.quantile(part))

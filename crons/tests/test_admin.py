@@ -134,7 +134,7 @@ def test_an_operator_pauses_and_resumes(
     choose(admin_client, "resume", cron)
     resumed = alice_client.call("get", f"/runs/crons/{cron.id}").json()
 
-    assert told == "1 crons: paused."
+    assert told == "1 cron: paused."
     assert (paused["enabled"], paused["next_run_date"]) == (False, None)
     assert paused["disabled_reason"] == "paused by an operator"
     assert resumed["next_run_date"] > database_now().isoformat()
@@ -165,9 +165,9 @@ def test_what_is_gone_can_neither_be_resumed_nor_run(
     run = choose(admin_client, "run_now", good, bad)
 
     assert "Thread or assistant not found." in resumed
-    assert "1 crons: resumed." in resumed
+    assert "1 cron: resumed." in resumed
     assert "Thread or assistant not found." in run
-    assert "1 crons: run now." in run
+    assert "1 cron: run now." in run
     assert Run.objects.count() == 1
     bad.refresh_from_db()
     assert not bad.enabled
@@ -179,14 +179,7 @@ def test_an_operator_runs_a_cron_from_its_page(
     cron = make_cron(input={"a": 1})
     make_due(cron)
 
-    response = admin_client.post(
-        page(cron),
-        {
-            "crons_cron_run_now": "",
-            "firings-TOTAL_FORMS": 0,
-            "firings-INITIAL_FORMS": 0,
-        },
-    )
+    response = admin_client.post(f"{LIST}{cron.pk}/operations/run_now/")
 
     assert response.status_code == 302
     assert response.headers["Location"] == page(cron)
@@ -242,7 +235,7 @@ def test_who_may_only_look_can_do_nothing(client: Client, make_cron: MakeCron) -
     choose(client, "pause", cron)
 
     assert seen.status_code == 200
-    assert "crons_cron_pause" not in seen.content.decode()
+    assert "/operations/" not in seen.content.decode()
     cron.refresh_from_db()
     assert cron.enabled
 

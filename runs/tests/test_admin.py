@@ -283,9 +283,10 @@ def test_a_webhook_is_sent_again(
     told = choose(admin_client, WEBHOOKS, "resend", delivery)
 
     delivery.refresh_from_db()
-    assert told == "1 webhooks are sent again."
+    assert told == "1 webhook delivery: sent again."
     assert delivery.next_attempt_at is not None
     assert (delivery.attempts, delivery.delivered_at) == (0, None)
+    assert delivery.earlier_attempts == 11
 
 
 # --- Permissions ------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from spool.assistants.services import register_system_assistants
 from spool.checks import check_broker, check_database
 from spool.config.env import stop
 from spool.config.langgraph_json import warn_of_ignored_keys
+from spool.console.groups import prepare_groups
 from spool.database.loop import conninfo
 from spool.management.commands.check import register_outside
 from spool.periodic import ensure_periodic_tasks
@@ -66,6 +67,7 @@ class Command(BaseCommand):
             if not without_graphs:
                 register_system_assistants()
             ensure_periodic_tasks()
+            prepare_groups()
             password = _first_admin()
         if password:
             # The last line, and the only time that the password is shown.

@@ -1,0 +1,178 @@
+"""The overview's first sentences: whether all is well, or what is not and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from django.db.models import Count
+from django.db.models.functions import Now
+from django.template.defaultfilters import pluralize
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+
+from spool.crons.models import Cron
+from spool.runs.figures import Failures, Outcomes, QueuePoint
+from spool.runs.models import Pause, Run
+from spool.runs.periods import Counting
+from spool.threads.models import Thread
+from spool.webhooks.models import WebhookDelivery
+
+# A run that waits longer than this is trouble.
+LONG_WAIT_SECS = 60
+# So is a range in which at least so many runs, and this part of them, failed.
+MANY_FAILED, HIGH_ERROR_RATE = 3, 0.1
+# Beat sends the tick every second.
+SILENT_TICK = timedelta(minutes=1)
+LATE_CRON = timedelta(seconds=30)
+LONG_INTERRUPT = timedelta(days=1)
+# Rows are counted up to this number.
+MAX_COUNTED = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slots:
+    """The workers that are alive, and how many of their slots are taken."""
+
+    workers: int
+    capacity: int
+    taken: int
+
+    @property
+    def are_full(self) -> bool:
+        return self.taken >= self.capacity
+
+
+def problems(
+    *,
+    queue: dict[str, QueuePoint],
+    slots: Slots,
+    outcomes: Outcomes,
+    failures: Sequence[Failures],
+) -> list[Problem]:
+    """What an operator should look at, the most urgent first."""
+    return [
+        *_silent_tick(),
+        *_waiting(queue, slots),
+        *_failing(outcomes, failures),
+        *_lost(outcomes),
+        *_webhooks(),
+        *_crons(),
+        *_interrupts(),
+    ]
+
+
+def _silent_tick() -> Iterator[Problem]:
+    counted = Counting.objects.values_list("counted_at", flat=True).first()
+    if counted and timezone.now() - counted > SILENT_TICK:
+        since = _age((timezone.now() - counted).total_seconds())
+        text = f"The tick has not run for {since}: look at beat and at the workers."
+        yield Problem(text, _list("django_celery_beat_periodictask"))
+
+
+def _waiting(queue: dict[str, QueuePoint], slots: Slots) -> Iterator[Problem]:
+    waiting = sum(one.waiting for one in queue.values())
+    oldest = max((one.oldest_secs for one in queue.values()), default=0)
+    if not waiting or (oldest < LONG_WAIT_SECS and slots.workers):
+        return
+    what = f"{waiting} run{pluralize(waiting)} wait{pluralize(waiting, 's,')}"
+    text = f"{what}, the oldest for {_age(oldest)}: {_why(slots)}."
+    yield Problem(text, _list("runs_run", status__exact="pending"))
+
+
+def _why(slots: Slots) -> str:
+    """Why runs wait."""
+    if not slots.workers:
+        return "no worker is alive"
+    if slots.are_full:
+        return f"all {slots.capacity} slots are taken{_by_whom(slots.taken)}"
+    paused = [f"{pause.kind} {pause.name}" for pause in Pause.objects.all()[:5]]
+    if paused:
+        return f"paused: {', '.join(paused)}"
+    return "they wait for earlier runs of their threads, or a limit holds them back"
+
+
+def _by_whom(taken: int) -> str:
+    running = Run.objects.running().order_by().values("owner")
+    [first] = running.annotate(count=Count("pk")).order_by("-count")[:1] or [{}]
+    if not first.get("owner") or first["count"] * 2 < taken:
+        return ""
+    return f", {first['count']} of {taken} by owner {first['owner']}"
+
+
+def _failing(outcomes: Outcomes, failures: Sequence[Failures]) -> Iterator[Problem]:
+    if outcomes.failed < MANY_FAILED or outcomes.error_rate < HIGH_ERROR_RATE:
+        return
+    text = f"{outcomes.failed} of {outcomes.ended} runs failed"
+    if failures:
+        worst = failures[0]
+        where = f" in its node {worst.node}" if worst.node else ""
+        text += (
+            f", {worst.count} of them of graph {worst.graph_id} with "
+            f"{worst.error}{where}"
+        )
+    failed = {"status__in": ",".join(Run.FAILED)}
+    yield Problem(f"{text}.", _list("runs_run", **failed))
+
+
+def _lost(outcomes: Outcomes) -> Iterator[Problem]:
+    if outcomes.lost:
+        text = f"{outcomes.lost} attempt{pluralize(outcomes.lost)} lost their worker."
+        yield Problem(text, _list("runs_worker", state="gone"))
+
+
+def _webhooks() -> Iterator[Problem]:
+    since = Now() - timedelta(days=1)
+    given_up = WebhookDelivery.objects.filter(
+        next_attempt_at=None, delivered_at=None, created_at__gte=since
+    )
+    if count := _counted(given_up):
+        was = "webhook was" if count == 1 else "webhooks were"
+        text = f"{count} {was} given up within a day."
+        yield Problem(text, _list("webhooks_webhookdelivery", state="given up"))
+
+
+def _crons() -> Iterator[Problem]:
+    late = Cron.objects.filter(enabled=True, next_run_date__lt=Now() - LATE_CRON)
+    if count := _counted(late):
+        text = f"{count} cron{pluralize(count, ' is,s are')} late."
+        yield Problem(text, _list("crons_cron", trouble="overdue"))
+
+
+def _interrupts() -> Iterator[Problem]:
+    waiting = Thread.objects.filter(
+        status=Thread.Status.INTERRUPTED,
+        discarded_at=None,
+        created_at__lt=Now() - LONG_INTERRUPT,
+        state_updated_at__lt=Now() - LONG_INTERRUPT,
+    )
+    if count := _counted(waiting):
+        text = f"{count} thread{pluralize(count, ' waits,s wait')} for an answer since "
+        yield Problem(
+            f"{text}more than a day.",
+            _list("threads_thread", status__exact="interrupted"),
+        )
+
+
+def _counted(rows: Any) -> int:
+    return int(rows.order_by().values("pk")[:MAX_COUNTED].count())
+
+
+def _age(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _list(page: str, **query: str) -> str:
+    path = reverse(f"admin:{page}_changelist")
+    return f"{path}?{urlencode(query)}" if query else path

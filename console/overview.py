@@ -1,0 +1,150 @@
+"""The admin's first page: what happens, what waits and why, and what failed alike.
+
+Charts read the rows of `runs.periods`, which don't grow with the number of runs; the
+rest are counts by an index, up to a limit.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+from django.core.exceptions import PermissionDenied
+from django.db.models import Count, Sum
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.http import urlencode
+from django.utils.safestring import SafeString
+
+from spool.console import health
+from spool.console.charts import Series, stacked_bars
+from spool.crons.models import Cron
+from spool.runs import figures
+from spool.runs.figures import Failures, Outcomes, Point, QueuePoint, Range
+from spool.runs.models import Run, Worker
+from spool.runs.periods import RunFailure
+from spool.usage.budgets import nearest_to_limit
+from spool.usage.models import UsageTotal
+from spool.usage.report import report
+from spool.webhooks.models import WebhookDelivery
+
+MAX_FAILURES = 10
+MAX_GRAPHS = 20
+MAX_TABLES = 8
+MAX_CRONS = 5
+MAX_WORKERS = 20
+MAX_BUDGETS = 5
+RUN_CLASSES = {"interactive": "good", "background": "info", "cron": "warn"}
+
+
+def add_range(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
+    """The context of `console/overview.html`, which loads the rest by itself."""
+    if request.user.has_perm("runs.view_run"):
+        context |= {"shown": _range(request).label, **parts(_range(request))}
+        context["ranges"] = [each.label for each in Range]
+    return context
+
+
+def overview_view(request: HttpRequest) -> HttpResponse:
+    """The part of the page that is loaded again every few seconds."""
+    if not request.user.has_perm("runs.view_run"):
+        raise PermissionDenied
+    context = parts(_range(request))
+    return TemplateResponse(request, "console/overview_parts.html", context)
+
+
+def parts(within: Range) -> dict[str, Any]:
+    points = figures.over_time(within)
+    failures = figures.failures(within)
+    queue = figures.queue_now()
+    slots = _slots(queue)
+    outcomes = _sum(points)
+    today = report(UsageTotal.objects.filter(day=timezone.now().date()), [])
+    return {
+        "now": timezone.now(),
+        "range": within.label,
+        "problems": health.problems(
+            queue=queue, slots=slots, outcomes=outcomes, failures=failures
+        ),
+        "slots": slots,
+        "queue": [queue[run_class] for run_class in RUN_CLASSES],
+        "outcomes": outcomes,
+        "runs_chart": _runs_chart(points),
+        "queue_chart": _queue_chart(within, figures.queue_over_time(within)),
+        "graphs": figures.by_graph(within)[:MAX_GRAPHS],
+        "failures": [_failure(one) for one in failures[:MAX_FAILURES]],
+        "workers": _workers(),
+        "tables": figures.table_sizes(within)[:MAX_TABLES],
+        "crons": Cron.objects.filter(enabled=True).order_by("next_run_date")[
+            :MAX_CRONS
+        ],
+        "webhooks_waiting": WebhookDelivery.objects.exclude(next_attempt_at=None)[
+            : health.MAX_COUNTED
+        ].count(),
+        "today": today,
+        "budgets": nearest_to_limit(MAX_BUDGETS),
+    }
+
+
+def _range(request: HttpRequest) -> Range:
+    return Range.named(request.GET.get("range", ""))
+
+
+def _slots(queue: dict[str, QueuePoint]) -> health.Slots:
+    alive = Worker.objects.alive().aggregate(workers=Count("pk"), slots=Sum("capacity"))
+    taken = sum(one.running for one in queue.values())
+    return health.Slots(alive["workers"], alive["slots"] or 0, taken)
+
+
+def _sum(points: list[Point]) -> Outcomes:
+    names = Outcomes.__dataclass_fields__
+    return Outcomes(
+        **{name: sum(getattr(one.outcomes, name) for one in points) for name in names}
+    )
+
+
+def _runs_chart(points: list[Point]) -> SafeString:
+    outcomes = [point.outcomes for point in points]
+    return stacked_bars(
+        [point.start for point in points],
+        [
+            Series("succeeded", "good", [one.success for one in outcomes]),
+            Series("interrupted", "warn", [one.interrupted for one in outcomes]),
+            Series("rolled back", "info", [one.rolled_back for one in outcomes]),
+            Series("failed", "bad", [one.failed for one in outcomes]),
+        ],
+    )
+
+
+def _queue_chart(within: Range, points: list[QueuePoint]) -> SafeString:
+    starts = within.starts()
+    waiting: dict[str, dict[Any, int]] = defaultdict(dict)
+    for point in points:
+        waiting[point.run_class][point.start] = point.waiting
+    return stacked_bars(
+        starts,
+        [
+            Series(
+                run_class,
+                css_class,
+                [waiting[run_class].get(start, 0) for start in starts],
+            )
+            for run_class, css_class in RUN_CLASSES.items()
+        ],
+    )
+
+
+def _failure(failures: Failures) -> dict[str, Any]:
+    """A group of failures, and where its runs are listed."""
+    query = {"status__in": ",".join(Run.FAILED), "graph": failures.graph_id}
+    if failures.error != RunFailure.OTHER:
+        query["q"] = failures.error
+    path = reverse("admin:runs_run_changelist")
+    return {"group": failures, "href": f"{path}?{urlencode(query)}"}
+
+
+def _workers() -> list[Any]:
+    alive = Worker.objects.alive().order_by("hostname", "pid")[:MAX_WORKERS]
+    return list(alive)
