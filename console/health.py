@@ -103,8 +103,8 @@ def _why(slots: Slots) -> str:
 
 def _by_whom(taken: int) -> str:
     running = Run.objects.running().order_by().values("owner")
-    [first] = running.annotate(count=Count("pk")).order_by("-count")[:1] or [{}]
-    if not first.get("owner") or first["count"] * 2 < taken:
+    first = running.annotate(count=Count("pk")).order_by("-count").first()
+    if first is None or not first["owner"] or first["count"] * 2 < taken:
         return ""
     return f", {first['count']} of {taken} by owner {first['owner']}"
 

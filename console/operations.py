@@ -187,7 +187,8 @@ class OperatedAdmin(ReadOnlyAdmin):
             raise Http404
         if not self.may(request, operation):
             raise PermissionDenied
-        form = operation.form(request.POST or None, initial=request.GET.dict(), row=row)
+        given = request.POST if request.method == "POST" else None
+        form = operation.form(given, initial=request.GET.dict(), row=row)
         if request.method != "POST" or not form.is_valid():
             return self._confirmation(request, operation, form, [row])
         made = self.perform(request, operation, [row], form.cleaned_data)

@@ -12,12 +12,14 @@ from django.db import transaction
 from spool.access.policy import EVERYTHING
 from spool.database.ids import uuid7
 from spool.runs import lifecycle, tasks
+from spool.runs.lifecycle import NewRun
 from spool.runs.models import Run
-from spool.runs.new_run import NewRun, run_again
+from spool.runs.new_run import run_again
 from spool.runs.run_request import RunKwargs
 from spool.threads.checkpoint_rows import checkpoint_before_run
 from spool.threads.models import Thread
 from spool.threads.services import create_thread
+from spool.threads.thread_request import NewThread
 from spool.web.errors import Conflict
 
 # Where a run continues from, in its `configurable`.
@@ -37,13 +39,7 @@ def repeat_on_new_thread(run: Run) -> Run:
     metadata = dict(old.metadata if old else run.metadata)
     for name in OF_ITS_RUNS:
         metadata.pop(name, None)
-    thread, _ = create_thread(
-        scope=EVERYTHING,
-        thread_id=uuid7(),
-        metadata=metadata,
-        ttl=None,
-        if_exists="raise",
-    )
+    thread, _ = create_thread(EVERYTHING, NewThread(id=uuid7(), metadata=metadata))
     again = run_again(run)
     named = {name: str(getattr(run, name)) for name in OF_ITS_RUNS}
     return _started(

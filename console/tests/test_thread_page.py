@@ -16,7 +16,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-def talk(thread: Thread, _system_assistants: None) -> Thread:
+def talk(thread: Thread) -> Thread:
     """A thread with two states of the graph `echo`."""
     Thread.objects.filter(pk=thread.pk).update(
         metadata={"owner": "alice", "graph_id": "echo"}

@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks", "0002_create_push_configs"),
+        ("webhooks", "0003_keep_trace_context"),
     ]
 
     operations = [
