@@ -7,20 +7,11 @@ import ssl
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from queue import Queue
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-)
 from langgraph_sdk import get_sync_client
 
 from spool.embedded import processes
@@ -29,28 +20,6 @@ from spool.embedded.valkey import Valkey
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.starting import refused
 from spool.tests.live import serving
-
-
-@pytest.fixture
-def certificate(tmp_path: Path) -> Path:
-    """A file with a key, and the certificate of it for `localhost`."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
-    now = datetime.now(UTC)
-    builder = x509.CertificateBuilder(
-        issuer_name=name,
-        subject_name=name,
-        public_key=key.public_key(),
-        serial_number=x509.random_serial_number(),
-        not_valid_before=now - timedelta(hours=1),
-        not_valid_after=now + timedelta(hours=1),
-    ).add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), False)
-    file = tmp_path / "certificate.pem"
-    file.write_bytes(
-        key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        + builder.sign(key, SHA256()).public_bytes(Encoding.PEM)
-    )
-    return file
 
 
 @pytest.fixture
