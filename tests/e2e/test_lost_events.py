@@ -1,4 +1,8 @@
-"""Viewers that reconnect, while Redis dies, hangs, loses data or is full."""
+"""Viewers that reconnect get every event once, in order, whatever fails meanwhile.
+
+Redis dies, hangs, loses data or is full; the worker dies, or hangs for longer than its
+lease.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +13,7 @@ import signal
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +28,7 @@ from spool.tests.live import wait_until
 pytestmark = pytest.mark.e2e
 
 TICKS = 100
+VIEWERS = 50
 HANG_SECS = 3.0  # Longer than REDIS_TIMEOUT_SECS.
 
 
@@ -55,6 +61,19 @@ def be_full(company: Company) -> None:
         time.sleep(1)
         for name in ("maxmemory", "maxmemory-policy"):
             found.config_set(name, kept[name])
+
+
+def lose_worker(company: Company) -> None:
+    company.replace(BG_JOB_TIMEOUT_SECS="60")
+
+
+def stop_worker(company: Company) -> None:
+    """Suspend the worker until another one has its runs, and let it go on."""
+    [worker] = company.workers
+    company.hire(BG_JOB_TIMEOUT_SECS="60")
+    worker.send(signal.SIGSTOP)
+    wait_until(lambda: worker.pid in company.expired(), 20)
+    worker.send(signal.SIGCONT)
 
 
 @dataclass
@@ -95,6 +114,22 @@ class Viewer:
     def ticks(self) -> list[int]:
         return [data["tick"] for _, name, data in self.events if name == "custom"]
 
+    @property
+    def attempts(self) -> list[list[int]]:
+        """The ticks of each attempt."""
+        found: list[list[int]] = []
+        for _, name, data in self.events:
+            if name == "metadata":
+                found.append([])
+            elif name == "custom":
+                found[-1].append(data["tick"])
+        return found
+
+    @property
+    def is_in_order(self) -> bool:
+        numbers = [tuple(map(int, id.split("-"))) for id, _, _ in self.events]
+        return all(one < other for one, other in pairwise(numbers))
+
 
 def start(company: Company) -> Run:
     return company.run(
@@ -123,20 +158,78 @@ async def storm(
     return viewers
 
 
-@pytest.mark.parametrize("hurt", [forget, die, hang, be_full])
-async def test_no_event_is_lost_with_redis(company: Company, hurt: Any) -> None:
-    viewers = await storm(company, 5, hurt)
+async def test_no_event_is_lost_with_redis(company: Company) -> None:
+    viewers = await storm(company, 5, die)
 
     assert [one.ticks for one in viewers] == [list(range(TICKS))] * 5
 
 
 @pytest.mark.long
-async def test_no_viewer_of_many_misses_an_event(company: Company) -> None:
-    viewers = await storm(company, 50, forget, die, be_full, hang)
+@pytest.mark.parametrize("hurt", [forget, die, hang, be_full])
+async def test_no_viewer_of_many_misses_an_event(company: Company, hurt: Any) -> None:
+    viewers = await storm(company, VIEWERS, hurt)
 
-    assert [one.ticks for one in viewers] == [list(range(TICKS))] * 50
+    assert [one.ticks for one in viewers] == [list(range(TICKS))] * VIEWERS
+    assert all(one.is_in_order for one in viewers)
+
+
+@pytest.mark.long
+async def test_no_viewer_misses_an_event_in_any_of_several_faults(
+    company: Company,
+) -> None:
+    viewers = await storm(company, VIEWERS, forget, die, be_full, hang)
+
+    assert [one.ticks for one in viewers] == [list(range(TICKS))] * VIEWERS
     names = {name for one in viewers for _, name, _ in one.events}
     assert names == {"metadata", "custom", "end"}
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("hurt", [lose_worker, stop_worker])
+async def test_no_viewer_misses_an_event_of_any_attempt(
+    company: Company, hurt: Any
+) -> None:
+    viewers = await storm(company, VIEWERS, hurt)
+
+    # All get the same events, and know where the second attempt begins.
+    assert [one.events for one in viewers] == [viewers[0].events] * VIEWERS
+    assert viewers[0].is_in_order
+    first, second = viewers[0].attempts
+    assert first == list(range(len(first)))
+    assert 0 < len(first) < TICKS
+    assert second == list(range(TICKS))
+
+
+@pytest.mark.long
+async def test_viewers_are_told_of_events_beyond_the_bound(company: Company) -> None:
+    company.hire(STREAM_BUFFER_BYTES=str(2**16), BG_JOB_TIMEOUT_SECS="60")
+    run = company.run(
+        "ticking",
+        # About 200 KB, so that the first ones are not kept.
+        input={"count": 4000, "delay": 0.001},
+        stream_mode=["custom"],
+        stream_resumable=True,
+    )
+    url = f"{company.server.url}{run.path}/stream"
+    early, late = Viewer(url), Viewer(url)
+    async with httpx.AsyncClient(timeout=30) as http:
+        watching = asyncio.create_task(early.watch(http))
+        await asyncio.to_thread(wait_until, lambda: len(early.ticks) > 3000, 30)
+        await asyncio.to_thread(forget, company)
+        async with asyncio.timeout(60):
+            await watching
+            await late.watch(http)
+
+    assert early.ticks == list(range(4000))
+    (gap,) = (place for place, event in enumerate(late.events) if event[1] == "gap")
+    told = late.events[gap][2]
+    # What is missing begins after the last event before, and ends before the next one.
+    assert (told["from"], told["to"]) == (
+        late.events[gap - 1][0] if gap else "0-0",
+        late.events[gap][0],
+    )
+    assert late.ticks == list(range(4000))[-len(late.ticks) :]
+    assert 0 < len(late.ticks) < 4000
 
 
 def test_viewers_see_that_a_run_goes_on_in_another_attempt(
