@@ -18,6 +18,7 @@ from spool.assistants.assistant_request import UNCHANGED, AssistantChanges, NewA
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantQuerySet, AssistantVersion
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
+from spool.web.limits import check_merged_metadata
 
 logger = logging.getLogger(__name__)
 
@@ -218,7 +219,9 @@ def update_assistant(
     if changes.graph_id is not UNCHANGED:
         check_graph(changes.graph_id)
     _configure(assistant, changes)
-    assistant.metadata = {**assistant.metadata, **changes.metadata}
+    merged = {**assistant.metadata, **changes.metadata}
+    check_merged_metadata(merged, before=assistant.metadata)
+    assistant.metadata = merged
     for name in ("graph_id", "name", "description"):
         if (changed := getattr(changes, name)) is not UNCHANGED:
             setattr(assistant, name, changed)

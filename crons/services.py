@@ -27,6 +27,7 @@ from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.telemetry import traces
 from spool.web.errors import Conflict, NotFound, Unprocessable
+from spool.web.limits import check_merged_metadata
 from spool.webhooks import addresses
 
 
@@ -103,6 +104,7 @@ def changed_metadata(cron: Cron, metadata: Mapping[str, Any]) -> dict[str, Any]:
     merged = {**cron.metadata, **metadata}
     if "owner" in cron.metadata:
         merged["owner"] = cron.metadata["owner"]
+    check_merged_metadata(merged, before=cron.metadata)
     return merged
 
 

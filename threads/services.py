@@ -28,6 +28,7 @@ from spool.threads.state import cached_columns, get_state
 from spool.threads.thread_request import NewThread, ThreadChanges
 from spool.threads.ttl import TTL, ttl_params
 from spool.web.errors import Conflict, Unprocessable
+from spool.web.limits import check_merged_metadata
 
 # How many threads are deleted in one transaction.
 BATCH = 100
@@ -79,10 +80,15 @@ def create_thread(scope: Scope, new: NewThread) -> tuple[Thread, bool]:
     return existing, False
 
 
+@transaction.atomic
 def update_thread(threads: ThreadQuerySet, changes: ThreadChanges) -> bool:
     """Merge metadata at its top level, in the database, so that no key is lost."""
     columns: dict[str, Any] = {"updated_at": Now()}
     if changes.metadata:
+        # Locked, so that concurrent changes can't exceed the limit together.
+        locked = threads.select_for_update(no_key=True)
+        for before in locked.values_list("metadata", flat=True):
+            check_merged_metadata({**before, **changes.metadata}, before=before)
         columns["metadata"] = Merge("metadata", changes.metadata)
     if changes.ttl:
         columns |= ttl_params(changes.ttl)

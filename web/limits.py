@@ -56,6 +56,17 @@ def check_metadata(value: object) -> None:
         )
 
 
+def check_merged_metadata(merged: object, *, before: object) -> None:
+    """Refuse a change by which a row's metadata would grow beyond the limit."""
+    max_bytes: int = settings.METADATA_MAX_BYTES
+    size = len(dumps(merged))
+    if size > max_bytes and size > len(dumps(before)):
+        raise Unprocessable(
+            f"metadata: with the row's own, it would have more than {max_bytes} bytes "
+            "as JSON (METADATA_MAX_BYTES)"
+        )
+
+
 def _marks(body: bytes) -> bytes:
     """The brackets and commas of JSON, without those in its strings."""
     if b"\\" in body:

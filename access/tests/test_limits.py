@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from django.conf import LazySettings
 from django.contrib.auth.models import User
@@ -9,6 +11,7 @@ from spool.access import limits
 from spool.access.keys import create_key
 from spool.access.tests.people import Client, Person
 from spool.assistants.models import Assistant
+from spool.assistants.services import register_system_assistants
 from spool.database.tests.together import at_once
 from spool.runs.models import Run
 
@@ -145,3 +148,39 @@ def test_many_at_once_are_no_way_around_it(alice: Person) -> None:
     statuses = at_once([ask] * 8)
 
     assert sorted(statuses) == [200] * 2 + [429] * 6
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "id_key"),
+    [
+        ("/threads", {}, "thread_id"),
+        ("/assistants", {"graph_id": "chat"}, "assistant_id"),
+        (
+            "/runs/crons",
+            {"assistant_id": "chat", "schedule": "@daily"},
+            "cron_id",
+        ),
+    ],
+)
+def test_metadata_does_not_grow_beyond_its_limit(
+    alice_client: Client,
+    settings: LazySettings,
+    path: str,
+    body: dict[str, Any],
+    id_key: str,
+) -> None:
+    register_system_assistants()
+    settings.METADATA_MAX_BYTES = 400
+    call, half = alice_client.call, "x" * 250
+    row = call("post", path, {**body, "metadata": {"a": half}}).json()
+    path = f"{path}/{row[id_key]}"
+
+    more = call("patch", path, {"metadata": {"b": half}})
+    settings.METADATA_MAX_BYTES = 256
+    shorter = call("patch", path, {"metadata": {"a": "x" * 240}})
+
+    assert more.status_code == 422
+    assert "METADATA_MAX_BYTES" in more.json()["detail"]
+    # From before the limit was lowered: what makes it smaller is not refused.
+    assert shorter.status_code == 200
+    assert shorter.json()["metadata"].get("b") is None

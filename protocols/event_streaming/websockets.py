@@ -42,6 +42,7 @@ from spool.web import cors
 from spool.web.bodies import path_uuid
 from spool.web.errors import NotFound, Unprocessable
 from spool.web.http_options import is_disabled
+from spool.web.limits import check_json
 from spool.web.thread_pool import database_threads
 
 logger = logging.getLogger(__name__)
@@ -277,6 +278,10 @@ class Connection:
 
 
 def _json(text: str) -> Any:
+    try:
+        check_json(text.encode(errors="surrogatepass"))
+    except APIException as exc:
+        raise Refusal("invalid_argument", str(exc.detail)) from None
     try:
         return loads(text)
     except (ValueError, RecursionError, Unprocessable):

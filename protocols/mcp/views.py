@@ -18,6 +18,7 @@ from spool.web.answers import EVENT_STREAM, EVENTS
 from spool.web.asgi_response import ASGIResponse
 from spool.web.errors import answer
 from spool.web.fields import AnyJSON, Object
+from spool.web.limits import check_json
 from spool.web.links import absolute_url
 
 APPLICATION = "spool.protocols.mcp.application"
@@ -50,6 +51,7 @@ class MCPViewSet(ScopedViewSet):
         },
     )
     def message(self, request: Request) -> ASGIResponse:
+        check_json(request.body)
         # Both versions have their own rules for a client that leaves.
         return ASGIResponse(
             request, lazy.load(APPLICATION, "application"), outlives_client=True

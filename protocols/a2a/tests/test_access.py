@@ -184,6 +184,25 @@ async def test_bodies_are_bounded(
     assert answer.status_code == 413
 
 
+@pytest.mark.parametrize("content_type", ["application/json", "application/a2a+json"])
+@pytest.mark.parametrize("path", ["/a2a/echo", "/a2a/echo/message:send"])
+async def test_values_are_bounded(
+    open_server: Open,
+    alice: Person,
+    settings: LazySettings,
+    path: str,
+    content_type: str,
+) -> None:
+    settings.REQUEST_MAX_VALUES = 100
+    text = '{"message": [' + "{}," * 200 + "{}]}"
+    headers = {**VERSION, "x-api-key": alice.key, "content-type": content_type}
+    async with open_server() as http:
+        answer = await http.post(path, content=text, headers=headers)
+
+    assert answer.status_code == 413
+    assert "REQUEST_MAX_VALUES" in answer.text
+
+
 @pytest.mark.parametrize("text", ["{", "[" * 300 + "]" * 300, '{"a": "\\ud800"}'])
 async def test_what_is_no_json_is_refused(
     open_server: Open, alice: Person, text: str

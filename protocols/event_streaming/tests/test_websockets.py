@@ -165,12 +165,17 @@ def test_messages_and_subscriptions_are_bounded(
 ) -> None:
     settings.EVENT_STREAM_MAX_SUBSCRIPTIONS = 1
     settings.EVENT_STREAM_MAX_MESSAGE_BYTES = 2000
+    settings.REQUEST_MAX_VALUES = 100
 
     with opened(web, thread.pk, alice) as socket:
         socket.command("subscription.subscribe", channels=["values"])
         second = socket.command("subscription.subscribe", channels=["values"])
+        socket.send(json.dumps({"id": 7, "params": [{}] * 100}))
+        many = socket.receive()
         socket.send(" " * 3000)
         code = socket.close_code()
 
     assert second["error"] == "invalid_argument"
+    assert many["error"] == "invalid_argument"
+    assert "REQUEST_MAX_VALUES" in many["message"]
     assert code == 4413

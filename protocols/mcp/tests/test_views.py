@@ -76,3 +76,28 @@ def test_all_of_it_can_be_taken_away(client: Browser, path: str) -> None:
     method = client.post if path == "/mcp" else client.get
 
     assert method(path).status_code == 404
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("version", [None, "2026-07-28"])
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [("[" + "{}," * 200 + "{}]", 413), ("[" * 20 + "]" * 20, 422)],
+)
+def test_values_and_depth_are_bounded(
+    client: Browser,
+    settings: LazySettings,
+    version: str | None,
+    arguments: str,
+    status: int,
+) -> None:
+    settings.REQUEST_MAX_VALUES, settings.REQUEST_MAX_DEPTH = 100, 10
+    headers = {"MCP-Protocol-Version": version} if version else {}
+    call = (
+        f'{{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {arguments}}}'
+    )
+
+    answer = client.post("/mcp", call, content_type="application/json", headers=headers)
+
+    assert answer.status_code == status
+    assert "REQUEST_MAX_" in answer.json()["detail"]
