@@ -12,6 +12,7 @@ import threading
 from collections.abc import Coroutine
 from functools import cache
 from typing import Any, TypeVar
+from weakref import WeakSet
 
 from django.conf import settings
 from django.db import connections
@@ -84,6 +85,7 @@ class Loop:
         )
         self._thread.start()
         self.run(self._open_pool(pool_size, checks))
+        _loops.add(self)
 
     def _keep_running(self) -> None:
         """Run the loop until `close`, even if a graph raises `SystemExit`."""
@@ -99,7 +101,12 @@ class Loop:
         """Run `coroutine` on the loop, and wait for it from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio_loop).result()
 
+    def replace_connections(self) -> None:
+        """Close the pool's connections, each once it is idle; see `buffers`."""
+        asyncio.run_coroutine_threadsafe(self.pool.drain(), self.asyncio_loop)
+
     def close(self) -> None:
+        _loops.discard(self)
         if self.asyncio_loop.is_closed():
             return
         self.run(self._end())
@@ -126,7 +133,14 @@ def open_pools() -> list[Pool]:
     return list(_open_pools)
 
 
+_loops: WeakSet[Loop] = WeakSet()
 _starting = threading.Lock()
+
+
+def replace_connections() -> None:
+    """Replace the connections of all running loops."""
+    for loop in list(_loops):
+        loop.replace_connections()
 
 
 def shared_loop() -> Loop:

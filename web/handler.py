@@ -35,7 +35,7 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver, set_script_prefix
 
 from spool.telemetry import logs
-from spool.web import cors, errors, hooks, memory
+from spool.web import cors, errors, hooks
 from spool.web.asgi_response import ASGIResponse
 from spool.web.request_ids import NameRequests
 from spool.web.thread_pool import DatabaseThreads, database_threads
@@ -87,8 +87,6 @@ class Handler(BaseHandler):
                 await send(_start(response))
                 content = cast(HttpResponse, response).content
                 await send({"type": "http.response.body", "body": content})
-                if max(len(content), _content_length(scope)) >= memory.LARGE_BYTES:
-                    memory.trim_soon()
 
     def _respond(
         self, scope: MutableMapping[str, Any], body: IO[bytes] | None

@@ -7,6 +7,7 @@ the connections of the process.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
@@ -54,6 +55,11 @@ class DatabaseThreads:
 
         return await self.run(call)
 
+    def replace_connections(self) -> None:
+        """Let idle threads close obsolete connections, which others do on their own."""
+        for _ in self._connections if self._executor else ():
+            self._started().submit(_close_obsolete)
+
     def close(self) -> None:
         """Wait for running functions, then return the connections."""
         if self._executor:
@@ -75,6 +81,12 @@ class DatabaseThreads:
 
     def _remember_connection(self) -> None:
         self._connections.append(connections["default"])
+
+
+def _close_obsolete() -> None:
+    close_old_connections()
+    # Long enough for the other idle threads to take the other tasks.
+    time.sleep(0.01)
 
 
 database_threads = DatabaseThreads()

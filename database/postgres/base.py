@@ -1,4 +1,7 @@
-"""Django's Postgres backend, with a health check without a round trip."""
+"""Django's Postgres backend, with a health check without a round trip.
+
+Its connections are also closed if their buffers may have grown, see `buffers`.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,25 @@ import time
 
 from django.db.backends.postgresql import base
 
+from spool.database import buffers
+
 # A connection may be dropped silently (by a firewall): query it after this long.
 ASK_AFTER_SECS = 30.0
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
+    _made_at = 0
+
+    def connect(self) -> None:
+        self._made_at = buffers.current()
+        super().connect()
+
+    def close_if_unusable_or_obsolete(self) -> None:
+        """Django calls this before and after each request."""
+        super().close_if_unusable_or_obsolete()
+        if self.connection and self._made_at != buffers.current():
+            self.close()
 
     def is_usable(self) -> bool:
         """Django calls this before the first query of each request.

@@ -26,7 +26,7 @@ from spool.config.langgraph_json import (  # noqa: E402
     warn_of_ignored_keys,
 )
 from spool.config.lazy import close_loaded  # noqa: E402
-from spool.programs import limits  # noqa: E402
+from spool.programs import limits, memory  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
@@ -34,7 +34,6 @@ from spool.telemetry import metric_export, traces  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
-from spool.web.memory import bound_arenas  # noqa: E402
 from spool.web.mounting import mounted, read_options  # noqa: E402
 
 # When the process stops, open streams are closed after this many seconds.
@@ -100,7 +99,7 @@ class Server(uvicorn.Server):
 
 def main(given: argparse.Namespace) -> int:
     limits.raise_open_files()
-    bound_arenas()
+    memory.bound()
     if given.host:
         settings.HOST = given.host
     grace = SHUTDOWN_TIMEOUT_SECS if given.grace is None else given.grace

@@ -16,6 +16,7 @@ from spool import hooks  # noqa: E402
 from spool.assistants.graphs import registry  # noqa: E402
 from spool.config.celery import app  # noqa: E402
 from spool.config.langgraph_json import langgraph_json  # noqa: E402
+from spool.programs import memory  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
 from spool.telemetry import metric_export, metrics, traces  # noqa: E402
 
@@ -24,6 +25,7 @@ QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
 
 
 def main(given: argparse.Namespace) -> NoReturn:
+    memory.bound()
     hooks.fill()
     langgraph_json()  # It may set variables.
     metric_export.start("worker", claim_export)

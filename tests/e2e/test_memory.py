@@ -1,0 +1,62 @@
+"""Web and worker give memory back after a burst of large bodies, runs and events."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import httpx
+import psutil
+import pytest
+
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
+
+# 10 MB as JSON, in ten thousand objects.
+LARGE: dict[str, Any] = {"messages": [{"role": "user", "content": "x" * 1000}] * 10_000}
+SMALL: dict[str, Any] = {"messages": []}
+BURST = 20
+# At the peak they have several hundred more; afterwards at most this much more.
+KEPT_MB = 100
+# Freed memory is returned within a minute, see `spool.programs.memory`.
+RETURN_SECS = 90
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with serving(CONFIG) as server:
+        yield server
+
+
+def size_mb(process: psutil.Process) -> float:
+    return float(process.memory_full_info().uss / 2**20)
+
+
+def test_memory_comes_back_after_a_burst(server: Server) -> None:
+    processes = {"web": server.web(), "worker": server.worker()}
+    http = httpx.Client(base_url=server.url, timeout=120)
+
+    def run(messages: dict[str, Any]) -> int:
+        body = {"assistant_id": "echo", "input": messages}
+        return http.post("/runs/wait", json=body).status_code
+
+    def sizes() -> dict[str, float]:
+        return {name: size_mb(process) for name, process in processes.items()}
+
+    for _ in range(20):
+        run(SMALL)
+    before = sizes()
+    with ThreadPoolExecutor(10) as pool:
+        answers = set(pool.map(run, [LARGE] * BURST))
+    after = sizes()
+
+    def is_back() -> bool:
+        return all(size < before[name] + KEPT_MB for name, size in sizes().items())
+
+    assert answers == {200}
+    # It was a burst: otherwise nothing is tested.
+    assert any(size > before[name] + 2 * KEPT_MB for name, size in after.items())
+    wait_until(is_back, RETURN_SECS, pause=1)
