@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from contextvars import Context
 from dataclasses import asdict
 from typing import Any
 from uuid import UUID
@@ -77,7 +78,9 @@ class Flusher:
             self._loop.call_soon_threadsafe(self._schedule, FLUSH_SECS)
 
     def _schedule(self, delay: float) -> None:
-        self._loop.call_later(delay, self._start)
+        # Not in the context of the run that asks for it, which would be kept with all of
+        # its input until the next flush.
+        self._loop.call_later(delay, self._start, context=Context())
 
     def _start(self) -> None:
         self._flushing = self._loop.create_task(self._flush(), name="flush records")

@@ -20,7 +20,7 @@ LARGE: dict[str, Any] = {"messages": [{"role": "user", "content": "x" * 1000}] *
 SMALL: dict[str, Any] = {"messages": []}
 BURST = 20
 # At the peak they have several hundred more; afterwards at most this much more.
-KEPT_MB = 100
+KEPT_MB = 150
 # Freed memory is returned within a minute, see `spool.programs.memory`.
 RETURN_SECS = 90
 
