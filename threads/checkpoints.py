@@ -112,6 +112,8 @@ class RunSaver(AsyncPostgresSaver):
         self._storing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
+        # Called with each checkpoint that the graph loads; may raise.
+        self.check_loaded: Callable[[CheckpointTuple], Awaitable[None]] | None = None
 
     def close(self) -> None:
         """Refuse further saves of the graph: its run is about to end without it."""
@@ -120,7 +122,10 @@ class RunSaver(AsyncPostgresSaver):
     async def aget_tuple(self, config: RunnableConfig) -> CheckpointTuple | None:
         if str(config["configurable"]["thread_id"]) == self._new_thread_id:
             return None
-        return await self._persist(lambda: super(RunSaver, self).aget_tuple(config))
+        found = await self._persist(lambda: super(RunSaver, self).aget_tuple(config))
+        if found and self.check_loaded:
+            await self.check_loaded(found)
+        return found
 
     @asynccontextmanager
     async def _cursor(

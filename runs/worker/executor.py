@@ -61,6 +61,7 @@ from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.flusher import Flusher
 from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
 from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
+from spool.runs.worker.missing_nodes import NodeCheck, NodeNotFound, continues
 from spool.runs.worker.recorder import Recorder
 from spool.store.backend import PostgresStore
 from spool.telemetry import logs, traces
@@ -547,6 +548,8 @@ class _Drive:
         if not self.held.is_temporary:
             options["durability"] = kwargs["durability"]
         given = None if resumes else graph_input(kwargs)
+        if self.saver and continues(given):
+            self.saver.check_loaded = NodeCheck(self.graph, self.held, self.saver.pool)
         async for name, data in self._events(given, config, options):
             self.writer.emit(name, data)
 
@@ -587,7 +590,12 @@ class _Drive:
             with suppress(DatabaseError):
                 await self.saver.flush()
         self.recorder.fail(exc)
-        if isinstance(exc, UnknownInterruptError):  # Refused before any node was run.
+        if self.saver:
+            self.saver.check_loaded = None  # The state is read below.
+        is_first = self.held.attempt == 1
+        refusals = (UnknownInterruptError, NodeNotFound) if is_first else ()
+        if isinstance(exc, refusals):  # No node was run.
+            logger.warning("run %s refused: %s", self.held.id, exc)
             return Outcome(Run.Status.ERROR, described(exc), settles=False)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
