@@ -103,6 +103,12 @@ def _is_ours(host: str) -> bool:
 async def answer(
     scope: Scope, receive: Receive, send: Send, status: int, detail: str
 ) -> None:
+    await answer_json(scope, receive, send, status, {"detail": detail})
+
+
+async def answer_json(
+    scope: Scope, receive: Receive, send: Send, status: int, body: dict[str, Any]
+) -> None:
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 4000 + status})
@@ -113,7 +119,7 @@ async def answer(
         (b"x-content-type-options", b"nosniff"),
     ]
     await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": dumps({"detail": detail})})
+    await send({"type": "http.response.body", "body": dumps(body)})
 
 
 @cache

@@ -21,7 +21,7 @@ from rest_framework.views import APIView
 
 from spool.config.env import FALSE, TRUE
 from spool.telemetry import metrics
-from spool.web import hooks
+from spool.web import hooks, readiness
 from spool.web.answers import INVALID
 from spool.web.errors import Unprocessable
 from spool.web.metrics import requests_by_route
@@ -154,7 +154,9 @@ class ReadyView(PublicView):
     )
     def get(self, request: Request) -> Response:
         """Readiness for requests. It doesn't need Redis: runs then continue later."""
-        reasons = [] if postgres_answers() else ["Postgres is away"]
+        reasons = readiness.reasons()
+        if not postgres_answers():
+            reasons.append("Postgres is away")
         body = {"ready": not reasons, "reasons": reasons}
         return Response(body, status=503 if reasons else 200)
 

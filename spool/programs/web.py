@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import math
 import os
 import socket
 import sys
+import time
 
 import django
 import uvicorn
 from django.conf import settings
+from uvicorn.lifespan.off import LifespanOff
 
 django.setup()
 
@@ -31,13 +34,17 @@ from spool.runs.counting import claim_export  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
 from spool.telemetry import metric_export, traces  # noqa: E402
+from spool.web import readiness  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
 from spool.web.mounting import mounted, read_options  # noqa: E402
+from spool.web.readiness import UntilStarted  # noqa: E402
 
 # When the process stops, open streams are closed after this many seconds.
 SHUTDOWN_TIMEOUT_SECS = 2
+# How often a server that stops looks for requests, in seconds.
+DRAIN_INTERVAL = 0.05
 # uvicorn's exit status for a failed start.
 STARTUP_FAILURE = 3
 
@@ -81,20 +88,51 @@ def application() -> App:
     metric_export.start("web", claim_export)
     # Before the operator's own routes and graphs are loaded.
     traces.start("web")
-    return traces.traced(
-        mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
-    )
+    served = mounted(lambda: Application(on_start=(start,), on_stop=ON_STOP))
+    return UntilStarted(traces.traced(served))
 
 
 class Server(uvicorn.Server):
-    """Reports through a pipe, if one is given, that it accepts requests."""
+    """Answers probes while it starts and while it stops.
+
+    It does not for an inherited socket, on which another process serves meanwhile.
+    Reports through a pipe, if one is given, that it accepts requests.
+    """
 
     ready_fd: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets=sockets)
+        if sockets:
+            await super().startup(sockets=sockets)
+        else:
+            await self._startup_in_sight()
         if self.ready_fd is not None and not self.should_exit:
             os.write(self.ready_fd, b"ready")
+
+    async def _startup_in_sight(self) -> None:
+        readiness.starting()
+        lifespan, self.lifespan = self.lifespan, LifespanOff(self.config)
+        await super().startup()
+        self.lifespan = lifespan
+        await lifespan.startup()
+        if lifespan.should_exit:
+            sys.exit(STARTUP_FAILURE)
+        readiness.started()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        readiness.stopping()
+        grace = self.config.timeout_graceful_shutdown
+        if not sockets and grace:
+            deadline = time.monotonic() + grace
+            while self._has_requests and time.monotonic() < deadline:
+                await asyncio.sleep(DRAIN_INTERVAL)
+            left = max(deadline - time.monotonic(), 0)
+            self.config.timeout_graceful_shutdown = math.ceil(left)
+        await super().shutdown(sockets)
+
+    @property
+    def _has_requests(self) -> bool:
+        return bool(self.server_state.tasks) and not self.force_exit
 
 
 def main(given: argparse.Namespace) -> int:

@@ -1,0 +1,141 @@
+"""What probes learn from a web process that starts, stops, or has no Postgres."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from spool.tests.company import Company
+from spool.tests.conftest import CONFIG
+from spool.tests.e2e.test_outages import refusing
+from spool.tests.live import ROOT, Server, free_port, serving, wait_until
+
+pytestmark = pytest.mark.e2e
+
+CODE = """
+import time
+from pathlib import Path
+
+from langgraph.graph import START, StateGraph
+
+while not Path(__file__).with_name("go").exists():
+    time.sleep(0.05)
+graph = StateGraph(dict).add_node("a", lambda state: {}).add_edge(START, "a").compile()
+"""
+STOPPING = ["it is stopping, and finishes its streams"]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    """Without workers, so that each run waits, and its stream stays open."""
+    with serving(CONFIG, workers=0) as server:
+        yield server
+
+
+@contextmanager
+def web(server: Server, config: Path, *options: str) -> Iterator[tuple[Any, str]]:
+    """A web process of its own, and its URL."""
+    port = str(free_port())
+    command = [sys.executable, "-m", "spool", "web", "--port", port, *options]
+    environment = {**server.environment(), "LANGGRAPH_CONFIG": str(config)}
+    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    try:
+        yield process, f"http://127.0.0.1:{port}"
+    finally:
+        process.kill()
+        process.wait()
+
+
+def get(url: str) -> tuple[int, Any]:
+    """Status and body; 0 if nothing answers."""
+    try:
+        response = httpx.get(url, timeout=10)
+    except httpx.TransportError:
+        return 0, None
+    return response.status_code, response.json()
+
+
+def health(server: Server, url: str) -> int:
+    port = url.rpartition(":")[2]
+    command = [sys.executable, "-m", "spool", "health", "web", "--port", port]
+    return subprocess.run(command, cwd=ROOT, env=server.environment()).returncode
+
+
+def test_a_process_that_starts_says_so(server: Server, tmp_path: Path) -> None:
+    config = tmp_path / "langgraph.json"
+    config.write_text(json.dumps({"graphs": {"slow": "./agent.py:graph"}}))
+    (tmp_path / "agent.py").write_text(CODE)
+    with web(server, config) as (_, url):
+        wait_until(lambda: get(f"{url}/live")[0], 60)
+
+        assert get(f"{url}/live") == (200, {"live": True})
+        assert get(f"{url}/ready") == (
+            503,
+            {"ready": False, "reasons": ["it is starting"]},
+        )
+        assert get(f"{url}/ok")[0] == 503
+        assert httpx.post(f"{url}/threads", json={}).status_code == 503
+        assert health(server, url) == 1
+        (tmp_path / "go").touch()
+        wait_until(lambda: get(f"{url}/ready")[0] == 200, 60)
+        assert get(f"{url}/ready") == (200, {"ready": True, "reasons": []})
+        assert httpx.post(f"{url}/threads", json={}).status_code == 200
+        assert health(server, url) == 0
+
+
+@contextmanager
+def streaming(url: str) -> Iterator[tuple[str, list[str]]]:
+    """A stream of a run that waits: the path of its thread's runs, and its lines."""
+    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+    path = f"{url}/threads/{thread}/runs"
+    body = {"assistant_id": "echo", "input": {}, "on_disconnect": "continue"}
+    lines: list[str] = []
+    opened = threading.Event()
+
+    def follow() -> None:
+        with httpx.stream("POST", f"{path}/stream", json=body, timeout=60) as stream:
+            opened.set()
+            lines.extend(stream.iter_lines())
+        lines.append("complete")
+
+    following = threading.Thread(target=follow)
+    following.start()
+    opened.wait(20)
+    yield path, lines
+    following.join(20)
+
+
+def test_a_process_that_stops_finishes_its_streams_and_says_so(server: Server) -> None:
+    with web(server, CONFIG, "--grace", "60") as (process, url):
+        wait_until(lambda: get(f"{url}/ready")[0] == 200, 60)
+        with streaming(url) as (path, lines):
+            process.send_signal(signal.SIGTERM)
+            wait_until(lambda: get(f"{url}/ready")[0] == 503, 20)
+
+            assert get(f"{url}/ready") == (503, {"ready": False, "reasons": STOPPING})
+            assert get(f"{url}/live") == (200, {"live": True})
+            assert process.poll() is None
+            [run] = httpx.get(path).json()
+            httpx.post(f"{path}/{run['run_id']}/cancel").raise_for_status()
+        process.wait(20)
+    assert lines[-1] == "complete"
+    assert get(f"{url}/live") == (0, None)
+
+
+def test_a_process_without_postgres_says_so(server: Server) -> None:
+    with refusing(Company(server)):
+        wait_until(lambda: get(f"{server.url}/ready")[0] == 503, 20)
+        status, body = get(f"{server.url}/ready")
+        assert (status, body["reasons"]) == (503, ["Postgres is away"])
+        assert get(f"{server.url}/live")[0] == 200
+    wait_until(lambda: get(f"{server.url}/ready")[0] == 200, 40)
