@@ -34,6 +34,7 @@ from spool.runs.periods import (
     Span,
     TableHour,
 )
+from spool.usage.statements import ADD_RUNS
 
 logger = logging.getLogger(__name__)
 
@@ -96,6 +97,21 @@ WHERE id = 1 AND (exported_at IS NULL OR exported_at < now() - %(interval)s)
 """
 _MOVE = "UPDATE run_counting SET closed_until = %s, counted_at = %s WHERE id = 1"
 
+# The attempts of some minutes, with the seconds until their run began, and until it
+# ended, if it did.
+_ENDED = """run_attempts AS attempts
+CROSS JOIN LATERAL (
+    SELECT CASE WHEN attempt = 1
+            THEN greatest(extract(epoch FROM started_at - queued_at), 0) END AS delay,
+        CASE WHEN attempt > 0 AND outcome <> ALL (%(resumed)s::text[])
+            THEN extract(epoch FROM ended_at - CASE WHEN attempt = 1 THEN started_at
+                ELSE (SELECT min(earlier.started_at) FROM run_attempts AS earlier
+                    WHERE earlier.run_id = attempts.run_id AND earlier.attempt > 0)
+                END) END AS duration
+) AS times
+"""
+_IN_MINUTES = "ended_at >= %(since)s AND ended_at < %(until)s"
+
 # An attempt without tokens was lost with its worker, but its steps may have some.
 _MINUTES = f"""
 INSERT INTO run_periods AS period ({_COLUMNS})
@@ -106,17 +122,7 @@ SELECT '{Span.MINUTE}', date_bin('1 minute', ended_at, %(epoch)s), left(graph_id
     coalesce(sum(coalesce(steps, kept.step_count)), 0),
     {_sql(f"coalesce(sum(used.{name}), 0)" for name in TOKENS)},
     {_sql(f"ARRAY[{_counts_of(of)}]" for of in ("delay_bucket", "duration_bucket"))}
-FROM run_attempts AS attempts
-CROSS JOIN LATERAL (
-    SELECT CASE WHEN attempt = 1
-            THEN greatest(extract(epoch FROM started_at - queued_at), 0) END AS delay,
-        CASE WHEN attempt > 0 AND outcome <> ALL (%(resumed)s::text[])
-            THEN extract(epoch FROM ended_at - CASE WHEN attempt = 1 THEN started_at
-                ELSE (SELECT min(earlier.started_at) FROM run_attempts AS earlier
-                    WHERE earlier.run_id = attempts.run_id AND earlier.attempt > 0)
-                END) END AS duration
-) AS times
-CROSS JOIN LATERAL (
+FROM {_ENDED}CROSS JOIN LATERAL (
     SELECT width_bucket(delay::float8, %(buckets)s::float8[]) AS delay_bucket,
         width_bucket(duration::float8, %(buckets)s::float8[]) AS duration_bucket
 ) AS places
@@ -136,7 +142,7 @@ CROSS JOIN LATERAL (
             AND run_steps.attempt = attempts.attempt
     ) AS calls
 ) AS used
-WHERE ended_at >= %(since)s AND ended_at < %(until)s
+WHERE {_IN_MINUTES}
 GROUP BY 1, 2, 3, 4, 5
 ON CONFLICT ({", ".join(_KEY)}) DO UPDATE SET last_at = excluded.last_at,
     {_sql(f"{name} = excluded.{name}" for name in (*_SUMS, *_ARRAYS))}
@@ -169,7 +175,7 @@ WITH found AS (
         left(coalesce(error ->> 'error', ''), 200) AS error, node, count(*) AS count,
         max(ended_at) AS last_at
     FROM run_attempts
-    WHERE ended_at >= %(since)s AND ended_at < %(until)s
+    WHERE {_IN_MINUTES}
         AND outcome IN ('error', 'timeout')
     GROUP BY 1, 2, 3, 4, 5, 6
 ), ranked AS (
@@ -239,6 +245,17 @@ WITH found AS (
     ) AS rank FROM compared
 )
 {_WRITE_FAILURES}
+"""
+
+# For `/usage`: the runs of each owner, of closed minutes.
+_USAGE = f"""
+WITH ended AS (
+    SELECT owner, assistant_id, graph_id, revision,
+        (ended_at AT TIME ZONE 'UTC')::date AS day, outcome, duration
+    FROM {_ENDED}
+    WHERE {_IN_MINUTES} AND outcome <> ALL (%(resumed)s::text[])
+)
+{ADD_RUNS}
 """
 
 _SAMPLE_QUEUE = """
@@ -339,7 +356,7 @@ def _close(cursor: Any, progress: _Progress) -> datetime:
     since = _minute_of(first)
     until = min(until, since + MAX_CLOSED)
     _count_minutes(cursor, since, until)
-    for statement in (_CLOSE, _CLOSE_FAILURES):
+    for statement in (_CLOSE, _CLOSE_FAILURES, _USAGE):
         cursor.execute(statement, _params(since, until))
     return until
 

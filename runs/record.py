@@ -229,7 +229,8 @@ _COUNTED_UNTIL = """
     coalesce((SELECT closed_until FROM run_counting), '-infinity')
 """
 
-# Attempts that are still to be counted are kept without what tells whose they were.
+# Attempts that are still to be counted are kept without what tells which run it was.
+# Their owner stays until then, since usage outlives runs.
 _FORGET = f"""
 WITH wanted AS (
     SELECT unnest(%(run_ids)s::uuid[]) AS id
@@ -241,8 +242,9 @@ WITH wanted AS (
     DELETE FROM run_attempts
     WHERE run_id IN (SELECT id FROM wanted) AND ended_at < {_COUNTED_UNTIL}
 )
-UPDATE run_attempts SET run_id = gen_random_uuid(), thread_id = NULL, owner = '',
-    assistant_id = NULL, worker_id = NULL, traceback = '',
+UPDATE run_attempts SET run_id = gen_random_uuid(), thread_id = NULL, worker_id = NULL,
+    owner = CASE WHEN %(keeps_owner)s THEN owner ELSE '' END,
+    assistant_id = CASE WHEN %(keeps_owner)s THEN assistant_id END, traceback = '',
     error = CASE WHEN error ? 'error'
         THEN jsonb_build_object('error', error -> 'error') END
 WHERE run_id IN (SELECT id FROM wanted) AND ended_at >= {_COUNTED_UNTIL}
@@ -286,14 +288,14 @@ def forget_owner(owner: str) -> None:
     attempts = RunAttempt.objects.filter(owner=owner).values("run_id")
     WebhookDelivery.objects.filter(run_id__in=attempts).delete()
     of_run = "coalesce(\"user\" ->> 'identity', owner) = %(wanted)s"
-    _forget(runs=of_run, attempts="owner = %(wanted)s", wanted=owner)
+    _forget(runs=of_run, attempts="owner = %(wanted)s", wanted=owner, keeps_owner=False)
 
 
 _OF_THREADS = "thread_id = ANY(%(wanted)s)"
 
 
-def _forget(*, runs: str, attempts: str, wanted: Any) -> None:
-    params = {"wanted": wanted}
+def _forget(*, runs: str, attempts: str, wanted: Any, keeps_owner: bool = True) -> None:
+    params = {"wanted": wanted, "keeps_owner": keeps_owner}
     with connection.cursor() as cursor:
         cursor.execute(_LOCK.format(runs=runs), params)
         params["run_ids"] = [run_id for (run_id,) in cursor.fetchall()]

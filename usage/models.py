@@ -53,6 +53,49 @@ class UsageTotal(models.Model):
         return f"{self.owner} {self.day} {self.model}"
 
 
+class UsageRunsQuerySet(models.QuerySet["UsageRuns"]):
+    def of_owner(self, owner: str) -> UsageRunsQuerySet:
+        return self.filter(owner=owner)
+
+
+class UsageRuns(models.Model):
+    """How the runs of an owner ended in a day; written when they are counted."""
+
+    owner = models.TextField(default="", blank=True)
+    assistant_id = models.UUIDField(null=True, blank=True)
+    graph_id = models.TextField()
+    revision = models.TextField(default="", blank=True)
+    # The day in UTC when they ended.
+    day = models.DateField()
+    successful = models.BigIntegerField(db_default=0)
+    failed = models.BigIntegerField(db_default=0)
+    timed_out = models.BigIntegerField(db_default=0)
+    interrupted = models.BigIntegerField(db_default=0)
+    rolled_back = models.BigIntegerField(db_default=0)
+    # From their starts to their ends.
+    seconds = models.FloatField(db_default=0)
+
+    objects = UsageRunsQuerySet.as_manager()
+
+    class Meta:
+        db_table = "usage_runs"
+        verbose_name_plural = "usage runs"
+        constraints = [
+            models.UniqueConstraint(
+                fields=["owner", "assistant_id", "graph_id", "revision", "day"],
+                name="one_count_of_runs_a_day",
+                nulls_distinct=False,
+            )
+        ]
+        indexes = [
+            models.Index(fields=["owner", "day"], name="usage_runs_by_owner"),
+            models.Index(fields=["day"], name="usage_runs_by_day"),
+        ]
+
+    def __str__(self) -> str:
+        return f"runs of {self.owner} on {self.day}"
+
+
 class Budget(models.Model):
     """How much an owner, or one of their API keys, may use in a day or a month."""
 

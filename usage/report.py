@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from decimal import Decimal
@@ -10,7 +10,7 @@ from typing import Any
 
 from django.db.models import Sum
 
-from spool.usage.models import UsageTotalQuerySet
+from spool.usage.models import UsageRunsQuerySet, UsageTotalQuerySet
 from spool.usage.prices import cost_of, price_list
 from spool.usage.tokens import NO_TOKENS, Tokens
 
@@ -30,9 +30,20 @@ SUMS = {
     name: Sum(name)
     for name in ("calls", "input", "output", "cached", "cache_written", "reasoning")
 }
+# The groups of `UsageRuns`, and its numbers by their names on the wire.
+GROUPS_OF_RUNS = {"owner", "assistant", "graph", "revision", "day"}
+RUNS = {
+    "successful_runs": "successful",
+    "failed_runs": "failed",
+    "timed_out_runs": "timed_out",
+    "interrupted_runs": "interrupted",
+    "rolled_back_runs": "rolled_back",
+    "run_seconds": "seconds",
+}
 # The columns that a price depends on, for any grouping.
 PRICED_BY = ("provider", "model", "day")
 CENT = Decimal("0.000001")
+NO_RUNS: Mapping[str, float | None] = dict.fromkeys(RUNS)
 
 
 @dataclass(slots=True)
@@ -41,6 +52,8 @@ class Group:
     cost: Decimal = Decimal(0)
     # Models without a price, which `cost` leaves out.
     unpriced: set[str] = field(default_factory=set)
+    # By the names in `RUNS`; None if these are not told apart by the group.
+    runs: Mapping[str, float | None] = field(default_factory=lambda: NO_RUNS)
 
     def add(self, tokens: Tokens, cost: Decimal | None, model: str) -> None:
         self.tokens += tokens
@@ -61,6 +74,7 @@ class Group:
             "reasoning_tokens": tokens.reasoning,
             "cost": str(self.cost.quantize(CENT)),
             "unpriced_models": sorted(self.unpriced),
+            **self.runs,
         }
 
 
@@ -92,14 +106,26 @@ def priced(totals: UsageTotalQuerySet, columns: Sequence[str]) -> Iterator[Price
         )
 
 
-def report(totals: UsageTotalQuerySet, groups: Sequence[str]) -> dict[str, Any]:
-    """Report usage by `groups`, names of `GROUPS`; without any, in one row."""
+def report(
+    totals: UsageTotalQuerySet, runs: UsageRunsQuerySet | None, groups: Sequence[str]
+) -> dict[str, Any]:
+    """Report usage by `groups`, names of `GROUPS`; without any, in one row.
+
+    Without `runs`, or by a group that runs don't have, their numbers are None.
+    """
     found: dict[tuple[Any, ...], Group] = {}
     whole = Group()
     for part in priced(totals, [GROUPS[name] for name in groups]):
         cost = part.cost
         found.setdefault(part.key, Group()).add(part.tokens, cost, part.model)
         whole.add(part.tokens, cost, part.model)
+    if runs is not None and GROUPS_OF_RUNS.issuperset(groups):
+        whole.runs = dict.fromkeys(RUNS, 0)
+        for group in found.values():
+            group.runs = whole.runs
+        for key, ended in _runs(runs, [GROUPS[name] for name in groups]):
+            found.setdefault(key, Group()).runs = ended
+            whole.runs = {name: whole.runs[name] + ended[name] for name in RUNS}
     rows = [
         {**dict(zip(groups, key, strict=True)), **group.as_json()}
         for key, group in sorted(found.items(), key=lambda item: _order(item[0]))
@@ -111,6 +137,15 @@ def report(totals: UsageTotalQuerySet, groups: Sequence[str]) -> dict[str, Any]:
         "usage": rows,
         "total": whole.as_json(),
     }
+
+
+def _runs(
+    runs: UsageRunsQuerySet, columns: Sequence[str]
+) -> Iterator[tuple[tuple[Any, ...], dict[str, float]]]:
+    sums = {f"n_{name}": Sum(column) for name, column in RUNS.items()}
+    for row in runs.values(*columns).annotate(**sums):
+        ended = {name: round(row[f"n_{name}"], 3) for name in RUNS}
+        yield tuple(row[column] for column in columns), ended
 
 
 def _order(key: tuple[Any, ...]) -> tuple[str, ...]:

@@ -59,6 +59,15 @@ class UsageRow(serializers.Serializer[Any]):
     unpriced_models = serializers.ListField(
         child=serializers.CharField(), help_text="Whose cost is not in `cost`"
     )
+    # Null where the runs can't be told apart: by node, model, provider or API key.
+    successful_runs = serializers.IntegerField(allow_null=True)
+    failed_runs = serializers.IntegerField(allow_null=True)
+    timed_out_runs = serializers.IntegerField(allow_null=True)
+    interrupted_runs = serializers.IntegerField(allow_null=True)
+    rolled_back_runs = serializers.IntegerField(allow_null=True)
+    run_seconds = serializers.FloatField(
+        allow_null=True, help_text="From the starts of these runs to their ends"
+    )
 
 
 class UsageGroupBody(UsageRow):

@@ -6,7 +6,7 @@ from django.db import connection
 from django.db.models import Q
 
 from spool.access.models import ApiKey
-from spool.usage.models import Budget, UsageTotal
+from spool.usage.models import Budget, UsageRuns, UsageTotal
 from spool.usage.statements import MERGE
 
 # How far back counters are merged. Those of a server that was off for longer stay.
@@ -28,7 +28,8 @@ def merge_counters() -> int:
 
 def delete_owned_by(owner: str) -> int:
     """Delete the usage of an owner."""
-    return UsageTotal.objects.of_owner(owner).delete()[0]
+    found = (UsageTotal.objects.of_owner(owner), UsageRuns.objects.of_owner(owner))
+    return sum(rows.delete()[0] for rows in found)
 
 
 def delete_budgets_of(owner: str) -> int:

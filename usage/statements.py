@@ -26,6 +26,31 @@ WRITE = """
         reasoning = greatest(total.reasoning, excluded.reasoning)
 """
 
+# Adds runs that ended, as a part of a statement with the CTE `ended` (owner,
+# assistant_id, graph_id, revision, day, outcome, duration). Not to be repeated.
+ADD_RUNS = """
+    INSERT INTO usage_runs AS total (
+        owner, assistant_id, graph_id, revision, day, successful, failed, timed_out,
+        interrupted, rolled_back, seconds
+    )
+    SELECT owner, assistant_id, graph_id, revision, day,
+        count(*) FILTER (WHERE outcome = 'success'),
+        count(*) FILTER (WHERE outcome = 'error'),
+        count(*) FILTER (WHERE outcome = 'timeout'),
+        count(*) FILTER (WHERE outcome = 'interrupted'),
+        count(*) FILTER (WHERE outcome = 'rolled_back'),
+        coalesce(sum(duration), 0)
+    FROM ended
+    GROUP BY owner, assistant_id, graph_id, revision, day
+    ON CONFLICT (owner, assistant_id, graph_id, revision, day) DO UPDATE SET
+        successful = total.successful + excluded.successful,
+        failed = total.failed + excluded.failed,
+        timed_out = total.timed_out + excluded.timed_out,
+        interrupted = total.interrupted + excluded.interrupted,
+        rolled_back = total.rolled_back + excluded.rolled_back,
+        seconds = total.seconds + excluded.seconds
+"""
+
 # Merges counters of past days that differ only in the process. Those of the last two
 # days may still be written.
 MERGE = """

@@ -12,13 +12,19 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.access.views import OwnedViewSet
-from spool.usage.models import UsageTotal, UsageTotalQuerySet
+from spool.usage.models import (
+    UsageRuns,
+    UsageRunsQuerySet,
+    UsageTotal,
+    UsageTotalQuerySet,
+)
 from spool.usage.report import report
 from spool.usage.serializers import UsageBody, UsageQuery
 from spool.web.answers import INVALID
 from spool.web.bodies import valid
 
 FILTERS = ("assistant_id", "graph_id", "node", "model", "owner")
+FILTERS_OF_RUNS = {"day__range", "assistant_id", "graph_id", "owner"}
 
 
 class UsageViewSet(OwnedViewSet[UsageTotal]):
@@ -35,7 +41,7 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         Without authentication, it is the usage of all runs.
         """
         asked = valid(UsageQuery, request.query_params)
-        found = report(self._matching(asked), asked["group_by"])
+        found = report(self._matching(asked), self._runs(asked), asked["group_by"])
         if asked["format"] == "csv":
             return _csv(asked["group_by"], found)
         return Response({"start": asked["start"], "end": asked["end"], **found})
@@ -51,9 +57,21 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         return {**value, "limit": 1, "offset": 0, "ids": None}
 
     def _matching(self, asked: dict[str, Any]) -> UsageTotalQuerySet:
-        wanted = {name: asked[name] for name in FILTERS if asked[name] is not None}
-        days = (asked["start"], asked["end"])
-        return self.get_queryset().filter(day__range=days, **wanted)
+        return self.get_queryset().filter(**_filters(asked))
+
+    def _runs(self, asked: dict[str, Any]) -> UsageRunsQuerySet | None:
+        """The runs of the request; None if it is for a node or a model."""
+        filters = _filters(asked)
+        if not filters.keys() <= FILTERS_OF_RUNS:
+            return None
+        owner = self.get_scope().identity
+        runs = UsageRuns.objects
+        return (runs.all() if owner is None else runs.of_owner(owner)).filter(**filters)
+
+
+def _filters(asked: dict[str, Any]) -> dict[str, Any]:
+    wanted = {name: asked[name] for name in FILTERS if asked[name] is not None}
+    return {"day__range": (asked["start"], asked["end"]), **wanted}
 
 
 def _csv(groups: list[str], found: dict[str, Any]) -> HttpResponse:

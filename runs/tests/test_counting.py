@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from uuid import uuid4
 
 import pytest
 from django.db import connection, transaction
 
 from spool.access.tests.people import Client
+from spool.database.loop import conninfo
 from spool.runs import counting, record, tasks
 from spool.runs.models import Run, RunAttempt, RunStep
 from spool.runs.periods import (
@@ -23,12 +28,15 @@ from spool.runs.periods import (
 )
 from spool.runs.services import cancel_run, delete_run
 from spool.runs.tests.attempts import HOUR, MINUTE, SECOND, ago, count_now, ended
-from spool.runs.tests.executing import Here
+from spool.runs.tests.executing import Here, wait_for
+from spool.tests.live import ROOT
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
+from spool.usage.models import UsageRuns
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
+ASSISTANT = uuid4()
 TOKENS = {"calls": 1, "input": 10, "output": 5, "cached": 4, "cache_written": 1}
 
 
@@ -215,6 +223,65 @@ def test_a_crash_in_a_pass_changes_nothing() -> None:
     assert total() == total(span=Span.EVER) == 1
 
 
+@pytest.mark.long
+def test_processes_that_are_killed_while_they_count_count_nothing_twice() -> None:
+    """Two processes count five hours, minute by minute; again and again both die."""
+    first = ago(5 * HOUR)
+    for number in range(600):
+        at = first + number * 30 * SECOND
+        ended(at, "error", error={"error": "E"}, assistant_id=ASSISTANT)
+    Counting.objects.update(closed_until=first - MINUTE, counted_at=first)
+
+    while (begin := Counting.objects.get().closed_until) < ago(30 * MINUTE):
+        processes = [counting_process() for _ in range(2)]
+        goal = begin + 40 * MINUTE
+        wait_for(lambda: Counting.objects.get().closed_until > goal)  # noqa: B023
+        for process in processes:
+            process.kill()
+            process.communicate()
+    for _ in range(9):
+        counting.count()
+
+    closed = RunAttempt.objects.filter(ended_at__lt=Counting.objects.get().closed_until)
+    expected = closed.count()
+    assert 550 < expected <= 600
+    for span in (Span.QUARTER, Span.HOUR, Span.EVER):
+        assert total("error", span) == expected
+    hours = RunFailure.objects.filter(span=Span.HOUR)
+    assert sum(hours.values_list("count", flat=True)) == expected
+    assert sum(UsageRuns.objects.values_list("failed", flat=True)) == expected
+
+
+COUNTS = """
+import django
+django.setup()
+from datetime import timedelta
+from spool.runs import counting
+counting.COUNT_EVERY, counting.MAX_CLOSED = timedelta(), timedelta(minutes=1)
+print("ready", flush=True)
+while True:
+    counting.count()
+"""
+
+
+def counting_process() -> subprocess.Popen[bytes]:
+    """A process that counts without a pause, until it is killed."""
+    environment = {
+        **os.environ,
+        "DATABASE_URL": conninfo(),
+        "DJANGO_SETTINGS_MODULE": "spool.config.settings",
+    }
+    process = subprocess.Popen(
+        [sys.executable, "-c", COUNTS],
+        env=environment,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout
+    assert process.stdout.readline() == b"ready\n"
+    return process
+
+
 def test_an_end_that_is_committed_late_is_counted_when_its_minute_is_closed() -> None:
     count_now()
     ended(ago(3 * MINUTE))  # Committed only now.
@@ -266,7 +333,7 @@ def test_a_run_that_is_deleted_at_once_is_counted(
 
     # Without input it fails; the text of the error is not kept.
     left = RunAttempt.objects.get()
-    assert (left.owner, left.thread_id) == ("", None)
+    assert (left.thread_id, left.traceback) == (None, "")
     assert left.error == {"error": "EmptyInputError"}
     assert RunFailure.objects.get().error == "EmptyInputError"
     assert total("error") == 1
@@ -307,7 +374,7 @@ def test_a_run_that_is_deleted_with_its_thread_is_counted(here: Here, run: Run) 
     count_now()
 
     assert total("rolled_back") == 1
-    assert (RunAttempt.objects.get().owner, Run.objects.count()) == ("", 0)
+    assert (RunAttempt.objects.get().thread_id, Run.objects.count()) == (None, 0)
 
 
 @pytest.mark.parametrize(
@@ -323,6 +390,51 @@ def test_a_run_that_is_cancelled_while_it_waits_is_counted(
     found = RunPeriod.objects.get()
     assert (getattr(found, outcome), found.steps) == (1, 0)
     assert sum(found.delays) == sum(found.durations) == 0
+
+
+# --- Usage --------------------------------------------------------------------------
+def test_owners_see_how_their_runs_ended(alice_client: Client) -> None:
+    assistant_id = uuid4()
+    at = ago(10 * MINUTE)
+    for outcome in ("success", "error", "lost", "timeout"):
+        ended(at, outcome, assistant_id=assistant_id)
+    ended(at, owner="bob")
+    ended(ago(SECOND))
+
+    for _ in range(3):
+        count_now()
+
+    found = UsageRuns.objects.get(owner="alice")
+    assert (found.assistant_id, found.graph_id) == (assistant_id, "echo")
+    assert (found.revision, found.day) == ("r1", at.date())
+    assert (found.successful, found.failed, found.timed_out) == (1, 1, 1)
+    assert found.seconds == 9
+    assert UsageRuns.objects.get(owner="bob").successful == 1
+
+
+def test_deleted_runs_stay_in_the_usage_of_their_owner(here: Here, run: Run) -> None:
+    here.execute(run)
+    delete_run(run)
+    RunAttempt.objects.update(ended_at=ago(10 * MINUTE))
+    Counting.objects.update(closed_until=ago(HOUR))
+
+    count_now()
+
+    found = UsageRuns.objects.get()
+    assert (found.owner, found.failed) == ("alice", 1)
+    assert found.assistant_id == run.assistant_id
+
+
+def test_runs_of_a_deleted_owner_are_counted_without_them(here: Here, run: Run) -> None:
+    here.execute(run)
+    record.forget_owner("alice")
+    RunAttempt.objects.update(ended_at=ago(10 * MINUTE))
+    Counting.objects.update(closed_until=ago(HOUR))
+
+    count_now()
+
+    assert UsageRuns.objects.get().owner == ""
+    assert total("error") == 1
 
 
 # --- Samples ------------------------------------------------------------------------

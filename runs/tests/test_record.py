@@ -146,6 +146,7 @@ def test_a_failed_run_says_where(oddly: Executing, thread: Thread) -> None:
     error = {"error": "ValueError", "message": "boom with sk-***"}
     attempt = RunAttempt.objects.get(run_id=run.id)
     assert (attempt.outcome, attempt.error) == ("error", error)
+    assert attempt.node == "boom"
     assert "in _boom" in attempt.traceback
     assert "0123456789" not in attempt.traceback
     step = RunStep.objects.get(run_id=run.id, node="boom")
@@ -259,9 +260,9 @@ def test_the_record_goes_with_a_run_that_its_client_deletes(
 
     assert not RunAttempt.objects.filter(run_id=run.id).exists()
     assert not RunStep.objects.exists()
-    # Kept only to be counted in the metrics.
+    # Kept only to be counted.
     left = RunAttempt.objects.get()
-    assert (left.thread_id, left.owner, left.assistant_id) == (None, "", None)
+    assert (left.thread_id, left.worker_id, left.traceback) == (None, None, "")
     assert used(run)
 
 

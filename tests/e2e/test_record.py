@@ -56,3 +56,39 @@ def test_calls_of_a_killed_worker_count_once(
     assert [s["node"] for s in attempts[1]["steps"]] == [
         f"s{n}" for n in range(step, 4)
     ]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("moment", [0.0, 0.3, 0.6, 0.9, 1.2])
+def test_a_kill_at_any_time_loses_at_most_the_calls_of_the_last_second(
+    company: Company, file: Path, moment: float
+) -> None:
+    before = sum(used(company).values())
+    company.hire(2)
+    run = company.run("spending", input={"file": str(file), "delay": 0.6})
+    wait_until(lambda: has_begun(file, "1"), 20)
+    time.sleep(moment)
+    settled = len(begun(file))
+    time.sleep(COUNTED_SECS)
+
+    pid = int(begun(file)[-1][1])
+    company.by_pid(pid).kill()
+
+    assert run.ended() == "success"
+    noted = [int(of) for _, of in begun(file)]
+    at_risk = noted.count(pid) - settled
+    counted = sum(used(company).values()) - before
+    assert len(noted) - at_risk <= counted <= len(noted)
+
+
+@pytest.mark.long
+def test_a_kill_right_after_the_end_loses_nothing(company: Company, file: Path) -> None:
+    before = sum(used(company).values())
+    [worker] = company.hire(1)
+    run = company.run("spending", input={"file": str(file), "delay": 0.0})
+    wait_until(lambda: run.status() == "success", 20, pause=0.001)
+
+    worker.kill()
+
+    assert sum(used(company).values()) - before == 3
+    assert [a["outcome"] for a in timeline(company, run)["attempts"]] == ["success"]

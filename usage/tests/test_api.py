@@ -10,11 +10,20 @@ import pytest
 from rest_framework.test import APIClient
 
 from spool.access.tests.people import Client
-from spool.usage.models import UsageTotal
+from spool.usage.models import UsageRuns, UsageTotal
 
 pytestmark = pytest.mark.django_db
 
 ASSISTANT = "00000000-0000-0000-0000-000000000001"
+# By model, runs can't be told apart.
+UNKNOWN_RUNS = {
+    "successful_runs": None,
+    "failed_runs": None,
+    "timed_out_runs": None,
+    "interrupted_runs": None,
+    "rolled_back_runs": None,
+    "run_seconds": None,
+}
 JANUARY = "start=2026-01-01&end=2026-01-31"
 
 
@@ -33,6 +42,17 @@ def used(owner: str = "alice", **changes: Any) -> None:
         "output": 100,
     }
     UsageTotal.objects.create(**{**given, **changes})
+
+
+def ran(owner: str = "alice", **changes: Any) -> None:
+    given = {
+        "owner": owner,
+        "assistant_id": ASSISTANT,
+        "graph_id": "chat",
+        "revision": "r1",
+        "day": date(2026, 1, 15),
+    }
+    UsageRuns.objects.create(**{**given, **changes})
 
 
 def test_usage_is_grouped_and_priced(alice_client: Client) -> None:
@@ -57,6 +77,7 @@ def test_usage_is_grouped_and_priced(alice_client: Client) -> None:
         "reasoning_tokens": 0,
         "cost": "0.007000",
         "unpriced_models": [],
+        **UNKNOWN_RUNS,
     }
     assert (unknown["model"], unknown["cost"]) == ("tiny-1", "0.000000")
     assert unknown["unpriced_models"] == ["tiny-1"]
@@ -68,6 +89,12 @@ def test_usage_is_grouped_and_priced(alice_client: Client) -> None:
     ("groups", "expected"),
     [
         ("", [{}]),
+        ("owner", [{"owner": "alice"}]),
+        ("assistant", [{"assistant": ASSISTANT}]),
+        ("graph", [{"graph": "chat"}]),
+        ("node", [{"node": "a"}, {"node": "b"}]),
+        ("model", [{"model": "gpt-4o"}]),
+        ("provider", [{"provider": "openai"}]),
         ("day", [{"day": "2026-01-14"}, {"day": "2026-01-15"}]),
         (
             "graph,node",
@@ -103,6 +130,39 @@ def test_usage_is_filtered(alice_client: Client) -> None:
     assert total("graph_id=other") == 0
 
 
+def test_a_bad_revision_shows_in_the_runs(alice_client: Client) -> None:
+    used(revision="r1")
+    ran(revision="r1", successful=8, failed=1, seconds=20.5)
+    ran(revision="r1", successful=1, day=date(2026, 1, 16))
+    ran(revision="r2", failed=4, timed_out=1, interrupted=2, rolled_back=3, seconds=9)
+    ran("bob", revision="r2", successful=100)
+
+    body = alice_client.call("get", f"/usage?{JANUARY}&group_by=revision").json()
+
+    good, bad = body["usage"]
+    assert (good["revision"], good["successful_runs"], good["calls"]) == ("r1", 9, 1)
+    assert (good["failed_runs"], good["run_seconds"]) == (1, 20.5)
+    assert (bad["revision"], bad["successful_runs"], bad["calls"]) == ("r2", 0, 0)
+    assert [bad[f"{how}_runs"] for how in ("failed", "timed_out")] == [4, 1]
+    assert [bad[f"{how}_runs"] for how in ("interrupted", "rolled_back")] == [2, 3]
+    assert (body["total"]["successful_runs"], body["total"]["failed_runs"]) == (9, 5)
+
+
+def test_runs_are_told_apart_where_they_can_be(alice_client: Client) -> None:
+    used()
+    ran(successful=1)
+    ran(successful=2, graph_id="other")
+
+    def runs(query: str) -> Any:
+        body = alice_client.call("get", f"/usage?{JANUARY}&{query}").json()
+        return body["total"]["successful_runs"]
+
+    assert runs("group_by=") == runs("group_by=owner,day,graph,assistant") == 3
+    assert runs("group_by=graph&graph_id=chat") == 1
+    assert runs("group_by=graph,model") is None
+    assert runs("group_by=graph&node=agent") is None
+
+
 def test_usage_as_csv(alice_client: Client) -> None:
     used()
     used(node="=cmd|' /C calc'!A0")
@@ -114,6 +174,16 @@ def test_usage_as_csv(alice_client: Client) -> None:
     assert [row["node"] for row in rows] == ["'=cmd|' /C calc'!A0", "agent"]
     assert rows[1]["cost"] == "0.003500"
     assert rows[1]["currency"] == "USD"
+    assert rows[1]["failed_runs"] == ""
+
+
+def test_runs_as_csv(alice_client: Client) -> None:
+    ran(failed=2, seconds=1.25)
+
+    response = alice_client.call("get", f"/usage?{JANUARY}&group_by=graph&format=csv")
+
+    [row] = csv.DictReader(response.content.decode().splitlines())
+    assert (row["failed_runs"], row["run_seconds"], row["calls"]) == ("2", "1.25", "0")
 
 
 @pytest.mark.parametrize(
