@@ -134,7 +134,8 @@ CROSS JOIN LATERAL (
 CROSS JOIN LATERAL (
     SELECT {_sql(f"sum((of_model ->> '{name}')::bigint) AS {name}" for name in TOKENS)}
     FROM (
-        SELECT value AS of_model FROM jsonb_each(attempts.tokens)
+        SELECT value AS of_model FROM jsonb_each(
+            CASE jsonb_typeof(attempts.tokens) WHEN 'object' THEN attempts.tokens END)
         UNION ALL
         SELECT value FROM run_steps CROSS JOIN LATERAL jsonb_each(run_steps.tokens)
         WHERE attempts.tokens IS NULL AND attempts.attempt > 0

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import atexit
 import logging
-import os
 import re
 import threading
-import uuid
 from collections.abc import Awaitable, Callable, Iterator, Mapping, MutableMapping
 from collections.abc import Sequence as SequenceOf
 from contextlib import contextmanager
@@ -26,7 +24,6 @@ from langgraph_sdk._sync.http import SyncHttpClient
 from opentelemetry import propagate, trace
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
-from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
 from opentelemetry.sdk.trace.export import (
     BatchSpanProcessor,
@@ -38,6 +35,7 @@ from opentelemetry.trace import Link, Span, SpanKind, Status, StatusCode
 from prometheus_client import Counter
 
 from spool.config.env import env_int
+from spool.telemetry import otel_resource
 from spool.telemetry.outages import Outage
 from spool.telemetry.traces import App, Carrier, Past
 
@@ -149,7 +147,7 @@ class Tracing:
             self._provider: Any = given
         else:
             self._provider = TracerProvider(
-                resource=_resource(program), shutdown_on_exit=False
+                resource=otel_resource.of_process(program), shutdown_on_exit=False
             )
             self._provider.add_span_processor(Batches(OTLPSpanExporter()))
             # So that what graphs and libraries trace is in the same traces.
@@ -293,15 +291,6 @@ def _links(carrier: Carrier | None) -> list[Link]:
 
 def _ns(at: datetime) -> int:
     return int(at.timestamp() * 1e9)
-
-
-def _resource(program: str) -> Resource:
-    named = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    name = {} if named or os.environ.get("OTEL_SERVICE_NAME") else {"name": "spool"}
-    about = {**name, "version": settings.VERSION, "instance.id": str(uuid.uuid4())}
-    service = {f"service.{key}": value for key, value in about.items()}
-    of_process: dict[str, Any] = {"process.pid": os.getpid(), "spool.program": program}
-    return Resource.create({**service, **of_process})
 
 
 def _about_request(scope: Scope, headers: Mapping[str, str]) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from datetime import timedelta
 from itertools import pairwise
-from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, close_old_connections, connections
@@ -39,7 +38,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from prometheus_client import Counter, Metric
 from prometheus_client.samples import Sample
 
-from spool.telemetry.metrics import ProcessFigures, ServerFigures, name_of_process
+from spool.telemetry import otel_resource
+from spool.telemetry.metrics import ProcessFigures, ServerFigures
 from spool.telemetry.outages import Outage
 
 # The standard variable, in milliseconds, and its default.
@@ -49,8 +49,6 @@ INTERVAL_MS = 60_000
 TOLERANCE = 0.9
 # How long a process that ends waits for its last export, in seconds.
 STOP_TIMEOUT_SECS = 2.0
-# The `service.instance.id` of what every process would say the same of.
-SERVER = "server"
 
 DROPPED = Counter("spool_metric_exports_dropped", "Exports that were not accepted.")
 
@@ -71,8 +69,8 @@ class Exporting:
         self._exporter = exporter or OTLPMetricExporter()
         self._claim_server = claim_server
         self._interval = int(os.environ.get(INTERVAL) or INTERVAL_MS) / 1000
-        self._process = _resource(name_of_process(), program)
-        self._server = _resource(SERVER, "")
+        self._process = otel_resource.of_process(program)
+        self._server = otel_resource.of_server()
         self._began = time.time_ns()
         self._receiver = Outage("The receiver of metrics")
         self._receiver.probe = lambda: False  # Only an export shows that it is back.
@@ -126,19 +124,6 @@ class Exporting:
             return self._claim_server(timedelta(seconds=self._interval * TOLERANCE))
         except DatabaseError:
             return False  # Without Postgres there are no such figures.
-
-
-def _resource(instance: str, program: str) -> Resource:
-    named = "service.name=" in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "")
-    about: dict[str, Any] = {
-        "service.version": settings.VERSION,
-        "service.instance.id": instance,
-    }
-    if not (named or os.environ.get("OTEL_SERVICE_NAME")):
-        about["service.name"] = "spool"
-    if program:
-        about |= {"spool.program": program, "process.pid": os.getpid()}
-    return Resource.create(about)
 
 
 def _resource_metrics(

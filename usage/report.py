@@ -107,7 +107,9 @@ def priced(totals: UsageTotalQuerySet, columns: Sequence[str]) -> Iterator[Price
 
 
 def report(
-    totals: UsageTotalQuerySet, runs: UsageRunsQuerySet | None, groups: Sequence[str]
+    totals: UsageTotalQuerySet,
+    groups: Sequence[str],
+    runs: UsageRunsQuerySet | None = None,
 ) -> dict[str, Any]:
     """Report usage by `groups`, names of `GROUPS`; without any, in one row.
 
@@ -120,12 +122,13 @@ def report(
         found.setdefault(part.key, Group()).add(part.tokens, cost, part.model)
         whole.add(part.tokens, cost, part.model)
     if runs is not None and GROUPS_OF_RUNS.issuperset(groups):
-        whole.runs = dict.fromkeys(RUNS, 0)
+        total: dict[str, float] = dict.fromkeys(RUNS, 0)
         for group in found.values():
-            group.runs = whole.runs
+            group.runs = total.copy()
         for key, ended in _runs(runs, [GROUPS[name] for name in groups]):
             found.setdefault(key, Group()).runs = ended
-            whole.runs = {name: whole.runs[name] + ended[name] for name in RUNS}
+            total = {name: total[name] + ended[name] for name in RUNS}
+        whole.runs = total
     rows = [
         {**dict(zip(groups, key, strict=True)), **group.as_json()}
         for key, group in sorted(found.items(), key=lambda item: _order(item[0]))

@@ -41,7 +41,7 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         Without authentication, it is the usage of all runs.
         """
         asked = valid(UsageQuery, request.query_params)
-        found = report(self._matching(asked), self._runs(asked), asked["group_by"])
+        found = report(self._matching(asked), asked["group_by"], self._runs(asked))
         if asked["format"] == "csv":
             return _csv(asked["group_by"], found)
         return Response({"start": asked["start"], "end": asked["end"], **found})

@@ -39,7 +39,9 @@ def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
         for name in re.findall(r"`([A-Z_]+)`", row)
     }
 
-    assert documented == read_variables()
+    # The library reads its own.
+    ours = {name for name in documented if not name.startswith("OTEL_")}
+    assert ours == read_variables()
 
 
 def test_the_readme_is_short() -> None:
