@@ -19,11 +19,12 @@ from celery.signals import (
 )
 from django.conf import settings
 from kombu.exceptions import KombuError
+from redis.exceptions import RedisError
 
 from spool.assistants.graphs import registry
 from spool.database import task_connections
 from spool.database.redis import RedisHangs, circuit_breaker
-from spool.runs import counting, record, recovery
+from spool.runs import counting, messages, record, recovery
 from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
 from spool.runs.worker import worker
@@ -109,12 +110,16 @@ def dispatch(run_id: UUID) -> None:
 
 def send(task: Task[Any, Any], **kwargs: str | int) -> None:
     """Send a message. If it can't be sent, the tick makes up for it."""
+    is_new_run = task.name == execute_run.name and "hops" not in kwargs
     try:
         with circuit_breaker():
-            task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
+            if is_new_run and messages.can_push():
+                messages.push(task, str(kwargs["run_id"]))
+            else:
+                task.apply_async(kwargs=kwargs, retry=False, ignore_result=True)
     except RedisHangs:
         pass  # Logged already.
-    except (KombuError, OSError) as exc:
+    except (RedisError, KombuError, OSError) as exc:
         logger.warning("%s was not sent: %s", task.name, exc)
 
 

@@ -44,6 +44,9 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 
 # Pause before the connection to Redis is tried again, in seconds.
 RECONNECT_DELAY = 0.5
+# How long a channel without viewers stays subscribed, in seconds: one command then
+# unsubscribes from all that were left meanwhile.
+UNSUBSCRIBE_DELAY = 1.0
 # How long a viewer waits for Redis before it starts with the data of Postgres, in
 # seconds.
 SUBSCRIBE_TIMEOUT = 2.0
@@ -134,6 +137,10 @@ class Fanout:
         # Channels whose subscription Redis has confirmed.
         self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
         self._tasks: list[asyncio.Task[None]] = []
+        # Channels without viewers that are still subscribed.
+        self._left: set[str] = set()
+        self._leaving: asyncio.TimerHandle | None = None
+        self._unsubscribing: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def watch(
@@ -152,11 +159,14 @@ class Fanout:
             self.viewer_count -= 1
             if not self._viewers[name]:
                 del self._viewers[name]
-                await undisturbed(self._unsubscribe(name))
+                self._leave(name)
 
     async def close(self) -> None:
         """Release its tasks and connections, before its event loop ends."""
-        await cancel(self._tasks)
+        if self._leaving:
+            self._leaving.cancel()
+        tasks = [*self._tasks, self._unsubscribing]
+        await cancel([task for task in tasks if task])
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         await self.redis.aclose()
 
@@ -178,17 +188,31 @@ class Fanout:
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
                 await self._confirmed[name].wait()
 
-    async def _unsubscribe(self, name: str) -> None:
-        async with self._subscribing:
-            if name not in self._viewers:
-                self._confirmed.pop(name, None)
-                await self._send(self._pubsub.unsubscribe, name)
+    def _leave(self, name: str) -> None:
+        """Unsubscribe from a channel soon, unless it has viewers again by then."""
+        self._left.add(name)
+        if self._leaving is None:
+            loop = asyncio.get_running_loop()
+            self._leaving = loop.call_later(UNSUBSCRIBE_DELAY, self._begin_to_leave)
 
-    async def _send(self, command: Callable[[str], Awaitable[None]], name: str) -> None:
+    def _begin_to_leave(self) -> None:
+        self._leaving = None
+        self._unsubscribing = asyncio.create_task(self._unsubscribe())
+
+    async def _unsubscribe(self) -> None:
+        async with self._subscribing:
+            names = [name for name in self._left if name not in self._viewers]
+            self._left.clear()
+            for name in names:
+                self._confirmed.pop(name, None)
+            if names:
+                await self._send(self._pubsub.unsubscribe, *names)
+
+    async def _send(self, command: Callable[..., Awaitable[None]], *names: str) -> None:
         """Send a command if connected. On connecting, all channels are subscribed."""
         if self._is_connected:
             try:
-                await command(name)
+                await command(*names)
             except (RedisError, OSError):
                 self._is_connected = False
 
