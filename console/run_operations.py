@@ -10,11 +10,11 @@ from spool.runs.models import Run
 
 
 def _cancel(run: Run, answers: dict[str, Any]) -> bool:
-    return services.cancel_run(run, Run.CancelAction.INTERRUPT)
+    return services.cancel_run(run, Run.CancelAction.INTERRUPT, Run.BY_OPERATOR)
 
 
 def _roll_back(run: Run, answers: dict[str, Any]) -> bool:
-    return services.cancel_run(run, Run.CancelAction.ROLLBACK)
+    return services.cancel_run(run, Run.CancelAction.ROLLBACK, Run.BY_OPERATOR)
 
 
 def _requeue(run: Run, answers: dict[str, Any]) -> Run | None:

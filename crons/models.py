@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any
+from typing import Any, Self
 
 from django.contrib.postgres.indexes import GinIndex
 from django.db import models
@@ -12,7 +13,7 @@ from django.db.models.functions import Now
 
 from spool.access.owner import owner_column
 from spool.access.policy import Scope
-from spool.database.fields import JSONField
+from spool.database.fields import JSONField, OrderedJSONField
 from spool.database.ids import uuid7
 from spool.runs.models import Run
 
@@ -39,6 +40,9 @@ class Cron(models.Model):
     timezone = models.TextField(null=True, blank=True)  # noqa: DJ001 - null on the wire
     # The request as sent by the client: the body of each run.
     payload = JSONField(default=dict)
+    # A copy of the parts of `payload` that graphs get, which keeps the order of keys. It
+    # counts as long as it is equal: older processes change `payload` alone.
+    given = OrderedJSONField(null=True, blank=True, editable=False)
     metadata = JSONField(default=dict)
     # Null for crons of a thread, which is kept.
     on_run_completed = models.TextField(  # noqa: DJ001 - null on the wire
@@ -86,6 +90,25 @@ class Cron(models.Model):
 
     def __str__(self) -> str:
         return f"{self.schedule} ({self.id})"
+
+    @classmethod
+    def from_db(
+        cls,
+        db: str | None,
+        field_names: Collection[str],
+        values: Collection[Any],
+        **more: Any,
+    ) -> Self:
+        """Give `payload` the order of keys of `given`."""
+        cron = super().from_db(db, field_names, values, **more)
+        if "payload" in cron.__dict__:
+            ordered = {
+                name: value
+                for name, value in (cron.given or {}).items()
+                if name in cron.payload and cron.payload[name] == value
+            }
+            cron.payload = {**cron.payload, **ordered}
+        return cron
 
 
 class CronFiringQuerySet(models.QuerySet["CronFiring"]):

@@ -22,7 +22,7 @@ from spool.crons.models import Cron
 from spool.crons.schedule import next_slot
 from spool.crons.serializers import CatchUpField, parse_cron_request
 from spool.runs.models import Run
-from spool.runs.run_request import AllowedRun, RunRequest
+from spool.runs.run_request import SEEN_BY_NODES, AllowedRun, RunRequest
 from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.telemetry import traces
@@ -301,6 +301,9 @@ def _keep_payload(cron: Cron, request: CronRequest, payload: Mapping[str, Any]) 
         **payload,
         "config": {**config, "configurable": configurable},
         "metadata": cron.metadata,
+    }
+    cron.given = {
+        name: cron.payload[name] for name in SEEN_BY_NODES if name in cron.payload
     }
     if cron.thread_id is None:
         default = Cron.OnRunCompleted.DELETE

@@ -79,7 +79,8 @@ def _stop(run: Run) -> Ended | None:
             )
             transaction.on_commit(publish)
             return ended
-    if lifecycle.ask_to_stop(fresh, Run.OVER_BUDGET):
+    reason = Run.BUDGET_ERROR["message"]
+    if lifecycle.ask_to_stop(fresh, Run.OVER_BUDGET, reason):
         signal = partial(events.signal_stop, fresh.id, Run.OVER_BUDGET)
         transaction.on_commit(signal)
     return None

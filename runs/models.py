@@ -126,6 +126,10 @@ class Run(models.Model):
 
     ACTIVE = (Status.PENDING, Status.RUNNING)
     FAILED = (Status.ERROR, Status.TIMEOUT)
+    # Reasons for stopping a run. Another one names the run that supersedes it.
+    BY_API = "cancelled by the API"
+    BY_OPERATOR = "cancelled by an operator"
+    CLIENT_IS_GONE = "its client went away"
     # A `cancel_action` that no client can request, and the error of such a run.
     OVER_BUDGET = "over_budget"
     BUDGET_ERROR = {
@@ -190,6 +194,8 @@ class Run(models.Model):
     cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
         choices=CancelAction.choices, null=True, blank=True
     )
+    # Why it was stopped, on the wire and for operators.
+    cancel_reason = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     error = JSONField(null=True, blank=True)
     # In the future for a delayed run (`after_seconds`). A thread's runs are executed in
     # this order.

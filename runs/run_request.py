@@ -145,7 +145,7 @@ class RunKwargs:
     def as_columns(self) -> tuple[dict[str, Any], dict[str, Any]]:
         """What nodes see, whose keys keep their order, and the rest."""
         kwargs = self.as_json()
-        return {name: kwargs.pop(name) for name in _SEEN_BY_NODES}, kwargs
+        return {name: kwargs.pop(name) for name in SEEN_BY_NODES}, kwargs
 
     @property
     def checkpoint_id(self) -> str | None:
@@ -154,7 +154,7 @@ class RunKwargs:
         return str(found) if found else None
 
 
-_SEEN_BY_NODES = ("input", "command", "config", "context")
+SEEN_BY_NODES = ("input", "command", "config", "context")
 _SHOWN_IF_GIVEN = ("langsmith_tracer", "strict_resume")
 _STORED = tuple(
     one.name

@@ -56,6 +56,7 @@ COLUMNS = {
     "created_at": "created_at",
     "updated_at": "updated_at",
     "langsmith_session_name": "kwargs",
+    "cancel_reason": "cancel_reason",
 }
 
 
@@ -63,7 +64,12 @@ TIMES = ("created_at", "updated_at")
 
 
 def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
-    """A run as the wire shows it, or these fields of it."""
+    """A run as the wire shows it, or these fields of it.
+
+    The whole has a `cancel_reason` only if it was stopped, as older servers have none.
+    """
+    if names is COLUMNS and run.cancel_reason is None:
+        names = [name for name in COLUMNS if name != "cancel_reason"]
     row = {name: getattr(run, COLUMNS[name]) for name in names}
     if "langsmith_session_name" in row:
         tracer = run.kwargs.get("langsmith_tracer", {})
@@ -239,6 +245,7 @@ class RunBody(serializers.Serializer[Any]):
     created_at = serializers.DateTimeField()
     updated_at = serializers.DateTimeField()
     langsmith_session_name = serializers.CharField(allow_null=True)
+    cancel_reason = serializers.CharField(required=False, allow_null=True)
 
 
 # The answer of `wait` and `join`.

@@ -39,6 +39,9 @@ from spool.webhooks.models import PushConfig
 
 logger = logging.getLogger(__name__)
 
+# A run's id, how it is stopped and why, for the log.
+STOPPED = "run %s: stopped (%s): %s"
+
 INTERRUPTING = (Run.MultitaskStrategy.INTERRUPT, Run.MultitaskStrategy.ROLLBACK)
 CANCELLED = Outcome(Run.Status.INTERRUPTED, settles=False)
 DISCARDED = Outcome(None, settles=False)
@@ -142,7 +145,7 @@ def _insert_run(
             raise ThreadNotFound
     _check_fork_point(new)
     if interrupts:
-        _make_way(new.thread_id, new.multitask_strategy)
+        _make_way(new.thread_id, new.multitask_strategy, new.id)
     created = lifecycle.create(
         new,
         scope=scope if scope.is_plain and run.thread_id else EVERYTHING,
@@ -155,7 +158,7 @@ def _insert_run(
     raise AssistantChanged if created.is_stale else ThreadBusy
 
 
-def cancel_run(run: Run, action: str) -> bool:
+def cancel_run(run: Run, action: str, reason: str = Run.BY_API) -> bool:
     """Stop a run: a pending one at once, else through its worker. False: it has ended.
 
     The end of a running run is published once its worker has confirmed it.
@@ -165,7 +168,7 @@ def cancel_run(run: Run, action: str) -> bool:
         fresh = Run.objects.active().filter(pk=run.pk).first()
         if fresh is None:
             return False
-        _stop(fresh, action)
+        _stop(fresh, action, reason)
     return True
 
 
@@ -209,6 +212,7 @@ def delete_run(run: Run) -> None:
             fresh.refresh_from_db()
         record.forget_run(fresh.id)
         if fresh.is_active:
+            logger.info(STOPPED, run.id, "deleted", "by the API")
             _undo(fresh)
             transaction.on_commit(
                 partial(events.signal_stop, fresh.id, Run.CancelAction.ROLLBACK)
@@ -229,6 +233,7 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
     """
     active = Run.objects.active().filter(thread__in=thread_ids)
     for run in active.select_related("thread"):
+        logger.info(STOPPED, run.id, "deleted", "its thread was deleted")
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
         _announce_end(run, None)  # Nothing comes after it.
@@ -251,18 +256,20 @@ def _check_limit(scope: Scope) -> None:
         raise TooManyRuns(f"At most {limit} runs at once: wait until one has ended")
 
 
-def _make_way(thread_id: UUID, strategy: str) -> None:
+def _make_way(thread_id: UUID, strategy: str, new_id: UUID) -> None:
     """Stop the active runs of a thread, for a new run that does not wait for them."""
     lifecycle.lock_thread(thread_id)
     for run in Run.objects.active().filter(thread_id=thread_id).oldest_first():
-        _stop(run, strategy)
+        _stop(run, strategy, f"superseded by run {new_id}")
 
 
-def _stop(run: Run, action: str) -> None:
+def _stop(run: Run, action: str, reason: str) -> None:
     """Stop a run. The caller holds the thread's lock, so it can't start or end now."""
     rollback = action == Run.CancelAction.ROLLBACK
+    transaction.on_commit(partial(logger.info, STOPPED, run.id, action, reason))
     # Once a worker has begun a run, only a worker knows the resulting state.
     if run.status == Run.Status.PENDING and (rollback or not run.attempt):
+        lifecycle.note_reason(run, reason)
         ended = lifecycle.end_here(run, DISCARDED if rollback else CANCELLED)
         if ended:
             _undo(run)
@@ -270,7 +277,7 @@ def _stop(run: Run, action: str) -> None:
             transaction.on_commit(partial(tasks.announce, ended))
             return
         run.refresh_from_db()  # A worker has claimed it in between.
-    if lifecycle.ask_to_stop(run, action):
+    if lifecycle.ask_to_stop(run, action, reason):
         transaction.on_commit(partial(events.signal_stop, run.id, action))
 
 

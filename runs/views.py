@@ -392,7 +392,8 @@ def _thread_position(
 def _canceller(run: Run, wanted: bool) -> Any:
     if not wanted:
         return None
-    return partial(services.cancel_run, run, Run.CancelAction.INTERRUPT)
+    how = Run.CancelAction.INTERRUPT, Run.CLIENT_IS_GONE
+    return partial(services.cancel_run, run, *how)
 
 
 def _before_new_run(thread_id: str | None) -> tuple[int, int]:

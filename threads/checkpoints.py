@@ -76,6 +76,24 @@ def saver(conn: Conn) -> AsyncPostgresSaver:
     return AsyncPostgresSaver(conn, serde=serializer())
 
 
+class EditSaver(AsyncPostgresSaver):
+    """The checkpointer of an edit, on the connection of its transaction."""
+
+    def __init__(self, conn: AsyncConnection[DictRow]) -> None:
+        super().__init__(conn, serde=serializer())
+
+    async def aput(
+        self,
+        config: RunnableConfig,
+        checkpoint: Checkpoint,
+        metadata: CheckpointMetadata,
+        new_versions: ChannelVersions,
+    ) -> RunnableConfig:
+        # The library leaves the thread's id out of what it copies from the config.
+        named: Any = {**metadata, "thread_id": str(config["configurable"]["thread_id"])}
+        return await super().aput(config, checkpoint, named, new_versions)
+
+
 class RunSaver(AsyncPostgresSaver):
     """The checkpointer of one attempt of one run.
 

@@ -33,7 +33,7 @@ from spool.database.loop import shared_loop
 from spool.database.retries import CONNECTION_FAULTS
 from spool.store.backend import PostgresStore
 from spool.threads import hooks
-from spool.threads.checkpoints import saver
+from spool.threads.checkpoints import EditSaver, saver
 from spool.threads.commands import command_of
 from spool.threads.models import Thread
 from spool.threads.snapshots import output_of, read_history, read_state
@@ -292,10 +292,8 @@ def update_state(
     config = _config(thread.id, checkpoint)
     # Metadata to filter history by. No `run_id`, as that run's deletion must keep
     # these.
-    config["metadata"] = {
-        **{key: v for key, v in locked.metadata.items() if key != "run_id"},
-        "thread_id": str(thread.id),
-    }
+    kept = {key: v for key, v in locked.metadata.items() if key != "run_id"}
+    config["metadata"] = kept
     steps = [list(step) for step in updates]
     work = _update(locked, _made_for(locked, graph_id), config, steps)
     try:
@@ -363,7 +361,7 @@ async def _update(
         shared_loop().pool.connection() as conn,
         conn.transaction(),
     ):
-        graph = made.copy(update={"checkpointer": saver(conn)})
+        graph = made.copy(update={"checkpointer": EditSaver(conn)})
         asked = config["configurable"].get("checkpoint_id")
         if asked and await saver(conn).aget_tuple(config) is None:
             # LangGraph would start from an empty state, and the thread's would be lost.

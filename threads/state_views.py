@@ -82,6 +82,8 @@ class ThreadStateViewSet(OneThreadViewSet):
         named = state.update_state(thread, [step], checkpoint)["configurable"]
         keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
         updated = {key: named.get(key) for key in keys}
+        if named.get("checkpoint_map"):  # Of a subgraph's state.
+            updated["checkpoint_map"] = named["checkpoint_map"]
         return Response(
             {
                 "checkpoint": updated,

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -13,7 +14,7 @@ from spool.assistants.models import Assistant
 from spool.assistants.services import system_assistant_id
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import next_slot
-from spool.crons.services import database_now
+from spool.crons.services import database_now, make_run
 from spool.crons.tests.conftest import MakeCron
 from spool.database.ids import uuid7
 from spool.runs.models import Run
@@ -22,6 +23,30 @@ from spool.threads.models import Thread
 pytestmark = pytest.mark.django_db
 
 BODY = {"assistant_id": "echo", "schedule": "0 9 * * 1"}
+
+
+# --- Order of keys --------------------------------------------------------------------
+ORDERED = {"zeta": {"y": 1, "b": 2}, "alpha": 3}
+
+
+def test_the_input_keeps_the_order_of_its_keys(alice_client: Any) -> None:
+    made = alice_client.call("post", "/runs/crons", {**BODY, "input": ORDERED}).json()
+    [found] = alice_client.call("post", "/runs/crons/search", {}).json()
+    cron = Cron.objects.get()
+
+    run = make_run(cron)
+
+    for given in (made["payload"], found["payload"], run.kwargs):
+        assert json.dumps(given["input"]) == json.dumps(ORDERED)
+
+
+def test_an_older_process_may_change_the_input(alice_client: Any) -> None:
+    alice_client.call("post", "/runs/crons", {**BODY, "input": ORDERED})
+    payload = {**Cron.objects.get().payload, "input": {"alpha": 4}}
+    # It does not know of `given`.
+    Cron.objects.update(payload=payload)
+
+    assert Cron.objects.get().payload["input"] == {"alpha": 4}
 
 
 # --- Create -------------------------------------------------------------------------

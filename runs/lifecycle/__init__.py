@@ -25,7 +25,15 @@ from spool.runs.lifecycle.claiming import (
     is_held,
 )
 from spool.runs.lifecycle.creating import Creation, NewRun, create
-from spool.runs.lifecycle.ending import Ended, Outcome, ask_to_stop, end, end_here
+from spool.runs.lifecycle.ending import (
+    Ended,
+    Outcome,
+    ask_to_stop,
+    end,
+    end_here,
+    note_reason,
+    note_reason_of,
+)
 from spool.runs.lifecycle.locks import lock_thread
 from spool.runs.lifecycle.requeueing import LET_GO, hand_back, take_back, wake
 
@@ -47,6 +55,8 @@ __all__ = [
     "is_gone",
     "is_held",
     "lock_thread",
+    "note_reason",
+    "note_reason_of",
     "take_back",
     "wake",
 ]

@@ -170,12 +170,33 @@ def end_here(run: Run, outcome: Outcome) -> Ended | None:
     return Ended.of(dict(zip(names, row, strict=True))) if row else None
 
 
-def ask_to_stop(run: Run, action: str) -> bool:
-    """Request through a run's row that its worker stop it, and say how.
+def ask_to_stop(run: Run, action: str, reason: str) -> bool:
+    """Request through a run's row that its worker stop it, and say how and why.
 
     An earlier request to roll back is kept: it takes precedence.
     """
     active = Run.objects.filter(pk=run.pk).active()
     if action != Run.CancelAction.ROLLBACK:
         active = active.exclude(cancel_action=Run.CancelAction.ROLLBACK)
-    return bool(active.update(cancel_action=action, updated_at=Now()))
+    return bool(
+        active.update(cancel_action=action, cancel_reason=reason, updated_at=Now())
+    )
+
+
+def note_reason(run: Run, reason: str) -> None:
+    """Write why a pending run is about to be stopped, under its thread's lock."""
+    Run.objects.filter(pk=run.pk).pending().update(cancel_reason=reason)
+
+
+NOTE_REASON = """
+UPDATE runs SET cancel_reason = %(reason)s
+WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
+    AND cancel_action IS NULL
+"""
+
+
+async def note_reason_of(pool: Pool, held: Claim, reason: str) -> None:
+    """Write why the worker that holds a run stops it."""
+    params = {"run_id": held.id, "attempt": held.attempt, "reason": reason}
+    async with pool.connection() as conn:
+        await conn.execute(NOTE_REASON, params)

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import Any, cast
+from uuid import uuid4
 
 from langchain_core.messages import (
     BaseMessage,
     BaseMessageChunk,
+    ToolMessage,
     message_chunk_to_message,
 )
 from langchain_core.runnables import RunnableConfig
@@ -132,7 +134,18 @@ async def stream_graph(
             for event in translator.translate(*_parts(chunk, options["subgraphs"])):
                 yield event
         else:
+            _name_message(told)
             yield EVENTS, told
+
+
+def _name_message(told: Any) -> None:
+    """Give a tool's message its id, which it would get later, from the state's reducer.
+
+    It is the same object, so that clients can find it in the state.
+    """
+    output = told["data"].get("output")
+    if isinstance(output, ToolMessage) and output.id is None:
+        output.id = str(uuid4())
 
 
 def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
@@ -171,8 +184,17 @@ def _shaped(mode: str, payload: Any) -> Any:
             "checkpoint": _short(checkpoint["config"]),
             "parent_checkpoint": _short(checkpoint["parent_config"]),
         }
-        return {**payload, "payload": {**checkpoint, **short}}
+        tasks = [_with_checkpoint(task) for task in checkpoint["tasks"]]
+        return {**payload, "payload": {**checkpoint, "tasks": tasks, **short}}
     return payload
+
+
+def _with_checkpoint(task: dict[str, Any]) -> dict[str, Any]:
+    """A task of a debug event, with the place of its subgraph's checkpoints, if any."""
+    if not (task.get("state") or {}).get("configurable"):
+        return task
+    others = {key: value for key, value in task.items() if key != "state"}
+    return {**others, "checkpoint": task["state"]["configurable"]}
 
 
 def _checkpoint(payload: dict[str, Any]) -> dict[str, Any]:
@@ -198,5 +220,9 @@ def _public(config: dict[str, Any] | None) -> dict[str, Any] | None:
 def _short(config: dict[str, Any] | None) -> dict[str, Any] | None:
     if config is None:
         return None
+    configurable = config["configurable"]
     keys = ("checkpoint_id", "thread_id", "checkpoint_ns")
-    return {key: config["configurable"].get(key) for key in keys}
+    short = {key: configurable.get(key) for key in keys}
+    if configurable.get("checkpoint_map"):  # Of a subgraph.
+        short["checkpoint_map"] = configurable["checkpoint_map"]
+    return short

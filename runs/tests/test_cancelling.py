@@ -10,6 +10,7 @@ from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run
 from spool.runs.tests.conftest import ECHO
+from spool.runs.views import _canceller
 from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db
@@ -38,6 +39,57 @@ def test_a_running_run_is_stopped_by_its_worker(
     run.refresh_from_db()
     assert response.status_code == 202
     assert (run.status, run.cancel_action) == ("running", "interrupt")
+
+
+def test_a_cancelled_run_says_why(
+    alice_client: Client,
+    run: Run,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+    django_capture_on_commit_callbacks: Any,
+) -> None:
+    Run.objects.update(status="running")
+    before = alice_client.call("get", f"{path}/{run.id}").json()
+
+    with caplog.at_level("INFO"), django_capture_on_commit_callbacks(execute=True):
+        alice_client.call("post", f"{path}/{run.id}/cancel")
+    after = alice_client.call("get", f"{path}/{run.id}").json()
+    [listed] = alice_client.call("get", f"{path}?select=cancel_reason").json()
+
+    assert "cancel_reason" not in before
+    assert after["cancel_reason"] == listed["cancel_reason"] == "cancelled by the API"
+    assert f"run {run.id}: stopped (interrupt): cancelled by the API" in caplog.text
+
+
+@pytest.mark.parametrize("status", ["pending", "running"])
+def test_a_superseded_run_says_by_which(
+    alice_client: Client, run: Run, path: str, status: str
+) -> None:
+    Run.objects.update(status=status)
+
+    body = {**ECHO, "multitask_strategy": "interrupt"}
+    newer = alice_client.call("post", path, body).json()["run_id"]
+
+    run.refresh_from_db()
+    assert run.cancel_reason == f"superseded by run {newer}"
+
+
+def test_a_run_that_its_client_left_says_so(alice_client: Client, run: Run) -> None:
+    canceller = _canceller(run, wanted=True)
+
+    assert canceller()
+
+    run.refresh_from_db()
+    assert (run.status, run.cancel_reason) == ("interrupted", "its client went away")
+
+
+def test_a_run_whose_thread_is_deleted_is_in_the_log(
+    alice_client: Client, run: Run, thread: Thread, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        alice_client.call("delete", f"/threads/{thread.id}")
+
+    assert f"run {run.id}: stopped (deleted): its thread was deleted" in caplog.text
 
 
 def test_what_can_not_be_cancelled(

@@ -83,7 +83,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# How long events wait for Postgres to confirm that their run is still held here.
+# How long events, or a cancellation, wait for Postgres.
 HELD_TIMEOUT_SECS = 1.0
 TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
 
@@ -486,6 +486,11 @@ class Executor:
         run_id = execution.held.id
         await wait_until_gone(self.redis, run_id)
         logger.warning("run %s: cancelled, since its client is gone", run_id)
+        with suppress(DatabaseError, TimeoutError, *CONNECTION_FAULTS):
+            async with asyncio.timeout(HELD_TIMEOUT_SECS):
+                await lifecycle.note_reason_of(
+                    self.pool, execution.held, Run.CLIENT_IS_GONE
+                )
         execution.stop(Run.CancelAction.INTERRUPT)
 
 

@@ -220,6 +220,48 @@ async def test_subgraphs_are_streamed_with_their_namespace(
     assert {name.partition(":")[0] for name in names(events)} == expected
 
 
+async def test_debug_events_name_the_checkpoints_of_subgraphs(
+    client: Any, thread_id: str
+) -> None:
+    events = await streamed(
+        client,
+        thread_id,
+        "nested",
+        input={"topic": "x"},
+        stream_mode="debug",
+        stream_subgraphs=True,
+    )
+
+    payloads = [
+        (name, data["payload"]) for name, data in events if data["type"] == "checkpoint"
+    ]
+    tasks = [task for name, p in payloads if name == "debug" for task in p["tasks"]]
+    [place] = [task["checkpoint"] for task in tasks if "checkpoint" in task]
+    assert place["thread_id"] == thread_id
+    assert place["checkpoint_ns"].startswith("child:")
+    assert all("state" not in task for task in tasks if "checkpoint" in task)
+    inner = [p for name, p in payloads if name != "debug"]
+    short = [p[which] for p in inner for which in ("checkpoint", "parent_checkpoint")]
+    assert len(short) > 2
+    for checkpoint in filter(None, short):
+        assert set(checkpoint["checkpoint_map"]) == {"", place["checkpoint_ns"]}
+
+
+async def test_events_name_the_message_of_a_tool(client: Any, thread_id: str) -> None:
+    events = await streamed(
+        client,
+        thread_id,
+        "agent",
+        input={"messages": [{"role": "user", "content": "Oslo?"}]},
+        stream_mode="events",
+    )
+    state = await client.threads.get_state(thread_id)
+
+    [kept] = [m["id"] for m in state["values"]["messages"] if m["type"] == "tool"]
+    [end] = [data for _, data in events if data["event"] == "on_tool_end"]
+    assert end["data"]["output"]["id"] == kept
+
+
 # --- Runs that are listed, stopped and deleted ----------------------------------------
 async def test_runs_are_listed_stopped_together_and_deleted(
     client: Any, thread_id: str

@@ -6,6 +6,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
 
 from spool.access.tests.people import Client
 from spool.threads.models import Thread
@@ -32,6 +33,39 @@ def test_update_answers_with_the_new_checkpoint(alice_client: Client) -> None:
     assert state["values"] == {"topic": "t", "answer": "yes", "log": []}
     assert state["next"] == ["fin"]
     assert state["metadata"]["source"] == "update"
+
+
+def test_an_edited_state_names_its_thread(alice_client: Client) -> None:
+    thread = make_thread("human", {"topic": "t"})
+
+    update(alice_client, thread, values={"answer": "yes"}, as_node="ask")
+    copied = alice_client.call("post", f"/threads/{thread.id}/copy").json()["thread_id"]
+
+    metadata = state_of(alice_client, thread)["metadata"]
+    assert (metadata["thread_id"], metadata["source"]) == (str(thread.id), "update")
+    # The copy is not committed, so that only this connection can read it.
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT metadata ->> 'thread_id' FROM checkpoints WHERE thread_id = %s"
+            " ORDER BY checkpoint_id DESC LIMIT 1",
+            [copied],
+        )
+        assert cursor.fetchone() == (copied,)
+
+
+def test_the_state_of_a_subgraph_is_updated(alice_client: Client) -> None:
+    thread = make_thread("nested", {"topic": "stop"})
+    [task] = state_of(alice_client, thread)["tasks"]
+    place = task["checkpoint"]
+
+    response = update(
+        alice_client, thread, values={"log": ["edited"]}, checkpoint=place
+    )
+
+    assert response.status_code == 200, response.text
+    named = response.json()["checkpoint"]
+    assert named["checkpoint_ns"] == place["checkpoint_ns"]
+    assert named["checkpoint_map"][place["checkpoint_ns"]] == named["checkpoint_id"]
 
 
 def test_update_moves_the_thread(alice_client: Client) -> None:
