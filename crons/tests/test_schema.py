@@ -8,10 +8,12 @@ from uuid import UUID
 import pytest
 from django.utils import timezone
 
+from spool.access.policy import EVERYTHING
 from spool.assistants.services import (
     register_system_assistants,
     system_assistant_id,
 )
+from spool.crons.creator import Creator
 from spool.crons.models import Cron, CronFiring
 from spool.threads.models import Thread
 from spool.web.tests.described import conforms, schema, tried
@@ -44,7 +46,11 @@ def check(case: Any) -> None:
             id=ONE,
             assistant_id=system_assistant_id("echo"),
             schedule="0 0 1 1 *",
-            payload={"assistant_id": "echo"},
+            creator=Creator(EVERYTHING, EVERYTHING).as_json(),
+            payload={
+                "assistant_id": "echo",
+                "config": {"configurable": {"cron_id": str(ONE)}},
+            },
             next_run_date=timezone.now(),
         )
         CronFiring.objects.create(cron=cron, slot=timezone.now())

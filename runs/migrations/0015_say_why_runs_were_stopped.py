@@ -2,7 +2,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [("runs", "0011_find_runs_by_words_of_their_error")]
+    dependencies = [("runs", "0014_end_and_claim_at_once")]
 
     operations = [
         migrations.AddField(
