@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 
 import aiohttp
@@ -101,7 +101,7 @@ async def token_row(benchmark: Benchmark) -> list[Row]:
 
 async def subscribed(
     session: aiohttp.ClientSession, thread_id: str, transport: str
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """What an idle subscriber receives, from the moment that it is subscribed."""
     path = f"/threads/{thread_id}/stream/events"
     if transport == "sse":

@@ -147,6 +147,8 @@ def main(given: argparse.Namespace) -> int:
             host=settings.HOST,
             port=_port(given.port),
             http=BoundedHead,
+            # Compression costs tens of KB for each connection, and CPU for each event.
+            ws_per_message_deflate=False,
             log_level="warning",
             access_log=False,
             server_header=False,
