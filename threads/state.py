@@ -7,7 +7,7 @@ are called by synchronous views, and wait for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -163,14 +163,37 @@ def get_output(thread: Thread, graph_id: str) -> Any:
     """
     if thread.values is None:
         return None
+
+    async def read(graph: Graph) -> Any:
+        return output_of(graph, thread.values)
+
+    return _output(thread, graph_id, read)
+
+
+def get_live_output(thread: Thread, graph_id: str) -> Any:
+    """The same of the newest checkpoint, for a thread whose run goes on.
+
+    None: there is no checkpoint yet.
+    """
+
+    async def read(graph: Graph) -> Any:
+        found = await read_state(graph, _config(thread.id, None))
+        return output_of(graph, found.values) if found.created_at else None
+
+    return _output(thread, graph_id, read)
+
+
+def _output(
+    thread: Thread, graph_id: str, read: Callable[[Graph], Awaitable[Any]]
+) -> Any:
     made_for = _made_for(thread, graph_id)
 
-    async def read() -> Any:
+    async def opened() -> Any:
         async with _opened(thread, made_for, graph_id=graph_id) as graph:
-            return output_of(graph, thread.values)
+            return await read(graph)
 
     try:
-        return shared_loop().run(read())
+        return shared_loop().run(opened())
     except (GraphNotFound, GraphNotBuilt):
         return {}
 

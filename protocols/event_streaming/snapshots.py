@@ -13,13 +13,13 @@ from spool.access.scope import EVERYTHING, OWNED, Scope
 from spool.database.json import dumps
 from spool.database.prepared import fetch_all
 from spool.protocols.event_streaming.envelopes import Envelope
-from spool.protocols.event_streaming.forms import compact_json
+from spool.protocols.event_streaming.forms import compact_json, written
 from spool.runs.lifecycle import SEQS_OF_ATTEMPT
 from spool.runs.models import Run
 from spool.runs.streaming.events import lifecycle_of
 from spool.runs.streaming.modes import in_order_of_tasks
 from spool.threads.models import Thread
-from spool.threads.state import get_output
+from spool.threads.state import get_live_output, get_output
 
 
 @dataclass(frozen=True)
@@ -100,14 +100,26 @@ def snapshot(
 
 def _state(thread: Thread) -> list[tuple[str, str, Any]]:
     told: list[tuple[str, str, Any]] = []
-    if thread.values is not None and (graph_id := thread.metadata.get("graph_id")):
-        told.append(("values", "", compact_json(get_output(thread, graph_id))))
+    if (values := _values(thread)) is not None:
+        told.append(("values", "", written(compact_json(values))))
     if thread.status != Thread.Status.BUSY:
         for one in in_order_of_tasks(thread.ordered_interrupts):
             value, interrupt_id = one.get("value"), one["id"]
             data = {"interrupt_id": interrupt_id, "payload": value, "value": value}
             told.append(("input", f"synth:{thread.pk}:input||{interrupt_id}", data))
     return told
+
+
+def _values(thread: Thread) -> Any:
+    """Those of the newest checkpoint while a run goes on, as its own events have them."""
+    graph_id = thread.metadata.get("graph_id")
+    if thread.status == Thread.Status.BUSY:
+        running = thread.runs.active().values_list("graph_id", flat=True).first()
+        live = get_live_output(thread, running) if running else None
+        if live is not None:
+            return live
+        graph_id = graph_id or running
+    return get_output(thread, graph_id) if graph_id else None
 
 
 def _end(thread: Thread, until: str) -> list[tuple[str, str, Any]]:

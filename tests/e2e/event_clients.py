@@ -8,9 +8,10 @@ import random
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import uuid4
 
 import aiohttp
 
@@ -20,6 +21,7 @@ from spool.tests.compat.streaming import ends_run
 # How long a connection lasts at least and at most, in seconds.
 CUT_AFTER_SECS = (0.3, 3.0)
 RETRY_SECS = 0.1
+TRANSPORTS = ("sse", "websocket")
 CHANNELS = ["lifecycle", "values", "custom"]
 
 
@@ -114,6 +116,39 @@ async def start(
         answer = await response.json()
     run_id: str = answer["result"]["run_id"]
     return run_id
+
+
+@asynccontextmanager
+async def storming(
+    urls: list[str], *, threads: int, each: int, count: int
+) -> AsyncIterator[list[Client]]:
+    """Clients of `threads` runs, `each` of both transports, until all are done."""
+    chance = random.Random(18)  # noqa: S311 - not a secret
+    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
+    connector = aiohttp.TCPConnector(limit=0, force_close=True)
+    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+        clients = []
+        for thread_id in (str(uuid4()) for _ in range(threads)):
+            given = {"count": count, "delay": 0.1}
+            run_id = await start(session, urls[0], thread_id, given)
+            for transport in TRANSPORTS * each:
+                own = random.Random(chance.random())  # noqa: S311
+                clients.append(Client(urls, thread_id, run_id, transport, own))
+        async with asyncio.TaskGroup() as watching:
+            for client in clients:
+                watching.create_task(client.watch(session))
+            yield clients
+            await until(lambda: [one for one in clients if not one.is_done])
+
+
+async def have_more(clients: list[Client]) -> None:
+    """Wait until each client has received a few more events."""
+    seen = [(client, len(client.events) + 3) for client in clients]
+    await until(
+        lambda: [
+            one for one, count in seen if not one.is_done and len(one.events) < count
+        ]
+    )
 
 
 async def until(laggards: Callable[[], list[Client]], seconds: float = 90) -> None:

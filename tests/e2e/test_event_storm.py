@@ -5,18 +5,20 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable
-from uuid import uuid4
 
-import aiohttp
 import pytest
 
 from spool.tests.company import Company
-from spool.tests.e2e.event_clients import Client, check, check_same, start, until
+from spool.tests.e2e.event_clients import (
+    Client,
+    check,
+    check_same,
+    have_more,
+    storming,
+)
 from spool.tests.live import wait_until
 
 pytestmark = pytest.mark.e2e
-
-TRANSPORTS = ("sse", "websocket")
 
 Hurt = Callable[[Company], None]
 
@@ -48,34 +50,12 @@ async def storm(
     Each hurt begins once all streams have received something since the one before.
     """
     company.hire(**WORKER)
-    url, chance = company.server.url, random.Random(18)  # noqa: S311 - not a secret
-    timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
-    connector = aiohttp.TCPConnector(limit=0, force_close=True)
-    async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
-        clients = []
-        for thread_id in (str(uuid4()) for _ in range(threads)):
-            given = {"count": count, "delay": 0.1}
-            run_id = await start(session, url, thread_id, given)
-            for transport in TRANSPORTS * each:
-                own = random.Random(chance.random())  # noqa: S311
-                clients.append(Client([url], thread_id, run_id, transport, own))
-        async with asyncio.TaskGroup() as watching:
-            for client in clients:
-                watching.create_task(client.watch(session))
-            for hurt in hurts:
-                await _have_more(clients)
-                await asyncio.to_thread(hurt, company)
-            await until(lambda: [one for one in clients if not one.is_done])
+    urls = [company.server.url]
+    async with storming(urls, threads=threads, each=each, count=count) as clients:
+        for hurt in hurts:
+            await have_more(clients)
+            await asyncio.to_thread(hurt, company)
     return clients
-
-
-async def _have_more(clients: list[Client]) -> None:
-    seen = [(client, len(client.events) + 3) for client in clients]
-    await until(
-        lambda: [
-            one for one, count in seen if not one.is_done and len(one.events) < count
-        ]
-    )
 
 
 def check_all(clients: list[Client], count: int) -> None:
