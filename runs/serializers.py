@@ -304,17 +304,15 @@ class StreamQuery(serializers.Serializer[Any]):
     stream_mode = QueryList(required=False, default=None)
     cancel_on_disconnect = serializers.BooleanField(default=False)
 
-    def validate_stream_mode(self, modes: list[str] | None) -> set[str] | None:
-        """Return the names of the events: both forms of messages have the same name."""
-        if modes is None:
-            return None
-        return {"messages" if mode == "messages-tuple" else mode for mode in modes}
-
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        """`modes` are names of events: both forms of messages have the same name."""
         cancels = ["true"] if attrs["cancel_on_disconnect"] else []
-        modes = sorted(attrs["stream_mode"] or ())
-        attrs["again"] = _again(stream_mode=modes, cancel_on_disconnect=cancels)
-        return attrs
+        modes = attrs["stream_mode"]
+        again = _again(stream_mode=sorted(modes or ()), cancel_on_disconnect=cancels)
+        in_chunks = modes is not None and "messages-tuple" in modes
+        if modes is not None:
+            modes = {"messages" if mode == "messages-tuple" else mode for mode in modes}
+        return {**attrs, "modes": modes, "in_chunks": in_chunks, "again": again}
 
 
 class ThreadStreamQuery(serializers.Serializer[Any]):

@@ -263,8 +263,9 @@ class RunViewSet(OwnedViewSet[Run]):
             run.thread_id,
             run.id,
             after=after,
-            modes=query["stream_mode"],
+            modes=query["modes"],
             with_ids=run.kwargs["resumable"],
+            in_chunks=query["in_chunks"],
             on_disconnect=_canceller(run, query["cancel_on_disconnect"]),
             ends_with_client="on_disconnect" in run.kwargs,
         )

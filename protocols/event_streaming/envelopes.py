@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spool.database.json import dumps, loads
 from spool.protocols.event_streaming.forms import compact_json
 from spool.runs.streaming import events
-from spool.runs.streaming.events import NORMALISED, SUBSCRIBERS_ONLY, Event
+from spool.runs.streaming.events import (
+    INPUT_ANSWERED,
+    NORMALISED,
+    SUBSCRIBERS_ONLY,
+    Event,
+)
 
 INPUT_REQUESTED = "input.requested"
+OF_INPUT = (INPUT_REQUESTED, INPUT_ANSWERED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +29,12 @@ class Envelope:
     namespace: tuple[str, ...]
     timestamp: int
     data: bytes
+    is_answer: bool = False
 
     @property
     def method(self) -> str:
         if self.channel == "input":
-            return INPUT_REQUESTED
+            return INPUT_ANSWERED if self.is_answer else INPUT_REQUESTED
         return self.channel.partition(":")[0]
 
     def json(self) -> bytes:
@@ -60,6 +67,8 @@ def enveloped(event: Event) -> Envelope | None:
         return _envelope(event, channel, namespace, event.data)
     if mark == SUBSCRIBERS_ONLY and channel == INPUT_REQUESTED:
         return _requested(event, namespace)
+    if mark == SUBSCRIBERS_ONLY and channel == INPUT_ANSWERED:
+        return _answered(event)
     if channel == "values":
         return _envelope(event, channel, namespace, _values(event.data))
     if event.name == events.METADATA:
@@ -74,7 +83,7 @@ def channel_of(event: Event) -> str | None:
     mark, channel, _ = _parts(event.name)
     if event.name in (events.METADATA, events.END):
         return "lifecycle"
-    if channel == INPUT_REQUESTED:
+    if channel in OF_INPUT:
         return "input"
     return channel if mark or channel == "values" else None
 
@@ -118,6 +127,12 @@ def _requested(event: Event, namespace: tuple[str, ...]) -> Envelope:
     interrupt_id = loads(event.data)["interrupt_id"]
     event_id = f"synth:{event.run_id}:input|{'|'.join(namespace)}|{interrupt_id}"
     return _envelope(event, "input", namespace, event.data, event_id)
+
+
+def _answered(event: Event) -> Envelope:
+    event_id = f"synth:{event.run_id}:answered"
+    envelope = _envelope(event, "input", (), event.data, event_id)
+    return replace(envelope, is_answer=True)
 
 
 def _values(data: bytes) -> bytes:

@@ -99,6 +99,9 @@ class _Normaliser:
     _held: tuple[Namespace, WireEvent] | None = None
     _begun: set[Namespace] = field(default_factory=set)
     _unsaved: set[Namespace] = field(default_factory=set)
+    _messages: _Messages = field(default_factory=lambda: _Messages())
+    # The keys that the events of a subgraph have shown: those of its output schema.
+    _shown: dict[Namespace, set[str]] = field(default_factory=dict)
 
     def events(self, event: Any) -> Iterator[WireEvent]:
         method, params = event["method"], event["params"]
@@ -128,6 +131,7 @@ class _Normaliser:
         self, namespace: Namespace, values: Any, interrupts: Sequence[Any]
     ) -> Iterator[WireEvent]:
         self.translator.note(namespace, values, interrupts)
+        self._note_shown(namespace, values)
         event = _named("values", namespace, values)
         is_first = namespace not in self._begun
         self._begun.add(namespace)
@@ -146,11 +150,20 @@ class _Normaliser:
         elif method == "messages":
             # A whole message is in the values, as soon as it is anywhere.
             if isinstance(data[0], dict):
-                yield _named(method, namespace, data[0])
+                yield _named(method, namespace, self._messages.marked(namespace, *data))
         elif method.startswith("custom"):
             yield _custom(method, namespace, data)
-        elif method == "tools" or (method == "updates" and INTERRUPT not in data):
+        elif method == "tools":
             yield _named(method, namespace, data)
+        elif method == "updates":
+            yield from self._updates(namespace, data)
+
+    def _updates(self, namespace: Namespace, data: Any) -> Iterator[WireEvent]:
+        if INTERRUPT in data:
+            return
+        for update in data.values():
+            self._note_shown(namespace, update)
+        yield _named("updates", namespace, data)
 
     def _lifecycle(self, data: Any) -> WireEvent:
         namespace = tuple(data["namespace"])
@@ -166,15 +179,48 @@ class _Normaliser:
         told = {**data}
         if isinstance(data.get("error"), BaseException):
             told["error"] = str(data["error"]) or type(data["error"]).__name__
-        if self.public is not None and not namespace:
+        public = self._shown.get(namespace) if namespace else self.public
+        if public is not None:
             for part in ("input", "result"):
                 if isinstance(told.get(part), dict):
-                    told[part] = {
-                        k: v for k, v in told[part].items() if k in self.public
-                    }
+                    told[part] = {k: v for k, v in told[part].items() if k in public}
                 elif part in told:
                     del told[part]
         return _named("tasks", namespace, told)
+
+    def _note_shown(self, namespace: Namespace, values: Any) -> None:
+        if namespace and isinstance(values, dict):
+            self._shown.setdefault(namespace, set()).update(values)
+
+
+@dataclass
+class _Messages:
+    """Tells apart the messages that models stream at the same time in one namespace.
+
+    Clients know the message of an event by its place; of several at once the Python
+    client knows it by `id`, and the JavaScript client by `run_id`.
+    """
+
+    _active: dict[Namespace, dict[str, Any]] = field(default_factory=dict)
+    _mixed: set[Namespace] = field(default_factory=set)
+
+    def marked(
+        self, namespace: Namespace, event: dict[str, Any], metadata: dict[str, Any]
+    ) -> dict[str, Any]:
+        run_id, kind = str(metadata.get("run_id", "")), event.get("event")
+        active = self._active.setdefault(namespace, {})
+        if kind == "message-start":
+            active[run_id] = event.get("id")
+            if len(active) > 1:
+                self._mixed.add(namespace)
+            return {**event, "run_id": run_id, "node": metadata.get("langgraph_node")}
+        if namespace in self._mixed:
+            event = {**event, "run_id": run_id, "id": active.get(run_id)}
+        if kind in ("message-finish", "error"):
+            active.pop(run_id, None)
+            if not active:
+                self._mixed.discard(namespace)
+        return event
 
 
 def _custom(method: str, namespace: Namespace, data: Any) -> WireEvent:

@@ -53,4 +53,4 @@ def _status(run: Run) -> str:
     if run.status == Run.Status.RUNNING:
         return "running"
     is_paused = run.thread.resting_status == Thread.Status.INTERRUPTED
-    return lifecycle_of(run.status, run.error, is_paused=is_paused)["event"]
+    return str(lifecycle_of(run.status, run.error, is_paused=is_paused)["event"])

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cache
 from typing import Any
@@ -40,6 +40,9 @@ GAP = "gap"
 NORMALISED = "@"
 SUBSCRIBERS_ONLY = "~"
 
+# Sent to subscribers when a run begins that answers interrupts by their ids.
+INPUT_ANSWERED = "input.answered"
+
 # Redis counts both halves of an id in 64 bits.
 _LAST_ID = 2**64 - 1
 
@@ -67,18 +70,6 @@ class Event:
         data = b"null" if self.name == END else self.data
         end = b"\r\nid: %d-%d\r\n\r\n" % self.id if with_id else b"\r\n\r\n"
         return b"event: %s\r\ndata: %s%s" % (self.name.encode(), data, end)
-
-
-def in_a_runs_form(event: Event) -> Event | None:
-    """An event in the form for viewers of runs, or None if they don't get it."""
-    mark = event.name[:1]
-    if mark not in (NORMALISED, SUBSCRIBERS_ONLY):
-        return event
-    channel, *namespace = event.name[1:].split("|")
-    mode = channel.partition(":")[0]
-    if mark == SUBSCRIBERS_ONLY or mode not in ("values", "updates", "custom", "tasks"):
-        return None
-    return replace(event, name="|".join([mode, *namespace]))
 
 
 def stream_key(thread_id: UUID | str) -> str:
@@ -300,7 +291,7 @@ def end_of(event: Event) -> dict[str, Any]:
 
 def lifecycle_of(
     status: str, error: Mapping[str, str] | None, *, is_paused: bool = False
-) -> dict[str, str]:
+) -> dict[str, Any]:
     """The lifecycle event of event streaming for the end of a run.
 
     A cancelled run is `failed`: it is the only word of the protocol that every client

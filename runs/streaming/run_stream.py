@@ -22,6 +22,7 @@ from spool.runs.streaming.attendance import attending
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Viewer, fanout
 from spool.runs.streaming.modes import INTERRUPT, with_interrupts
+from spool.runs.streaming.run_form import RunForm
 from spool.threads.state import get_output
 from spool.web.http_protocol import server_is_stopping
 from spool.web.thread_pool import database_threads
@@ -48,6 +49,8 @@ class RunStream:
     after: tuple[int, int] | None = NEVER
     modes: Set[str] | None = None
     with_ids: bool = False
+    # See `RunForm`.
+    in_chunks: bool = False
     # The run was created by this request, so it can't have ended long ago.
     is_new: bool = False
     # Called when the client goes away before the end.
@@ -201,6 +204,7 @@ async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
 async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     """Batches of the run's events until its end; an empty one is a heartbeat."""
     last, clock = stream.after, asyncio.get_running_loop().time
+    form = RunForm(stream.in_chunks)
     beat = clock() + settings.STREAM_HEARTBEAT_SECS
     async with fanout().watch(stream.thread_id, stream.run_id) as viewer:
         # A client may join a run that ended long ago: nothing will be published.
@@ -214,7 +218,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
             batch = await next_events(viewer, last, beat)
             if batch:
                 last = batch[-1].id
-            shown = (events.in_a_runs_form(event) for event in batch)
+            shown = (form.of(event) for event in batch)
             wanted = [event for event in shown if event and stream.wants(event)]
             if wanted:
                 yield wanted

@@ -17,6 +17,7 @@ from spool.database.json import dumps
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Viewer, fanout
+from spool.runs.streaming.run_form import RunForm
 from spool.runs.streaming.run_stream import HEARTBEAT, NEVER, next_events
 
 RUN_MODES = "run_modes"
@@ -72,6 +73,7 @@ class _Runs:
     generation: int
     # Runs that were reported as done before their own end arrived, if it ever does.
     told: set[str] = field(default_factory=set)
+    form: RunForm = field(default_factory=RunForm)
 
     def seen(self, batch: Iterable[Event]) -> Iterator[Event]:
         for event in batch:
@@ -84,7 +86,7 @@ class _Runs:
                     yield from self._wanted(_done(event))
                 continue
             self.viewer.watched.add(run_id)
-            if shown := events.in_a_runs_form(event):
+            if shown := self.form.of(event):
                 yield from self._wanted(shown)
 
     def missed(self, over: set[UUID], last: tuple[int, int] | None) -> Iterator[Event]:

@@ -85,9 +85,10 @@ def last_events(
 
     `is_paused`: the run succeeded, with interrupts that wait for an answer. For a run
     that a worker has ended, `more` has the number of `values` events of its last
-    attempt, and its `interrupts`, if any.
+    attempt, its `interrupts`, if any, and why its answers were refused (`refusal`).
     """
     lifecycle = lifecycle_of(status, error, is_paused=is_paused)
+    lifecycle |= more.pop("refusal", {})
     end = {"status": status, "lifecycle": lifecycle, **more}
     return [*([(ERROR, error)] if status == "error" else []), (END, end)]
 

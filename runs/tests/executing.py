@@ -18,6 +18,7 @@ from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, Worker
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
+from spool.runs.streaming.run_form import RunForm
 from spool.runs.worker.executor import Executor
 from spool.tests.live import wait_until
 from spool.webhooks import addresses
@@ -71,8 +72,9 @@ def begun(folder: Path) -> list[str]:
 
 def told(thread_id: UUID) -> Iterator[Event]:
     """The events that viewers of a thread's runs get."""
+    form = RunForm()
     for event in events.kept_events(thread_id):
-        if shown := events.in_a_runs_form(event):
+        if shown := form.of(event):
             yield shown
 
 

@@ -44,7 +44,12 @@ from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome
 from spool.runs.models import EVENT_STREAMING, Run
 from spool.runs.record import Record
 from spool.runs.streaming.attendance import wait_until_gone
-from spool.runs.streaming.events import METADATA, SUBSCRIBERS_ONLY, generation
+from spool.runs.streaming.events import (
+    INPUT_ANSWERED,
+    METADATA,
+    SUBSCRIBERS_ONLY,
+    generation,
+)
 from spool.runs.streaming.modes import (
     Translator,
     WireEvent,
@@ -56,11 +61,16 @@ from spool.runs.streaming.writer import EventWriter, last_events
 from spool.runs.worker import hooks
 from spool.runs.worker.breakpoints import is_at_breakpoint
 from spool.runs.worker.execution import CANCEL_TIMEOUT_SECS, HAND_BACK, Execution
-from spool.runs.worker.failures import described
+from spool.runs.worker.failures import described, refusal
 from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.flusher import Flusher
 from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
-from spool.runs.worker.inputs import graph_config, graph_input, kept_with_checkpoints
+from spool.runs.worker.inputs import (
+    answered_interrupts,
+    graph_config,
+    graph_input,
+    kept_with_checkpoints,
+)
 from spool.runs.worker.missing_nodes import NodeCheck, NodeNotFound, continues
 from spool.runs.worker.recorder import Recorder
 from spool.store.backend import PostgresStore
@@ -256,6 +266,9 @@ class Executor:
     async def _execute(self, attempt: Attempt) -> Ended | None:
         held, writer = attempt.held, attempt.writer
         writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
+        if answered := answered_interrupts(held.kwargs):
+            name = f"{SUBSCRIBERS_ONLY}{INPUT_ANSWERED}"
+            writer.emit(name, {"interrupt_ids": answered})
         with suppress(LostRun):
             outcome = await self._outcome(attempt)
             # First, since viewers expect no more events from a run that is over.
@@ -601,7 +614,8 @@ class _Drive:
         refusals = (UnknownInterruptError, NodeNotFound) if is_first else ()
         if isinstance(exc, refusals):  # No node was run.
             logger.warning("run %s refused: %s", self.held.id, exc)
-            return Outcome(Run.Status.ERROR, described(exc), settles=False)
+            error, told = described(exc), refusal(exc)
+            return Outcome(Run.Status.ERROR, error, settles=False, told=told)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
         return Outcome(Run.Status.ERROR, described(exc), await self.state())

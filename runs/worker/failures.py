@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import traceback
+from typing import Any
+
+from langgraph.errors import UnknownInterruptError
 
 from spool.database.json import text_of
 from spool.telemetry.logs import without_secrets
@@ -13,6 +16,18 @@ MAX_TRACEBACK = 8_000
 def described(exc: BaseException) -> dict[str, str]:
     """An exception in the wire's form, without API keys that some messages quote."""
     return {"error": type(exc).__name__, "message": without_secrets(text_of(exc))}
+
+
+def refusal(exc: BaseException) -> dict[str, Any]:
+    """Why a strict resume was refused, for event streaming; see `last_events`."""
+    if not isinstance(exc, UnknownInterruptError):
+        return {}
+    why = {
+        "reason": exc.reason,
+        "interrupt_ids": list(exc.interrupt_ids),
+        "pending_ids": list(exc.pending_ids),
+    }
+    return {"refusal": why}
 
 
 def traceback_of(exc: BaseException) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from uuid import UUID
 
@@ -19,12 +20,22 @@ from spool.web import request_ids
 
 # langgraph's own switch: a resume that answers no waiting interrupt is an error.
 STRICT_RESUME = "__pregel_strict_resume"
+# What langgraph takes for one, too.
+INTERRUPT_ID = re.compile("[0-9a-f]{32}")
 
 
 def graph_input(kwargs: dict[str, Any]) -> Any:
     """The run's command if it has one, else its input."""
     command = command_of(kwargs["command"] or {})
     return kwargs["input"] if command is None else command
+
+
+def answered_interrupts(kwargs: dict[str, Any]) -> list[str]:
+    """The interrupts that the run answers by their ids, if it does."""
+    resume = (kwargs["command"] or {}).get("resume")
+    if isinstance(resume, dict) and all(map(INTERRUPT_ID.fullmatch, resume)):
+        return list(resume)
+    return []
 
 
 def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:

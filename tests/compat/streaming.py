@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterable
 from typing import Any
 from uuid import uuid4
 
@@ -41,6 +42,8 @@ class Thread:
     def __init__(self, http: httpx.Client, thread_id: str | None = None) -> None:
         self.http = http
         self.id = thread_id or str(uuid4())
+        # How long a stream may last, in seconds.
+        self.timeout = 60.0
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
         body = {"id": 1, "method": method, "params": params}
@@ -67,14 +70,20 @@ class Thread:
                 break
         return found
 
-    def stream(self, channels: Iterable[str], **chosen: Any) -> Iterator[Any]:
+    def stream(
+        self, channels: Iterable[str], **chosen: Any
+    ) -> Generator[Any, None, None]:
         body = {"channels": list(channels), **chosen}
         path = f"/threads/{self.id}/stream/events"
+        deadline = time.monotonic() + self.timeout
         with self.http.stream("POST", path, json=body) as response:
             assert response.status_code == 200, response.read()
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
+                # Heartbeats go on even where no event comes.
+                if time.monotonic() > deadline:
+                    raise TimeoutError(f"no more events within {self.timeout} s")
 
 
 class Socket:

@@ -110,6 +110,17 @@ for (const transport of TRANSPORTS) {
     assert.equal(await call.output, "3");
   });
 
+  test(named("messages that are streamed at once are told apart"), async (t) => {
+    const thread = await open(t, "choir", transport);
+
+    const reading = collect(thread.messages);
+    await thread.run.start({ input: HI });
+    const messages = await reading;
+    const said = await Promise.all(messages.map((message) => message.text));
+
+    assert.deepEqual(said.toSorted(), ["do do do do", "la la la la"]);
+  });
+
   test(named("custom events come as the graph wrote them"), async (t) => {
     const thread = await open(t, "slow", transport);
 
