@@ -1,6 +1,6 @@
 """How state is serialized: `checkpointer.serde` of langgraph.json.
 
-Without `pickle_fallback` nothing is unpickled: who can write to the database could
+Without `pickle_fallback` nothing is unpickled: anyone who can write to the database could
 otherwise run code in every process that reads a state.
 """
 

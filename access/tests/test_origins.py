@@ -110,13 +110,13 @@ def test_a_run_without_a_user_needs_a_key(alice: Person) -> None:
 
 def test_a_route_acts_as_its_caller(alice: Person, bob: Person) -> None:
     of_alice = OfRequest(scope_of(None, (b"x-api-key", alice.key.encode())))
-    of_nobody = OfRequest(scope_of(None))
+    without_key = OfRequest(scope_of(None))
     key_of_bob = (b"x-api-key", bob.key.encode())
 
     assert allowed(of_alice, "threads.read", key_of_bob).owner == "alice"
-    assert allowed(of_nobody, "threads.read", key_of_bob).owner == "bob"
+    assert allowed(without_key, "threads.read", key_of_bob).owner == "bob"
     with pytest.raises(NotAuthenticated):
-        allowed(of_nobody, "threads.read")
+        allowed(without_key, "threads.read")
 
 
 def test_the_system_may_do_everything(api_keys: None) -> None:

@@ -12,6 +12,7 @@ import pytest
 from django.conf import LazySettings
 from langgraph.checkpoint.memory import InMemorySaver
 
+from spool.assistants import graphs
 from spool.assistants.graphs import GraphNotFound, NotAGraph, Registry
 from spool.config.langgraph_json import GraphEntry, load_object
 
@@ -129,11 +130,20 @@ def test_a_graph_goes_by_its_id_and_by_its_own_name(home: Path) -> None:
     assert registry.find("LangGraph") is None
 
 
-def test_what_a_graph_was_compiled_with_is_known(home: Path) -> None:
+def test_what_a_graph_was_compiled_with_is_known(
+    home: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     named = ("named", "compiled", "factory")
     registry = Registry({n: GraphEntry(path=f"./agent.py:{n}") for n in named})
+    monkeypatch.setattr(graphs, "registry", lambda: registry)
+
+    graphs.warn_of_replaced_parts()
 
     assert registry.bound_elsewhere() == [("named", "checkpointer"), ("named", "store")]
+    assert caplog.messages == [
+        f"graph named was compiled with a {part} of its own, which Spool's replaces"
+        for part in ("checkpointer", "store")
+    ]
 
 
 def run(name: str) -> Any:

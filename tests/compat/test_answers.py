@@ -61,6 +61,20 @@ async def test_a_context_has_the_defaults_of_its_schema(client: Any, body: Any) 
     assert answer == {"seen": ["m" if body else "default-model"]}
 
 
+async def test_the_settings_form_gets_the_schema_of_the_context(client: Any) -> None:
+    schemas = {}
+    for graph in ("dataclass_context", "private_state"):
+        [assistant] = await client.assistants.search(graph_id=graph)
+        schemas[graph] = await client.assistants.get_schemas(assistant["assistant_id"])
+
+    with_context = schemas["dataclass_context"]
+    assert with_context["config_schema"] == with_context["context_schema"]
+    assert with_context["config_schema"]["properties"] == {
+        "model": {"default": "default-model", "title": "Model", "type": "string"}
+    }
+    assert schemas["private_state"]["config_schema"] == {}
+
+
 async def test_interrupts_keep_the_order_of_their_tasks(
     client: Any, thread_id: str
 ) -> None:
