@@ -10,7 +10,7 @@ LAYOUT := $(abspath $(VENV))/layout
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: serve test test-long lint format bench bench-scale lock wheel
+.PHONY: serve test test-long lint format screenshots bench bench-scale lock wheel
 
 serve: $(VENV)/.runtime
 	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
@@ -35,6 +35,10 @@ lint: $(VENV)/.dev
 format: $(VENV)/.dev
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# The console's pictures in docs/images.
+screenshots: $(VENV)/.dev
+	$(BIN)/python -m spool.tests.screenshots
 
 bench: $(VENV)/.dev
 	$(BIN)/python -m spool.bench $(ARGS)

@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
 
 from spool import hooks
 from spool.console.overview import overview_view
+from spool.console.owners import owner_view
 from spool.web.rest import JSONRenderer
 
 hooks.fill()
@@ -33,6 +34,11 @@ urlpatterns = [
         "admin/overview/",
         admin.site.admin_view(overview_view),
         name="console-overview",
+    ),
+    path(
+        "admin/owners/<path:owner>/",
+        admin.site.admin_view(owner_view),
+        name="console-owner",
     ),
     path("admin/", admin.site.urls),
     path(

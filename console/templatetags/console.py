@@ -13,6 +13,7 @@ from spool.runs.figures import Histogram
 register = template.Library()
 register.filter("badge", badges.badge)
 register.filter("short_id", markup.short_id)
+register.filter("owner_link", markup.owner_link)
 
 
 @register.filter

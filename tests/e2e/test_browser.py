@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-import os
 import re
-import shutil
 from collections.abc import Iterator
 
 import httpx
 import pytest
-from selenium.webdriver import Chrome, ChromeOptions
-from selenium.webdriver.chrome.service import Service
+from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
+from spool.tests.browsing import browsing, log_in, wait
 from spool.tests.live import ROOT, Server, serving
-
-CHROMIUM = shutil.which("chromium")
-DRIVER = shutil.which("chromedriver")
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
 
@@ -30,29 +25,14 @@ def examples() -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Chrome]:
-    options = ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--window-size=1400,1000")
-    # A page that was left would keep its streams, and there are six to a host.
-    options.add_argument("--disable-features=BackForwardCache")
-    options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
-    browser = Chrome(options, Service(DRIVER, env={**os.environ, "NO_PROXY": "*"}))
-    yield browser
-    browser.quit()
+    with browsing() as browser:
+        yield browser
 
 
 @pytest.fixture(scope="module")
 def admin(browser: Chrome, examples: Server) -> Chrome:
     """The browser, logged in with the password of the first start."""
-    password = re.search(r"password (\S+)\)", examples.output())
-    assert password
-    browser.get(f"{examples.url}/admin/")
-    browser.find_element(By.NAME, "username").send_keys("admin")
-    browser.find_element(By.NAME, "password").send_keys(password[1])
-    browser.find_element(By.CSS_SELECTOR, "[type=submit]").click()
-    wait(browser, lambda: "/login/" not in browser.current_url)
+    log_in(browser, examples)
     return browser
 
 
@@ -76,6 +56,11 @@ def work(examples: Server) -> dict[str, str]:
         f"/threads/{busy['thread_id']}/runs",
         json={"assistant_id": "slow", "input": {"steps": 600}},
     ).json()
+    waiting = call.post("/threads", json={}).json()
+    call.post(
+        f"/threads/{waiting['thread_id']}/runs/wait",
+        json={"assistant_id": "approval", "input": {"topic": "the meeting"}},
+    )
     cron = call.post(
         "/runs/crons", json={"assistant_id": "slow", "schedule": "0 9 * * MON"}
     ).json()
@@ -86,11 +71,8 @@ def work(examples: Server) -> dict[str, str]:
         "slow": slow["run_id"],
         "slow_thread": busy["thread_id"],
         "cron": cron["cron_id"],
+        "waiting": waiting["thread_id"],
     }
-
-
-def wait(browser: Chrome, condition: object) -> None:
-    WebDriverWait(browser, 20).until(lambda _: condition())  # type: ignore[operator]
 
 
 def text_of(browser: Chrome) -> str:
@@ -106,7 +88,7 @@ def complaints(browser: Chrome) -> list[str]:
 @pytest.mark.parametrize(
     ("page", "shows"),
     [
-        ("", "no luck today"),
+        ("", "Runs that ended"),
         ("assistants/assistant/", "research"),
         ("threads/thread/", "interrupted"),
         ("runs/run/", "success"),
@@ -140,16 +122,78 @@ def test_a_thread_shows_its_values_and_checkpoints(
     assert complaints(admin) == []
 
 
-def test_a_failed_run_says_why(
+def test_from_the_overview_to_the_repaired_run(
     admin: Chrome, examples: Server, work: dict[str, str]
 ) -> None:
-    admin.get(f"{examples.url}/admin/runs/run/?q={work['failed']}")
-    assert "error" in text_of(admin).lower()
+    # The tick counts what has failed within seconds, and the page loads it by itself.
+    complaints(admin)
+    admin.get(f"{examples.url}/admin/?range=15m")
+    wait(admin, lambda: "ValueError" in text_of(admin))
+    admin.find_element(By.CSS_SELECTOR, "a[href*='q=ValueError']").click()
+
+    opened = "td a[href*='/runs/run/'][href*='/change/'], th a[href*='/runs/run/']"
+    wait(admin, lambda: admin.find_elements(By.CSS_SELECTOR, opened))
+    admin.find_element(By.CSS_SELECTOR, opened).click()
+    wait(admin, lambda: "Raised by the node fail" in text_of(admin))
+    assert "Traceback" in text_of(admin)
+    assert "no luck today" in text_of(admin)
+
+    admin.find_element(By.LINK_TEXT, "Run again on a new thread").click()
+    wait(admin, lambda: "A new thread of the same owner" in text_of(admin))
+    admin.find_element(By.NAME, "reason").send_keys("tried once more")
+    admin.find_element(By.CSS_SELECTOR, ".console form button[type=submit]").click()
+    wait(admin, lambda: "started again on a new thread" in text_of(admin))
+    assert complaints(admin) == []
+
+
+def test_an_interrupt_is_answered(
+    admin: Chrome, examples: Server, work: dict[str, str]
+) -> None:
+    page = f"{examples.url}/admin/threads/thread/{work['waiting']}/change/"
+    admin.get(page)
+    assert "Send this e-mail?" in text_of(admin)
+    admin.find_element(By.LINK_TEXT, "Answer").click()
+    wait(admin, lambda: admin.find_elements(By.NAME, "answer"))
+    admin.find_element(By.NAME, "answer").send_keys('{"approved": true}')
+    admin.find_element(By.CSS_SELECTOR, ".console form button[type=submit]").click()
+
+    path = f"{examples.url}/threads/{work['waiting']}"
+    wait(admin, lambda: httpx.get(path).json()["status"] == "idle")
+
+
+def test_an_assistant_shows_its_graph(admin: Chrome, examples: Server) -> None:
+    complaints(admin)
+    admin.get(f"{examples.url}/admin/assistants/assistant/?q=research")
     admin.find_element(
-        By.CSS_SELECTOR, "a[href*='/runs/run/'][href*='/change/']"
+        By.CSS_SELECTOR, "a[href*='/assistant/'][href*='/change']"
     ).click()
 
-    wait(admin, lambda: "no luck today" in admin.page_source)
+    wait(admin, lambda: admin.find_elements(By.CSS_SELECTOR, "svg.graph text"))
+    labels = admin.find_elements(By.CSS_SELECTOR, "svg.graph text")
+    assert {"start", "search", "write", "end"} <= {label.text for label in labels}
+    assert complaints(admin) == []
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_fit_a_phone(
+    admin: Chrome, examples: Server, work: dict[str, str], theme: str
+) -> None:
+    size = admin.get_window_size()
+    pages = (
+        "",
+        f"runs/run/{work['slow']}/change/",
+        f"threads/thread/{work['done']}/change/",
+    )
+    try:
+        admin.set_window_size(390, 800)
+        admin.execute_script(f"localStorage.setItem('_x_adminTheme', '\"{theme}\"')")
+        for page in pages:
+            admin.get(f"{examples.url}/admin/{page}")
+            width = "return document.documentElement.scrollWidth - window.innerWidth"
+            assert admin.execute_script(width) <= 0, page
+    finally:
+        admin.execute_script("localStorage.removeItem('_x_adminTheme')")
+        admin.set_window_size(size["width"], size["height"])
 
 
 def test_a_run_is_cancelled_from_its_list(

@@ -17,9 +17,9 @@ import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
+from spool.tests.browsing import wait
 from spool.tests.compat.javascript import install
 from spool.tests.e2e.test_browser import browser as browser
-from spool.tests.e2e.test_browser import wait
 from spool.tests.live import Server
 
 FOLDER = Path(__file__).parent / "react"
