@@ -73,7 +73,7 @@ class Record:
 
     @property
     def params(self) -> dict[str, Any]:
-        """The parameters for statements that contain `ended_as`."""
+        """The parameters for statements that contain `handed_back`."""
         attempt = self.attempt
         tokens = {name: used.as_json() for name, used in attempt.tokens.items()}
         return {
@@ -145,23 +145,22 @@ _COLUMNS = """slot int, number int, node text, namespace text, task_id text,
     error jsonb, traceback text"""
 
 
-def ended_as(outcome: str, *, error: str = "NULL", status: str = "'running'") -> str:
+def handed_back() -> str:
     """CTEs that write the attempts of the runs in the CTE `ended`, with `Record.params`.
 
-    `outcome`, `error` and `status` are SQL; the last is the runs' status before.
-    `ended` holds whole rows of `runs`.
+    `ended` holds whole rows of `runs`. Other ends are written by `spool_end_1`.
     """
     attempt = _ATTEMPT.format(
         of="ended",
-        attempt=f"CASE {status} WHEN 'running' THEN ended.attempt ELSE 0 END",
+        attempt="ended.attempt",
         worker="ended.worker_id",
-        outcome=outcome,
-        error=error,
+        outcome=f"'{RunAttempt.Outcome.HANDED_BACK}'",
+        error="NULL",
         node="%(node)s::text",
         traceback="%(traceback)s::text",
         steps="%(step_count)s::int",
         tokens="%(tokens)s::jsonb",
-        where=f"WHERE {status} IN ('pending', 'running')",
+        where="",
     )
     steps = _STEPS.format(
         run_id="ended.id",

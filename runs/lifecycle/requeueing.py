@@ -11,10 +11,7 @@ from spool.database.loop import Pool
 from spool.runs import record
 from spool.runs.lifecycle.claiming import Claim
 from spool.runs.lifecycle.turns import FIRST, QUEUE
-from spool.runs.models import RunAttempt
 from spool.runs.record import NOTHING, Record
-
-_RECORD_HAND_BACK = record.ended_as(f"'{RunAttempt.Outcome.HANDED_BACK}'")
 
 HAND_BACK = f"""
 WITH ended AS (
@@ -26,7 +23,7 @@ WITH ended AS (
         updated_at = clock_timestamp(), dispatched_at = clock_timestamp()
     FROM ended WHERE runs.id = ended.id
     RETURNING runs.id, runs.graph_id, runs.fairness_group
-), {QUEUE.format(moved="handed_back")}, {_RECORD_HAND_BACK}
+), {QUEUE.format(moved="handed_back")}, {record.handed_back()}
 SELECT id FROM handed_back
 """
 
