@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import socket
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -25,6 +24,7 @@ from urllib.error import HTTPError
 from urllib.request import ProxyHandler, build_opener
 
 from spool.embedded import processes, programs
+from spool.embedded.console import as_lines, message_of, say
 from spool.embedded.home import Home
 from spool.embedded.postgres import Postgres
 from spool.embedded.processes import CannotStart, Mark, Process
@@ -206,7 +206,8 @@ class Supervisor:
         out, _, rest = out.partition(PASSWORD_PREFIX)
         self._password = rest.partition("\n")[0]
         with self.home.log("prepare") as log:  # Without passwords.
-            log.write((out + err).encode())
+            for text in filter(None, map(str.strip, (out, err))):
+                log.write(f"{as_lines(text)}\n".encode())
         if process.returncode != 0:
             log_path = self.home.logs / "prepare.log"
             raise CannotStart(reason(err) or f"prepare failed, see {log_path}")
@@ -267,7 +268,7 @@ class Supervisor:
 
     def _why_ended(self, child: Child, status: int | None) -> str:
         """The child's own error message, or the path of its log."""
-        lines = self._log_of(child).splitlines()
+        lines = [message_of(line) for line in self._log_of(child).splitlines()]
         ours = [line for line in lines if line.startswith(REASON_PREFIX)]
         if ours:
             return ours[-1].removeprefix(REASON_PREFIX)
@@ -319,16 +320,16 @@ class Supervisor:
 
     def _announce(self) -> None:
         password, self._password = self._password, ""
-        print(f"Spool is ready at {self.url}")
-        print(f"  API docs  {self.url}/docs")
+        say(f"Spool is ready at {self.url}")
+        say(f"  API docs  {self.url}/docs")
         shown = f"  (user admin, password {password})" if password else ""
-        print(f"  Admin     {self.url}/admin/{shown}")
-        print(f"  Logs      {self.home.logs}", flush=True)
+        say(f"  Admin     {self.url}/admin/{shown}")
+        say(f"  Logs      {self.home.logs}")
 
     def _tell_password(self) -> None:
         """Print the password after a failed start, since it can't be shown later."""
         if self._password:
-            print(f"The admin is there (user admin, password {self._password})")
+            say(f"The admin is there (user admin, password {self._password})")
 
     # --- Running --------------------------------------------------------------------
     def _watch(self) -> None:
@@ -347,9 +348,7 @@ class Supervisor:
                 raise CannotStart(
                     f"{child.name} keeps ending (status {code}): see {log}"
                 )
-            print(
-                f"{child.name} ended with status {code}; starting it again", flush=True
-            )
+            say(f"{child.name} ended with status {code}; starting it again")
             child.process = None
             # At once the first time, then with growing delays.
             child.start_at = now + 0.5 * (len(child.restarts) - 1)
@@ -362,7 +361,7 @@ class Supervisor:
             self.home.remember(child.mark for child in self.children if child.mark)
         except OSError as exc:
             # Only a start after a crash reads it, so this is no reason to stop.
-            print(f"cannot note what runs: {exc}", file=sys.stderr, flush=True)
+            say(f"cannot note what runs: {exc}", level="WARNING")
 
     # --- Stopping -------------------------------------------------------------------
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:
@@ -399,7 +398,7 @@ def _text(file: IO[bytes]) -> str:
 
 def reason(errors: str) -> str:
     """Why `prepare` failed: its error message, or the last line of a traceback."""
-    lines = [line for line in errors.splitlines() if line.strip()]
+    lines = [message_of(line) for line in errors.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith(REASON_PREFIX)]
     return (ours or lines or [""])[-1].removeprefix(REASON_PREFIX)
 
@@ -408,7 +407,7 @@ def show_warnings(log: str) -> None:
     """Print the warnings of a log to stderr, where they are seen."""
     for line in log.splitlines():
         if "WARNING" in line:
-            print(line, file=sys.stderr, flush=True)
+            say(line, level="WARNING")
 
 
 def tells_of_workers(answer: bytes) -> bool:

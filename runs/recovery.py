@@ -18,8 +18,12 @@ from spool.runs.models import Run, Worker
 from spool.runs.streaming.events import generation
 from spool.runs.streaming.writer import publish_end
 from spool.runs.tracing import record_lost
+from spool.telemetry import logs
 
 logger = logging.getLogger(__name__)
+
+# The fields of a run that lines of the log have.
+LOGGED = ("id", "thread_id", "owner", "user")
 
 # After how many seconds a wake-up message counts as lost.
 MESSAGE_TIMEOUT_SECS = 3.0
@@ -53,8 +57,7 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     if can_tell:
         expire_workers()
     recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
-    for run_id in recovered:
-        logger.warning("run %s: its worker is gone, it goes on elsewhere", run_id)
+    _log_lost(recovered)
     record_lost(recovered)
     ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
     holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
@@ -63,6 +66,13 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
     lost = lost.select_related("thread")
     return ends + [ended for run in lost if (ended := _give_up(run))]
+
+
+def _log_lost(run_ids: Sequence[UUID]) -> None:
+    for run in Run.objects.filter(pk__in=run_ids).only(*LOGGED) if run_ids else ():
+        owner = (run.user or {}).get("identity") or run.owner
+        with logs.about(run_id=run.id, thread_id=run.thread_id, owner=owner):
+            logger.warning("run %s: its worker is gone, it goes on elsewhere", run.id)
 
 
 def _give_up(run: Run) -> Ended | None:

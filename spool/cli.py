@@ -14,6 +14,7 @@ from importlib import import_module
 
 from spool.config.env import choose_settings
 from spool.config.import_path import keep_users_names_free
+from spool.telemetry import logs
 
 # Each has a function `main(given) -> exit status`.
 PROGRAMS = {
@@ -49,7 +50,15 @@ def main(arguments: list[str]) -> int:
 
 def run() -> None:
     """The `spool` script."""
-    sys.exit(main(sys.argv[1:]))
+    logs.begin_early()
+    try:
+        status = main(sys.argv[1:])
+    except SystemExit as exc:
+        if not isinstance(exc.code, str):
+            raise
+        logs.complain(exc.code)
+        status = 1
+    sys.exit(status)
 
 
 def parser() -> argparse.ArgumentParser:

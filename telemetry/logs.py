@@ -6,13 +6,20 @@ A record is one line of text, or one JSON object (`LOG_JSON=true`).
 from __future__ import annotations
 
 import logging
+import os
 import re
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 from datetime import UTC, datetime
+from types import TracebackType
 from typing import Any
 
 import orjson
 
+from spool.config.env import env_bool
 from spool.telemetry import traces
 
 # Fields of all lines of one request or run. Each has a separate context.
@@ -44,8 +51,52 @@ def bind(**fields: object) -> None:
     _bound.set({**bound(), **named})
 
 
+@contextmanager
+def about(**fields: object) -> Iterator[None]:
+    """Log the lines of this block with these fields instead of the earlier ones."""
+    before = _bound.set({})
+    bind(**fields)
+    try:
+        yield
+    finally:
+        _bound.reset(before)
+
+
 def bound() -> dict[str, str]:
     return _bound.get({})
+
+
+def is_json() -> bool:
+    return env_bool("LOG_JSON", default=False)
+
+
+def begin_early() -> None:
+    """Log as JSON before Django has configured logging, if it will be JSON."""
+    if not is_json():
+        return
+    handler = logging.StreamHandler()
+    handler.setFormatter(JSON())
+    logging.basicConfig(handlers=[handler], level=logging.INFO, force=True)
+    logging.captureWarnings(True)
+    sys.excepthook = _log_uncaught
+    threading.excepthook = lambda args: _log_uncaught(
+        args.exc_type, args.exc_value or args.exc_type(), args.exc_traceback
+    )
+
+
+def _log_uncaught(
+    kind: type[BaseException], exc: BaseException, trace: TracebackType | None
+) -> None:
+    logging.getLogger("spool").critical("%s", exc, exc_info=(kind, exc, trace))
+
+
+def complain(text: str) -> None:
+    """Write one line to stderr, in the form of the log."""
+    if is_json():
+        record = logging.LogRecord("spool", logging.ERROR, "", 0, text, (), None)
+        text = JSON().format(record)
+    # Not by a handler: also called by handlers of signals.
+    os.write(2, f"{text}\n".encode(errors="replace"))
 
 
 def adopt(*names: str) -> None:

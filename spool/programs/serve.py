@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import sys
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from spool.embedded.console import say
 from spool.embedded.processes import CannotStart
 from spool.embedded.supervisor import Options, Programs, Supervisor
 
@@ -24,7 +24,7 @@ def main(
         options = parse(given)
         return supervisor(options, programs(options, **parts)).serve()
     except (CannotStart, OSError) as exc:  # Or no space, no permission, no file.
-        print(f"spool: {exc}", file=sys.stderr)
+        say(f"spool: {exc}", level="ERROR")
         return 1
 
 

@@ -33,7 +33,7 @@ from spool.programs import limits, memory  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
 from spool.runs.streaming.fanout import close_fanout  # noqa: E402
 from spool.store.vectors import prepare_index  # noqa: E402
-from spool.telemetry import metric_export, traces  # noqa: E402
+from spool.telemetry import logs, metric_export, traces  # noqa: E402
 from spool.web import readiness  # noqa: E402
 from spool.web.guards import App  # noqa: E402
 from spool.web.handler import Application  # noqa: E402
@@ -74,7 +74,7 @@ def start() -> None:
             step()
     except SystemExit as exc:
         # A separate line, which the supervisor prints.
-        print(exc, file=sys.stderr, flush=True)
+        logs.complain(str(exc))
         raise
 
 

@@ -7,6 +7,7 @@ import os
 from typing import Any, NoReturn
 
 import django
+from celery.apps import worker as celery_worker
 from celery.signals import worker_ready, worker_shutdown
 from django.conf import settings
 
@@ -18,10 +19,14 @@ from spool.config.celery import app  # noqa: E402
 from spool.config.langgraph_json import langgraph_json  # noqa: E402
 from spool.programs import memory  # noqa: E402
 from spool.runs.counting import claim_export  # noqa: E402
-from spool.telemetry import metric_export, metrics, traces  # noqa: E402
+from spool.telemetry import logs, metric_export, metrics, traces  # noqa: E402
 
 # Workers don't talk to each other: their shared state is in Postgres.
 QUIET = ("--without-gossip", "--without-mingle", "--without-heartbeat")
+
+
+def _complain(text: str, *_: Any) -> None:
+    logs.complain(text.strip())
 
 
 def main(given: argparse.Namespace) -> NoReturn:
@@ -40,4 +45,7 @@ def main(given: argparse.Namespace) -> NoReturn:
             registry()  # Load the graphs before reporting ready.
             os.write(given.ready_fd, b"ready")
 
+    if logs.is_json():
+        # Celery prints that it stops.
+        celery_worker.safe_say = _complain  # type: ignore[attr-defined]
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])
