@@ -108,6 +108,7 @@ CROSS JOIN LATERAL (
                 ELSE (SELECT min(earlier.started_at) FROM run_attempts AS earlier
                     WHERE earlier.run_id = attempts.run_id AND earlier.attempt > 0)
                 END) END AS duration
+    OFFSET 0  -- Computed once for each attempt, not in each of the sums.
 ) AS times
 """
 _IN_MINUTES = "ended_at >= %(since)s AND ended_at < %(until)s"
@@ -125,6 +126,7 @@ SELECT '{Span.MINUTE}', date_bin('1 minute', ended_at, %(epoch)s), left(graph_id
 FROM {_ENDED}CROSS JOIN LATERAL (
     SELECT width_bucket(delay::float8, %(buckets)s::float8[]) AS delay_bucket,
         width_bucket(duration::float8, %(buckets)s::float8[]) AS duration_bucket
+    OFFSET 0
 ) AS places
 CROSS JOIN LATERAL (
     SELECT max(number) + 1 AS step_count FROM run_steps

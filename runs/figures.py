@@ -1,7 +1,7 @@
 """Figures over time for the console and for metrics, read from the rows of periods.
 
-None of these functions reads a table that grows with the number of runs: each is one
-statement over a few hundred rows of `runs.periods`. A range's points are as long as
+None of these functions reads a table that grows with the number of runs: each is one or
+two statements over a few hundred rows of `runs.periods`. A range's points are as long as
 its rows; a point without runs is there, too, with zeros.
 """
 
@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from spool.runs.counting import EPOCH, OUTCOMES, TOKENS
 from spool.runs.models import Run
-from spool.runs.periods import BUCKETS, RunPeriod, Span
+from spool.runs.periods import BUCKETS, Counting, RunPeriod, Span
 
 # How many rows a list has.
 MAX_GROUPS = 50
@@ -280,11 +280,14 @@ _NOTHING: Mapping[str, Any] = {
 }
 
 # Rows of longer periods have closed minutes only: the latest minutes are added.
+# `open_since` lets Postgres plan for these few rows; the subquery is of one snapshot
+# with the rows.
 _ROWS = """
     SELECT * FROM {table} WHERE span = %(span)s AND start >= %(since)s
     UNION ALL
     SELECT * FROM {table} WHERE span = 'minute' AND %(span)s <> 'minute'
         AND start >= greatest(%(since)s, (SELECT closed_until FROM run_counting))
+        AND start >= %(open_since)s
 """
 _PERIODS = _ROWS.format(table="run_periods")
 _SUMMED = f"""
@@ -359,6 +362,7 @@ def _ever(by: str, *, max_revisions: int | None) -> list[Totals]:
     params = {
         "span": Span.EVER,
         "since": EPOCH,
+        "open_since": _open_since(),
         "older": RunPeriod.OLDER,
         "max_revisions": max_revisions,
         "limit": MAX_TOTALS,
@@ -398,10 +402,16 @@ def _params(within: Range, graph_id: str | None) -> dict[str, Any]:
     return {
         "span": within.span,
         "since": within.starts()[0],
+        "open_since": _open_since(),
         "step": within.step,
         "epoch": EPOCH,
         "graph_id": graph_id,
     }
+
+
+def _open_since() -> datetime:
+    """No minute before this is open; some after it may be closed by now."""
+    return Counting.objects.values_list("closed_until", flat=True).first() or EPOCH
 
 
 def _fetch(statement: str, params: Mapping[str, Any]) -> list[dict[str, Any]]:

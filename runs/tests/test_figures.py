@@ -184,10 +184,13 @@ def test_charts_read_no_big_table(read: Any) -> None:
     with CaptureQueriesContext(connection) as queries:
         read()
 
-    [query] = queries.captured_queries
-    assert not {"runs", "run_attempts", "run_steps", "threads"} & set(
-        query["sql"].replace("(", " ").replace(")", " ").split()
-    )
+    assert 1 <= len(queries) <= 2
+    words = {
+        word
+        for query in queries.captured_queries
+        for word in query["sql"].replace("(", " ").replace(")", " ").split()
+    }
+    assert not {"runs", "run_attempts", "run_steps", "threads"} & words
 
 
 def test_a_range_has_a_name() -> None:
