@@ -50,7 +50,7 @@ MAX_CLOSED = timedelta(minutes=15)
 # How many kinds of failures are told apart in a period.
 MAX_FAILURES = {Span.MINUTE: 50, Span.QUARTER: 200, Span.HOUR: 200}
 # How many tables are measured, the largest ones.
-MAX_TABLES = 30
+MAX_TABLES = 100
 # How long rows are kept.
 KEPT = timedelta(days=30)
 
