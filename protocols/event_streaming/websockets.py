@@ -134,8 +134,11 @@ class Connection:
         for task in done:
             if task.cancelled():
                 continue
-            if exc := task.exception():
-                logger.error("a WebSocket failed", exc_info=exc)
+            exc = task.exception()
+            if exc:
+                # A server raises an OSError if the client has left.
+                if not isinstance(exc, OSError):
+                    logger.error("a WebSocket failed", exc_info=exc)
                 await _close(self._send, FAILED, "Internal Server Error")
             elif code := task.result():
                 await _close(self._send, *code)
@@ -147,12 +150,10 @@ class Connection:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
                 return None
-            text = message.get("text") or (message.get("bytes") or b"").decode(
-                errors="replace"
-            )
-            if len(text) > settings.EVENT_STREAM_MAX_MESSAGE_BYTES:
+            received = (message.get("text") or "").encode() or message.get("bytes")
+            if len(received or b"") > settings.EVENT_STREAM_MAX_MESSAGE_BYTES:
                 return TOO_LARGE, "The message is too large"
-            await self._answer(text)
+            await self._answer((received or b"").decode(errors="replace"))
 
     async def _answer(self, text: str) -> None:
         try:

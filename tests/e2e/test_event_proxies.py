@@ -89,7 +89,7 @@ def _answers(url: str) -> bool:
 async def test_streams_move_between_web_processes(
     company: Company, webs: list[str]
 ) -> None:
-    company.hire()
+    company.hire(BG_JOB_TIMEOUT_SECS="120")
 
     async with storming(webs, threads=8, each=2, count=COUNT) as clients:
         pass
@@ -103,7 +103,7 @@ async def test_streams_move_between_web_processes(
 async def test_a_proxy_neither_delays_nor_loses_events(
     company: Company, proxy: str
 ) -> None:
-    company.hire()
+    company.hire(BG_JOB_TIMEOUT_SECS="120")
 
     async with storming([proxy], threads=4, each=2, count=COUNT) as clients:
         pass

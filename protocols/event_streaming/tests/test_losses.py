@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 from django.db.models.functions import Now
-from redis.asyncio import Redis
 
 from spool.access.tests.people import Client, Person
 from spool.database.loop import Loop
+from spool.protocols.event_streaming.tests.publishing import publish, writer_of
 from spool.protocols.event_streaming.tests.test_websockets import opened
-from spool.runs.lifecycle import SEQS_OF_ATTEMPT
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import METADATA, generation
-from spool.runs.streaming.writer import EventWriter, publish_end
+from spool.runs.streaming.writer import publish_end
 from spool.threads.models import Thread
 from spool.web.tests.serving import Server
 
@@ -36,32 +35,6 @@ def run(web: Server, alice_client: Client) -> Run:
         status="idle", resting_status="idle", values=VALUES, event_seq=10
     )
     return Run.objects.select_related("thread").get(pk=made["run_id"])
-
-
-def publish(loop: Loop, run: Run, attempt: int, *events_: tuple[str, Any]) -> None:
-    """As the worker that executes the run in this attempt."""
-
-    async def write() -> None:
-        client = events.new_async_redis()
-        writer = writer_of(run, client, attempt)
-        for name, data in events_:
-            writer.emit(name, data)
-        await writer.settle()
-        await client.aclose()
-
-    loop.run(write())
-
-
-def writer_of(run: Run, client: Redis, attempt: int = 1) -> EventWriter:
-    return EventWriter(
-        client,
-        thread_id=run.thread_id,
-        run_id=run.id,
-        attempt=attempt,
-        generation=generation(run.thread.created_at),
-        graph_id=run.graph_id,
-        used_seq=10 + (attempt - 1) * SEQS_OF_ATTEMPT,
-    )
 
 
 def lose(run: Run) -> None:

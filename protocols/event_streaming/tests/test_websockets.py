@@ -11,9 +11,12 @@ import pytest
 from django.conf import LazySettings
 
 from spool.access.tests.people import Client, Person
+from spool.database.loop import Loop
+from spool.protocols.event_streaming.tests.publishing import publish
 from spool.runs.models import Run
 from spool.runs.streaming.events import generation
-from spool.runs.streaming.writer import publish_end
+from spool.runs.streaming.fanout import _fanouts
+from spool.runs.streaming.writer import MAX_BATCH_BYTES, publish_end
 from spool.tests.compat.streaming import Socket
 from spool.threads.models import Thread
 from spool.web.cors import rules
@@ -172,10 +175,63 @@ def test_messages_and_subscriptions_are_bounded(
         second = socket.command("subscription.subscribe", channels=["values"])
         socket.send(json.dumps({"id": 7, "params": [{}] * 100}))
         many = socket.receive()
-        socket.send(" " * 3000)
+        socket.send("é" * 1500)
         code = socket.close_code()
 
     assert second["error"] == "invalid_argument"
     assert many["error"] == "invalid_argument"
     assert "REQUEST_MAX_VALUES" in many["message"]
     assert code == 4413
+
+
+@pytest.mark.parametrize(
+    ("method", "params"),
+    [
+        ("run.start", {"assistant_id": "memory", "input": MESSAGES}),
+        ("input.respond", {"namespace": [], "interrupt_id": "a", "response": 1}),
+        ("agent.getTree", {}),
+        ("agent.getTree", {"run_id": "{run_id}"}),
+        ("state.get", {"namespace": []}),
+        ("state.listCheckpoints", {}),
+        ("state.fork", {"checkpoint_id": "{run_id}"}),
+        ("input.inject", {}),
+        ("subscription.subscribe", {"channels": ["values"]}),
+    ],
+)
+def test_no_command_tells_bob_of_alices_thread(
+    web: Server, thread: Thread, bob_client: Client, method: str, params: Any
+) -> None:
+    run_id = str(thread.runs.get().pk)
+    params = json.loads(json.dumps(params).replace("{run_id}", run_id))
+    command = {"id": 1, "method": method, "params": params}
+
+    answer = bob_client.call("post", f"/threads/{thread.pk}/commands", command).json()
+
+    assert answer["type"] == "error"
+    assert "only alice knows" not in json.dumps(answer)
+    assert list(thread.runs.values_list("pk", flat=True)) == [thread.runs.get().pk]
+
+
+def test_a_client_that_does_not_read_is_bounded_and_misses_nothing(
+    web: Server,
+    thread: Thread,
+    alice: Person,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("spool.runs.streaming.fanout.MAX_WAITING", 10_000)
+    run = thread.runs.get()
+
+    with opened(web, thread.pk, alice) as socket:
+        socket.command("subscription.subscribe", channels=["values"])
+        values = [("@values", {"number": n, "text": "x" * 50_000}) for n in range(100)]
+        publish(loop, run, 1, *values)
+        [viewers] = [
+            viewers for one in _fanouts.values() for viewers in one._viewers.values()
+        ]
+        queued = max(viewer._waiting_bytes for viewer in viewers)
+        socket.until(lambda event: event["params"]["data"].get("number") == 99)
+
+    numbers = [event["params"]["data"]["number"] for event in socket.events]
+    assert queued <= 10_000 + MAX_BATCH_BYTES + 60_000
+    assert numbers == list(range(100))
