@@ -10,7 +10,11 @@ LAYOUT := $(abspath $(VENV))/layout
 # Settings are read by the checks too, but nothing is connected to.
 LINT_ENV := DATABASE_URL=postgresql://nobody@127.0.0.1:1/none REDIS_URL=redis://127.0.0.1:1/0
 
-.PHONY: serve test test-long lint format screenshots bench bench-scale lock wheel
+# What `test-newest` installs into an environment of its own.
+NEWEST := .venv-newest
+NEWEST_BIN := $(abspath $(NEWEST))/bin
+
+.PHONY: serve test test-long test-newest test-pins lint format screenshots bench bench-scale lock wheel
 
 serve: $(VENV)/.runtime
 	@$(BIN)/spool serve $(if $(LANGGRAPH_CONFIG)$(findstring --config,$(ARGS)),,--config examples/langgraph.json) $(ARGS)
@@ -20,6 +24,21 @@ test: $(VENV)/.dev
 
 test-long: $(VENV)/.dev
 	$(BIN)/pytest -m long $(ARGS)
+
+# The newest version of everything that pyproject.toml allows, and private names of it.
+# Without ARGS only what is likely to break; ARGS="-n 4" runs the whole suite.
+test-newest: $(VENV)/.dev
+	$(BIN)/uv venv --quiet --allow-existing $(NEWEST)
+	$(BIN)/uv pip compile --quiet --upgrade --no-header --no-annotate pyproject.toml --extra embedded --group dev -o $(NEWEST)/requirements.txt
+	$(BIN)/uv pip sync --quiet --python $(NEWEST_BIN)/python $(NEWEST)/requirements.txt
+	$(BIN)/uv pip install --quiet --python $(NEWEST_BIN)/python --no-deps --no-build-isolation --editable .
+	@echo "Newer than the pins:" && sed 's/ ;.*//' requirements-dev.txt | grep -vxFf - $(NEWEST)/requirements.txt || echo none
+	$(NEWEST_BIN)/pytest $(if $(ARGS),$(ARGS),-n 0 tests/structure access/tests/test_handlers.py runs/tests/test_executor.py threads/tests/test_state.py)
+
+# Every pin has a wheel for Python 3.14, which Spool does not claim to support yet.
+test-pins: $(VENV)/.dev
+	$(BIN)/uv pip compile --quiet --python-version 3.14 --only-binary :all: --no-header --no-annotate requirements.txt -o /dev/null
+	$(BIN)/uv pip compile --quiet --python-version 3.14 --only-binary :all: --no-header --no-annotate requirements-dev.txt -o /dev/null
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff format --check .

@@ -19,7 +19,7 @@ from spool.web import openapi
 from spool.web.thread_pool import database_threads
 
 hooks.fill()
-# Or tasks would be sent to Celery's default application, whose broker nobody has started.
+# Or tasks would be sent to Celery's default application, whose broker is not running.
 celery_app.set_default()
 
 
@@ -41,14 +41,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolde
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None) -> Iterator[None]:
-    """The test database can be dropped only once nobody is connected to it."""
+    """The test database can only be dropped without connections to it."""
     yield
     database_threads.close()
     close_shared_loop()
 
 
 @pytest.fixture(autouse=True)
-def _nobody_is_remembered() -> None:
+def _no_caller_is_cached() -> None:
     keys.remembered.forget()
     openapi.schema.cache_clear()
     redis.forget()
@@ -56,7 +56,7 @@ def _nobody_is_remembered() -> None:
 
 @pytest.fixture
 def api_keys(db: None, settings: LazySettings) -> None:
-    """Everybody has to show an API key."""
+    """All callers need an API key."""
     settings.AUTH = ["api_key"]
 
 

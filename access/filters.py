@@ -41,7 +41,7 @@ def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
     rows = Q()
     for key, wanted in given.items():
         if not isinstance(key, str):
-            raise BadFilter(f"{key!r} is no key of metadata")
+            raise BadFilter(f"{key!r} is not a key of metadata")
         if key in ("$or", "$and"):
             rows &= _branches(key, wanted, depth)
         elif key.startswith("$"):
@@ -64,13 +64,15 @@ def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
 
 def _branches(operator: str, given: Any, depth: int) -> Q:
     if not isinstance(given, (list, tuple)) or depth >= MAX_DEPTH:
-        raise BadFilter(f"{operator} takes a list of filters, {MAX_DEPTH} deep at most")
+        raise BadFilter(
+            f"{operator} must be a list of filters, at most {MAX_DEPTH} levels deep"
+        )
     if len(given) > MAX_BRANCHES:
-        raise BadFilter(f"{operator} takes at most {MAX_BRANCHES} filters")
+        raise BadFilter(f"{operator} must have at most {MAX_BRANCHES} filters")
     parts = []
     for part in given:
         if not isinstance(part, Mapping) or not part:
-            raise BadFilter(f"{operator} takes filters, not {part!r}")
+            raise BadFilter(f"{operator} must have filters, not {part!r}")
         parts.append(rows_matching(part, depth + 1))
     if operator == "$and":
         return Q(*parts)

@@ -181,7 +181,9 @@ def _parameters(function: Any) -> list[str]:
     named = [p for p in wanted if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
     for parameter in named:
         if parameter.name not in PARAMETERS and parameter.default is parameter.empty:
-            stop(f"auth.path: authenticate can't be given {parameter.name!r}")
+            stop(
+                f"auth.path: @authenticate has an unknown parameter {parameter.name!r}"
+            )
     return [p.name for p in named if p.name in PARAMETERS]
 
 
@@ -225,7 +227,9 @@ def _rows(answer: Any) -> Q:
     if answer is False:
         raise Forbidden
     if not isinstance(answer, Mapping):
-        raise BadFilter(f"a handler returned {answer!r}: neither a bool nor a filter")
+        raise BadFilter(
+            f"a handler returned {answer!r}, which is neither a bool nor a filter"
+        )
     return rows_matching(answer)
 
 
@@ -236,7 +240,7 @@ def _none_of_store(rows: Q, partition: str) -> Q:
     shared store the filter would protect nothing, so `BadFilter` is raised.
     """
     if rows and not partition:
-        raise BadFilter("a handler for a shared store rewrites value['namespace']")
+        raise BadFilter("a handler for a shared store must change value['namespace']")
     return Q()
 
 

@@ -95,7 +95,7 @@ class LimitLogins:
         count = count_request(f"login:{_address(request)}", LOGINS_A_MINUTE)
         if count is None or count.used <= count.limit:
             return self.get_response(request)
-        response = errors.answer(429, "Too many logins: wait a minute")
+        response = errors.answer(429, "Too many login attempts: try again in a minute")
         response["Retry-After"] = str(count.reset_secs)
         return response
 
@@ -126,7 +126,7 @@ def count_request(who: str, limit: int) -> Count | None:
             pipeline.expire(key, WINDOW_SECS)
             used = pipeline.execute()[0]
     except redis.RedisError as exc:
-        logger.warning("requests are not counted: %s", exc)
+        logger.warning("Could not count requests: %s", exc)
         return None
     return Count(limit, used, reset_secs)
 

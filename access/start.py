@@ -15,23 +15,24 @@ from spool.config.env import stop
 logger = logging.getLogger(__name__)
 
 OPEN_TO_ALL = (
-    "HOST={host} can be reached by others, and nobody has to log in: set SPOOL_AUTH "
-    "(or auth.path in langgraph.json), or SPOOL_ALLOW_OPEN=true if that is meant"
+    "HOST={host} accepts connections from other machines, without authentication: "
+    "set SPOOL_AUTH (or auth.path in langgraph.json), or SPOOL_ALLOW_OPEN=true to "
+    "allow this"
 )
-NOBODY_LOGS_IN = (
-    "NOBODY HAS TO LOG IN: whoever reaches this server sees and changes everything. "
-    "Set SPOOL_AUTH, or auth.path in langgraph.json."
+AUTHENTICATION_IS_OFF = (
+    "AUTHENTICATION IS OFF: everyone who can reach this server can read and change "
+    "all data. Set SPOOL_AUTH, or auth.path in langgraph.json."
 )
 
 
 def check_access() -> None:
     """Stop where a server would be open by mistake, and say so loudly where it is."""
     if handlers() and settings.AUTH:
-        stop("SPOOL_AUTH and auth.path in langgraph.json exclude each other")
+        stop("SPOOL_AUTH and auth.path in langgraph.json can't both be set")
     for message in find_mistakes():
         stop(message.msg)
     if is_open():
-        logger.warning(NOBODY_LOGS_IN)
+        logger.warning(AUTHENTICATION_IS_OFF)
 
 
 def find_mistakes(**kwargs: Any) -> list[CheckMessage]:

@@ -120,7 +120,8 @@ def _only_config(parameter: inspect.Parameter, has_others: bool) -> Kind | None:
         return None
     if has_others:
         raise UnknownParameter(
-            f"the parameter {parameter.name!r} is no RunnableConfig or ServerRuntime"
+            f"the parameter {parameter.name!r} is neither a RunnableConfig nor a "
+            "ServerRuntime"
         )
     return "config"
 

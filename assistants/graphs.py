@@ -54,7 +54,7 @@ class GraphNotBuilt(Unprocessable):
 
     def __init__(self, graph_id: str, exc: BaseException) -> None:
         super().__init__(
-            f"graph '{graph_id}' can't be made: {type(exc).__name__}: {exc}"
+            f"graph '{graph_id}' could not be built: {type(exc).__name__}: {exc}"
         )
 
 
@@ -78,7 +78,7 @@ class Resources(AsyncExitStack):
             if not timeout.expired():
                 raise
             # The graph has done its work, so this is not an error of the caller's.
-            logger.error("graph %s: what it holds can't be closed", self._graph_id)
+            logger.error("Could not close the resources of graph %s", self._graph_id)
             return None
 
 
@@ -179,7 +179,7 @@ class Registry:
             except GraphNotFound:
                 raise
             except (Exception, SystemExit) as exc:
-                logger.warning("graph %s can't be made", graph_id, exc_info=exc)
+                logger.warning("Could not build graph %s", graph_id, exc_info=exc)
                 raise GraphNotBuilt(graph_id, exc) from exc
             yield graph
 
@@ -205,7 +205,8 @@ def _load(graph_id: str, reference: str) -> Graph | Factory:
         graph = Factory(found) if _is_factory(found) else _as_graph(found)
     except (Exception, SystemExit) as exc:
         stop(
-            f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: {exc}"
+            f"graph {graph_id!r} ({reference}): {_where(exc)}{type(exc).__name__}: "
+            f"{exc}"
             f"{install_hint(exc)}"
         )
     return graph

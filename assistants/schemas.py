@@ -150,7 +150,7 @@ def _with_graph(
 ) -> T:
     if assistant.graph_id not in registry().graph_ids:
         raise Unprocessable(
-            f"graph '{assistant.graph_id}' is not in langgraph.json any more"
+            f"graph '{assistant.graph_id}' is no longer in langgraph.json"
         )
 
     configurable = {

@@ -81,8 +81,9 @@ def _name_the_taken(ids: list[UUID]) -> None:
     """Log ids that clients took: they can be computed before a graph is served."""
     for assistant in Assistant.objects.filter(pk__in=ids, is_system=False):
         logger.error(
-            "assistant %s of %r has the id of a graph's own: by the graph's name nobody "
-            "else finds it, until that assistant is deleted and the server restarted",
+            "assistant %s of %r has the id that belongs to a graph: other callers "
+            "can't use the graph by its name until it is deleted and the server "
+            "restarted",
             assistant.id,
             assistant.owner,
         )
@@ -100,8 +101,8 @@ def assistant_id_of(name_or_id: str) -> UUID:
             return system_assistant_id(graph_id)
     known = ", ".join(registry().graph_ids)
     raise Unprocessable(
-        f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant "
-        f"UUID, or one of the registered graphs: {known}"
+        f"Invalid assistant: '{name_or_id}'. Must be either: a valid assistant UUID, "
+        f"or one of the registered graphs: {known}"
     )
 
 
@@ -128,7 +129,7 @@ def resolve_assistant(
         raise NotFound("Thread or assistant not found.")
     if assistant.graph_id not in registry().graph_ids:
         raise Unprocessable(
-            f"assistant_id: graph '{assistant.graph_id}' is not in langgraph.json any more"
+            f"assistant_id: graph '{assistant.graph_id}' is no longer in langgraph.json"
         )
     return assistant
 
@@ -159,7 +160,8 @@ def mirror_context(
     configurable = config.get("configurable") or {}
     if configurable and context:
         raise BadRequest(
-            "Cannot specify both configurable and context. Prefer setting context alone."
+            "Cannot specify both configurable and context. Prefer setting context "
+            "alone."
         )
     if context:
         return {**config, "configurable": context}, dict(context)

@@ -200,7 +200,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
                 description="An id, or a graph's name",
             ),
             OpenApiParameter(
-                "xray", str, description="true, or how many levels of subgraphs to draw"
+                "xray", str, description="`true`, or the number of levels of subgraphs"
             ),
         ],
         responses={200: GraphBody, **ERRORS},

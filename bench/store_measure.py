@@ -59,14 +59,14 @@ def measure(url: str, items: int, owners: int, vectors: int) -> list[Row]:
         return f"owner{number}", number
 
     def of_one() -> tuple[str, int]:
-        return "everybody", chance.randrange(owners)
+        return "shared", chance.randrange(owners)
 
     seed(items, owners, "owner", split=True)
     rows = [
         tell(name, taken, BUDGET_MS)
         for name, taken in operations(of_owners, chance, items, owners)
     ]
-    seed(items, owners, "everybody", split=False)
+    seed(items, owners, "shared", split=False)
     rows += [
         tell(f"all in one owner: {name}", taken)
         for name, taken in operations(of_one, chance, items, owners)
@@ -203,7 +203,7 @@ def by_meaning(count: int) -> list[Row]:
 
 def _secs(op: SearchOp) -> float:
     begun = time.perf_counter()
-    perform("everybody", op)
+    perform("shared", op)
     return time.perf_counter() - begun
 
 
@@ -213,7 +213,7 @@ def build(index: Index, count: int) -> None:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP INDEX {table}_embedding_idx")
         cursor.execute(
-            "SELECT id FROM store_items WHERE owner = 'everybody' LIMIT %s", [count]
+            "SELECT id FROM store_items WHERE owner = 'shared' LIMIT %s", [count]
         )
         ids = [item_id for (item_id,) in cursor.fetchall()]
         for first in range(0, count, 1000):
@@ -228,8 +228,8 @@ def build(index: Index, count: int) -> None:
         inserted = time.perf_counter()
         cursor.execute("SET maintenance_work_mem = '1GB'")
         cursor.execute(
-            f"CREATE INDEX {table}_embedding_idx ON {table} "
-            "USING hnsw (embedding vector_cosine_ops) WITH (ef_construction = 128)"
+            f"CREATE INDEX {table}_embedding_idx ON {table} USING hnsw (embedding "
+            "vector_cosine_ops) WITH (ef_construction = 128)"
         )
         cursor.execute(f"VACUUM ANALYZE {table}")
     print(
@@ -242,7 +242,7 @@ def _nearest(index: Any, query: list[float], *, exact: bool) -> list[str]:
     sql, params = nearest(index, query, (), None, None, limit=10, offset=0, exact=exact)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(SEARCH_SETTINGS)
-        cursor.execute(sql, {**params, "owner": "everybody"})
+        cursor.execute(sql, {**params, "owner": "shared"})
         return [row[1] for row in cursor.fetchall()]
 
 

@@ -14,7 +14,7 @@ HEADING = "A million store items"
 ABOUT = """\\
 `python -m bench.store_scale`. Operations one after another: their statements, and all
 that Spool does around them; a few over HTTP as well. Then the same with all items in one
-owner, and a search by meaning among vectors that lie in clusters, as those of texts do."""
+owner, and a semantic search among vectors that lie in clusters, as those of texts do."""
 
 
 def main() -> int:

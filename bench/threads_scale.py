@@ -26,7 +26,7 @@ CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "A million threads of 1,000 owners"
 ABOUT = """\
 `python -m bench.threads_scale`, once with an owner's key and once with `--open`, where
-the million threads are everybody's. Requests one after another, over HTTP; of the ten
+the million threads are of all owners. Requests one after another, over HTTP; of the ten
 sorts of a search the slowest counts."""
 OWNERS = 1000
 BATCH = 100_000

@@ -54,6 +54,6 @@ def _leave_logging_alone(**_: Any) -> None:
 @celeryd_init.connect
 def _load_tasks(**_: Any) -> None:
     if not Hook.are_filled:
-        stop("this starts no worker: use `spool worker`")
+        stop("this command does not start a worker: use `spool worker`")
     # Only in workers: beat sends tasks by name, and stays small without graphs.
     app.autodiscover_tasks(force=True)

@@ -55,7 +55,7 @@ def env_bool(name: str, *, default: bool) -> bool:
     stop(f"{name} must be true or false, not {value!r}")
 
 
-def env_int(name: str, *, default: int, least: int = 0, most: int = 2**31) -> int:
+def env_int(name: str, *, default: int, minimum: int = 0, maximum: int = 2**31) -> int:
     text = env_str(name)
     if not text:
         return default
@@ -63,12 +63,12 @@ def env_int(name: str, *, default: int, least: int = 0, most: int = 2**31) -> in
         value = int(text)
     except ValueError:
         stop(f"{name} must be a whole number, not {text!r}")
-    if not least <= value <= most:
-        stop(f"{name} must be between {least} and {most}, not {value}")
+    if not minimum <= value <= maximum:
+        stop(f"{name} must be between {minimum} and {maximum}, not {value}")
     return value
 
 
-def env_float(name: str, *, default: float, least: float = 0.0) -> float:
+def env_float(name: str, *, default: float, minimum: float = 0.0) -> float:
     text = env_str(name)
     if not text:
         return default
@@ -76,8 +76,8 @@ def env_float(name: str, *, default: float, least: float = 0.0) -> float:
         value = float(text)
     except ValueError:
         stop(f"{name} must be a number, not {text!r}")
-    if not least <= value < math.inf:
-        stop(f"{name} must be a number from {least:g} up, not {text}")
+    if not minimum <= value < math.inf:
+        stop(f"{name} must be at least {minimum:g}, not {text}")
     return value
 
 
@@ -112,7 +112,7 @@ def env_url(name: str) -> str:
     except ValueError:
         is_url = None
     if not is_url:
-        stop(f"{name} must be a URL as https://spool.example.com, not {text!r}")
+        stop(f"{name} must be a URL like https://spool.example.com, not {text!r}")
     return text.rstrip("/")
 
 
@@ -133,7 +133,7 @@ def check_webhook_secret(secret: str) -> None:
     except ValueError:
         key = b""
     if encoded != secret and not key:
-        stop("WEBHOOK_SECRET must be whsec_ and base64, or plain text")
+        stop("WEBHOOK_SECRET must be plain text, or whsec_ followed by base64")
 
 
 def running_url(home: Path, name: str) -> str:
@@ -169,7 +169,7 @@ def check_jwt(
     """Refuse settings for tokens that contradict each other or are not secure."""
     if not wanted:
         if secret or jwks_url:
-            stop("SPOOL_JWT_… is set, but SPOOL_AUTH does not name jwt")
+            stop("SPOOL_JWT_… is set, but SPOOL_AUTH does not include jwt")
         return
     if bool(secret) == bool(jwks_url):
         stop("SPOOL_AUTH=jwt needs SPOOL_JWT_SECRET or SPOOL_JWT_JWKS_URL, not both")
@@ -178,7 +178,7 @@ def check_jwt(
     # A public key must never be used as a shared secret.
     fitting = SYMMETRIC if secret else ASYMMETRIC
     if not algorithms or set(algorithms) - fitting:
-        stop(f"SPOOL_JWT_ALGORITHMS must be of {', '.join(sorted(fitting))}")
+        stop(f"SPOOL_JWT_ALGORITHMS must only contain {', '.join(sorted(fitting))}")
     if jwks_url:
         _check_jwks(jwks_url, is_addressed)
 

@@ -148,7 +148,7 @@ class StoreIndex(Section):
 
 
 class StoreTTL(Section):
-    refresh_on_read: bool = Field(True, description="a read begins the time anew")
+    refresh_on_read: bool = Field(True, description="a read restarts the time to live")
     default_ttl: Minutes | None = Field(None, description="minutes to live")
     sweep_interval_minutes: Minutes | None = Field(
         None, description="how often expired items are deleted"
@@ -156,7 +156,7 @@ class StoreTTL(Section):
 
 
 class Store(Section):
-    index: StoreIndex | None = Field(None, description="search by meaning")
+    index: StoreIndex | None = Field(None, description="semantic search")
     ttl: StoreTTL = Field(StoreTTL(), description="how long items live")
 
     _empty_index = field_validator("index", mode="before")(_none_if_empty)
@@ -164,18 +164,20 @@ class Store(Section):
 
 class CheckpointerTTL(Section):
     strategy: Literal["delete", "keep_latest"] = Field(
-        "delete", description="what becomes of a thread whose time is over"
+        "delete", description="what happens to expired threads"
     )
     default_ttl: Positive | None = Field(None, description="minutes to live")
     sweep_interval_minutes: Positive | None = Field(
         None, description="how often expired threads are removed"
     )
-    sweep_limit: Positive | None = Field(None, description="threads in one sweep")
+    sweep_limit: Positive | None = Field(
+        None, description="maximum of threads in one sweep"
+    )
 
 
 class Serde(Section):
     pickle_fallback: bool = Field(
-        False, description="pickle what can't be stored otherwise"
+        False, description="use pickle for values that can't be stored otherwise"
     )
     allowed_json_modules: Modules = Field(
         None, description="classes that old checkpoints may restore, or `true`"
@@ -191,14 +193,14 @@ class Checkpointer(Section):
 
 
 class AuthCache(Section):
-    cache_keys: Strings = Field([], description="headers that tell callers apart")
-    ttl_seconds: NotNegative = Field(60, description="how long a caller is remembered")
-    max_size: NotNegative = Field(1000, description="callers that are remembered")
+    cache_keys: Strings = Field([], description="headers that identify a caller")
+    ttl_seconds: NotNegative = Field(60, description="how long a caller is cached")
+    max_size: NotNegative = Field(1000, description="maximum of cached callers")
 
 
 class Auth(Section):
     path: str | None = Field(None, description="a `langgraph_sdk.Auth`")
-    cache: AuthCache | None = Field(None, description="remember who called")
+    cache: AuthCache | None = Field(None, description="cache of authenticated callers")
     _empty_cache = field_validator("cache", mode="before")(_none_if_empty)
     openapi: dict[str, Any] = Field({}, description="how callers log in, for `/docs`")
     disable_studio_auth: bool = Field(False, description="has no effect here")
@@ -209,9 +211,11 @@ class Cors(Section):
     allow_origin_regex: str | None = Field(None, description="origins by a pattern")
     allow_methods: Strings = Field(["GET"], description="methods, or `*`")
     allow_headers: Strings = Field([], description="request headers, or `*`")
-    expose_headers: Strings = Field([], description="what pages may read")
-    allow_credentials: bool = Field(False, description="cookies and logins")
-    max_age: int = Field(600, description="seconds that a preflight counts")
+    expose_headers: Strings = Field(
+        [], description="response headers that pages may read"
+    )
+    allow_credentials: bool = Field(False, description="allow credentials")
+    max_age: int = Field(600, description="how long a preflight is cached, in seconds")
 
 
 class ConfigurableHeaders(Section):
@@ -236,21 +240,21 @@ class ConfigurableHeaders(Section):
 class Http(Section):
     app: str | None = Field(None, description="an ASGI application of your own")
     enable_custom_route_auth: bool = Field(
-        False, description="its routes need a login, too"
+        False, description="its routes need authentication, too"
     )
-    mount_prefix: str | None = Field(None, description="a path before all routes")
-    cors: Cors | None = Field(None, description="which pages may call")
+    mount_prefix: str | None = Field(None, description="a prefix for all routes")
+    cors: Cors | None = Field(None, description="which pages may call the API")
     configurable_headers: ConfigurableHeaders | None = Field(
         None, description="headers that graphs see in `configurable`"
     )
-    disable_assistants: bool = Field(False, description="take these routes away")
-    disable_threads: bool = Field(False, description="take these routes away")
-    disable_runs: bool = Field(False, description="take these routes away")
-    disable_store: bool = Field(False, description="take these routes away")
-    disable_mcp: bool = Field(False, description="take these routes away")
-    disable_a2a: bool = Field(False, description="take these routes away")
-    disable_meta: bool = Field(False, description="take these routes away")
-    disable_ui: bool = Field(False, description="take these routes away")
+    disable_assistants: bool = Field(False, description="disable these routes")
+    disable_threads: bool = Field(False, description="disable these routes")
+    disable_runs: bool = Field(False, description="disable these routes")
+    disable_store: bool = Field(False, description="disable these routes")
+    disable_mcp: bool = Field(False, description="disable these routes")
+    disable_a2a: bool = Field(False, description="disable these routes")
+    disable_meta: bool = Field(False, description="disable these routes")
+    disable_ui: bool = Field(False, description="disable these routes")
     disable_webhooks: bool = Field(False, description="refuse runs with a webhook")
 
 
@@ -264,15 +268,15 @@ class WebhookURLs(Section):
     allowed_domains: Strings = Field([], description="hosts, or `*.example.com`")
     allowed_ports: list[int] = Field([], description="ports that may be called")
     max_url_length: int = Field(65536, description="characters")
-    disable_loopback: bool = Field(True, description="refuse this machine")
+    disable_loopback: bool = Field(True, description="refuse loopback addresses")
 
 
 class Webhooks(Section):
     env_prefix: str = Field(
-        "LG_WEBHOOK_", description="of variables that headers may name"
+        "LG_WEBHOOK_", description="prefix of the variables that headers may use"
     )
     headers: dict[str, str] = Field({}, description="sent with every webhook")
-    url: WebhookURLs | None = Field(None, description="which URLs may be called")
+    url: WebhookURLs | None = Field(None, description="the URLs that may be called")
 
 
 class Priority(Section):
@@ -280,15 +284,17 @@ class Priority(Section):
 
 
 class LanggraphJson(Section):
-    graphs: dict[str, GraphEntry] = Field(description="what is served, by id")
-    dependencies: Strings = Field([], description="folders of modules; packages")
+    graphs: dict[str, GraphEntry] = Field(description="the graphs to serve, by id")
+    dependencies: Strings = Field(
+        [], description="directories of modules, and packages"
+    )
     env: dict[str, Any] | str = Field({}, description="variables, or a `.env` file")
-    auth: Auth = Field(Auth(), description="who may call")
+    auth: Auth = Field(Auth(), description="authentication")
     store: Store = Field(Store(), description="long-term memory")
     checkpointer: Checkpointer = Field(Checkpointer(), description="state of threads")
-    http: Http = Field(Http(), description="how requests are served")
-    webhooks: Webhooks = Field(Webhooks(), description="which webhooks are sent")
-    priority: Priority = Field(Priority(), description="whose runs go first")
+    http: Http = Field(Http(), description="the HTTP server")
+    webhooks: Webhooks = Field(Webhooks(), description="webhooks")
+    priority: Priority = Field(Priority(), description="the priority of runs")
 
     @field_validator("graphs", mode="before")
     @classmethod
@@ -315,7 +321,7 @@ class LanggraphJson(Section):
             raise _wrong("must be an object, or the path of a file")
         for name, value in given.items() if isinstance(given, dict) else ():
             if not name or "=" in name or "\0" in name:
-                raise _wrong(f": {name!r} can't be the name of a variable")
+                raise _wrong(f": {name!r} is not a valid name of a variable")
             if not isinstance(value, (str, int, float)) or "\0" in str(value):
                 kinds = "text without NUL, a number or a boolean"
                 raise _wrong(f".{name} must be {kinds}")
@@ -374,7 +380,7 @@ def _problem(error: ErrorDetails) -> str:
 
 # By the error types of Pydantic.
 PROBLEMS = {
-    "extra_forbidden": ": there is no such option",
+    "extra_forbidden": ": unknown option",
     "missing": "is missing",
     "string_type": "must be a string",
     "bool_type": "must be true or false, not {given!r}",
@@ -389,7 +395,9 @@ PROBLEMS = {
 def warn_of_ignored_keys() -> None:
     env = langgraph_json().env
     if isinstance(env, str) and not (settings.LANGGRAPH_CONFIG.parent / env).exists():
-        logger.warning("%s: env: there is no file %s", settings.LANGGRAPH_CONFIG, env)
+        logger.warning(
+            "%s: env: the file %s does not exist", settings.LANGGRAPH_CONFIG, env
+        )
     for key in ignored_keys():
         logger.warning(
             "%s: %r is not supported and has no effect", settings.LANGGRAPH_CONFIG, key
@@ -470,7 +478,7 @@ def import_places(dependencies: list[str]) -> Iterator[Path]:
                 yield path / "src"
         elif dependency.startswith("."):
             stop(
-                f"{settings.LANGGRAPH_CONFIG}: dependencies: there is no directory {path}"
+                f"{settings.LANGGRAPH_CONFIG}: dependencies: no such directory: {path}"
             )
 
 
@@ -504,7 +512,7 @@ def load_object(reference: str) -> Any:
 def _load_file(place: str) -> ModuleType:
     path = (settings.LANGGRAPH_CONFIG.parent / place).resolve()
     if not path.is_file():
-        raise ValueError(f"there is no file {path}")
+        raise ValueError(f"the file {path} does not exist")
     # Named after its path relative to langgraph.json: checkpoints store the names of
     # classes, and must be readable after the project's folder has been moved.
     home = settings.LANGGRAPH_CONFIG.parent.resolve()

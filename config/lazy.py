@@ -26,7 +26,7 @@ MODULES = (
 def load(module: str, name: str) -> Any:
     """The attribute `name` of `module`. The first call imports the module."""
     if module not in MODULES:
-        raise ValueError(f"{module} is not one of the modules that are loaded late")
+        raise ValueError(f"{module} is not a module that may be loaded lazily")
     return getattr(import_module(module), name)
 
 

@@ -41,9 +41,9 @@ LANGGRAPH_CONFIG = Path(env_str("LANGGRAPH_CONFIG", default="langgraph.json")).r
 HOST = env_str("HOST", default="127.0.0.1")
 # Serve all routes below this path; `http.mount_prefix` in langgraph.json overrides it.
 MOUNT_PREFIX = env_str("MOUNT_PREFIX")
-PORT = env_int("PORT", default=8123, least=1, most=65535)
+PORT = env_int("PORT", default=8123, minimum=1, maximum=65535)
 # The port on which a worker serves the metrics of its process, if any.
-METRICS_PORT = env_int("METRICS_PORT", default=0, most=65535)
+METRICS_PORT = env_int("METRICS_PORT", default=0, maximum=65535)
 
 
 # --- Access -------------------------------------------------------------------
@@ -119,12 +119,12 @@ DATABASE_CONNINFO = _KEEPALIVES | _conninfo(
     )
 )
 # Postgres connections that one process may use for its graphs' checkpoints.
-CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=5, least=1)
+CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=5, minimum=1)
 # Prepared statements save planning; PgBouncer in transaction mode can't use them.
 DATABASE_PREPARED_STATEMENTS = env_bool("DATABASE_PREPARED_STATEMENTS", default=True)
-WEB_THREADS = env_int("WEB_THREADS", default=8, least=1, most=256)
+WEB_THREADS = env_int("WEB_THREADS", default=8, minimum=1, maximum=256)
 # Viewers of streams in one web process, which sets its limit of open files.
-WEB_MAX_VIEWERS = env_int("WEB_MAX_VIEWERS", default=1000, most=1_000_000)
+WEB_MAX_VIEWERS = env_int("WEB_MAX_VIEWERS", default=1000, maximum=1_000_000)
 
 _options = {
     key: value
@@ -159,10 +159,10 @@ REDIS_URL = env_str(
 if not REDIS_URL:
     stop("REDIS_URL is not set: use `spool serve`, or point it at a Redis or Valkey")
 REDIS_KEY_PREFIX = env_str("REDIS_KEY_PREFIX")
-REDIS_MAX_CONNECTIONS = env_int("REDIS_MAX_CONNECTIONS", default=2000, least=2)
+REDIS_MAX_CONNECTIONS = env_int("REDIS_MAX_CONNECTIONS", default=2000, minimum=2)
 # A Redis that hangs must not block the web's threads. Failed requests have a fallback:
 # the tick replaces a wake-up, and Postgres replaces events.
-REDIS_TIMEOUT_SECS = env_float("REDIS_TIMEOUT_SECS", default=2, least=0.1)
+REDIS_TIMEOUT_SECS = env_float("REDIS_TIMEOUT_SECS", default=2, minimum=0.1)
 
 CELERY_BROKER_URL = REDIS_URL.replace("unix://", "redis+socket://", 1)
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
@@ -222,39 +222,39 @@ REVISION = env_str("SPOOL_REVISION")
 # A custom price list, instead of genai-prices; see `usage.prices`.
 PRICES_FILE = env_str("SPOOL_PRICES_FILE")
 # How long the record of a run's events is kept.
-RUN_RECORD_TTL_DAYS = env_float("RUN_RECORD_TTL_DAYS", default=7, least=0.01)
-N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, most=1000)
+RUN_RECORD_TTL_DAYS = env_float("RUN_RECORD_TTL_DAYS", default=7, minimum=0.01)
+N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, maximum=1000)
 # How many runs of a worker may wait for other runs, which get their slots meanwhile.
-MAX_WAITING_RUNS = env_int("SPOOL_MAX_WAITING_RUNS", default=20, most=1000)
+MAX_WAITING_RUNS = env_int("SPOOL_MAX_WAITING_RUNS", default=20, maximum=1000)
 # Four more threads, for the tick and webhooks, which runs never take.
 CELERY_WORKER_CONCURRENCY = N_JOBS_PER_WORKER + MAX_WAITING_RUNS + 4
 BG_JOB_TIMEOUT_SECS = env_float("BG_JOB_TIMEOUT_SECS", default=3600)
 BG_JOB_ISOLATED_LOOPS = env_bool("BG_JOB_ISOLATED_LOOPS", default=False)
 BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS = env_int(
-    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", default=180, most=3600
+    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS", default=180, maximum=3600
 )
-BG_JOB_MAX_ATTEMPTS = env_int("BG_JOB_MAX_ATTEMPTS", default=3, least=1)
+BG_JOB_MAX_ATTEMPTS = env_int("BG_JOB_MAX_ATTEMPTS", default=3, minimum=1)
 # A worker sends a heartbeat every HEARTBEAT seconds. After LEASE seconds without one,
 # it has lost its runs.
-WORKER_HEARTBEAT_SECS = env_float("WORKER_HEARTBEAT_SECS", default=2, least=0.1)
-WORKER_LEASE_SECS = env_float("WORKER_LEASE_SECS", default=8, least=0.5)
+WORKER_HEARTBEAT_SECS = env_float("WORKER_HEARTBEAT_SECS", default=2, minimum=0.1)
+WORKER_LEASE_SECS = env_float("WORKER_LEASE_SECS", default=8, minimum=0.5)
 if WORKER_LEASE_SECS < 2 * WORKER_HEARTBEAT_SECS:
     stop("WORKER_LEASE_SECS must be at least twice WORKER_HEARTBEAT_SECS")
 RESUMABLE_STREAM_TTL_SECONDS = env_int("RESUMABLE_STREAM_TTL_SECONDS", default=120)
 # Events, and their bytes, that Redis keeps for one thread, for viewers who reconnect.
-STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, least=100)
-STREAM_MAX_BYTES = env_int("STREAM_MAX_BYTES", default=32 * 2**20, least=2**16)
+STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, minimum=100)
+STREAM_MAX_BYTES = env_int("STREAM_MAX_BYTES", default=32 * 2**20, minimum=2**16)
 # Bytes of one run's events that a worker buffers, in case Redis loses them.
-STREAM_BUFFER_BYTES = env_int("STREAM_BUFFER_BYTES", default=8 * 2**20, least=2**16)
+STREAM_BUFFER_BYTES = env_int("STREAM_BUFFER_BYTES", default=8 * 2**20, minimum=2**16)
 # Interval of the heartbeats in both kinds of stream, in seconds.
-STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, least=0.1)
+STREAM_HEARTBEAT_SECS = env_float("STREAM_HEARTBEAT_SECS", default=5, minimum=0.1)
 # Event streaming: the largest message of a WebSocket, its subscriptions, and a caller's
 # connections (WebSockets and streams) to one web process; 0 is no limit.
 EVENT_STREAM_MAX_MESSAGE_BYTES = env_int(
-    "EVENT_STREAM_MAX_MESSAGE_BYTES", default=4 * 2**20, least=1024
+    "EVENT_STREAM_MAX_MESSAGE_BYTES", default=4 * 2**20, minimum=1024
 )
 EVENT_STREAM_MAX_SUBSCRIPTIONS = env_int(
-    "EVENT_STREAM_MAX_SUBSCRIPTIONS", default=256, least=1
+    "EVENT_STREAM_MAX_SUBSCRIPTIONS", default=256, minimum=1
 )
 EVENT_STREAM_MAX_CONNECTIONS = env_int("EVENT_STREAM_MAX_CONNECTIONS", default=0)
 
@@ -262,44 +262,46 @@ EVENT_STREAM_MAX_CONNECTIONS = env_int("EVENT_STREAM_MAX_CONNECTIONS", default=0
 # Signs webhooks; see `webhooks.deliveries.signature_headers`.
 WEBHOOK_SECRET = env_secret("WEBHOOK_SECRET")
 check_webhook_secret(WEBHOOK_SECRET)
-WEBHOOK_TIMEOUT_SECS = env_float("WEBHOOK_TIMEOUT_SECS", default=10, least=0.1)
+WEBHOOK_TIMEOUT_SECS = env_float("WEBHOOK_TIMEOUT_SECS", default=10, minimum=0.1)
 # Private networks, such as `10.0.0.0/8`, that webhooks may call.
 WEBHOOK_ALLOWED_NETWORKS = env_list("WEBHOOK_ALLOWED_NETWORKS", default=[])
 # How long the record of a delivery is kept.
 WEBHOOK_DELIVERIES_TTL_DAYS = env_float(
-    "WEBHOOK_DELIVERIES_TTL_DAYS", default=7, least=0.01
+    "WEBHOOK_DELIVERIES_TTL_DAYS", default=7, minimum=0.01
 )
 
 # --- Protocols --------------------------------------------------------------------
 # How long to keep a thread that was created by an MCP call and is interrupted.
 MCP_INTERRUPT_TTL_MINUTES = env_float(
-    "MCP_INTERRUPT_TTL_MINUTES", default=60, least=0.01
+    "MCP_INTERRUPT_TTL_MINUTES", default=60, minimum=0.01
 )
 
 # --- Crons ----------------------------------------------------------------------
 # How long the record of a cron's firings is kept.
-CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, least=0.01)
+CRON_FIRINGS_TTL_DAYS = env_float("CRON_FIRINGS_TTL_DAYS", default=30, minimum=0.01)
 
 # --- Django ---------------------------------------------------------------------
 DEBUG = False
-REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, least=1024)
+REQUEST_MAX_BYTES = env_int("REQUEST_MAX_BYTES", default=25 * 2**20, minimum=1024)
 # Timeouts for receiving a request's head, and then its body.
 REQUEST_HEAD_TIMEOUT_SECS = env_float(
-    "REQUEST_HEAD_TIMEOUT_SECS", default=15, least=0.1
+    "REQUEST_HEAD_TIMEOUT_SECS", default=15, minimum=0.1
 )
 REQUEST_BODY_TIMEOUT_SECS = env_float(
-    "REQUEST_BODY_TIMEOUT_SECS", default=120, least=0.1
+    "REQUEST_BODY_TIMEOUT_SECS", default=120, minimum=0.1
 )
 # The number of values (of objects and lists) in a body, and their depth.
-REQUEST_MAX_VALUES = env_int("REQUEST_MAX_VALUES", default=500_000, least=100)
-REQUEST_MAX_DEPTH = env_int("REQUEST_MAX_DEPTH", default=200, least=10, most=200)
+REQUEST_MAX_VALUES = env_int("REQUEST_MAX_VALUES", default=500_000, minimum=100)
+REQUEST_MAX_DEPTH = env_int("REQUEST_MAX_DEPTH", default=200, minimum=10, maximum=200)
 # The metadata of assistants, threads, runs, crons and items.
-METADATA_MAX_BYTES = env_int("METADATA_MAX_BYTES", default=64 * 2**10, least=256)
+METADATA_MAX_BYTES = env_int("METADATA_MAX_BYTES", default=64 * 2**10, minimum=256)
 # The namespace and key of a store item, which are one entry of an index.
 STORE_NAMESPACE_MAX_BYTES = env_int(
-    "STORE_NAMESPACE_MAX_BYTES", default=2000, least=16, most=2000
+    "STORE_NAMESPACE_MAX_BYTES", default=2000, minimum=16, maximum=2000
 )
-STORE_KEY_MAX_BYTES = env_int("STORE_KEY_MAX_BYTES", default=2000, least=16, most=2000)
+STORE_KEY_MAX_BYTES = env_int(
+    "STORE_KEY_MAX_BYTES", default=2000, minimum=16, maximum=2000
+)
 DATA_UPLOAD_MAX_MEMORY_SIZE = None  # `web.handler` limits the body.
 
 

@@ -99,6 +99,6 @@ class ApiKeyAdmin(OperatedAdmin):
         obj._state.adding = False
         self.message_user(
             request,
-            f"The key is {text} — copy it now, it can't be shown again.",
+            f"The key is {text} — copy it now, it will not be shown again.",
             messages.WARNING,
         )

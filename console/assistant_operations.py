@@ -93,7 +93,7 @@ MAKE_CURRENT = Operation(
     "make_current",
     "Make this version the current one",
     _roll_back,
-    done="put back to another version",
+    done="restored to an earlier version",
     left="it is gone",
     form=VersionForm,
     in_list=False,

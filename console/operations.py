@@ -38,7 +38,7 @@ class ReasonForm(forms.Form):
         required=False,
         max_length=500,
         widget=UnfoldAdminTextInputWidget,
-        help_text="Kept in the history, with your name.",
+        help_text="Stored in the history, with your name.",
     )
 
     def __init__(self, *args: Any, row: Any = None, **kwargs: Any) -> None:

@@ -36,7 +36,7 @@ ROLL_BACK = Operation(
     done="rolled back",
     left="it has ended already",
     destroys=True,
-    warning="The run is deleted, with all that it has saved in its thread.",
+    warning="The run is deleted, with all state that it saved in its thread.",
     applies=lambda run: run.is_active,
 )
 REQUEUE = Operation(

@@ -39,7 +39,7 @@ class ExpiryFilter(admin.SimpleListFilter):
         return [
             ("stays", "stays"),
             ("ends", "will expire"),
-            ("expired", "expired, to be swept"),
+            ("expired", "expired, not yet deleted"),
         ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[StoreItem]) -> Any:

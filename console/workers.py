@@ -21,7 +21,7 @@ DRAIN = Operation(
     "Drain",
     lambda worker, answers: queue.pause(Pause.Kind.WORKER, str(worker.pk)),
     done="drains",
-    left="it drains already",
+    left="it is already draining",
     applies=lambda worker: worker.expired_at is None,
 )
 RESUME = Operation(
@@ -29,7 +29,7 @@ RESUME = Operation(
     "Resume",
     lambda worker, answers: queue.resume(Pause.Kind.WORKER, str(worker.pk)),
     done="resumed",
-    left="it was not drained",
+    left="it was not draining",
     applies=lambda worker: worker.drains,
 )
 

@@ -106,7 +106,7 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
             _fire(cron, now)
     except IntegrityError:
         cron.refresh_from_db()
-        logger.warning("cron %s: %s has fired", cron.id, cron.next_run_date)
+        logger.warning("cron %s: fired for %s", cron.id, cron.next_run_date)
         _move_on(cron, now)
     except DatabaseError as exc:
         # The lock timed out, say, which is not the cron's fault.
@@ -121,7 +121,7 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
     except Exception:
         # A bug of Spool's. Disable the cron, or the error may repeat every second.
         logger.exception("cron %s could not be fired", cron.id)
-        disable(cron, "schedule: its next slot could not be found")
+        disable(cron, "schedule: could not compute its next slot")
         _save(cron)
     return True
 
@@ -291,7 +291,7 @@ def _go_to(cron: Cron, slot: datetime | None, missed: int) -> None:
     cron.next_run_date = slot
     cron.missed += missed
     if slot is None:
-        disable(cron, "the schedule has no slot left before end_time")
+        disable(cron, "the schedule has no slot before end_time")
 
 
 def _save(cron: Cron) -> None:

@@ -1,7 +1,7 @@
 """Asks the policy about requests for crons.
 
 A cron's creator must be allowed to create the cron, and the runs that it will create.
-Whoever changes a cron, or runs it now, must be allowed to create its runs as well.
+To change a cron, or to run it now, callers must be allowed to create its runs as well.
 """
 
 from __future__ import annotations

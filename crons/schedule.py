@@ -69,7 +69,7 @@ class BadTimezone(ValueError):
 def check_schedule(schedule: str) -> None:
     """Raise `BadSchedule` if `schedule` is invalid or never fires."""
     if next(CronSim(_fields(schedule), EPOCH), None) is None:
-        raise BadSchedule(f"{schedule!r} never comes")
+        raise BadSchedule(f"{schedule!r} never occurs")
 
 
 @lru_cache(maxsize=1024)
@@ -189,8 +189,8 @@ def _why(problem: str, parts: list[str]) -> str:
     if name == "day-of-month":
         with suppress(CronSimError):
             CronSim(f"* * {parts[-3]} * *", EPOCH)
-            return " never comes"
-    return f": bad {name}; it takes {TAKES[name]}, lists, ranges that go up, and steps"
+            return " never occurs"
+    return f": bad {name}; allowed: {TAKES[name]}, lists, ascending ranges, and steps"
 
 
 def _check_steps(part: str, name: str, highest: int) -> None:
@@ -201,9 +201,9 @@ def _check_steps(part: str, name: str, highest: int) -> None:
             continue
         first, dash, last = base.partition("-")
         if base in ("L", "LW") or (dash and first == last):
-            raise BadSchedule(f"{name} {term!r}: there is nothing to step through")
+            raise BadSchedule(f"{name} {term!r}: a step needs a range")
         if step.isdecimal() and int(step) > highest:
-            raise BadSchedule(f"{name} {term!r}: the step is longer than the field")
+            raise BadSchedule(f"{name} {term!r}: the step is larger than the field")
 
 
 @cache

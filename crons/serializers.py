@@ -132,11 +132,11 @@ class CronRequestSerializer(RunRequestSerializer):
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         if attrs.get("on_completion") not in (None, "delete"):
             raise serializers.ValidationError(
-                {"on_completion": "is on_run_completed for a cron"}
+                {"on_completion": "use on_run_completed for a cron"}
             )
         if attrs.get("on_disconnect") not in (None, "continue"):
             raise serializers.ValidationError(
-                {"on_disconnect": "a cron's runs have no client that could go away"}
+                {"on_disconnect": "the runs of a cron have no client"}
             )
         end_time = attrs.get("end_time")
         if end_time is not None and end_time.tzinfo is None:

@@ -56,7 +56,7 @@ def _creator_json(creator: Creator) -> dict[str, Any]:
 
 
 class ChangedMeanwhile(Conflict):
-    default_detail = "The cron was changed meanwhile: look at it, and try again"
+    default_detail = "The cron was changed by another request: read it again, and retry"
 
 
 @transaction.atomic
@@ -294,7 +294,7 @@ def _rehearse_as(creator: Creator, cron: Cron, assistant: str) -> UUID:
 def _keep_payload(cron: Cron, request: CronRequest, payload: Mapping[str, Any]) -> None:
     deletes = request.on_run_completed == Cron.OnRunCompleted.DELETE
     if cron.thread_id is not None and deletes:
-        raise Unprocessable("on_run_completed: the thread of this cron stays")
+        raise Unprocessable("on_run_completed: not allowed for a cron of a thread")
     config = request.run.config
     configurable = {**(config.get("configurable") or {}), "cron_id": str(cron.id)}
     cron.payload = {

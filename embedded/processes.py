@@ -218,8 +218,8 @@ def end_leftover(mark: Mark, timeout: float = 5.0) -> None:
             number = signal.SIGKILL
 
 
-# --- Postgres refuses to run as root ----------------------------------------------
-def as_nobody() -> PreExec | None:
+# --- Postgres does not run as root ----------------------------------------------
+def give_up_root() -> PreExec | None:
     """A function by which a child gives up root; None if this process is not root.
 
     In a user namespace files stay root's and need no other permissions. If namespaces
@@ -227,15 +227,15 @@ def as_nobody() -> PreExec | None:
     """
     if os.geteuid() != 0:
         return None
-    return _enter_namespace if _namespaces_work() else _become_nobody
+    return _enter_namespace if _namespaces_work() else _change_user
 
 
 def needs_ownership(how: PreExec | None) -> bool:
     """Whether the data must belong to the user `nobody`."""
-    return how is _become_nobody
+    return how is _change_user
 
 
-def nobody_id() -> int:
+def unprivileged_uid() -> int:
     return pwd.getpwnam("nobody").pw_uid
 
 
@@ -251,7 +251,7 @@ def _namespaces_work() -> bool:
 
 
 def _enter_namespace() -> None:
-    uid = nobody_id()
+    uid = unprivileged_uid()
     if LIBC.unshare(CLONE_NEWUSER):
         raise OSError(ctypes.get_errno(), "unshare")
     maps = (("setgroups", "deny"), ("uid_map", f"{uid} 0 1"), ("gid_map", f"{uid} 0 1"))
@@ -261,7 +261,7 @@ def _enter_namespace() -> None:
         os.close(file)
 
 
-def _become_nobody() -> None:
+def _change_user() -> None:
     user = pwd.getpwnam("nobody")
     os.setgroups([])
     os.setgid(user.pw_gid)

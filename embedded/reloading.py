@@ -96,7 +96,7 @@ class ReloadingSupervisor(Supervisor):
             return seen
         changed = {path for path, _ in seen.items() ^ found.items()}
         names = ", ".join(sorted(path.name for path in changed)[:3])
-        print(f"New code ({names}): starting new processes", flush=True)
+        print(f"Changed: {names}. Starting new processes", flush=True)
         self._reload = Reload(time.monotonic())
         for child in self.programs:
             if child.name != "beat":  # It imports no user code.
@@ -114,7 +114,7 @@ class ReloadingSupervisor(Supervisor):
 
     def _give_up(self, reload: Reload, failed: New) -> None:
         why = self._why_ended(failed.child, failed.process.returncode)
-        print(f"{why}\nThe old code goes on.", flush=True)
+        print(f"{why}\nThe old code stays in use.", flush=True)
         self._reload = None
         for new in reload.new:
             os.close(new.pipe)
@@ -132,7 +132,7 @@ class ReloadingSupervisor(Supervisor):
                 self._old.append(Old(old, now + wait))
         self._remember()
         self._reload = None
-        print(f"The new code is running after {now - reload.begun:.1f} s", flush=True)
+        print(f"The new code is in use after {now - reload.begun:.1f} s", flush=True)
 
     def _stop(self) -> None:
         new = self._reload.new if self._reload else []

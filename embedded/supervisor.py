@@ -273,7 +273,7 @@ class Supervisor:
         if ours:
             return ours[-1].removeprefix(REASON_PREFIX)
         log = self.home.logs / f"{child.name}.log"
-        return f"{child.name} ended with status {status}; see {log}"
+        return f"{child.name} exited with status {status}; see {log}"
 
     @contextmanager
     def _log_named(self, name: str) -> Iterator[None]:
@@ -329,7 +329,7 @@ class Supervisor:
     def _tell_password(self) -> None:
         """Print the password after a failed start, since it can't be shown later."""
         if self._password:
-            say(f"The admin is there (user admin, password {self._password})")
+            say(f"The admin is ready (user admin, password {self._password})")
 
     # --- Running --------------------------------------------------------------------
     def _watch(self) -> None:
@@ -346,9 +346,9 @@ class Supervisor:
             if len(child.restarts) > MAX_RESTARTS:
                 log = self.home.logs / f"{child.name}.log"
                 raise CannotStart(
-                    f"{child.name} keeps ending (status {code}): see {log}"
+                    f"{child.name} keeps exiting (status {code}): see {log}"
                 )
-            say(f"{child.name} ended with status {code}; starting it again")
+            say(f"{child.name} exited with status {code}; restarting it")
             child.process = None
             # At once the first time, then with growing delays.
             child.start_at = now + 0.5 * (len(child.restarts) - 1)
@@ -361,7 +361,7 @@ class Supervisor:
             self.home.remember(child.mark for child in self.children if child.mark)
         except OSError as exc:
             # Only a start after a crash reads it, so this is no reason to stop.
-            say(f"cannot note what runs: {exc}", level="WARNING")
+            say(f"cannot write the list of processes: {exc}", level="WARNING")
 
     # --- Stopping -------------------------------------------------------------------
     def _asked_to_stop(self, number: int, frame: FrameType | None) -> None:

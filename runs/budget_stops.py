@@ -44,7 +44,7 @@ def stop_over_budget() -> list[Ended]:
             ended += [end for end in stopped if end]
             if stopped:
                 logger.warning(
-                    "%d runs of %s are stopped: %s", len(stopped), payer.owner, standing
+                    "Stopping %d runs of %s: %s", len(stopped), payer.owner, standing
                 )
     return ended
 

@@ -323,7 +323,7 @@ def count() -> None:
     try:
         _measure_tables()
     except DatabaseError:  # For example, one is locked by a migration.
-        logger.warning("tables are not measured now", exc_info=True)
+        logger.warning("Could not measure the tables", exc_info=True)
 
 
 @transaction.atomic

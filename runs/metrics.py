@@ -153,7 +153,7 @@ def _slots(running: int) -> Iterator[Metric]:
         capacity, alive = cursor.fetchone()
     slots = GaugeMetricFamily(
         "spool_worker_slots",
-        "Places for runs in the workers that are alive.",
+        "Slots for runs in live workers.",
         labels=["state"],
     )
     for state, count in asdict(_workers(capacity, running)).items():

@@ -42,7 +42,7 @@ class Presence:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             hidden.rename(path)
         except OSError as exc:
-            logger.info("no lock in SPOOL_HOME, a lease has to do: %s", exc)
+            logger.info("no lock in SPOOL_HOME, only the lease is used: %s", exc)
             return
         self._path = path
 

@@ -40,7 +40,7 @@ class PriorityRefused(APIException):
     """The function raised or returned an invalid priority. Clients get no details."""
 
     status_code = 500
-    default_detail = "The priority of this run could not be decided"
+    default_detail = "Could not determine the priority of this run"
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def _ask(assign: Any, context: PriorityContext) -> ThreadPriority:
         return _checked(answer)
     except Exception as exc:
         # The operator's code may raise anything.
-        logger.exception("priority.path: the run is refused")
+        logger.exception("priority.path: refusing the run")
         raise PriorityRefused from exc
 
 

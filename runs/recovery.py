@@ -37,7 +37,7 @@ def expire_workers() -> None:
         pk__in=Worker.objects.alive().values("pk")
     )
     if count := silent.update(expired_at=Now()):
-        logger.warning("%d workers have gone silent", count)
+        logger.warning("%d workers have stopped sending heartbeats", count)
 
 
 def expire_dead(worker_ids: Sequence[UUID]) -> None:
@@ -72,7 +72,9 @@ def _log_lost(run_ids: Sequence[UUID]) -> None:
     for run in Run.objects.filter(pk__in=run_ids).only(*LOGGED) if run_ids else ():
         owner = (run.user or {}).get("identity") or run.owner
         with logs.about(run_id=run.id, thread_id=run.thread_id, owner=owner):
-            logger.warning("run %s: its worker is gone, it goes on elsewhere", run.id)
+            logger.warning(
+                "run %s: its worker is gone, another one will continue it", run.id
+            )
 
 
 def _give_up(run: Run) -> Ended | None:
@@ -88,7 +90,9 @@ def _give_up(run: Run) -> Ended | None:
             ended = lifecycle.end_here(run, Outcome(Run.Status.ERROR, error))
     except DatabaseError:
         # For example, its thread is locked. Go on with the other runs.
-        logger.warning("run %s is lost, and can't be ended now", run.id, exc_info=True)
+        logger.warning(
+            "run %s is lost, and could not be ended yet", run.id, exc_info=True
+        )
         return None
     if ended:
         record_lost([run.id])

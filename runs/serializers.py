@@ -250,8 +250,8 @@ class RunBody(serializers.Serializer[Any]):
 
 # The answer of `wait` and `join`.
 OUTPUT = {
-    "description": "What the graph returned: mostly the values of its output. Of an "
-    "interrupted run they have `__interrupt__`, of a failed one `__error__`.",
+    "description": "The output of the graph, usually an object. If the run was "
+    "interrupted it has `__interrupt__`; if it failed, it is `__error__` alone.",
     "anyOf": [
         {
             "type": "object",
@@ -281,7 +281,7 @@ class Limit(Capped):
         try:
             return int(super().to_internal_value(data))
         except serializers.ValidationError:
-            raise BadRequest("limit: a valid integer is required") from None
+            raise BadRequest("limit: must be a whole number") from None
 
 
 RUN = selectable(RunBody)
@@ -342,7 +342,7 @@ class BulkCancel(serializers.Serializer[Any]):
         by_id = attrs["thread_id"] is not None or attrs["run_ids"] is not None
         if by_id and (attrs["status"] or not (attrs["thread_id"] and attrs["run_ids"])):
             raise serializers.ValidationError(
-                "give either status, or thread_id with run_ids"
+                "must have either status, or thread_id with run_ids"
             )
         if not by_id and not attrs["status"]:
             raise serializers.ValidationError("status is required without run_ids")

@@ -253,7 +253,7 @@ def _check_limit(scope: Scope) -> None:
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         cursor.execute(lock, [f"runs of {scope.identity}"])
     if Run.objects.active().filter(user__identity=scope.identity).count() >= limit:
-        raise TooManyRuns(f"At most {limit} runs at once: wait until one has ended")
+        raise TooManyRuns(f"At most {limit} runs at a time: wait until one has ended")
 
 
 def _make_way(thread_id: UUID, strategy: str, new_id: UUID) -> None:
@@ -296,7 +296,7 @@ def _show_newest_state(thread_id: UUID) -> None:
         show_newest_state(thread_id)
     except Exception:
         # The graph may not be served any more, and its factory is user code.
-        logger.exception("thread %s: its state can't be shown again", thread_id)
+        logger.exception("thread %s: could not update its displayed state", thread_id)
 
 
 def _announce_end(run: Run, ended: Ended | None) -> None:
@@ -339,4 +339,4 @@ def _check_thread_of(request: RunRequest, thread_id: UUID | None) -> None:
     """Refuse a checkpoint of another thread: LangGraph would silently ignore it."""
     named = (request.checkpoint or {}).get("thread_id")
     if named and named != str(thread_id):
-        raise Unprocessable("checkpoint: it is of another thread than the run")
+        raise Unprocessable("checkpoint: it belongs to another thread")

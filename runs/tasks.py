@@ -161,6 +161,6 @@ def _exit_at_last() -> None:
     Their runs are handed back by now, so that the fence rejects their writes.
     """
     time.sleep(EXIT_TIMEOUT_SECS)
-    logger.warning("a node does not come to an end; leaving it behind")
+    logger.warning("a node does not stop; abandoning it")
     logging.shutdown()
     os._exit(0)

@@ -34,7 +34,9 @@ class ToolBody(serializers.Serializer[Any]):
 
 
 class StepBody(serializers.Serializer[Any]):
-    number = serializers.IntegerField(help_text="From 0, in the order of their begin")
+    number = serializers.IntegerField(
+        help_text="From 0, in the order in which they began"
+    )
     node = serializers.CharField()
     namespace = serializers.CharField(help_text="Of the subgraph; empty for the graph")
     task_id = serializers.CharField()
@@ -56,7 +58,7 @@ class AttemptBody(serializers.Serializer[Any]):
     error = FailureBody(allow_null=True)
     tokens = serializers.DictField(child=TokensBody(), help_text="By model")
     step_count = serializers.IntegerField()
-    steps = StepBody(many=True, help_text="Of a long attempt the first and last ones")
+    steps = StepBody(many=True, help_text="The first and last ones, if there are many")
 
 
 class TimelineBody(serializers.Serializer[Any]):

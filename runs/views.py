@@ -275,7 +275,9 @@ class RunViewSet(OwnedViewSet[Run]):
     # --- Stopping runs --------------------------------------------------------------
     @extend_schema(
         parameters=[
-            OpenApiParameter("wait", str, description="1: answer once it has stopped"),
+            OpenApiParameter(
+                "wait", str, description="`1`: wait until the run has stopped"
+            ),
             ACTION,
         ],
         request=None,

@@ -37,7 +37,7 @@ class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no t
                 super().setup_schedule()
                 return
             except AWAY as exc:
-                logger.warning("Postgres is away, trying again: %s", exc)
+                logger.warning("Postgres is away, retrying: %s", exc)
             time.sleep(RETRY)
             close_old_connections()
             self._initial_read = True
@@ -48,7 +48,7 @@ class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no t
         except AWAY as exc:
             if self._schedule is None:
                 raise
-            logger.warning("the schedule can't be read now: %s", exc)
+            logger.warning("could not read the schedule: %s", exc)
             # Read the schedule again at the next access.
             self._last_full_sync = datetime.min
             return self._schedule

@@ -13,7 +13,7 @@ from spool.runs.streaming.events import redis_client
 
 MIN_POSTGRES_VERSION = 15
 MEND_GRAPH = (
-    "Mend langgraph.json, or the file that it names; LANGGRAPH_CONFIG says which."
+    "Correct langgraph.json, or the file that it names; its path is LANGGRAPH_CONFIG."
 )
 
 

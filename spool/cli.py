@@ -81,13 +81,13 @@ def parser() -> argparse.ArgumentParser:
         return added
 
     _serve(command("serve", "Start everything on this machine, in the foreground"))
-    _serve(command("dev", "The same, with new code whenever a file of yours changes"))
+    _serve(command("dev", "The same, restarted whenever one of your files changes"))
     _prepare(command("prepare", "Migrate the database, check, register the graphs"))
     _web(command("web", "Start a web process"))
     _worker(command("worker", "Start a worker process, which executes runs"))
     command("beat", "Start the process that sends the periodic tasks")
-    _health(command("health", "Say whether a process is well: exit status 0 or 1"))
-    _doctor(command("doctor", "Say what is configured, what answers, what is wrong"))
+    _health(command("health", "Check the health of a process: exit status 0 or 1"))
+    _doctor(command("doctor", "Check configuration and services"))
     commands.add_parser(
         MANAGE, help="Django's commands: `spool manage createsuperuser`"
     )
@@ -103,27 +103,28 @@ def _prepare(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--without-graphs",
         action="store_true",
-        help="import nothing of yours: web processes do so when they start",
+        help="don't import the project's code: web processes do so when they start",
     )
 
 
 def _web(command: argparse.ArgumentParser) -> None:
     _address(command)
-    command.add_argument(
-        "--fd", type=int, help="listen on this inherited socket, not on an address"
-    )
+    command.add_argument("--fd", type=int, help="listen on this inherited socket")
     command.add_argument(
         "--grace",
         type=int,
         metavar="SECONDS",
-        help="how long streams may go on when it is told to stop (2)",
+        help="how long streams may continue after SIGTERM (2)",
     )
     _ready(command)
 
 
 def _worker(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "-n", "--name", default="worker", help="in front of @ and the host's name"
+        "-n",
+        "--name",
+        default="worker",
+        help="the worker's name, before @ and the host name",
     )
     _ready(command)
 
@@ -144,5 +145,5 @@ def _address(command: argparse.ArgumentParser) -> None:
 
 def _ready(command: argparse.ArgumentParser) -> None:
     command.add_argument(
-        "--ready-fd", type=int, help="write to this inherited pipe, once it is ready"
+        "--ready-fd", type=int, help="write to this inherited pipe when ready"
     )

@@ -17,8 +17,13 @@ SWEEP = timedelta(minutes=5)
 # Name, task, interval, and description.
 TASKS = (
     ("crons: tick", "crons.tasks.tick", SECOND, "Fires the crons that are due."),
-    ("runs: tick", "runs.tasks.tick", SECOND, "Recovers lost runs, wakes late ones."),
-    ("runs: sweep", "runs.tasks.sweep", SWEEP, "Forgets old webhooks and workers."),
+    (
+        "runs: tick",
+        "runs.tasks.tick",
+        SECOND,
+        "Recovers lost runs, and wakes late ones.",
+    ),
+    ("runs: sweep", "runs.tasks.sweep", SWEEP, "Deletes old webhooks and workers."),
     ("threads: sweep", "threads.tasks.sweep", SWEEP, "Removes expired threads."),
     ("crons: sweep", "crons.tasks.sweep", SWEEP, "Deletes old records of firings."),
     (

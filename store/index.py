@@ -132,11 +132,13 @@ def _checked(index: Index, vector: Sequence[float]) -> Vector:
     numbers = [float(number) for number in vector]
     if len(numbers) != index.dims:
         raise EmbeddingError(
-            f"store.index: {index.embed} gives vectors of {len(numbers)} dimensions, "
-            f"but dims is {index.dims}"
+            f"store.index: {index.embed} returned vectors of {len(numbers)} "
+            f"dimensions, but dims is {index.dims}"
         )
     if not all(map(math.isfinite, numbers)):
-        raise EmbeddingError(f"store.index: {index.embed} gives what is no number")
+        raise EmbeddingError(
+            f"store.index: {index.embed} returned a value that is not a number"
+        )
     return numbers
 
 

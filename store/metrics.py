@@ -20,6 +20,6 @@ class StoreCollector(Collector):
         expired = StoreItem.objects.filter(expires_at__lte=Now())
         yield GaugeMetricFamily(
             "spool_store_items_expired",
-            "Store items whose time is over, and that the sweep has still to delete.",
+            "Store items that have expired, and that the sweep has not deleted yet.",
             value=expired[:MAX_COUNTED].count(),
         )

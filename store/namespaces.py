@@ -59,14 +59,14 @@ def check_place(owner: str, path: str, key: str) -> None:
     for what, text, max_bytes, setting in parts:
         if (size := len(text.encode())) > max_bytes:
             raise PlaceTooLong(
-                f"{what} is too long: {size} bytes, at most {max_bytes} "
+                f"{what} is too long: {size} bytes, maximum {max_bytes} "
                 f"(STORE_{setting}_MAX_BYTES)"
             )
     size = len(owner.encode()) + len(path.encode()) + len(key.encode())
     if size > MAX_PLACE_BYTES:
         raise PlaceTooLong(
-            f"Namespace and key are too long: {size} bytes with the owner, "
-            f"at most {MAX_PLACE_BYTES}"
+            f"Namespace and key are too long: {size} bytes with the owner, maximum "
+            f"{MAX_PLACE_BYTES}"
         )
 
 

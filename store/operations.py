@@ -70,8 +70,8 @@ def check(owner: str, op: Op) -> None:
     elif isinstance(op, ListNamespacesOp):
         _check_page(op)
         # With a depth of 0 the search would return to the same place for ever.
-        if op.max_depth is not None and not _is_whole(op.max_depth, least=1):
-            raise ValueError(f"max_depth must be 1 or more, not {op.max_depth!r}")
+        if op.max_depth is not None and not _is_whole(op.max_depth, minimum=1):
+            raise ValueError(f"max_depth must be at least 1, not {op.max_depth!r}")
         for condition in op.match_conditions or ():
             check_labels(condition.path)
 
@@ -89,12 +89,14 @@ def _check_put(owner: str, op: PutOp) -> None:
 
 def _check_page(op: SearchOp | ListNamespacesOp) -> None:
     for name, given in (("limit", op.limit), ("offset", op.offset)):
-        if not _is_whole(given, least=0):
-            raise ValueError(f"{name} must be a whole number, 0 or more, not {given!r}")
+        if not _is_whole(given, minimum=0):
+            raise ValueError(
+                f"{name} must be a whole number, at least 0, not {given!r}"
+            )
 
 
-def _is_whole(given: Any, *, least: int) -> bool:
-    return isinstance(given, int) and least <= given <= MAX_WHOLE
+def _is_whole(given: Any, *, minimum: int) -> bool:
+    return isinstance(given, int) and minimum <= given <= MAX_WHOLE
 
 
 def _are_paths(given: Any) -> bool:

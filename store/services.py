@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 class EmbeddingFailed(APIException):
     status_code = 503
-    default_detail = "The embedding model failed, try again"
+    default_detail = "The embedding model failed: try again"
 
 
 def perform(owner: str, op: Op, extras: ApiExtras = NO_EXTRAS) -> Any:

@@ -62,8 +62,8 @@ def prepare_index(*, warn: bool = True) -> None:
         _make(cursor, index)
         if warn and (others or _is_behind(cursor, index)):
             logger.warning(
-                "store.index is new or has changed: searches by meaning find no older "
-                "items until `manage.py reindex_store` has been run"
+                "store.index is new or has changed: semantic searches do not find "
+                "older items until `spool manage reindex_store` was run"
             )
 
 
@@ -130,8 +130,8 @@ def _create(index: Index) -> list[str]:
             PRIMARY KEY (item_id, ordinal)
         )""",
         f"CREATE INDEX ON {table} (owner, path)",
-        f"CREATE INDEX ON {table} USING hnsw (embedding {operators}) "
-        "WITH (ef_construction = 128)",
+        f"CREATE INDEX ON {table} USING hnsw (embedding {operators}) WITH "
+        "(ef_construction = 128)",
     ]
 
 

@@ -112,11 +112,11 @@ class Batches(BatchSpanProcessor):
     def __init__(self, exporter: SpanExporter) -> None:
         self._lock = threading.Lock()
         self._waiting = 0
-        self._max_waiting = env_int(QUEUE_SIZE, default=2048, least=1)
+        self._max_waiting = env_int(QUEUE_SIZE, default=2048, minimum=1)
         super().__init__(
             Exporter(exporter, self._taken),
             max_queue_size=self._max_waiting,
-            schedule_delay_millis=env_int(DELAY, default=1000, least=1),
+            schedule_delay_millis=env_int(DELAY, default=1000, minimum=1),
         )
 
     def on_end(self, span: ReadableSpan) -> None:

@@ -23,7 +23,7 @@ class ThreadsCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         swept = CounterMetricFamily(
             "spool_swept_threads",
-            "Threads that were removed, or cut down to their latest state.",
+            "Threads that were removed, or pruned to their latest state.",
             labels=["kind"],
         )
         totals = dict(SweptThreads.objects.values_list("kind", "total"))

@@ -12,13 +12,6 @@ from spool.config.langgraph_json import MAX_MINUTES
 from spool.database.json import clean_text, moment
 from spool.threads.models import Thread
 from spool.threads.ttl import TTL
-from spool.web.answers import (
-    CheckpointBody,
-    FailureBody,
-    InterruptBody,
-    selectable,
-    selection,
-)
 from spool.web.bodies import Body
 from spool.web.fields import (
     AnyJSON,
@@ -100,117 +93,6 @@ def _at(thread: Thread, path: str) -> Any:
     return found
 
 
-class TTLBody(serializers.Serializer[Any]):
-    strategy = serializers.ChoiceField(choices=Thread.TTLStrategy.choices)
-    ttl_minutes = serializers.FloatField()
-    expires_at = serializers.DateTimeField(allow_null=True)
-
-
-class ThreadBody(serializers.Serializer[Any]):
-    """A thread as the wire shows it; `thread_json` makes it."""
-
-    thread_id = serializers.UUIDField()
-    created_at = serializers.DateTimeField()
-    updated_at = serializers.DateTimeField()
-    state_updated_at = serializers.DateTimeField()
-    metadata = Object()
-    status = serializers.ChoiceField(choices=Thread.Status.choices)
-    config = Object()
-    values = AnyJSON(allow_null=True)
-    interrupts = serializers.DictField(
-        child=InterruptBody(many=True), required=False, help_text="By task"
-    )
-    error = FailureBody(required=False, allow_null=True)
-    ttl = TTLBody(required=False, allow_null=True, help_text="With `include=ttl`")
-
-
-class CopiedThreadBody(ThreadBody):
-    values = None  # type: ignore[assignment]
-
-
-class FoundThreadBody(ThreadBody):
-    """A thread of a search with `select` or `extract`."""
-
-    interrupts = serializers.DictField(child=InterruptBody(many=True), allow_null=True)
-    ttl = None  # type: ignore[assignment]
-    extracted = serializers.DictField(
-        child=AnyJSON(allow_null=True), help_text="By alias"
-    )
-
-
-FOUND = selectable(ThreadBody, selection(FoundThreadBody))
-
-
-class SizeBody(serializers.Serializer[Any]):
-    count = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-
-
-class ChannelBody(serializers.Serializer[Any]):
-    versions = serializers.IntegerField()
-    bytes = serializers.IntegerField()
-
-
-class ChannelsBody(SizeBody):
-    by_channel = serializers.DictField(child=ChannelBody())
-
-
-class StorageBody(serializers.Serializer[Any]):
-    """How much a thread's state takes in the database."""
-
-    thread_id = serializers.UUIDField()
-    total_bytes = serializers.IntegerField()
-    checkpoints = SizeBody()
-    channel_values = ChannelsBody()
-    pending_writes = SizeBody()
-
-
-class PrunedBody(serializers.Serializer[Any]):
-    pruned_count = serializers.IntegerField()
-
-
-@extend_schema_field(
-    {"allOf": [{"$ref": "#/components/schemas/StateBody"}], "nullable": True}
-)
-class NestedState(AnyJSON):
-    """The state of a task that is a subgraph."""
-
-
-class TaskBody(serializers.Serializer[Any]):
-    id = serializers.CharField()
-    name = serializers.CharField()
-    path = serializers.ListField(child=AnyJSON())
-    error = serializers.CharField(allow_null=True)
-    interrupts = InterruptBody(many=True)
-    checkpoint = CheckpointBody(allow_null=True)
-    state = NestedState(allow_null=True)
-    result = AnyJSON(allow_null=True)
-
-
-class StateBody(serializers.Serializer[Any]):
-    """A `ThreadState`; `threads.state.state_json` makes it."""
-
-    values = AnyJSON(allow_null=True)
-    next = serializers.ListField(child=serializers.CharField())
-    tasks = TaskBody(many=True)
-    metadata = Object(allow_null=True)
-    created_at = serializers.DateTimeField(allow_null=True)
-    checkpoint = CheckpointBody(allow_null=True)
-    parent_checkpoint = CheckpointBody(allow_null=True)
-    interrupts = InterruptBody(many=True)
-    checkpoint_id = serializers.CharField(allow_null=True)
-    parent_checkpoint_id = serializers.CharField(allow_null=True)
-
-
-STATE = selectable(StateBody)
-
-
-class UpdatedStateBody(serializers.Serializer[Any]):
-    checkpoint = CheckpointBody()
-    configurable = CheckpointBody()
-    checkpoint_id = serializers.CharField()
-
-
 class TTLField(Object):
     """`{"ttl": minutes, "strategy": "delete" | "keep_latest"}`."""
 
@@ -220,7 +102,9 @@ class TTLField(Object):
         if isinstance(minutes, bool) or not isinstance(minutes, (int, float)):
             raise serializers.ValidationError("ttl must be a number of minutes")
         if not 0 < minutes <= MAX_MINUTES:
-            raise serializers.ValidationError("ttl must be positive, and not absurd")
+            raise serializers.ValidationError(
+                "ttl must be positive, and less than a thousand years"
+            )
         if given.get("strategy", "delete") not in Thread.TTLStrategy.values:
             raise serializers.ValidationError("strategy must be delete or keep_latest")
         return TTL(minutes, given.get("strategy", "delete"))
@@ -297,7 +181,7 @@ class ExtractField(Object):
             root = root_of(path) if isinstance(path, str) else ""
             if root not in EXTRACTABLE:
                 raise serializers.ValidationError(
-                    f"{alias}: a path starts with one of {', '.join(EXTRACTABLE)}"
+                    f"{alias}: a path must start with one of {', '.join(EXTRACTABLE)}"
                 )
             if _STEP.sub("", path[len(root) :]):
                 raise serializers.ValidationError(f"{alias}: {path!r} is not a path")
@@ -334,7 +218,7 @@ class CheckpointField(Object):
         given = super().to_internal_value(data)
         for key, kind in CHECKPOINT_KINDS.items():
             if not isinstance(given.get(key), (kind, type(None))):
-                raise serializers.ValidationError(f"{key}: is of the wrong type")
+                raise serializers.ValidationError(f"{key}: has the wrong type")
         return {key: given[key] for key in CHECKPOINT_KINDS if given.get(key)}
 
 

@@ -64,7 +64,7 @@ async def _unless_refused(reading: Awaitable[T]) -> T | None:
     except _NOT_THE_GRAPHS:
         raise
     except (Exception, SystemExit) as exc:
-        logger.warning("a graph can't read a state of its own: %r", exc)
+        logger.warning("a graph could not read its own state: %r", exc)
         return None
 
 
@@ -121,5 +121,5 @@ def _values(graph: Graph, saved: CheckpointTuple) -> Any:
 
 def _saver(graph: Graph) -> BaseCheckpointSaver[Any]:
     if not isinstance(graph.checkpointer, BaseCheckpointSaver):
-        raise TypeError("only a graph that keeps its state can be asked for it")
+        raise TypeError("the state of a graph without a checkpointer can't be read")
     return graph.checkpointer

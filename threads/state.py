@@ -74,7 +74,7 @@ def _selected(whole: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
     keys = [name.removeprefix("values.") for name in select if name[:7] == "values."]
     unknown = set(select) - set(whole) - {f"values.{key}" for key in keys}
     if unknown:
-        raise Unprocessable(f"select: a state has no {', '.join(sorted(unknown))}")
+        raise Unprocessable(f"select: unknown fields: {', '.join(sorted(unknown))}")
     if keys and "values" not in kept:
         values = whole["values"] if isinstance(whole["values"], dict) else {}
         kept["values"] = {key: values[key] for key in keys if key in values}
@@ -246,7 +246,7 @@ def _graph_id(thread: Thread) -> str | None:
         return str(graph_id)
     if graph_id is None or thread.values is None:
         return None
-    raise Unprocessable(f"graph '{graph_id}' is not in langgraph.json any more")
+    raise Unprocessable(f"graph '{graph_id}' is no longer in langgraph.json")
 
 
 def _stateless(

@@ -10,14 +10,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.threads import state
+from spool.threads.answers import STATE, UpdatedStateBody
 from spool.threads.serializers import (
-    STATE,
     CheckpointStateBody,
     HistoryBody,
     HistoryQuery,
     StateQuery,
     StateUpdateBody,
-    UpdatedStateBody,
 )
 from spool.threads.views import ERRORS, OneThreadViewSet
 from spool.web.answers import error, list_of
@@ -63,7 +62,7 @@ class ThreadStateViewSet(OneThreadViewSet):
         request=StateUpdateBody,
         responses={
             200: UpdatedStateBody,
-            400: error("What the graph refuses, or no graph"),
+            400: error("An update that the graph refuses, or a thread without a graph"),
             409: error("A run of the thread is active"),
             **ERRORS,
         },

@@ -55,7 +55,7 @@ def sweep(*, seconds: float = MAX_SECONDS) -> dict[str, int]:
     }
     if any(swept.values()):
         logger.info(
-            "swept threads: %(expired)d expired, %(pruned)d cut down to their latest "
+            "swept threads: %(expired)d expired, %(pruned)d pruned to their latest "
             "state, %(discarded)d temporary",
             swept,
         )
@@ -128,7 +128,7 @@ def _prune(thread_id: UUID) -> bool | None:
         return prune_state(thread_id)
     except (NotImplementedError, *CONNECTION_FAULTS) as exc:
         # A later sweep retries it: one thread must not block the others.
-        logger.warning("thread %s keeps all of its state: %s", thread_id, exc)
+        logger.warning("thread %s was not pruned: %s", thread_id, exc)
         return False
 
 

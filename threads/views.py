@@ -20,15 +20,17 @@ from spool.access.views import OwnedViewSet
 from spool.assistants.graphs import registry
 from spool.database.ids import uuid7
 from spool.threads import checkpoint_rows, rows, services, state
-from spool.threads.models import Thread, ThreadQuerySet
-from spool.threads.serializers import (
-    COLUMNS,
+from spool.threads.answers import (
     FOUND,
     CopiedThreadBody,
-    Prune,
     PrunedBody,
     StorageBody,
     ThreadBody,
+)
+from spool.threads.models import Thread, ThreadQuerySet
+from spool.threads.serializers import (
+    COLUMNS,
+    Prune,
     ThreadCreate,
     ThreadFilter,
     ThreadSearch,
@@ -79,7 +81,7 @@ class ThreadViewSet(OneThreadViewSet):
         request=ThreadCreate,
         responses={
             200: ThreadBody,
-            201: error("The thread was created, but not with the state"),
+            201: error("The thread was created, but its state could not be set"),
             400: error("Supersteps that the graph refuses"),
             409: error("A thread has this id already"),
             **ERRORS,
@@ -131,7 +133,11 @@ class ThreadViewSet(OneThreadViewSet):
     @extend_schema(
         request=ThreadSearch,
         parameters=PAGE_HEADERS,
-        responses={200: list_of(FOUND), 400: error("An id of none"), 422: INVALID},
+        responses={
+            200: list_of(FOUND),
+            400: error("An id that is not a UUID"),
+            422: INVALID,
+        },
     )
     def search(self, request: Request) -> Response:
         asked = valid_body(request, ThreadSearch)
@@ -172,7 +178,7 @@ class ThreadViewSet(OneThreadViewSet):
     @extend_schema(
         parameters=[
             OpenApiParameter(
-                "include", str, enum=["ttl"], description="What else to answer"
+                "include", str, enum=["ttl"], description="Additional fields"
             )
         ],
         responses={200: ThreadBody, **ERRORS},
@@ -222,7 +228,7 @@ class ThreadViewSet(OneThreadViewSet):
         request=None,
         responses={
             200: CopiedThreadBody,
-            409: error("No such thread, or it changes at present"),
+            409: error("No such thread, or it is being changed"),
             422: INVALID,
         },
     )

@@ -183,8 +183,8 @@ def _cost(part: Priced) -> Decimal:
 def _say_unpriced(provider: str, model: str) -> None:
     """Warn once per process: budgets of money count only models that have a price."""
     logger.warning(
-        "model %r of provider %r has no price: it counts nothing against budgets of "
-        "money; name it in SPOOL_PRICES_FILE",
+        "model %r of provider %r has no price, and does not count towards budgets of "
+        "money; add it to SPOOL_PRICES_FILE",
         model,
         provider,
     )

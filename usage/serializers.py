@@ -34,16 +34,18 @@ class UsageQuery(serializers.Serializer[Any]):
     def validate_group_by(self, given: str) -> list[str]:
         names = [name.strip() for name in given.split(",") if name.strip()]
         if unknown := [name for name in names if name not in GROUPS]:
-            raise serializers.ValidationError(f"{unknown[0]} is not a group")
+            raise serializers.ValidationError(f"unknown group {unknown[0]}")
         return list(dict.fromkeys(names))
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         end = attrs["end"] or timezone.now().date()
         start = attrs["start"] or end - timedelta(days=DEFAULT_DAYS - 1)
         if start > end:
-            raise serializers.ValidationError("start: it is after end")
+            raise serializers.ValidationError("start: must not be after end")
         if (end - start).days > MAX_DAYS:
-            raise serializers.ValidationError(f"start: more than {MAX_DAYS} days ago")
+            raise serializers.ValidationError(
+                f"start: must be at most {MAX_DAYS} days before end"
+            )
         return {**attrs, "start": start, "end": end}
 
 
@@ -57,7 +59,8 @@ class UsageRow(serializers.Serializer[Any]):
     reasoning_tokens = serializers.IntegerField(help_text="Of the output")
     cost = serializers.CharField(help_text="A decimal number")
     unpriced_models = serializers.ListField(
-        child=serializers.CharField(), help_text="Whose cost is not in `cost`"
+        child=serializers.CharField(),
+        help_text="Models that are not included in `cost`",
     )
     # Null where the runs can't be told apart: by node, model, provider or API key.
     successful_runs = serializers.IntegerField(allow_null=True)

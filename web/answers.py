@@ -25,7 +25,7 @@ LAST_EVENT_ID = OpenApiParameter(
     "Last-Event-ID",
     str,
     OpenApiParameter.HEADER,
-    description="The id of the last event that the client has; later ones follow",
+    description="The id of the last event that the client has: only later ones are sent",
 )
 
 
@@ -42,12 +42,14 @@ def _header(name: str, kind: Any, description: str) -> OpenApiParameter:
 
 PAGE_HEADERS = [
     _header(
-        "X-Pagination-Total", int, "Not the total: the rows so far, and one if more"
+        "X-Pagination-Total",
+        int,
+        "offset + rows in this response + 1 if there are more",
     ),
     _header("X-Pagination-Next", int, "The next offset, if there are more rows"),
 ]
 CONTENT_LOCATION = _header("Content-Location", str, "The path of the run")
-LOCATION = _header("Location", str, "Where to continue after a lost connection")
+LOCATION = _header("Location", str, "The URL to reconnect to")
 
 
 class ErrorBody(serializers.Serializer[Any]):
@@ -58,7 +60,7 @@ def error(description: str) -> OpenApiResponse:
     return OpenApiResponse(ErrorBody, description=description)
 
 
-INVALID = error("A field that is not valid, named")
+INVALID = error("An invalid field; the text names it")
 
 
 class FailureBody(serializers.Serializer[Any]):

@@ -110,7 +110,7 @@ def _headers(exc: exceptions.APIException) -> dict[str, str]:
 def _database_failed(exc: Exception, context: dict[str, Any]) -> Response:
     # Clients retry a 503; Postgres's message is only logged.
     logger.error("%s: the database failed", _asked(context), exc_info=exc)
-    return _answer(503, "The database is not available, try again")
+    return _answer(503, "The database is not available: try again")
 
 
 def _asked(context: dict[str, Any]) -> str:

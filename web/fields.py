@@ -65,12 +65,12 @@ class Text(serializers.CharField):
 class Capped(serializers.IntegerField):
     """The requested number of rows of a GET, reduced to the maximum of one response."""
 
-    def __init__(self, *, most: int = 1000, **kwargs: Any) -> None:
+    def __init__(self, *, maximum: int = 1000, **kwargs: Any) -> None:
         super().__init__(**kwargs)
-        self.most = most
+        self.maximum = maximum
 
     def to_internal_value(self, data: Any) -> int:
-        return min(int(super().to_internal_value(data)), self.most)
+        return min(int(super().to_internal_value(data)), self.maximum)
 
 
 class UUIDText(serializers.UUIDField):

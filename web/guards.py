@@ -26,16 +26,16 @@ logger = logging.getLogger(__name__)
 # Size of all headers together: far more than clients send.
 HEADERS_MAX_BYTES = 64 * 2**10
 FOREIGN_HOST = (
-    "Nobody has to log in here, so only this machine's own names are answered: add the "
-    "name to ALLOWED_HOSTS if it is meant"
+    "Authentication is off, so only the names of this machine are accepted: add the "
+    "name to ALLOWED_HOSTS to allow it"
 )
 FOREIGN_ORIGIN = (
-    "Nobody has to log in here, so pages of other sites are not answered: add their "
-    "origin to CORS_ALLOW_ORIGINS if it is meant"
+    "Authentication is off, so pages of other sites are refused: add their origin to "
+    "CORS_ALLOW_ORIGINS to allow them"
 )
 EXPOSED = (
-    "Nobody has to log in here, so only this machine is answered: set SPOOL_AUTH, or "
-    "SPOOL_ALLOW_OPEN=true if that is meant"
+    "Authentication is off, so only this machine is accepted: set SPOOL_AUTH, or "
+    "SPOOL_ALLOW_OPEN=true to allow others"
 )
 
 

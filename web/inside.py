@@ -205,7 +205,7 @@ class _Exchange:
             if not self._gone.is_set():
                 raise
         except Exception as exc:
-            logger.exception("a call from inside failed")
+            logger.exception("an internal call failed")
             self._pass_on({"type": "failed", "text": type(exc).__name__})
 
     async def _receive(self) -> Message:

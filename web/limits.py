@@ -43,7 +43,7 @@ def check_json(body: bytes) -> None:
         )
     if containers > max_depth and _depth(marks) > max_depth:
         raise Unprocessable(
-            f"the JSON is nested more than {max_depth} levels deep (REQUEST_MAX_DEPTH)"
+            f"the JSON is nested deeper than {max_depth} levels (REQUEST_MAX_DEPTH)"
         )
 
 

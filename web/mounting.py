@@ -68,7 +68,7 @@ def check_routes(**kwargs: Any) -> list[CheckMessage]:
         custom_app()
     except SystemExit as exc:
         text = str(exc).removeprefix("spool: ")
-        return [Error(text, hint="Mend `http` in langgraph.json.", id="config.E001")]
+        return [Error(text, hint="Correct `http` in langgraph.json.", id="config.E001")]
     return []
 
 
@@ -91,7 +91,7 @@ def custom_app() -> App | None:
             f"{install_hint(exc)}"
         )
     if not callable(app):
-        stop(f"http.app: {reference} is no ASGI application")
+        stop(f"http.app: {reference} is not an ASGI application")
     found: App = app
     return found
 
@@ -117,8 +117,8 @@ def custom_schema() -> dict[str, Any]:
             for name in names
         ]
         for method in sorted((getattr(route, "methods", None) or set()) - {"HEAD"}):
-            told = {"responses": {"200": {"description": ""}}, "parameters": given}
-            paths.setdefault(path, {})[method.lower()] = told
+            operation = {"responses": {"200": {"description": ""}}, "parameters": given}
+            paths.setdefault(path, {})[method.lower()] = operation
     return {"paths": paths}
 
 

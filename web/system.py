@@ -113,7 +113,7 @@ class OkView(PublicView):
         operation_id="ok",
         parameters=[
             OpenApiParameter(
-                "check_db", bool, description="Ask Postgres and Redis as well."
+                "check_db", bool, description="Check Postgres and Redis as well."
             )
         ],
         responses={200: OkBody, 422: INVALID, 500: OkBody},

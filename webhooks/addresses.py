@@ -83,7 +83,7 @@ class Policy:
         if url.scheme not in PORTS or not url.raw_host:
             raise Refused("must be an absolute http or https URL")
         if port_of(url) > MAX_PORT:
-            raise Refused(f"there is no port {port_of(url)}")
+            raise Refused(f"{port_of(url)} is not a valid port")
         if self.require_https and url.scheme != "https":
             raise Refused("must be https")
         if self.allowed_domains and not self._allows_domain(host_of(url)):
@@ -147,15 +147,15 @@ def check_settings() -> None:
         stop(f"{settings.LANGGRAPH_CONFIG}: webhooks: {exc}")
     if rules.headers and not rules.allowed_domains:
         logger.warning(
-            "webhooks.headers are sent to any URL that a client names: "
-            "set webhooks.url.allowed_domains"
+            "webhooks.headers are sent to any URL that a client names: set "
+            "webhooks.url.allowed_domains"
         )
 
 
 def check(text: str) -> None:
     """Refuse a request whose webhook would be refused later."""
     if langgraph_json().http.disable_webhooks:
-        raise Unprocessable("webhook: this server has them disabled")
+        raise Unprocessable("webhook: webhooks are disabled on this server")
     try:
         policy().check_url(text)
     except Refused as exc:
@@ -210,7 +210,7 @@ def _unwrapped(address: Address) -> Address:
 
 def _headers(given: Webhooks) -> dict[str, str]:
     for name in given.headers:
-        _expect(bool(_NAME.fullmatch(name)), f"{name!r} can't be a header's name")
+        _expect(bool(_NAME.fullmatch(name)), f"{name!r} is not a valid header name")
 
     def value_of(match: re.Match[str]) -> str:
         name, prefix = match[1], given.env_prefix
@@ -222,7 +222,7 @@ def _headers(given: Webhooks) -> dict[str, str]:
     for name, value in made.items():
         # A variable that was read from a file often ends with a newline.
         fits = value.isascii() and value.isprintable()
-        _expect(fits, f"headers.{name} has a character that none may have")
+        _expect(fits, f"headers.{name} has a character that is not allowed in headers")
     return made
 
 

@@ -72,7 +72,7 @@ WITH due AS (
 )
 UPDATE webhook_deliveries SET attempts = attempts + 1,
     next_attempt_at = clock_timestamp() + make_interval(secs => %(lease)s)
-WHERE id IN (SELECT id FROM counted WHERE before < %(most_bytes)s)
+WHERE id IN (SELECT id FROM counted WHERE before < %(max_bytes)s)
 RETURNING *
 """
 
@@ -160,7 +160,7 @@ def sweep_deliveries() -> int:
 def _take() -> list[WebhookDelivery]:
     # Twice the timeout of an attempt, so that no delivery is claimed while being sent.
     lease = 2 * settings.WEBHOOK_TIMEOUT_SECS + 5
-    params = {"lease": lease, "limit": BATCH, "most_bytes": MAX_BYTES}
+    params = {"lease": lease, "limit": BATCH, "max_bytes": MAX_BYTES}
     return list(WebhookDelivery.objects.raw(TAKE, params))
 
 
@@ -176,7 +176,7 @@ def _note(answer: Answer) -> None:
     elif answer.is_final:
         changes["next_attempt_at"] = None
     elif delivery.attempts > len(PAUSES):
-        logger.error("webhook %s of run %s: given up", delivery.id, delivery.run_id)
+        logger.error("webhook %s of run %s: giving up", delivery.id, delivery.run_id)
         changes["next_attempt_at"] = None
     else:
         pause = PAUSES[delivery.attempts - 1]
@@ -194,7 +194,9 @@ def _outgoing(delivery: WebhookDelivery) -> Outgoing:
         rendered = hooks.render(delivery.push_config_id, delivery.run_id)
     except Exception as exc:  # It reads the state through the graph: user code.
         logger.exception("webhook %s could not be rendered", delivery.id)
-        return Outgoing(delivery, refusal=f"not rendered: {type(exc).__name__}: {exc}")
+        return Outgoing(
+            delivery, refusal=f"could not be rendered: {type(exc).__name__}: {exc}"
+        )
     if rendered is None:
         return Outgoing(delivery, refusal="deleted meanwhile", is_void=True)
     return Outgoing(delivery, rendered.body, rendered.headers)

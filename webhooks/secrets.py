@@ -32,7 +32,7 @@ def decrypt(kept: str) -> str:
         return _keys().decrypt(kept.encode()).decode()
     except InvalidToken:
         raise Unreadable(
-            "it was encrypted with a DJANGO_SECRET_KEY that is not in use any more"
+            "it was encrypted with a DJANGO_SECRET_KEY that is no longer in use"
         ) from None
 
 

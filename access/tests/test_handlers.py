@@ -199,7 +199,7 @@ async def only_answer(ctx, value):
         assert call("bob", "get", path).status_code == 404
 
 
-def test_a_handler_changes_its_user_for_nobody_else(serve: Serve) -> None:
+def test_a_handler_changes_the_user_of_its_own_request_only(serve: Serve) -> None:
     serve(
         BY_NAME
         + """
@@ -219,7 +219,7 @@ async def change(ctx, value):
     assert answers == ["[1, 1, 1]"] * 2
 
 
-def test_nobody_writes_a_row_into_anothers_sight(serve: Serve) -> None:
+def test_callers_write_no_rows_that_others_see(serve: Serve) -> None:
     serve(
         BY_NAME
         + """

@@ -116,7 +116,7 @@ def test_disabled_routes_are_not_there(
     assert 404 not in [client.get(path).status_code for path in there]
 
 
-def test_without_meta_ok_asks_nobody(serve: Serve, client: Browser) -> None:
+def test_without_meta_ok_makes_no_checks(serve: Serve, client: Browser) -> None:
     serve(http={"disable_meta": True})
 
     assert client.get("/ok?check_db=1").json() == {"ok": True}

@@ -107,7 +107,7 @@ BODIES: dict[str, Any] = {
     "POST /runs/crons/count": {"thread_id": "{thread_id}"},
     "POST /runs/crons/preview": {"schedule": "* * * * *"},
     "PATCH /runs/crons/{cron_id}": {"metadata": {"owner": "bob"}},
-    "PUT /store/items": {**ITEM, "value": {"by": "whoever asks"}},
+    "PUT /store/items": {**ITEM, "value": {"by": "the caller"}},
     "DELETE /store/items": ITEM,
     "POST /store/items/search": {"namespace_prefix": []},
     "POST /a2a/{assistant_id}": {
@@ -215,7 +215,7 @@ class Maker:
         return response.json()
 
 
-def nobodys() -> Ids:
+def unknown_ids() -> Ids:
     names = ("assistant", "thread", "checkpoint", "run", "busy", "waiting", "cron")
     made = {f"{name}_id": str(uuid4()) for name in names}
     task = {"id": f"{made['thread_id']}:{made['run_id']}", "push_id": "push"}
@@ -266,7 +266,7 @@ def test_bob_learns_and_changes_nothing(
 ) -> None:
     before = everything_of("alice")
 
-    missing_ids = nobodys()
+    missing_ids = unknown_ids()
     missing = ask(bob_client, route, missing_ids)
     hidden = ask(bob_client, route, ids)
     shown = body_of(hidden)
@@ -304,7 +304,7 @@ def _handlers(serve: Serve) -> None:
 def test_bob_learns_no_more_from_handlers() -> None:
     """The same requests with handlers from langgraph.json."""
     alice, bob = (Client(Person(name, key=name)) for name in ("alice", "bob"))
-    ids, missing_ids = everything(alice), nobodys()
+    ids, missing_ids = everything(alice), unknown_ids()
     before = everything_of("alice")
     learned = {}
 

@@ -28,7 +28,7 @@ def test_the_key_itself_is_stored_nowhere() -> None:
     assert len(key.prefix) < len(text) / 3
 
 
-def test_without_a_key_nobody_gets_in(api_keys: None, client: Browser) -> None:
+def test_requests_without_a_key_are_refused(api_keys: None, client: Browser) -> None:
     response = client.post("/threads", {}, content_type="application/json")
 
     assert response.status_code == 401

@@ -55,7 +55,7 @@ def test_each_key_has_its_own_count(alice_client: Client, bob_client: Client) ->
 
 
 @pytest.mark.usefixtures("_three_a_minute")
-def test_where_nobody_logs_in_addresses_are_counted(client: Browser) -> None:
+def test_without_authentication_addresses_are_counted(client: Browser) -> None:
     for _ in range(3):
         client.get(PATH)
 
@@ -87,7 +87,7 @@ def test_passwords_are_not_tried_until_one_fits(client: Browser) -> None:
     assert client.get("/admin/login/").status_code != 429
 
 
-def test_without_a_limit_nobody_counts(alice_client: Client) -> None:
+def test_without_a_limit_requests_are_not_counted(alice_client: Client) -> None:
     response = alice_client.get(PATH)
 
     assert "RateLimit-Limit" not in response.headers

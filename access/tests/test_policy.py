@@ -24,13 +24,13 @@ def request_of(person: Person) -> HttpRequest:
     return RequestFactory().get("/", headers={"x-api-key": person.key})
 
 
-def test_without_configuration_everybody_sees_everything() -> None:
-    value = {"metadata": {"owner": "anybody"}}
+def test_without_configuration_all_callers_see_everything() -> None:
+    value = {"metadata": {"owner": "another"}}
 
     allowed = authorize(RequestFactory().get("/"), "threads.create", value)
 
     assert allowed.scope == EVERYTHING
-    assert allowed.value == {"metadata": {"owner": "anybody"}}
+    assert allowed.value == {"metadata": {"owner": "another"}}
 
 
 def test_the_stamp_goes_into_the_value_that_is_returned(alice: Person) -> None:
@@ -54,7 +54,7 @@ def test_what_only_looks_is_not_stamped(alice: Person, action: str) -> None:
     assert allowed.value == value == {"metadata": {}}
 
 
-def test_a_view_that_authenticates_nobody_may_do_nothing(alice: Person) -> None:
+def test_a_view_without_authentication_may_do_nothing(alice: Person) -> None:
     request = Request(request_of(alice))  # No authentication classes.
 
     with pytest.raises(NotAuthenticated):
@@ -118,7 +118,7 @@ def test_system_assistants_are_there_for_all_to_read(
         ("delete", "", None),
     ],
 )
-def test_system_assistants_are_nobodys_to_change(
+def test_system_assistants_can_not_be_changed(
     bob_client: Client, system_assistant: Assistant, method: str, path: str, body: Any
 ) -> None:
     response = bob_client.call(method, f"/assistants/{system_assistant.id}{path}", body)
@@ -128,8 +128,8 @@ def test_system_assistants_are_nobodys_to_change(
 
 
 def test_without_configuration_metadata_is_the_clients_own(client: Browser) -> None:
-    body = {"metadata": {"owner": "anybody"}}
+    body = {"metadata": {"owner": "another"}}
 
     made = client.post("/threads", body, content_type="application/json").json()
 
-    assert made["metadata"] == {"owner": "anybody"}
+    assert made["metadata"] == {"owner": "another"}

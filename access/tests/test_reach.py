@@ -32,7 +32,7 @@ def thread(alice_client: Client) -> str:
 
 
 @pytest.mark.parametrize("path", ["runs", "runs/wait", "runs/stream"])
-def test_if_not_exists_finds_nobody_elses_thread(
+def test_if_not_exists_does_not_find_threads_of_others(
     bob_client: Client, thread: str, path: str
 ) -> None:
     body = {**RUN, "if_not_exists": "create", "metadata": {"note": "bob's"}}

@@ -164,7 +164,9 @@ def test_create_hides_other_owners_assistants(
     assert response.status_code == 409
 
 
-def test_nobody_writes_the_owner(alice_client: Client, bob_client: Client) -> None:
+def test_clients_can_not_write_the_owner(
+    alice_client: Client, bob_client: Client
+) -> None:
     made = make(bob_client, metadata={"owner": "alice"})
 
     changed = bob_client.call(
@@ -187,7 +189,7 @@ def test_get(alice_client: Client) -> None:
     assert response.json() == made
 
 
-def test_system_assistants_are_everybodys(
+def test_system_assistants_are_visible_to_all(
     alice_client: Client, bob_client: Client
 ) -> None:
     for client in (alice_client, bob_client):
@@ -339,4 +341,4 @@ def test_an_assistant_without_its_graph_is_seen_but_not_used(
     assert read.json()["graph_id"] == "gone"
     for refused in (schemas, run):
         assert refused.status_code == 422
-        assert "graph 'gone' is not in langgraph.json" in refused.json()["detail"]
+        assert "graph 'gone' is no longer in langgraph.json" in refused.json()["detail"]

@@ -105,11 +105,11 @@ def test_a_graph_that_cannot_be_made_is_named(alice_client: Client, path: str) -
 
     assert response.status_code == 422
     assert response.json() == {
-        "detail": "graph 'unmakeable' can't be made: RuntimeError: no model today"
+        "detail": "graph 'unmakeable' could not be built: RuntimeError: no model today"
     }
 
 
-def test_nobody_waits_for_ever_for_a_graph(
+def test_drawing_a_graph_times_out(
     alice_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("spool.assistants.graphs.BUILD_TIMEOUT_SECS", 0.01)
@@ -117,4 +117,6 @@ def test_nobody_waits_for_ever_for_a_graph(
     response = alice_client.call("get", "/assistants/waiting/graph")
 
     assert response.status_code == 422
-    assert "graph 'waiting' can't be made: TimeoutError" in response.json()["detail"]
+    assert (
+        "graph 'waiting' could not be built: TimeoutError" in response.json()["detail"]
+    )

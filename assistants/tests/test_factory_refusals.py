@@ -36,5 +36,5 @@ def test_no_line_of_spools_own_is_named(folder: Path) -> None:
 
     assert str(refused.value) == (
         "spool: graph 'agent' (./agent.py:make): UnknownParameter: the parameter "
-        "'model' is no RunnableConfig or ServerRuntime"
+        "'model' is neither a RunnableConfig nor a ServerRuntime"
     )

@@ -200,7 +200,7 @@ def test_who_only_looks_at_a_graph_executes_nothing(home: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["of_two", "of_two_others"])
-def test_a_factory_that_wants_what_nobody_has_stops_the_start(
+def test_a_factory_with_unknown_parameters_stops_the_start(
     home: Path, name: str
 ) -> None:
     with pytest.raises(SystemExit, match="UnknownParameter: the parameter 'model'"):
@@ -223,10 +223,10 @@ def test_what_a_factory_makes_has_to_be_a_graph(home: Path) -> None:
 
 def test_an_unknown_graph(home: Path) -> None:
     async def open_it() -> None:
-        async with Registry({}).open("nobody", {}):
+        async with Registry({}).open("unknown", {}):
             pass
 
-    with pytest.raises(GraphNotFound, match="'nobody' is not in"):
+    with pytest.raises(GraphNotFound, match="'unknown' is not in"):
         asyncio.run(open_it())
 
 

@@ -27,7 +27,7 @@ def test_a_broker_that_went_away_is_looked_for_every_second() -> None:
     assert pauses == [1, 1]
 
 
-def test_nobody_who_sends_connects_again_and_again() -> None:
+def test_senders_reuse_their_connection() -> None:
     """`retry=False` of a message does not apply to its connection."""
     asked: list[object] = []
 

@@ -23,8 +23,8 @@ from spool.config.env import (
 )
 
 NAME = "SPOOL_TEST_VALUE"
-number = partial(env_int, default=5, least=1, most=9)
-amount = partial(env_float, default=5.0, least=0.5)
+number = partial(env_int, default=5, minimum=1, maximum=9)
+amount = partial(env_float, default=5.0, minimum=0.5)
 flag = partial(env_bool, default=True)
 names = partial(env_list, default=["a"])
 
@@ -109,14 +109,16 @@ def test_what_has_several_lines_is_said_in_one() -> None:
     ("query", "waits"),
     [("", "10 20000"), ("?connect_timeout=3&tcp_user_timeout=0", "3 0")],
 )
-def test_nobody_waits_long_for_a_postgres_that_vanished(query: str, waits: str) -> None:
+def test_connections_to_a_postgres_that_vanished_time_out(
+    query: str, waits: str
+) -> None:
     """Django's connections and the pools' have a timeout, unless the URL sets one."""
     read = """
 from django.conf import settings
 for given in settings.DATABASE_CONNINFO, settings.DATABASES["default"]["OPTIONS"]:
     print(given["connect_timeout"], given["tcp_user_timeout"])
 """
-    url = f"postgresql://somebody@db.example.com/spool{query}"
+    url = f"postgresql://user@db.example.com/spool{query}"
 
     told = subprocess.run(
         [sys.executable, "-c", read],

@@ -45,9 +45,9 @@ def test_values_are_set_as_json_has_them(config: Path) -> None:
         ("A", ["x"], "env.A must be text without NUL, a number or a boolean"),
         ("A", {}, "env.A must be text without NUL, a number or a boolean"),
         ("A", "x\0y", "env.A must be text without NUL, a number or a boolean"),
-        ("", "x", "env: '' can't be the name of a variable"),
-        ("A=B", "x", "env: 'A=B' can't be the name of a variable"),
-        ("A\0B", "x", r"env: 'A\x00B' can't be the name of a variable"),
+        ("", "x", "env: '' is not a valid name of a variable"),
+        ("A=B", "x", "env: 'A=B' is not a valid name of a variable"),
+        ("A\0B", "x", r"env: 'A\x00B' is not a valid name of a variable"),
     ],
 )
 def test_what_no_environment_can_hold_is_refused(

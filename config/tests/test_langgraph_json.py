@@ -87,7 +87,7 @@ def test_a_module_of_an_agent_takes_no_name_from_others(project: Path) -> None:
 
 
 def test_a_directory_that_is_not_there_is_named(project: Path) -> None:
-    with pytest.raises(SystemExit, match=r"there is no directory .*nowhere"):
+    with pytest.raises(SystemExit, match=r"no such directory: .*nowhere"):
         read(project, dependencies=["./nowhere"])
 
 
@@ -125,7 +125,7 @@ def test_an_env_file_that_is_not_there_is_one_warning(
     warn_of_ignored_keys()
 
     (line,) = caplog.messages
-    assert line.endswith("env: there is no file .env")
+    assert line.endswith("env: the file .env does not exist")
 
 
 @pytest.mark.parametrize("by", ["file", "environment"])

@@ -16,5 +16,5 @@ def test_each_module_is_there(name: str) -> None:
 
 
 def test_no_other_module_is_loaded() -> None:
-    with pytest.raises(ValueError, match="os is not one of the modules"):
+    with pytest.raises(ValueError, match="os is not a module that may be loaded"):
         lazy.load("os", "path")

@@ -26,7 +26,7 @@ def complaint(**environment: str) -> str:
 @pytest.mark.parametrize("secret", ["whsec_", "whsec_!!!", "whsec_abc", "whsec_a-b_"])
 def test_a_webhook_secret_that_is_no_base64_is_refused(secret: str) -> None:
     assert complaint(WEBHOOK_SECRET=secret) == (
-        "spool: WEBHOOK_SECRET must be whsec_ and base64, or plain text"
+        "spool: WEBHOOK_SECRET must be plain text, or whsec_ followed by base64"
     )
 
 

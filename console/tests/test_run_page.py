@@ -177,6 +177,6 @@ def test_runs_are_found_by_prefix_words_and_metadata(
     assert found(str(other.thread_id)) == {other.pk}
     assert found("ratelimiterror") == {other.pk}
     assert found("requests acme") == {other.pk}
-    assert found("requests nobody") == set()
+    assert found("requests unknown") == set()
     assert found("team=red") == {run.pk}
     assert found('{"team": "blue"}') == set()

@@ -158,7 +158,7 @@ def test_a_cron_whose_graph_is_gone_can_be_looked_after(
     assert noted.json()["payload"]["assistant_id"] == "echo"
     assert moved.json()["schedule"] == "@daily"
     assert changed.status_code == 422
-    assert "not in langgraph.json any more" in changed.json()["detail"]
+    assert "no longer in langgraph.json" in changed.json()["detail"]
 
 
 def test_only_being_enabled_clears_the_reason(

@@ -138,7 +138,7 @@ def test_a_process_that_is_killed_fires_at_most_once(
         CronFiring.objects.all().delete()
         make_due(cron)
         ended = killed_before(lines, ticks)
-        wait_until(nobody_else_is_in_a_transaction, 30, pause=0.01)
+        wait_until(no_other_session_is_in_a_transaction, 30, pause=0.01)
         assert_fired_at_most_once(cron)
         lines += 7
 
@@ -173,7 +173,7 @@ def killed_before(lines: int, ticks: Popen[str]) -> int:
     return int(ticks.stdout.readline())
 
 
-def nobody_else_is_in_a_transaction() -> bool:
+def no_other_session_is_in_a_transaction() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(
             """

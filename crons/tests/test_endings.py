@@ -47,7 +47,7 @@ def test_the_last_slot_before_the_end_fires_and_disables(
     firing.fire_due()
 
     assert Run.objects.count() == 1
-    assert why_disabled(cron) == "the schedule has no slot left before end_time"
+    assert why_disabled(cron) == "the schedule has no slot before end_time"
 
 
 def test_a_cron_that_ends_at_the_end_of_time_fires(
@@ -158,4 +158,4 @@ def test_a_cron_that_fails_outside_of_its_run_is_disabled(
 
     assert [record.cron_id for record in CronFiring.objects.all()] == [good.id]
     assert Run.objects.count() == 1
-    assert why_disabled(bad) == "schedule: its next slot could not be found"
+    assert why_disabled(bad) == "schedule: could not compute its next slot"

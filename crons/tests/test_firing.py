@@ -211,7 +211,7 @@ def test_an_owner_of_too_many_runs_loses_the_slot_and_nothing_else(
 
 
 @pytest.mark.parametrize("wrong", [KeyError("x"), BadRequest("x"), ValueError("x")])
-def test_a_bad_cron_holds_up_nobody(
+def test_a_bad_cron_does_not_delay_others(
     make_cron: MakeCron,
     make_due: MakeDue,
     monkeypatch: pytest.MonkeyPatch,

@@ -38,7 +38,7 @@ def test_many_ticks_at_once_fire_each_slot_once(
     }
 
 
-def test_a_thread_that_somebody_holds_holds_up_nobody_else(
+def test_a_locked_thread_does_not_delay_other_crons(
     make_cron: MakeCron, make_due: MakeDue, thread: Thread
 ) -> None:
     held, free = make_cron(thread), make_cron()
@@ -78,7 +78,7 @@ def test_crons_that_cannot_fire_do_not_use_up_the_tick(
 
 
 @pytest.mark.parametrize("batch", [2, 50])
-def test_a_tick_waits_once_for_a_thread_that_somebody_holds(
+def test_a_tick_waits_once_for_a_thread_that_is_locked(
     make_cron: MakeCron,
     make_due: MakeDue,
     thread: Thread,

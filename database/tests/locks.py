@@ -31,4 +31,4 @@ def wait_until_blocked() -> None:
             if cursor.fetchone()[0]:
                 return
         time.sleep(0.01)
-    raise TimeoutError("nobody waits for a lock")
+    raise TimeoutError("no session waits for a lock")

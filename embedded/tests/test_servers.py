@@ -129,7 +129,7 @@ def anywhere() -> Iterator[Path]:
         yield Path(path)
 
 
-def test_what_nobody_can_reach_is_named(anywhere: Path) -> None:
+def test_directories_without_access_for_the_user_are_named(anywhere: Path) -> None:
     closed = anywhere / "closed"
     closed.mkdir(mode=0o700)
     check_reach(closed)
@@ -138,7 +138,7 @@ def test_what_nobody_can_reach_is_named(anywhere: Path) -> None:
         check_reach(anywhere, closed / "postgres")
 
 
-def nobody_has_the_programs() -> bool:
+def unprivileged_user_has_the_programs() -> bool:
     try:
         check_reach(postgres.binaries())
     except CannotStart:
@@ -146,8 +146,10 @@ def nobody_has_the_programs() -> bool:
     return os.geteuid() == 0
 
 
-@pytest.mark.skipif(not nobody_has_the_programs(), reason="only root becomes nobody")
-def test_root_without_namespaces_runs_it_as_nobody(
+@pytest.mark.skipif(
+    not unprivileged_user_has_the_programs(), reason="only root changes its user"
+)
+def test_root_without_namespaces_runs_it_give_up_root(
     monkeypatch: pytest.MonkeyPatch, anywhere: Path
 ) -> None:
     monkeypatch.setattr(processes, "_namespaces_work", lambda: False)
@@ -164,5 +166,5 @@ def test_a_server_that_ends_at_once_is_an_error_that_says_so(tmp_path: Path) -> 
         ["false"], output=subprocess.DEVNULL, death_signal=signal.SIGKILL
     )
 
-    with pytest.raises(CannotStart, match="valkey ended with status 1"):
+    with pytest.raises(CannotStart, match="valkey exited with status 1"):
         server.wait_ready(process)

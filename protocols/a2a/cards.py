@@ -134,7 +134,7 @@ def _skill(description: str, edges: EdgeSchemas) -> str:
     fields = sorted(set(fields_of(edges.input)) - {MESSAGES})
     if not fields:
         return description
-    return f"{description}. Data that it takes: {', '.join(fields)}"
+    return f"{description}. Accepted data: {', '.join(fields)}"
 
 
 # --- How callers log in --------------------------------------------------------------

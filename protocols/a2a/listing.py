@@ -140,7 +140,7 @@ def _cursor(token: str) -> ListTasksCursor:
     try:
         UUID(cursor.task_id if cursor else "")
     except ValueError:
-        raise InvalidParamsError("pageToken is not one of this server's") from None
+        raise InvalidParamsError("pageToken is not valid") from None
     assert cursor  # noqa: S101 - for mypy: an empty id is no UUID
     return cursor
 

@@ -127,7 +127,7 @@ def _check(params: TaskPushNotificationConfig) -> None:
     if any(not text.isascii() or not (text + " ").isprintable() for text in given):
         raise InvalidParamsError("token and authentication must be printable ASCII")
     if any(len(text) > MAX_CHARACTERS for text in (*given, params.id)):
-        raise InvalidParamsError(f"more than {MAX_CHARACTERS} characters")
+        raise InvalidParamsError(f"longer than {MAX_CHARACTERS} characters")
 
 
 def _store(call: Call, ref: TaskRef, params: TaskPushNotificationConfig) -> PushConfig:

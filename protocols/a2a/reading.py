@@ -54,7 +54,7 @@ def join_task(call: Call, ref: TaskRef) -> Joined:
     scope, task = _find(call, ref)
     edges = edges_of(call.assistant_id, scope)
     if not task.is_active and not task.needs_input:
-        raise UnsupportedOperationError(f"task {ref} is over")
+        raise UnsupportedOperationError(f"task {ref} has ended")
     # From the run's beginning: its streamed tokens are not in the task yet.
     stream = RunStream(ref.thread_id, task.newest.id, after=NEVER)
     return Joined(build_task(task, edges), edges, stream if task.is_active else None)

@@ -124,7 +124,7 @@ def _answer(
         lifecycle.lock_thread(ref.thread_id)
         fresh = find_task(runs.all(), ref)
         if fresh.newest.pk != task.newest.pk:
-            raise UnsupportedOperationError(f"task {ref} has been answered")
+            raise UnsupportedOperationError(f"task {ref} has already been answered")
         _check_waits(fresh)
         run = create_run(replace(allowed, first_run_id=ref.first_run_id))
         pushes.store_config(call, ref, wanted)
@@ -134,12 +134,12 @@ def _answer(
 def _check_waits(task: TaskRuns) -> None:
     if task.is_active:
         raise UnsupportedOperationError(
-            f"task {task.ref} is being worked on: send a message to it once it needs "
-            "input, or to its context"
+            f"task {task.ref} is running: wait until it needs input, or send the "
+            "message to its context"
         )
     if not task.needs_input:
         raise UnsupportedOperationError(
-            f"task {task.ref} is over: send the message to its context"
+            f"task {task.ref} has ended: send the message to its context"
         )
 
 
@@ -223,7 +223,7 @@ def _without_messages(
 def _not_taken(fields: dict[str, Any]) -> ContentTypeNotSupportedError:
     names = ", ".join(fields) or "one value"
     return ContentTypeNotSupportedError(
-        f"this agent takes one part with data, and in it: {names}"
+        f"this agent accepts one data part, with the fields: {names}"
     )
 
 

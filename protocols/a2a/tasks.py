@@ -163,7 +163,7 @@ def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
 
 
 def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
-    """The task as one of its runs left it, also if it has been answered since.
+    """The task as one of its runs left it, also if it has already been answered since.
 
     For callers who could see the run's beginning, or configured a notification.
     """

@@ -142,7 +142,10 @@ class AgentViewSet(ScopedViewSet):
 
     @extend_schema(
         parameters=[OpenApiParameter("assistant_id", str)],
-        responses={200: CardBody, 400: error("No assistant_id, and several agents")},
+        responses={
+            200: CardBody,
+            400: error("assistant_id is required if there are several agents"),
+        },
     )
     def find_card(self, request: Request) -> Response:
         """The card of `assistant_id`, which may be left out where there is only one."""

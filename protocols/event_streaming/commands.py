@@ -160,7 +160,7 @@ def input_respond(conversation: Conversation, params: Any) -> Any:
     waiting = _waiting_interrupts(thread)
     for answer in asked.responses:
         if answer.interrupt_id not in waiting:
-            message = f"No interrupt {answer.interrupt_id!r} waits for an answer"
+            message = f"Interrupt {answer.interrupt_id!r} is not open"
             raise Refusal("no_such_interrupt", message)
     resume = {one.interrupt_id: one.response for one in asked.responses}
     command = {"resume": resume, "update": asked.update, "goto": asked.goto}
@@ -214,12 +214,14 @@ def _assistant_of(thread: Thread, newest: Run | None) -> str:
     named = newest.assistant_id if newest else thread.metadata.get("assistant_id")
     named = named or thread.metadata.get("graph_id")
     if not named:
-        raise Refusal("no_such_run", "No run was started on this thread yet")
+        raise Refusal("no_such_run", "No run has been started on this thread")
     return str(named)
 
 
 def input_inject(conversation: Conversation, params: Any) -> Any:
-    raise Refusal("not_supported", "LangGraph runs take no input while they run")
+    raise Refusal(
+        "not_supported", "LangGraph runs do not accept input while they are running"
+    )
 
 
 def agent_get_tree(conversation: Conversation, params: Any) -> Any:
@@ -230,7 +232,7 @@ def agent_get_tree(conversation: Conversation, params: Any) -> Any:
     else:
         run = next((one for one in runs if str(one.id) == asked.run_id), None)
     if run is None:
-        raise Refusal("no_such_run", "There is no such run, or none that goes on")
+        raise Refusal("no_such_run", "The run does not exist, or is not active")
     return {"tree": tree_of(run)}
 
 
@@ -245,8 +247,8 @@ def state_get(conversation: Conversation, params: Any) -> Any:
     snapshot = state.get_state(thread, checkpoint=checkpoint if named else None)
     if named and not snapshot.created_at:
         if asked.checkpoint_id:
-            raise Refusal("no_such_checkpoint", "There is no such checkpoint")
-        raise Refusal("no_such_namespace", "There is no such namespace")
+            raise Refusal("no_such_checkpoint", "Unknown checkpoint")
+        raise Refusal("no_such_namespace", "Unknown namespace")
     values = snapshot.values
     if asked.keys is not None and isinstance(values, dict):
         values = {name: values[name] for name in asked.keys if name in values}
@@ -301,7 +303,7 @@ def state_fork(conversation: Conversation, params: Any) -> Any:
 
 def of_a_connection(conversation: Conversation, params: Any) -> Any:
     """A subscription over HTTP is a request of its own."""
-    message = "Subscriptions by command need a WebSocket: use POST …/stream/events"
+    message = "Subscription commands need a WebSocket: use POST …/stream/events"
     raise Refusal("not_supported", message)
 
 

@@ -11,7 +11,7 @@ from rest_framework.exceptions import Throttled
 
 
 class TooManyConnections(Throttled):
-    default_detail = "Too many connections: close one first"
+    default_detail = "Too many connections"
     extra_detail_singular = extra_detail_plural = ""
 
 

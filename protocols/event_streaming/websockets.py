@@ -77,7 +77,7 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
         await _close(send, 4000 + exc.status_code, str(exc.detail))
         return
     except Exception:
-        logger.exception("a WebSocket's handshake failed")
+        logger.exception("A WebSocket handshake failed")
         await _close(send, FAILED, "Internal Server Error")
         return
     with counted(who):
@@ -214,7 +214,7 @@ class Connection:
     async def _begun(self, chosen: Filter) -> Subscription:
         count = len(self.feed.subscriptions) + len(self._waiting)
         if count >= settings.EVENT_STREAM_MAX_SUBSCRIPTIONS:
-            raise Refusal("invalid_argument", "Too many subscriptions: end one first")
+            raise Refusal("invalid_argument", "Too many subscriptions")
         subscription = Subscription(str(uuid4()), chosen)
         self._waiting.append(subscription)
         await self._look_for_thread()
@@ -228,7 +228,7 @@ class Connection:
         named = parsed(Unsubscribe, command.params).subscription_id
         waiting = [one for one in self._waiting if one.id != named]
         if not self.feed.unsubscribe(named) and waiting == self._waiting:
-            raise Refusal("no_such_subscription", f"No subscription {named!r}")
+            raise Refusal("no_such_subscription", f"Unknown subscription {named!r}")
         self._waiting = waiting
         return self._success(command)
 

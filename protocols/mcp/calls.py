@@ -51,7 +51,7 @@ QUIET_MODES = ["custom"]
 
 
 class NothingAsked(Conflict):
-    default_detail = "Nothing is asked there any more: it was answered, or has expired."
+    default_detail = "The interrupt is no longer open: it was answered, or has expired."
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ def read_arguments(tool: AssistantTool, given: Mapping[str, Any]) -> Arguments:
     thread_id = _thread_id(own.get(THREAD_ID))
     if RESUME in own:
         if thread_id is None:
-            raise Unprocessable("resume: name the thread by thread_id")
+            raise Unprocessable("resume: thread_id is required")
         return Resume(thread_id, own[RESUME])
     if mistake := find_mistake(tool.schemas.input, rest):
         raise Unprocessable(mistake)
@@ -149,7 +149,7 @@ def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> 
     """Resume an interrupted run. A second answer gets 409."""
     _check_tool(call, state)
     if not set(state.interrupt_ids) <= set(contents):
-        raise Unprocessable("inputResponses: some of what was asked is not answered")
+        raise Unprocessable("inputResponses: some interrupts are not answered")
 
     answers = {key: contents[key] for key in state.interrupt_ids}
     thread = Thread.objects.filter(pk=state.thread_id).first()
@@ -268,7 +268,7 @@ def _delete_at_rest(thread_id: UUID) -> None:
 
 def _check_tool(call: Call, state: RequestState) -> None:
     if state.assistant_id != call.tool.assistant.id:
-        raise Unprocessable("requestState: it is of another tool")
+        raise Unprocessable("requestState: it belongs to another tool")
 
 
 def _thread_of(call: Call, state: RequestState) -> Thread:

@@ -69,7 +69,7 @@ class CallerChanges:
         try:
             digest = await database_threads.query(list_digest, self._request)
         except Exception:  # Postgres may be away; the next change finds it again.
-            logger.exception("mcp: a list of tools could not be looked at")
+            logger.exception("mcp: could not read the list of tools")
             return False
         is_new, self._digest = digest != self._digest, digest
         return is_new

@@ -186,7 +186,7 @@ async def _note(post: Post) -> None:
     try:
         await signals().leave(key, payload, keep_secs=keep_secs)
     except (RedisError, OSError):
-        raise Refused(503, "Try again: Redis is away", INTERNAL_ERROR) from None
+        raise Refused(503, "Redis is away: try again", INTERNAL_ERROR) from None
 
 
 @dataclass

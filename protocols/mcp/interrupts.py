@@ -144,7 +144,7 @@ def _of_actions(value: Any) -> tuple[dict[str, Any], Callable[[Content], Any]] |
     for number, (name, decisions) in enumerate(allowed):
         fields[f"decision_{number}"] = {
             "type": "string",
-            "title": f"Decision on {name}",
+            "title": f"Decision about {name}",
             "enum": decisions,
         }
         if set(decisions) & {"reject", "respond"}:

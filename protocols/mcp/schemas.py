@@ -36,7 +36,7 @@ _CONTENT = {
     ]
 }
 MESSAGES_IN: dict[str, Any] = {
-    "description": "What to say: a text, or messages with their roles.",
+    "description": "The input: a text, or messages with their roles.",
     "anyOf": [
         {"type": "string"},
         {
@@ -67,12 +67,12 @@ OURS_IN: dict[str, Any] = {
     THREAD_ID: {
         "type": "string",
         "format": "uuid",
-        "description": "Go on with this thread's conversation, or answer what it asks.",
+        "description": "Continue the conversation of this thread, or answer its interrupts.",
     },
     RESUME: {
         "description": (
-            "The answer to the open interrupt of `thread_id`, or an object of interrupt "
-            "ids and answers. The tool's other arguments are ignored then."
+            "The answer to the open interrupt of `thread_id`, or an object of "
+            "interrupt ids and answers. The tool's other arguments are ignored then."
         )
     },
 }
@@ -84,7 +84,7 @@ OURS_OUT: dict[str, Any] = {
     INTERRUPTS: {
         "type": "array",
         "description": (
-            "What the assistant asks before it goes on. Answer by calling the tool with "
+            "The assistant's question. Answer it by calling the tool with "
             "`thread_id` and `resume`."
         ),
         "items": {

@@ -88,7 +88,7 @@ class Signals:
             try:
                 await self._receive()
             except (RedisError, OSError) as exc:
-                logger.warning("redis: %s; connecting again", exc)
+                logger.warning("redis: %s; reconnecting", exc)
             await asyncio.sleep(RECONNECT_DELAY_SECS)
 
     async def _receive(self) -> None:
@@ -133,7 +133,7 @@ def publish_change() -> None:
         with circuit_breaker():
             redis_client().publish(_changes(), b"")
     except RedisError as exc:  # Clients also list anew by themselves, now and then.
-        logger.warning("a change of assistants was not published: %s", exc)
+        logger.warning("could not publish a change of assistants: %s", exc)
 
 
 def _payloads() -> str:

@@ -165,13 +165,15 @@ def _state(text: str) -> RequestState:
     try:
         return unsign(text)
     except StaleState:
-        raise Unprocessable("requestState: it is not valid any more") from None
+        raise Unprocessable("requestState: it is no longer valid") from None
 
 
 def _contents(responses: Mapping[str, Any]) -> dict[str, Content]:
     """What the user has filled in. Raises `Declined` or `Dismissed`."""
     if not all(isinstance(response, ElicitResult) for response in responses.values()):
-        raise Unprocessable("inputResponses: each must be that of an elicitation")
+        raise Unprocessable(
+            "inputResponses: each must be the response to an elicitation"
+        )
     actions = {response.action for response in responses.values()}
     if "decline" in actions:
         raise Declined

@@ -22,7 +22,7 @@ from spool.protocols.mcp.schemas import ToolSchemas, tool_schemas
 from spool.web.errors import Unprocessable
 
 PAGE = 200
-# Of a graph that can't be made now: its tool is there, and says what is wrong if called.
+# For a graph that could not be built: the tool is listed, and its calls say why.
 UNKNOWN = EdgeSchemas({"type": "object"}, {"type": "object"}, None)
 
 

@@ -100,7 +100,7 @@ def signal_stop(run_id: UUID, action: str) -> None:
         with circuit_breaker():
             redis_client().publish(control_channel(), f"{run_id} {action}")
     except RedisError as exc:
-        logger.warning("run %s: its stop was not signalled: %s", run_id, exc)
+        logger.warning("run %s: could not signal its stop: %s", run_id, exc)
 
 
 def stop_signals() -> Iterator[tuple[UUID, str]]:
@@ -138,7 +138,7 @@ def forget(thread_ids: Sequence[UUID]) -> None:
                     pipeline.publish(name, scripts.GONE)
             pipeline.execute()
     except RedisError as exc:
-        logger.warning("events of deleted threads were not deleted: %s", exc)
+        logger.warning("could not delete the events of deleted threads: %s", exc)
 
 
 def remove(thread_id: UUID, run_id: UUID) -> None:
@@ -148,7 +148,7 @@ def remove(thread_id: UUID, run_id: UUID) -> None:
             script = redis_client().register_script(scripts.REMOVE)
             script(keys=[stream_key(thread_id)], args=[str(run_id)])
     except RedisError as exc:
-        logger.warning("run %s: its events were not deleted: %s", run_id, exc)
+        logger.warning("run %s: could not delete its events: %s", run_id, exc)
 
 
 def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:

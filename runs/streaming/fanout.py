@@ -251,9 +251,9 @@ class Fanout:
                 await self._connect()
                 await self._receive()
             except (RedisError, OSError) as exc:
-                logger.warning("redis: %s; connecting again", exc)
+                logger.warning("redis: %s; reconnecting", exc)
             except Exception:
-                logger.exception("the stream of events broke; connecting again")
+                logger.exception("the connection for events failed; reconnecting")
             self._is_connected = False
             await asyncio.sleep(RECONNECT_DELAY)
 
@@ -313,7 +313,7 @@ class Fanout:
                 active = await database_threads.query(_active_runs, watched)
                 threads = await database_threads.query(_known_threads, thread_ids)
             except Exception:
-                logger.exception("watched runs could not be looked up")
+                logger.exception("Could not look up the watched runs")
                 continue
             for viewer in viewers:
                 over = asked[viewer] - active

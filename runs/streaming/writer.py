@@ -130,7 +130,7 @@ def publish_end(
         with circuit_breaker():
             redis_client().register_script(scripts.APPEND)(keys=keys, args=argv)
     except RedisError as exc:  # Viewers also poll Postgres.
-        logger.warning("run %s: its end was not published: %s", run_id, exc)
+        logger.warning("run %s: could not publish its end: %s", run_id, exc)
 
 
 async def _is_held() -> bool:
@@ -226,7 +226,7 @@ class EventWriter:
                 key = stream_key(self._thread_id)
                 await self._remove(keys=[key], args=[str(self._run_id)])
         except FAULTS as exc:
-            logger.warning("run %s: its events were not deleted: %s", self._run_id, exc)
+            logger.warning("run %s: could not delete its events: %s", self._run_id, exc)
 
     # --- Waiting events --------------------------------------------------------------
     def _add(self, name: str, data: bytes) -> None:
@@ -271,7 +271,7 @@ class EventWriter:
                 continue
             checks = False
             if failures:
-                logger.info("run %s: its events are published again", self._run_id)
+                logger.info("run %s: publishing its events again", self._run_id)
                 self._is_failing, failures = False, 0
             await asyncio.sleep(LINGER)
         if self._checking is None and not self._is_closed:
@@ -291,7 +291,7 @@ class EventWriter:
     async def _pause(self, exc: Exception, failures: int) -> None:
         if not self._is_failing:
             self._is_failing = True
-            logger.warning("run %s: events can't be written: %s", self._run_id, exc)
+            logger.warning("run %s: could not write events: %s", self._run_id, exc)
         await asyncio.sleep(RETRY_DELAYS[min(failures, len(RETRY_DELAYS) - 1)])
 
     async def _stop(self) -> None:
@@ -367,7 +367,7 @@ class EventWriter:
 
     async def _write_again(self) -> None:
         logger.warning(
-            "run %s: Redis has lost events, which are written again", self._run_id
+            "run %s: Redis has lost events; writing them again", self._run_id
         )
         argv: list[Any] = [
             channel(self._thread_id),

@@ -51,7 +51,7 @@ def viewer(client_of: Callable[..., Client]) -> Client:
 @pytest.fixture
 def client_of(db: None) -> Callable[..., Client]:
     def make(*names: str) -> Client:
-        user = User.objects.create_user("somebody", is_staff=True)
+        user = User.objects.create_user("viewer", is_staff=True)
         user.user_permissions.set(Permission.objects.filter(codename__in=names))
         client = Client()
         client.force_login(user)

@@ -88,7 +88,7 @@ def test_a_stateless_run_has_a_thread_of_its_own(alice_client: Client) -> None:
     ("body", "named"),
     [
         ({}, "assistant_id"),
-        ({"assistant_id": "nobody"}, "Invalid assistant"),
+        ({"assistant_id": "unknown"}, "Invalid assistant"),
         ({**ECHO, "stream_mode": "junk"}, "stream_mode"),
         ({**ECHO, "config": {"tags": "one"}}, "tags"),
         ({**ECHO, "config": {"recursion_limit": 0}}, "recursion_limit"),
@@ -125,7 +125,7 @@ def test_create_hides_other_owners_threads(
     assert not Run.objects.exists()
 
 
-def test_if_not_exists_takes_nobodys_thread(
+def test_if_not_exists_takes_no_thread_of_others(
     bob_client: Client, path: str, thread: Thread
 ) -> None:
     response = bob_client.call("post", path, {**ECHO, "if_not_exists": "create"})
@@ -173,7 +173,7 @@ def test_a_batch_makes_all_its_runs(alice_client: Client) -> None:
         ([ECHO, {}], 422),
         ([ECHO, 7], 422),
         ("x", 422),
-        ([ECHO, {"assistant_id": "nobody"}], 422),
+        ([ECHO, {"assistant_id": "unknown"}], 422),
         ([ECHO, {"assistant_id": str(uuid4())}], 404),
         ([ECHO, {**ECHO, "command": {"resume": 1}}], 400),
         ([ECHO, {**ECHO, "checkpoint_id": str(uuid4())}], 404),

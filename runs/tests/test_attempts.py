@@ -161,7 +161,7 @@ def test_an_attempt_that_was_taken_over_writes_nothing_more(
 
 @pytest.mark.parametrize(
     ("attempt", "remembered"),
-    [(1, {"put": "the run"}), (2, {"put": "somebody", "deleted": "somebody"})],
+    [(1, {"put": "the run"}), (2, {"put": "another", "deleted": "another"})],
     ids=["its own", "another's"],
 )
 def test_only_the_attempt_that_counts_writes_to_the_store(
@@ -174,7 +174,7 @@ def test_only_the_attempt_that_counts_writes_to_the_store(
     run = make("remembers")
     for key in ("put", "deleted"):
         StoreItem.objects.create(
-            owner=run.owner, path="memory", key=key, value={"by": "somebody"}
+            owner=run.owner, path="memory", key=key, value={"by": "another"}
         )
     done = here.start(run)
     wait_for(lambda: begun(tmp_path) == ["remember"])

@@ -82,8 +82,11 @@ def test_without_a_run_a_graph_is_made_for_the_threads_config(thread: Thread) ->
 @pytest.mark.parametrize(
     ("graph_id", "complaint"),
     [
-        ("no_graph", "graph 'no_graph' can't be made: RuntimeError: no model today"),
-        ("no_graph_at_all", "can't be made: SystemExit: no model ever"),
+        (
+            "no_graph",
+            "graph 'no_graph' could not be built: RuntimeError: no model today",
+        ),
+        ("no_graph_at_all", "could not be built: SystemExit: no model ever"),
     ],
 )
 def test_a_graph_that_cannot_be_made_is_named(

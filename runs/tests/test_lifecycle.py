@@ -159,7 +159,7 @@ def test_a_run_for_later_is_not_claimed_early(make_run: Any, claim: Any) -> None
     assert claim(run) is not None
 
 
-def test_a_run_for_later_holds_up_nobody(make_run: Any, claim: Any) -> None:
+def test_a_run_for_later_does_not_delay_others(make_run: Any, claim: Any) -> None:
     later, now = make_run(after_seconds=60), make_run()
 
     assert now.dispatched_at is not None

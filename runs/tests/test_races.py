@@ -98,7 +98,7 @@ def test_claims_of_runs_of_one_thread_let_one_through(
     assert [one.id for one in found if one] == [runs[0].id]
 
 
-def test_a_cancel_and_a_claim_leave_no_run_that_nobody_stops(
+def test_a_cancel_and_a_claim_leave_no_run_that_is_never_stopped(
     thread: Thread, loop: Loop, worker: Worker
 ) -> None:
     run = creator(thread)()
@@ -203,9 +203,9 @@ def test_a_rollback_beside_creates_takes_only_what_was_there(
     first = creator(thread)()
     held = loop.run(lifecycle.claim(loop.pool, first.id, worker.id))
     assert held is not None
-    impatient = creator(thread, multitask_strategy="rollback")
+    replacing = creator(thread, multitask_strategy="rollback")
 
-    found = at_once([*[creator(thread)] * 4, impatient, *[creator(thread)] * 4])
+    found = at_once([*[creator(thread)] * 4, replacing, *[creator(thread)] * 4])
     loop.run(lifecycle.end(loop.pool, held, lifecycle.Outcome(None)))
 
     assert [type(one) for one in found] == [Run] * 9
@@ -219,7 +219,7 @@ def test_a_rollback_beside_creates_takes_only_what_was_there(
 
 
 @pytest.mark.parametrize("strategy", ["interrupt", "rollback"])
-def test_of_many_impatient_runs_one_is_left(thread: Thread, strategy: str) -> None:
+def test_of_many_replacing_runs_one_is_left(thread: Thread, strategy: str) -> None:
     creator(thread)()
 
     found = at_once([creator(thread, multitask_strategy=strategy)] * 10)

@@ -52,7 +52,7 @@ def tick() -> Iterator[Callable[[], list[Ended]]]:
         yield lambda: pool.submit(recover).result(timeout=20)
 
 
-def test_recovery_waits_for_nobody_who_deletes_threads(
+def test_recovery_does_not_wait_for_deletions_of_threads(
     lose: Callable[..., Run], tick: Callable[[], list[Ended]]
 ) -> None:
     going, lost = lose(), lose()

@@ -174,7 +174,7 @@ def test_a_wish_to_roll_back_that_comes_at_the_very_end_is_heeded(
     ("reason", "statuses"),
     [("interrupt", ["interrupted"]), ("rollback", []), ("too long", ["timeout"])],
 )
-def test_a_node_that_does_not_stop_holds_nobody_up(
+def test_a_node_that_does_not_stop_delays_no_other(
     here: Here,
     make: Callable[..., Run],
     thread: Thread,

@@ -55,7 +55,7 @@ def test_deleting_a_thread_stops_its_runs(told: list[Any]) -> None:
     )
 
 
-def test_nobody_hears_of_a_deletion_that_fails(
+def test_a_failed_deletion_is_not_published(
     told: list[Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread = Thread.objects.create()

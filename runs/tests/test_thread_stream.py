@@ -49,10 +49,10 @@ def test_another_owners_thread_looks_like_none(
     missing = uuid4()
 
     theirs = bob_client.get(f"/threads/{thread.id}/stream")
-    nobodys = bob_client.get(f"/threads/{missing}/stream")
+    other = bob_client.get(f"/threads/{missing}/stream")
 
-    assert theirs.status_code == nobodys.status_code == 200
-    expected = streamed(nobodys).replace(str(missing), str(thread.id))
+    assert theirs.status_code == other.status_code == 200
+    expected = streamed(other).replace(str(missing), str(thread.id))
     assert streamed(theirs) == expected
     assert "404: Thread with ID" in expected
     assert "Location" not in theirs

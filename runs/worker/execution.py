@@ -75,7 +75,7 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
         done, _ = await asyncio.wait([task], timeout=CANCEL_TIMEOUT_SECS)
         if done:
             return
-    logger.error("%s does not stop; its writes are refused", task.get_name())
+    logger.error("%s does not stop; its writes will be refused", task.get_name())
     task.add_done_callback(_ignore)
 
 

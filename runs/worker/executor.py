@@ -328,7 +328,7 @@ class Executor:
         try:
             return outcome, await self._write_end(attempt, outcome)
         except (DatabaseError, TooDeep) as exc:
-            logger.exception("run %s: its state can't be kept", attempt.held.id)
+            logger.exception("run %s: could not store its state", attempt.held.id)
             failed = await attempt.failed(exc)
             failed = replace(failed, event_seq=outcome.event_seq)
             return failed, await self._write_end(attempt, failed)
@@ -498,7 +498,7 @@ class Executor:
     async def _end_with_client(self, execution: Execution) -> None:
         run_id = execution.held.id
         await wait_until_gone(self.redis, run_id)
-        logger.warning("run %s: cancelled, since its client is gone", run_id)
+        logger.warning("run %s: cancelled, since its client has disconnected", run_id)
         with suppress(DatabaseError, TimeoutError, *CONNECTION_FAULTS):
             async with asyncio.timeout(HELD_TIMEOUT_SECS):
                 await lifecycle.note_reason_of(

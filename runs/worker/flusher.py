@@ -105,7 +105,7 @@ class Flusher:
             async with self._pool.connection() as conn:
                 await conn.execute(record.FLUSH, params)
         except CONNECTION_FAULTS as exc:
-            logger.warning("records are not written, trying again: %s", exc)
+            logger.warning("could not write records, retrying: %s", exc)
             self._is_coming = True
             self._schedule(RETRY_SECS)
             return

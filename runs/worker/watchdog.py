@@ -40,7 +40,7 @@ class Watchdog:
                 started = time.monotonic() - TIMEOUT_SECS
                 self._answered.wait()
                 logger.warning(
-                    "the loop is free again after %.0f s", time.monotonic() - started
+                    "the event loop was blocked for %.0f s", time.monotonic() - started
                 )
             time.sleep(INTERVAL)
 

@@ -239,7 +239,7 @@ class Worker:
                         self.contact.made()
                         time.sleep(settings.WORKER_HEARTBEAT_SECS)
             except psycopg.Error as exc:
-                logger.warning("heartbeat failed, trying again: %s", exc)
+                logger.warning("heartbeat failed, retrying: %s", exc)
                 time.sleep(RETRY)
 
     def _connect(self) -> psycopg.Connection:
@@ -275,10 +275,13 @@ class Worker:
             if run_id and is_settled and not self._holds(run_id):
                 params = {"run_id": run_id, "attempt": attempt}
                 if conn.execute(lifecycle.LET_GO, params).rowcount:
-                    logger.error("run %s is ours, but nothing executes it", run_id)
+                    logger.error(
+                        "run %s belongs to this worker, but is not being executed",
+                        run_id,
+                    )
 
     def _start_anew(self, conn: psycopg.Connection) -> None:
-        logger.error("worker %s was taken for dead; starting anew", self.id)
+        logger.error("worker %s was considered dead; registering as a new one", self.id)
         for executor in self._executors:
             executor.stop_all(HAND_BACK)
         self.id = uuid7()
@@ -298,7 +301,7 @@ class Worker:
                 for run_id, action in events.stop_signals():
                     self._stop_run(run_id, action)
             except (RedisError, OSError) as exc:
-                logger.warning("signals: %s; listening again", exc)
+                logger.warning("signals: %s; subscribing again", exc)
                 time.sleep(RETRY)
 
     def _stop_run(self, run_id: UUID, action: str) -> None:

@@ -62,7 +62,7 @@ def _access() -> Finding:
     if errors := find_mistakes():
         return Finding("access", ERROR, errors[0].msg)
     if is_open():
-        return Finding("access", LOOK, f"nobody has to log in; HOST={settings.HOST}")
+        return Finding("access", LOOK, f"authentication is off; HOST={settings.HOST}")
     how = "auth.path" if has_handlers() else " or ".join(settings.AUTH)
     return Finding("access", OK, how)
 
@@ -71,7 +71,7 @@ def _key_alone() -> Finding:
     if env_secret("DJANGO_SECRET_KEY"):
         return Finding("secret key", OK, "DJANGO_SECRET_KEY")
     file = settings.SPOOL_HOME / "secret_key"
-    return Finding("secret key", OK, f"this machine's own, in {file}")
+    return Finding("secret key", OK, f"embedded, in {file}")
 
 
 def _files() -> Finding:
@@ -107,7 +107,7 @@ def _database() -> Iterator[Finding]:
     executor = MigrationExecutor(connection)
     plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
     if plan:
-        text = f"{len(plan)} are missing: run `spool prepare`"
+        text = f"{len(plan)} are not applied: run `spool prepare`"
         yield Finding("migrations", ERROR, text)
     else:
         yield Finding("migrations", OK, "all are there")
@@ -133,13 +133,13 @@ def _workers() -> Iterator[Finding]:
     hosts = sorted(set(alive.values_list("hostname", flat=True)))
     places = sum(alive.values_list("capacity", flat=True))
     if not hosts:
-        yield Finding("workers", ERROR, "none is alive: start `spool worker`")
+        yield Finding("workers", ERROR, "no live worker: start `spool worker`")
         return
     text = f"{len(alive)} on {', '.join(hosts)}, for {places} runs at once"
     yield Finding("workers", OK if places else LOOK, text)
     others = [host for host in hosts if host != socket.gethostname()]
     if others and not env_secret("DJANGO_SECRET_KEY"):
-        text = f"set DJANGO_SECRET_KEY: {', '.join(others)} can't know this machine's"
+        text = f"set DJANGO_SECRET_KEY: {', '.join(others)} can't read the one of this machine"
         yield Finding("secret key", ERROR, text)
 
 

@@ -71,7 +71,7 @@ def worker(given: argparse.Namespace) -> str:
         with psycopg.connect(**conninfo) as conn:
             row = conn.execute(ALIVE, [host, settings.WORKER_LEASE_SECS]).fetchone()
     except psycopg.Error as exc:
-        raise Unwell(f"Postgres can't be asked for its heartbeat: {exc}") from exc
+        raise Unwell(f"cannot read heartbeats from Postgres: {exc}") from exc
     if not row or not row[0]:
         raise Unwell(f"no worker of {host} has a heartbeat")
     return f"{row[0]} of {host} with a heartbeat"
@@ -84,5 +84,5 @@ def beat(given: argparse.Namespace) -> str:
     except OSError as exc:
         raise Unwell(f"there is no {file}") from exc
     if silent > BEAT_SECS:
-        raise Unwell(f"it has sent nothing for {silent:.0f} s")
+        raise Unwell(f"it has sent no task for {silent:.0f} s")
     return "it sends"

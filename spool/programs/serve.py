@@ -33,7 +33,9 @@ def parse(given: argparse.Namespace) -> Options:
     config = Path(env.get("LANGGRAPH_CONFIG") or "langgraph.json").resolve()
     # Graphs may be configured by the environment instead, as in the official images.
     if not config.is_file() and not env.get("LANGSERVE_GRAPHS"):
-        raise CannotStart(f"there is no {config}: set --config (or LANGGRAPH_CONFIG)")
+        raise CannotStart(
+            f"{config} does not exist: set --config (or LANGGRAPH_CONFIG)"
+        )
     host = env.get("HOST") or "127.0.0.1" if given.host is None else given.host
     port = env.get("PORT") or "8123" if given.port is None else given.port
     return Options(

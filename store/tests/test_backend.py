@@ -319,7 +319,7 @@ def test_the_last_write_of_a_key_in_a_batch_counts(store: Caller) -> None:
     assert set(store.keys("a")) == {"k", "back"}
 
 
-def test_everybody_has_an_item_of_their_own(store: Caller) -> None:
+def test_every_owner_has_an_item(store: Caller) -> None:
     store.put(("a",), "k", {"n": 1})
 
     one, other = store.batch([GetOp(("a",), "k"), GetOp(("a",), "k")])

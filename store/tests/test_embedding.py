@@ -95,7 +95,7 @@ def test_a_model_that_fails_is_told_without_its_words(
     )
 
     assert response.status_code == 503
-    assert response.json() == {"detail": "The embedding model failed, try again"}
+    assert response.json() == {"detail": "The embedding model failed: try again"}
     assert not StoreItem.objects.exists()
 
 
@@ -130,8 +130,8 @@ def test_a_model_that_fails_is_the_graphs_to_know(
         make_store("alice").put(("a",), "k", {"text": "x"})
 
 
-@pytest.mark.parametrize("embed", ["exits", "gives_up", "nobody:model"])
-def test_a_model_that_exits_takes_nobody_along(
+@pytest.mark.parametrize("embed", ["exits", "gives_up", "unknown:model"])
+def test_a_model_that_exits_does_not_end_the_process(
     alice: Client,
     make_store: MakeStore,
     loop: Loop,
@@ -155,8 +155,8 @@ def test_a_model_that_exits_takes_nobody_along(
         ({"dims": 5000}, "dims must be a whole number"),
         ({"embed": "model"}, "embed must be provider:model"),
         ({"embed": f"{EMBEDDING}:missing"}, "has no 'missing'"),
-        ({"embed": "nowhere.py:embed"}, "there is no file"),
-        ({"embed": "nobody:model"}, "store.index.embed nobody:model"),
+        ({"embed": "nowhere.py:embed"}, "does not exist"),
+        ({"embed": "unknown:model"}, "store.index.embed unknown:model"),
         ({"fields": "text"}, "fields must be a list"),
     ],
 )

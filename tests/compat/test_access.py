@@ -287,7 +287,7 @@ async def test_a_handlers_no_is_a_403(with_handlers: Server) -> None:
             await alice.assistants.delete(made["assistant_id"])
 
 
-def test_the_servers_own_pages_are_for_everybody(with_keys: Server) -> None:
+def test_the_servers_own_pages_are_public(with_keys: Server) -> None:
     for path in ("/ok", "/info", "/metrics", "/docs", "/openapi.json"):
         assert httpx.get(with_keys.url + path).status_code == 200
     assert httpx.get(with_keys.url + "/nothing").status_code == 401

@@ -174,7 +174,7 @@ async def test_a_cron_is_deleted(client: Any) -> None:
 
 
 async def test_errors_have_their_class(client: Any, mark: dict[str, str]) -> None:
-    nobody = str(uuid.uuid4())
+    unknown = str(uuid.uuid4())
     cron = await client.crons.create("echo", schedule=NEW_YEAR)
 
     with pytest.raises(UnprocessableEntityError, match="schedule: "):
@@ -182,9 +182,9 @@ async def test_errors_have_their_class(client: Any, mark: dict[str, str]) -> Non
     with pytest.raises(UnprocessableEntityError, match="timezone: "):
         await client.crons.create("echo", schedule=NEW_YEAR, timezone="Mars")
     with pytest.raises(NotFoundError):
-        await client.crons.create(nobody, schedule=NEW_YEAR)
+        await client.crons.create(unknown, schedule=NEW_YEAR)
     with pytest.raises(NotFoundError):
-        await client.crons.create_for_thread(nobody, "echo", schedule=NEW_YEAR)
+        await client.crons.create_for_thread(unknown, "echo", schedule=NEW_YEAR)
     with pytest.raises(BadRequestError, match="Request body cannot be empty"):
         await client.crons.update(cron["cron_id"])
     with pytest.raises(UnprocessableEntityError):

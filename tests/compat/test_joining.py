@@ -190,7 +190,7 @@ async def test_a_joiner_may_take_the_run_along(
 
 
 @pytest.mark.parametrize("kind", ["stream", "wait"])
-async def test_whoever_leaves_at_any_moment_takes_the_run_along(
+async def test_a_client_that_leaves_at_any_moment_cancels_the_run(
     server: Server, http: httpx.AsyncClient, kind: str
 ) -> None:
     threads = [(await http.post("/threads", json={})).json() for _ in range(16)]

@@ -180,7 +180,7 @@ async def test_only_the_output_schema_is_shown(connect: Opened) -> None:
         ("echo", {}, "'messages' is a required property"),
         ("echo", {"messages": 5}, "messages: 5 is not valid under any of the given"),
         ("echo", {"messages": "a", "thread_id": "b"}, "thread_id: it must be a UUID"),
-        ("echo", {"resume": 1}, "resume: name the thread by thread_id"),
+        ("echo", {"resume": 1}, "resume: thread_id is required"),
     ],
 )
 async def test_a_failure_says_what_went_wrong(
@@ -397,10 +397,10 @@ async def test_an_answer_is_taken_once(server: Server) -> None:
         (
             "human",
             {"request_state": "forged"},
-            "requestState: it is not valid any more",
+            "requestState: it is no longer valid",
         ),
-        ("par", {}, "requestState: it is of another tool"),
-        ("human", {"input_responses": {}}, "inputResponses: some of what was asked"),
+        ("par", {}, "requestState: it belongs to another tool"),
+        ("human", {"input_responses": {}}, "inputResponses: some interrupts"),
     ],
 )
 async def test_only_its_own_state_is_taken(

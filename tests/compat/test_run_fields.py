@@ -18,7 +18,7 @@ from spool.tests.compat.runs import HI, Runs
 @proves("assistant_id", "a graph's name", "runs its assistant; unknown names: 422")
 def test_assistant_id_may_name_a_graph(runs: Runs) -> None:
     assert runs.wait("echo", input=HI)["messages"][-1]["content"] == "echo: hi"
-    assert runs.refused("nobody")[0] == 422
+    assert runs.refused("unknown")[0] == 422
 
 
 @pytest.mark.e2e
@@ -156,7 +156,7 @@ def test_the_recursion_limit_is_kept(runs: Runs) -> None:
 @pytest.mark.e2e
 @proves("config", "`configurable`", "what nodes see there, and in `context`")
 def test_configurable_reaches_the_nodes(runs: Runs) -> None:
-    config = {"configurable": {"user_name": "ann", "thread_id": "of-somebody-else"}}
+    config = {"configurable": {"user_name": "ann", "thread_id": "of-another-user"}}
 
     told = runs.wait("reveal", input={}, config=config)
 

@@ -285,14 +285,14 @@ async def test_a_failing_graph_is_an_error_for_every_caller(
 
 
 async def test_what_is_not_there_is_not_found(client: Any) -> None:
-    nobody = str(uuid.uuid4())
+    unknown = str(uuid.uuid4())
 
     with pytest.raises(NotFoundError):
-        await client.threads.get_state(nobody)
+        await client.threads.get_state(unknown)
     with pytest.raises(NotFoundError):
-        await client.runs.create(nobody, "echo", input=HI)
+        await client.runs.create(unknown, "echo", input=HI)
     with pytest.raises(NotFoundError):
-        await client.runs.create(None, nobody, input=HI)
+        await client.runs.create(None, unknown, input=HI)
     with pytest.raises(UnprocessableEntityError):
         await client.runs.create(None, "no-such-graph", input=HI)
 

@@ -94,8 +94,8 @@ class Deployment:
         # Others than root have to reach it, so it is not pytest's folder.
         self.folder = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.folder.chmod(0o755)
-        if processes.needs_ownership(processes.as_nobody()):
-            os.chown(self.folder, processes.nobody_id(), -1)
+        if processes.needs_ownership(processes.give_up_root()):
+            os.chown(self.folder, processes.unprivileged_uid(), -1)
         self.logs = self.folder / "logs"
         self.logs.mkdir()
         self.certificate = self.folder / "certificate.pem"
@@ -179,7 +179,7 @@ class Deployment:
     def _add_postgres(self) -> str:
         found = sorted(SYSTEM_POSTGRES.glob("*/bin"))
         programs = found[-1] if found else postgres.binaries()
-        data, unroot, port = self.folder / "data", processes.as_nobody(), 5432
+        data, unroot, port = self.folder / "data", processes.give_up_root(), 5432
         initdb = [programs / "initdb", "-D", data, "-U", "postgres", "-A", "trust"]
         subprocess.run(
             [*map(str, initdb), "-E", "UTF8", "--locale=C", "--no-sync"],
@@ -232,7 +232,7 @@ class Deployment:
             is_ready=answers,
             # Waits for no client, which all stay connected.
             stop_signal=signal.SIGTERM,
-            before=processes.as_nobody(),
+            before=processes.give_up_root(),
         )
         return url
 

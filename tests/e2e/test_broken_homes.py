@@ -23,7 +23,7 @@ def test_data_that_postgres_does_not_take_is_refused_with_its_log(
     (line,) = refused(config, tmp_path)
 
     log = tmp_path / "home" / "logs" / "postgres.log"
-    assert line.startswith("spool: postgres ended with status ")
+    assert line.startswith("spool: postgres exited with status ")
     assert line.endswith(f"; see {log}")
     assert log.read_text()
 
@@ -49,7 +49,7 @@ def test_a_server_runs_on_where_nothing_can_be_noted(config: Path) -> None:
         before = server.worker()
         before.kill()
 
-        wait_until(lambda: "cannot note what runs" in server.output(), 20)
+        wait_until(lambda: "cannot write the list of processes" in server.output(), 20)
         wait_until(lambda: server.worker().pid != before.pid, 20)
         server.wait_until_ready()
     finally:

@@ -98,7 +98,7 @@ def test_new_code_is_served_and_broken_code_is_not(project: Project) -> None:
     wait_until(lambda: status(project, slow) == "running", 20)
 
     project.save("new")
-    project.wait_for("The new code is running")
+    project.wait_for("The new code is in use")
 
     joined = project.http.get(f"{url}/{slow['run_id']}/join").json()
     assert joined["first"] == joined["second"] == "old"
@@ -106,13 +106,13 @@ def test_new_code_is_served_and_broken_code_is_not(project: Project) -> None:
     assert (resumed["first"], resumed["second"]) == ("old", "new")
 
     project.save('broken" (')
-    project.wait_for("The old code goes on.")
+    project.wait_for("The old code stays in use.")
 
     assert "agent.py:17: SyntaxError" in project.output.read_text()
     assert project.run(project.thread(), input={})["first"] == "new"
 
     project.save("newest")
-    project.wait_for("The new code is running", times=2)
+    project.wait_for("The new code is in use", times=2)
 
     assert project.run(project.thread(), input={})["first"] == "newest"
 

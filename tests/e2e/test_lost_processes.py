@@ -17,16 +17,16 @@ LONG = {**ENVIRONMENT, "WORKER_LEASE_SECS": "300", "BG_JOB_TIMEOUT_SECS": "60"}
 
 
 @pytest.fixture(scope="module")
-def patient() -> Iterator[Server]:
+def lasting() -> Iterator[Server]:
     """A server with one worker, and a lease that runs out in no test."""
     with serving(CONFIG, workers=1, **LONG) as server:
         yield server
 
 
 @pytest.fixture
-def company(patient: Server) -> Iterator[Company]:
-    patient.wait_until_ready()
-    company = Company(patient)
+def company(lasting: Server) -> Iterator[Company]:
+    lasting.wait_until_ready()
+    company = Company(lasting)
     yield company
     company.dismiss()
 

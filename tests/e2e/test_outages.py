@@ -57,7 +57,7 @@ def test_viewers_and_runs_outlive_redis(
     assert [e.data["log"] for e in events if e.name == "values"][-1] == STEPS
 
 
-def test_a_redis_that_hangs_holds_up_nobody(company: Company, file: Path) -> None:
+def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> None:
     company.hire()
     run = company.steps(file, delay=0.5)
     wait_until(lambda: has_begun(file, "1"), 20)

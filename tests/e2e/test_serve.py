@@ -126,7 +126,7 @@ def test_the_password_is_told_where_a_first_start_fails_late(
 
     lines = refused(config, tmp_path, **pages)
 
-    assert any("spool: web ended with status" in line for line in lines)
+    assert any("spool: web exited with status" in line for line in lines)
     (told,) = [line for line in lines if "user admin, password" in line]
     password = told.partition("password ")[2].rstrip(")")
     log = (tmp_path / "home" / "logs" / "prepare.log").read_text()

@@ -1,4 +1,4 @@
-"""The store of a whole server: search by meaning, and expiry."""
+"""The store of a whole server: semantic search, and expiry."""
 
 from __future__ import annotations
 
@@ -87,9 +87,9 @@ def test_what_has_had_its_time_is_swept(server: Server) -> None:
 
 
 def test_an_index_that_cannot_be_had_is_told_in_one_line(tmp_path: Path) -> None:
-    server = Server(write(tmp_path, index={**INDEX, "embed": "nobody:model"}))
+    server = Server(write(tmp_path, index={**INDEX, "embed": "unknown:model"}))
 
-    with pytest.raises(RuntimeError, match=r"store\.index\.embed nobody:model"):
+    with pytest.raises(RuntimeError, match=r"store\.index\.embed unknown:model"):
         server.start()
 
     password, reason = server.output().strip().splitlines()

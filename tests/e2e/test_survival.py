@@ -90,7 +90,7 @@ def test_a_node_that_blocks_the_loop_costs_no_lease(
     assert named in worker.log.read_text()
 
 
-def test_a_node_that_blocks_a_loop_of_its_own_holds_nobody_up(
+def test_a_node_that_blocks_a_loop_of_its_own_delays_no_other(
     company: Company, file: Path, tmp_path: Path
 ) -> None:
     company.hire(BG_JOB_ISOLATED_LOOPS="true")

@@ -95,7 +95,7 @@ def test_redis_is_reached_over_tls(redis_url: str, certificate: Path) -> None:
     assert [part.event for part in parts] == ["metadata", "values", "end"]
 
 
-def test_a_redis_that_nobody_vouches_for_is_refused_in_one_line(
+def test_a_redis_without_a_trusted_certificate_is_refused_in_one_line(
     redis_url: str, tmp_path: Path
 ) -> None:
     [line] = refused(CONFIG, tmp_path, REDIS_URL=redis_url)

@@ -17,22 +17,26 @@ def test_everything_answers() -> None:
 
 
 def test_a_redis_that_does_not_answer_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    nobody = Redis(host="127.0.0.1", port=1)
-    monkeypatch.setattr(checks, "redis_client", lambda: nobody)
+    unreachable = Redis(host="127.0.0.1", port=1)
+    monkeypatch.setattr(checks, "redis_client", lambda: unreachable)
 
     (error,) = checks.check_broker()
 
     assert error.id == "runs.E003"
     assert error.msg.startswith("cannot reach Redis (REDIS_URL): ")
-    nobody.close()
+    unreachable.close()
 
 
 def test_a_postgres_that_does_not_answer_is_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    nobody = connections["default"].copy()
-    nobody.settings_dict = {**nobody.settings_dict, "HOST": "127.0.0.1", "PORT": 1}
-    monkeypatch.setattr(checks, "connection", nobody)
+    unreachable = connections["default"].copy()
+    unreachable.settings_dict = {
+        **unreachable.settings_dict,
+        "HOST": "127.0.0.1",
+        "PORT": 1,
+    }
+    monkeypatch.setattr(checks, "connection", unreachable)
 
     (error,) = checks.check_database()
 

@@ -52,7 +52,7 @@ def test_beat_is_well_for_as_long_as_it_is_at_work(
 
     assert before.startswith("1 beat: there is no ")
     assert at_work == "0 beat: it sends\n"
-    assert stuck.startswith("1 beat: it has sent nothing for ")
+    assert stuck.startswith("1 beat: it has sent no task for ")
 
 
 def test_a_postgres_that_is_away_is_named(
@@ -62,7 +62,7 @@ def test_a_postgres_that_is_away_is_named(
 
     line = told("worker", capsys)
 
-    assert line.startswith("1 worker: Postgres can't be asked for its heartbeat: ")
+    assert line.startswith("1 worker: cannot read heartbeats from Postgres: ")
     assert line.count("\n") == 1
 
 

@@ -116,7 +116,7 @@ def test_create_hides_other_owners_threads(
     assert bob_client.call("post", "/threads", again).status_code == 409
 
 
-def test_nobody_writes_the_owner(bob_client: Client) -> None:
+def test_clients_can_not_write_the_owner(bob_client: Client) -> None:
     made = make(bob_client, metadata={"owner": "alice"})
 
     changed = bob_client.call(
@@ -285,7 +285,7 @@ def test_delete(alice_client: Client) -> None:
     assert not Thread.objects.exists()
 
 
-def test_a_discarded_thread_is_gone_for_everybody(alice_client: Client) -> None:
+def test_a_discarded_thread_is_gone_for_all(alice_client: Client) -> None:
     made = make(alice_client)
     Thread.objects.update(discarded_at=made["created_at"])
 

@@ -112,13 +112,13 @@ def test_state_and_history_of_a_subgraph(alice_client: Client) -> None:
 
 def test_a_namespace_that_no_subgraph_has_is_empty(alice_client: Client) -> None:
     thread = make_thread("nested", {"topic": "stop"})
-    asked = {"checkpoint": {"checkpoint_ns": "nobody:1"}}
+    asked = {"checkpoint": {"checkpoint_ns": "unknown:1"}}
 
     state = alice_client.call("post", f"/threads/{thread.id}/state/checkpoint", asked)
     history = alice_client.call("post", f"/threads/{thread.id}/history", asked)
 
     assert state.json()["values"] == {}
-    assert state.json()["checkpoint"]["checkpoint_ns"] == "nobody:1"
+    assert state.json()["checkpoint"]["checkpoint_ns"] == "unknown:1"
     assert history.json() == []
 
 

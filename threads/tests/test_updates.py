@@ -182,8 +182,8 @@ def test_update_as_a_node_of_langgraphs_own(alice_client: Client, as_node: str) 
         ({"values": [1, 2], "as_node": "ask"}, ""),
         ({"values": {}, "checkpoint": {"checkpoint_id": {}}}, "checkpoint: "),
         (
-            {"values": {}, "checkpoint": {"checkpoint_ns": "nobody"}},
-            "Subgraph nobody not found",
+            {"values": {}, "checkpoint": {"checkpoint_ns": "unknown"}},
+            "Subgraph unknown not found",
         ),
     ],
 )
@@ -342,11 +342,13 @@ def test_supersteps_without_a_graph_leave_the_thread(
 def test_supersteps_of_a_thread_that_is_deleted_meanwhile(
     alice_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def then_somebody_deletes_it(thread: Thread, steps: Any) -> None:
+    def then_another_request_deletes_it(thread: Thread, steps: Any) -> None:
         update_state(thread, steps)
         delete_threads(Thread.objects.filter(pk=thread.pk))
 
-    monkeypatch.setattr("spool.threads.state.update_state", then_somebody_deletes_it)
+    monkeypatch.setattr(
+        "spool.threads.state.update_state", then_another_request_deletes_it
+    )
     step = {"updates": [{"values": {"topic": "t"}, "as_node": "ask"}]}
 
     response = alice_client.call(

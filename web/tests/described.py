@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import pytest
 import schemathesis
 from django.core.wsgi import get_wsgi_application
 from hypothesis import HealthCheck, settings
@@ -60,7 +59,3 @@ def conforms(case: Any, ids: dict[str, Any] | None = None) -> None:
         for name in case.path_parameters:
             case.path_parameters[name] = known.get(name, case.path_parameters[name])
         case.call_and_validate(checks=CHECKS)
-
-
-# Many more examples than in the short run, and other ones each time.
-often = pytest.mark.long

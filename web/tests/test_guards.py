@@ -65,7 +65,7 @@ async def test_an_open_server_refuses_sockets_as_well() -> None:
 
 
 @pytest.mark.parametrize("setting", [{"AUTH": ["api_key"]}, {"ALLOW_OPEN": True}])
-async def test_another_answers_everybody(
+async def test_another_host_answers_all(
     settings: LazySettings, setting: dict[str, Any]
 ) -> None:
     for name, value in setting.items():

@@ -17,7 +17,7 @@ from spool.web import system
 
 
 @pytest.mark.parametrize("path", ["/", "/ok", "/ok?check_db=0", "/ok?check_db=false"])
-def test_ok_asks_nobody(client: Client, path: str) -> None:
+def test_ok_makes_no_checks(client: Client, path: str) -> None:
     response = client.get(path)
 
     assert response.status_code == 200

@@ -296,7 +296,7 @@ def drip(server: socket.socket) -> None:
             return
 
 
-def test_nobody_there_is_a_failure_that_says_so(
+def test_a_refused_connection_is_named_in_the_failure(
     make_run: Callable[..., Run], receiver: Receiver
 ) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:

@@ -15,12 +15,14 @@ MAX_DAYS = 36_500
 
 
 class Command(BaseCommand):
-    help = "Make an API key. Its text is all that is printed, this once."
+    help = "Create an API key, and print it. It can't be shown again."
     # For scripts: print only the result, without warnings of system checks.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("owner", help="whose rows it reaches")
+        parser.add_argument(
+            "owner", help="the owner of the rows that the key gives access to"
+        )
         parser.add_argument("--name", default="", help="what it is for")
         parser.add_argument(
             "--scope",
@@ -28,7 +30,7 @@ class Command(BaseCommand):
             default=[],
             dest="scopes",
             metavar="RESOURCE:ACTION",
-            help="what it may do (repeatable; everything without)",
+            help="a scope of the key (repeatable; default: everything)",
         )
         parser.add_argument("--expires-in-days", type=float)
 

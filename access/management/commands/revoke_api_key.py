@@ -11,18 +11,18 @@ from spool.access.models import ApiKey
 
 
 class Command(BaseCommand):
-    help = "Let an API key work no more. Says nothing if all went well."
+    help = "Revoke an API key."
     # For scripts: print only the result, without warnings of system checks.
     requires_system_checks = []
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("key", help="the key, or how it begins in the admin")
+        parser.add_argument("key", help="the key, or its prefix as the admin shows it")
 
     def handle(self, *args: Any, **options: Any) -> None:
         given = options["key"]
         is_it = Q(digest=digest_of(given)) | Q(prefix=given)
         found = list(ApiKey.objects.filter(is_it))
         if len(found) != 1:
-            raise CommandError(f"{len(found)} keys begin like that")
+            raise CommandError(f"{len(found)} keys have this prefix")
         if not revoke(found):
-            raise CommandError("this key was revoked before")
+            raise CommandError("this key is already revoked")

@@ -73,7 +73,7 @@ def test_the_extended_card_has_the_schemas(alice_client: Client) -> None:
     assert "delay" in card["skills"][0]["description"]
 
 
-def test_there_is_no_extended_card_where_nobody_logs_in(
+def test_there_is_no_extended_card_without_authentication(
     alice_client: Client, settings: LazySettings
 ) -> None:
     settings.AUTH = []

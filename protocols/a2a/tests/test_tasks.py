@@ -100,7 +100,7 @@ def test_of_two_answers_at_once_one_is_taken(alice_calls: Caller, here: Here) ->
 def test_a_message_to_a_task_that_is_worked_on_is_refused(alice_calls: Caller) -> None:
     task = alice_calls.send("please")
 
-    with pytest.raises(Failed, match="is being worked on"):
+    with pytest.raises(Failed, match="is running: wait"):
         alice_calls.send("yes", taskId=task["id"])
 
     assert Run.objects.count() == 1

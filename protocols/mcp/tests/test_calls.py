@@ -152,7 +152,7 @@ def test_what_is_not_open_is_not_answered(
 def test_a_state_is_of_its_tool(alice: Person, calling: Calling) -> None:
     _, state = asked(calling(alice))
 
-    with pytest.raises(Unprocessable, match="it is of another tool"):
+    with pytest.raises(Unprocessable, match="it belongs to another tool"):
         calls.answer(calling(alice, "par"), state, YES)
 
 

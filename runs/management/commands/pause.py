@@ -12,8 +12,8 @@ from spool.runs.models import Pause
 
 class Command(BaseCommand):
     help = (
-        "Let no more runs of an owner, a graph or a worker (by its id) start. Runs that "
-        "are executed go on to their end, those that wait stay pending."
+        "Let no more runs of an owner, a graph or a worker (by its id) start. "
+        "Running runs continue, pending ones stay pending."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -20,4 +20,4 @@ class Command(BaseCommand):
     def handle(self, *args: Any, kind: str, name: str, **options: Any) -> None:
         if not queue.resume(kind, name):
             raise CommandError(f"{kind} {name} is not paused")
-        self.stdout.write(f"{kind} {name} goes on")
+        self.stdout.write(f"{kind} {name} is resumed")

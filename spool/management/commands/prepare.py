@@ -39,7 +39,7 @@ TIMEOUT_SECS = 600.0
 
 
 class Command(BaseCommand):
-    help = "Migrate, check, register the graphs, and make an admin if there is none."
+    help = "Migrate, check, register the graphs, and create an admin if there is none."
     # It runs checks itself, in an order in which the first error is the cause.
     requires_system_checks: list[str] = []
 
@@ -47,7 +47,7 @@ class Command(BaseCommand):
         parser.add_argument(
             "--without-graphs",
             action="store_true",
-            help="import nothing of the project's: web processes do so when they start",
+            help="don't import the project's code: web processes do so when they start",
         )
 
     def handle(self, *args: Any, without_graphs: bool, **options: Any) -> None:
@@ -86,7 +86,9 @@ def _one_at_a_time() -> Iterator[None]:
         while not _is_first(conn):
             if time.monotonic() > deadline:
                 # A connection pooler may still hold the lock of a client that is gone.
-                logger.warning("another `prepare` takes too long: going on beside it")
+                logger.warning(
+                    "another `prepare` takes too long: continuing without waiting for it"
+                )
                 break
             time.sleep(WAIT_SECS)
         try:

@@ -14,7 +14,7 @@ WIDTH = 30
 
 
 class Command(BaseCommand):
-    help = "Make the vectors of all store items anew, as `store.index` says."
+    help = "Rebuild the vectors of all store items according to `store.index`."
 
     def handle(self, *args: Any, **options: Any) -> None:
         index = index_config()

@@ -19,13 +19,13 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         whose = parser.add_mutually_exclusive_group(required=True)
         whose.add_argument("--owner")
-        whose.add_argument("--key", metavar="PREFIX", help="how the API key begins")
+        whose.add_argument("--key", metavar="PREFIX", help="the prefix of the API key")
         parser.add_argument("--per", choices=Budget.Period.values, default="month")
         amount = parser.add_mutually_exclusive_group()
         amount.add_argument("--tokens", type=_amount, metavar="NUMBER")
         amount.add_argument("--money", type=_amount, metavar="AMOUNT")
         amount.add_argument(
-            "--remove", choices=Budget.Unit.values, help="have no such budget any more"
+            "--remove", choices=Budget.Unit.values, help="remove the budget"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
