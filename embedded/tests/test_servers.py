@@ -134,7 +134,7 @@ def test_directories_without_access_for_the_user_are_named(anywhere: Path) -> No
     closed.mkdir(mode=0o700)
     check_reach(closed)
 
-    with pytest.raises(CannotStart, match=f"can't enter {closed}:"):
+    with pytest.raises(CannotStart, match=f"no access to {closed}:"):
         check_reach(anywhere, closed / "postgres")
 
 
