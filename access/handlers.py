@@ -141,11 +141,12 @@ class Handlers:
         rows = _rows(answer)
         if resource == "store":
             rows = _none_of_store(rows, partition)
-        # Pin the filter's values, so that callers can see the rows that they write.
-        is_filter = isinstance(answer, Mapping) and action in STAMPED
-        stamp = pinned(answer) if is_filter else {}
         if isinstance(metadata, dict):
-            changed["metadata"] = _stamped(changed.get("metadata"), metadata, stamp)
+            replaced = changed.get("metadata")
+            kept = replaced if isinstance(replaced, Mapping) else metadata
+            # The filter's values, so that callers can see the rows that they write.
+            is_filter = isinstance(answer, Mapping) and action in STAMPED
+            changed["metadata"] = {**kept, **(pinned(answer) if is_filter else {})}
         return Allowed(Scope(partition, rows, caller.user), changed)
 
     def _most_specific(self, resource: str, action: str) -> Any:
@@ -242,14 +243,6 @@ def _none_of_store(rows: Q, partition: str) -> Q:
     if rows and not partition:
         raise BadFilter("a handler for a shared store must change value['namespace']")
     return Q()
-
-
-def _stamped(
-    changed: Any, metadata: dict[str, Any], stamp: Mapping[str, Any]
-) -> dict[str, Any]:
-    """The metadata of a handler, which may replace it, with the stamp."""
-    kept = changed if isinstance(changed, Mapping) else metadata
-    return {**kept, **stamp}
 
 
 def _copy(value: Any) -> Any:

@@ -14,6 +14,7 @@ from spool.runs.repeats import answer_interrupt
 from spool.threads.models import Thread
 from spool.threads.services import copy_thread
 from spool.threads.state import state_update, update_state
+from spool.threads.thread_request import CheckpointRef
 
 # LangGraph's name for an update that copies a checkpoint.
 COPY_NODE = "__copy__"
@@ -45,7 +46,7 @@ def _answer(thread: Thread, answers: dict[str, Any]) -> Run:
 
 
 def _put_back(thread: Thread, answers: dict[str, Any]) -> bool:
-    checkpoint = {"checkpoint_id": answers["checkpoint_id"]}
+    checkpoint = CheckpointRef(answers["checkpoint_id"])
     update_state(thread, [[state_update(as_node=COPY_NODE)]], checkpoint)
     return True
 

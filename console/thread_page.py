@@ -18,6 +18,7 @@ from spool.runs.models import Run
 from spool.threads.checkpoint_rows import checkpoints_before, storage
 from spool.threads.models import Thread
 from spool.threads.state import get_state
+from spool.threads.thread_request import CheckpointRef
 
 PAGE = 25
 MAX_RUNS = 20
@@ -64,7 +65,7 @@ class State:
 
 def state_at(thread: Thread, checkpoint_id: str) -> State:
     try:
-        snapshot = get_state(thread, checkpoint={"checkpoint_id": checkpoint_id})
+        snapshot = get_state(thread, checkpoint=CheckpointRef(checkpoint_id))
     except APIException as exc:
         return State(error=str(exc.detail))
     return State(tree(_plain(snapshot.values)), tuple(snapshot.next))
@@ -74,7 +75,7 @@ def difference(thread: Thread, first: str, second: str) -> State:
     """What changed from one checkpoint to the other, as lines of a unified diff."""
     try:
         before, after = (
-            _lines(get_state(thread, checkpoint={"checkpoint_id": one}).values)
+            _lines(get_state(thread, checkpoint=CheckpointRef(one)).values)
             for one in sorted((first, second))
         )
     except APIException as exc:

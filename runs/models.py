@@ -20,10 +20,6 @@ from spool.database.ids import uuid7
 from spool.runs import periods as periods  # Django finds its models here.
 from spool.threads.models import Thread
 
-# A key of a run's `kwargs`: event streaming started the run, so it publishes its
-# events.
-EVENT_STREAMING = "event_streaming"
-
 ERROR_WORDS = SearchVector(
     KeyTextTransform("error", "error"),
     KeyTextTransform("message", "error"),
@@ -149,7 +145,7 @@ class Run(models.Model):
     graph_id = models.TextField()
     status = models.TextField(choices=Status.choices, default=Status.PENDING)
     metadata = JSONField(default=dict)
-    # The request as the wire shows it; see `runs.serializers.RunRequest`.
+    # The request as the wire shows it; see `runs.run_request.RunKwargs`.
     kwargs = JSONField(default=dict)
     # The parts of `kwargs` whose keys keep the client's order, which `jsonb` does not.
     # They are stored only here. Null in rows of the version before.

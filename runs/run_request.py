@@ -14,7 +14,7 @@ from uuid import UUID
 
 from spool.access.scope import Scope
 from spool.database.ids import uuid7
-from spool.runs.models import EVENT_STREAMING, Run
+from spool.runs.models import Run
 
 # Node names, or "*" for all nodes.
 Breakpoints = str | Sequence[str] | None
@@ -49,7 +49,7 @@ class RunRequest:
     strict_resume: bool = False
 
     # What the server adds.
-    # Event streaming started the run.
+    # Event streaming started the run, so it publishes the events of that protocol.
     is_event_streaming: bool = False
     # The run is cancelled when the client that waits for it disconnects.
     ends_with_client: bool = False
@@ -125,7 +125,7 @@ class RunKwargs:
         known = {name: stored[name] for name in _STORED if name in stored}
         return cls(
             **known,
-            is_event_streaming=bool(stored.get(EVENT_STREAMING)),
+            is_event_streaming=bool(stored.get("event_streaming")),
             ends_with_client="on_disconnect" in stored,
         )
 
@@ -137,7 +137,7 @@ class RunKwargs:
             if value := getattr(self, name):
                 kwargs[name] = value
         if self.is_event_streaming:
-            kwargs[EVENT_STREAMING] = True
+            kwargs["event_streaming"] = True
         if self.ends_with_client:
             kwargs["on_disconnect"] = "cancel"
         return kwargs

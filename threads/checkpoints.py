@@ -329,7 +329,7 @@ async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
     return row is not None and row["run_id"] == str(run_id)
 
 
-async def undo_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
+async def undo_held_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
     """Undo what a run saved: its checkpoints, and its answers to interrupts.
 
     Raises `LostRun` like a save: the next run may have continued from there by then.

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from langgraph.types import Command, Send
 
 
-def command_of(given: dict[str, Any]) -> Command[Any] | None:
+def command_of(command: Mapping[str, Any]) -> Command[Any] | None:
     """Convert `{"update", "resume", "goto"}`, each optional. None if it is empty.
 
     LangGraph fails on an empty command. Raises `AttributeError`, `KeyError` or
     `TypeError` for an invalid `goto`.
     """
     made: dict[str, Any] = {}
-    if (update := given.get("update")) not in (None, {}, []):
+    if (update := command.get("update")) not in (None, {}, []):
         made["update"] = _update(update)
-    if given.get("resume") is not None:
-        made["resume"] = given["resume"]
-    if goto := given.get("goto"):
+    if command.get("resume") is not None:
+        made["resume"] = command["resume"]
+    if goto := command.get("goto"):
         several = goto if isinstance(goto, list) else [goto]
         made["goto"] = [_goto(one) for one in several]
     return Command(**made) if made else None

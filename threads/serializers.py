@@ -11,6 +11,7 @@ from rest_framework import serializers
 from spool.config.langgraph_json import MAX_MINUTES
 from spool.database.json import clean_text, moment
 from spool.threads.models import Thread
+from spool.threads.thread_request import CheckpointRef
 from spool.threads.ttl import TTL
 from spool.web.bodies import Body
 from spool.web.fields import (
@@ -219,7 +220,11 @@ class CheckpointField(Object):
         for key, kind in CHECKPOINT_KINDS.items():
             if not isinstance(given.get(key), (kind, type(None))):
                 raise serializers.ValidationError(f"{key}: has the wrong type")
-        return {key: given[key] for key in CHECKPOINT_KINDS if given.get(key)}
+        return CheckpointRef(
+            id=given.get("checkpoint_id"),
+            namespace=given.get("checkpoint_ns"),
+            map=given.get("checkpoint_map"),
+        )
 
 
 CHECKPOINT_KINDS = {"checkpoint_id": str, "checkpoint_ns": str, "checkpoint_map": dict}
@@ -241,7 +246,7 @@ class StateUpdateBody(Body):
 class BeforeField(serializers.Field[Any, Any, Any, Any]):
     """A checkpoint id, a checkpoint, or `{"configurable": checkpoint}`."""
 
-    def to_internal_value(self, data: Any) -> dict[str, Any]:
+    def to_internal_value(self, data: Any) -> str:
         found = data
         if isinstance(data, dict):
             flat = data.get("configurable", data)
@@ -250,7 +255,7 @@ class BeforeField(serializers.Field[Any, Any, Any, Any]):
             raise serializers.ValidationError(
                 "must be a checkpoint id, or an object with checkpoint_id"
             )
-        return {"checkpoint_id": clean_text(found)}
+        return clean_text(found)
 
     def to_representation(self, value: Any) -> Any:
         return value

@@ -7,7 +7,14 @@ are called by synchronous views, and wait for it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from contextlib import AbstractAsyncContextManager
 from typing import Any, TypeVar
 from uuid import UUID
@@ -37,6 +44,7 @@ from spool.threads.checkpoints import EditSaver, saver
 from spool.threads.commands import command_of
 from spool.threads.models import Thread
 from spool.threads.snapshots import output_of, read_history, read_state
+from spool.threads.thread_request import NEWEST, CheckpointRef
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable
 
 T = TypeVar("T")
@@ -69,19 +77,19 @@ def state_json(snapshot: StateSnapshot, select: Sequence[str] = ()) -> dict[str,
 EMPTY = StateSnapshot({}, (), {"configurable": {}}, None, None, None, (), ())
 
 
-def _selected(whole: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
-    kept = {name: whole[name] for name in whole if name in select}
+def _selected(state: dict[str, Any], select: Sequence[str]) -> dict[str, Any]:
+    kept = {name: state[name] for name in state if name in select}
     keys = [name.removeprefix("values.") for name in select if name[:7] == "values."]
-    unknown = set(select) - set(whole) - {f"values.{key}" for key in keys}
+    unknown = set(select) - set(state) - {f"values.{key}" for key in keys}
     if unknown:
         raise Unprocessable(f"select: unknown fields: {', '.join(sorted(unknown))}")
     if keys and "values" not in kept:
-        values = whole["values"] if isinstance(whole["values"], dict) else {}
+        values = state["values"] if isinstance(state["values"], dict) else {}
         kept["values"] = {key: values[key] for key in keys if key in values}
     if "checkpoint" in kept:
-        kept["checkpoint_id"] = whole["checkpoint_id"]
+        kept["checkpoint_id"] = state["checkpoint_id"]
     if "parent_checkpoint" in kept:
-        kept["parent_checkpoint_id"] = whole["parent_checkpoint_id"]
+        kept["parent_checkpoint_id"] = state["parent_checkpoint_id"]
     return kept
 
 
@@ -138,10 +146,10 @@ def cached_columns(snapshot: StateSnapshot) -> dict[str, Any]:
 def get_state(
     thread: Thread,
     *,
-    checkpoint: dict[str, Any] | None = None,
+    checkpoint: CheckpointRef = NEWEST,
     subgraphs: bool = False,
 ) -> StateSnapshot:
-    """The newest state, or that of `checkpoint` (`checkpoint_id`, `checkpoint_ns`)."""
+    """The state of a checkpoint, the newest by default."""
     graph_id = _graph_id(thread)
     config = _config(thread.id, checkpoint)
     if graph_id is None:
@@ -177,7 +185,7 @@ def get_live_output(thread: Thread, graph_id: str) -> Any:
     """
 
     async def read(graph: Graph) -> Any:
-        found = await read_state(graph, _config(thread.id, None))
+        found = await read_state(graph, _config(thread.id))
         return output_of(graph, found.values) if found.created_at else None
 
     return _output(thread, graph_id, read)
@@ -202,11 +210,14 @@ def get_history(
     thread: Thread,
     *,
     limit: int,
-    before: dict[str, Any] | None = None,
-    metadata: dict[str, Any] | None = None,
-    checkpoint: dict[str, Any] | None = None,
+    before: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    checkpoint: CheckpointRef = NEWEST,
 ) -> list[StateSnapshot]:
-    """States, newest first; those of a subgraph where `checkpoint` names its ns."""
+    """States, newest first, of the namespace of `checkpoint`.
+
+    `before` is the id of a checkpoint.
+    """
     graph_id = _graph_id(thread)
     if graph_id is None:
         return []
@@ -217,8 +228,8 @@ def get_history(
             return await read_history(
                 graph,
                 config,
-                filter=metadata or None,
-                before={"configurable": before} if before else None,
+                filter=dict(metadata) if metadata else None,
+                before=_before(before),
                 limit=limit,
             )
 
@@ -249,11 +260,15 @@ def _graph_id(thread: Thread) -> str | None:
     raise Unprocessable(f"graph '{graph_id}' is no longer in langgraph.json")
 
 
-def _stateless(
-    config: RunnableConfig, checkpoint: dict[str, Any] | None
-) -> StateSnapshot:
+def _stateless(config: RunnableConfig, checkpoint: CheckpointRef) -> StateSnapshot:
     """An empty state, which echoes the requested checkpoint."""
-    return EMPTY._replace(config=config) if checkpoint else EMPTY
+    return EMPTY if checkpoint.is_newest else EMPTY._replace(config=config)
+
+
+def _before(checkpoint_id: str | None) -> RunnableConfig | None:
+    if checkpoint_id is None:
+        return None
+    return {"configurable": {"checkpoint_id": checkpoint_id}}
 
 
 def _opened(
@@ -285,17 +300,18 @@ def _made_for(thread: Thread, graph_id: str) -> RunnableConfig:
     return made_for  # type: ignore[no-any-return]
 
 
-def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> RunnableConfig:
-    given = checkpoint or {}
+def _config(
+    thread_id: UUID | str, checkpoint: CheckpointRef = NEWEST
+) -> RunnableConfig:
     configurable: dict[str, Any] = {
-        "checkpoint_ns": given.get("checkpoint_ns") or "",
+        "checkpoint_ns": checkpoint.namespace or "",
         "thread_id": str(thread_id),
     }
-    if given.get("checkpoint_id"):
+    if checkpoint.id:
         # It may come from a path, which is not cleaned yet: Postgres refuses NUL.
-        configurable["checkpoint_id"] = clean_text(given["checkpoint_id"])
-    if given.get("checkpoint_map"):
-        configurable["checkpoint_map"] = given["checkpoint_map"]
+        configurable["checkpoint_id"] = clean_text(checkpoint.id)
+    if checkpoint.map:
+        configurable["checkpoint_map"] = checkpoint.map
     return {"configurable": configurable}
 
 
@@ -304,7 +320,7 @@ def _config(thread_id: UUID | str, checkpoint: dict[str, Any] | None) -> Runnabl
 def update_state(
     thread: Thread,
     updates: Iterable[Sequence[StateUpdate]],
-    checkpoint: dict[str, Any] | None = None,
+    checkpoint: CheckpointRef = NEWEST,
 ) -> RunnableConfig:
     """Apply supersteps of updates. Returns the newest checkpoint's config.
 
@@ -385,12 +401,12 @@ async def _update(
         conn.transaction(),
     ):
         graph = made.copy(update={"checkpointer": EditSaver(conn)})
-        asked = config["configurable"].get("checkpoint_id")
-        if asked and await saver(conn).aget_tuple(config) is None:
+        checkpoint_id = config["configurable"].get("checkpoint_id")
+        if checkpoint_id and await saver(conn).aget_tuple(config) is None:
             # LangGraph would start from an empty state, and the thread's would be lost.
-            raise NotFound(f"Checkpoint {asked} not found")
+            raise NotFound(f"Checkpoint {checkpoint_id} not found")
         updated = await _in_time(graph.abulk_update_state(config, steps))
-        newest = _config(config["configurable"]["thread_id"], None)
+        newest = _config(config["configurable"]["thread_id"])
         return updated, await read_state(graph, newest)
 
 

@@ -18,6 +18,7 @@ from spool.threads.serializers import (
     StateQuery,
     StateUpdateBody,
 )
+from spool.threads.thread_request import NEWEST, CheckpointRef
 from spool.threads.views import ERRORS, OneThreadViewSet
 from spool.web.answers import error, list_of
 from spool.web.bodies import valid, valid_body
@@ -37,7 +38,7 @@ class ThreadStateViewSet(OneThreadViewSet):
 
     @extend_schema(parameters=[StateQuery], responses={200: STATE, **ERRORS})
     def retrieve(self, request: Request, thread_id: str) -> Response:
-        return self._state(request, None)
+        return self._state(request, NEWEST)
 
     @extend_schema(
         operation_id="threads_state_at_checkpoint",
@@ -47,7 +48,7 @@ class ThreadStateViewSet(OneThreadViewSet):
     def at_checkpoint(
         self, request: Request, thread_id: str, checkpoint_id: str
     ) -> Response:
-        return self._state(request, {"checkpoint_id": checkpoint_id})
+        return self._state(request, CheckpointRef(checkpoint_id))
 
     @extend_schema(request=CheckpointStateBody, responses={200: STATE, **ERRORS})
     def from_checkpoint(self, request: Request, thread_id: str) -> Response:
@@ -74,9 +75,7 @@ class ThreadStateViewSet(OneThreadViewSet):
             fields = cast("dict[str, list[str]]", exc.detail).items()
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = self.get_object()
-        checkpoint = asked["checkpoint"]
-        if checkpoint is None and asked["checkpoint_id"]:
-            checkpoint = {"checkpoint_id": asked["checkpoint_id"]}
+        checkpoint = asked["checkpoint"] or CheckpointRef(asked["checkpoint_id"])
         step = [state.state_update(asked["values"], asked["as_node"])]
         named = state.update_state(thread, [step], checkpoint)["configurable"]
         keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
@@ -105,11 +104,11 @@ class ThreadStateViewSet(OneThreadViewSet):
             limit=asked["limit"] or default,
             before=asked["before"],
             metadata=asked.get("metadata"),
-            checkpoint=asked.get("checkpoint"),
+            checkpoint=asked.get("checkpoint") or NEWEST,
         )
         return Response([state.state_json(one, asked["select"]) for one in snapshots])
 
-    def _state(self, request: Request, checkpoint: dict[str, Any] | None) -> Response:
+    def _state(self, request: Request, checkpoint: CheckpointRef) -> Response:
         asked = _valid_query(request, StateQuery)
         thread = self.get_object()
         snapshot = state.get_state(

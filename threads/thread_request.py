@@ -11,6 +11,25 @@ from spool.threads.ttl import TTL
 
 
 @dataclass(frozen=True, slots=True)
+class CheckpointRef:
+    """A checkpoint of a thread: the newest one, unless `id` names another.
+
+    `namespace` is that of a subgraph, and `map` the ids of the checkpoints above it.
+    """
+
+    id: str | None = None
+    namespace: str | None = None
+    map: Mapping[str, Any] | None = None
+
+    @property
+    def is_newest(self) -> bool:
+        return not (self.id or self.namespace or self.map)
+
+
+NEWEST = CheckpointRef()
+
+
+@dataclass(frozen=True, slots=True)
 class NewThread:
     id: UUID
     metadata: Mapping[str, Any] = field(default_factory=dict)

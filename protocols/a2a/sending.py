@@ -37,7 +37,9 @@ from spool.protocols.a2a.tasks import (
     of_agent,
 )
 from spool.runs import lifecycle
+from spool.runs.models import Run
 from spool.runs.requests import allow_run
+from spool.runs.run_request import RunRequest
 from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.streaming.events import newest_id
@@ -68,10 +70,11 @@ def send(call: Call, params: SendMessageRequest, *, is_watched: bool) -> Sent:
         "stream_mode": STREAM_MODES if is_watched else MODES,
     }
     pushes.check_config(wanted)
+    run_request = parse_run_request(body)
     if message.task_id:
-        task, after = _answer(call, assistant, message, body, wanted)
+        task, after = _answer(call, assistant, message, run_request, wanted)
     else:
-        task, after = _begin(call, edges, message, body, wanted)
+        task, after = _begin(call, edges, message, run_request, wanted)
     stream = RunStream(task.thread.id, task.newest.id, after=after, is_new=True)
     return Sent(task, edges, stream)
 
@@ -80,14 +83,16 @@ def _begin(
     call: Call,
     edges: EdgeSchemas,
     message: Message,
-    body: dict[str, Any],
+    run_request: RunRequest,
     wanted: SendMessageConfiguration,
 ) -> tuple[TaskRuns, tuple[int, int]]:
     """A new task, in the context that the message names, or in one of its own."""
     thread_id = _context_id(message)
-    where = {"if_not_exists": "create"} if thread_id else {"on_completion": "keep"}
-    graph_input = _graph_input(message, edges)
-    run_request = parse_run_request({**body, **where, "input": graph_input})
+    run_request = replace(run_request, input=_graph_input(message, edges))
+    if thread_id:
+        run_request = replace(run_request, if_not_exists="create")
+    else:
+        run_request = replace(run_request, on_completion="keep")
     allowed = allow_run(call.request, run_request, thread_id)
     after = (newest_id(thread_id) if thread_id else None) or NEVER
     with transaction.atomic():
@@ -101,7 +106,7 @@ def _answer(
     call: Call,
     assistant: Assistant,
     message: Message,
-    body: dict[str, Any],
+    run_request: RunRequest,
     wanted: SendMessageConfiguration,
 ) -> tuple[TaskRuns, tuple[int, int]]:
     """A run that resumes a task which waits for input."""
@@ -113,9 +118,10 @@ def _answer(
     runs = of_agent(scope, assistant.id)
     task = find_task(runs, ref)
     _check_waits(task)
-    command = {"resume": _resume(task, message.parts)}
-    run_request = parse_run_request(
-        {**body, "command": command, "multitask_strategy": "reject"}
+    run_request = replace(
+        run_request,
+        command={"resume": _resume(task, message.parts)},
+        multitask_strategy=Run.MultitaskStrategy.REJECT,
     )
     allowed = allow_run(call.request, run_request, ref.thread_id)
     after = newest_id(ref.thread_id) or NEVER
@@ -207,7 +213,7 @@ def _is_input(data: dict[str, Any], fields: dict[str, Any]) -> bool:
 
 
 def _without_messages(
-    said: Sequence[Part], given: dict[str, Any], fields: dict[str, Any]
+    said: Sequence[Part], data: dict[str, Any], fields: dict[str, Any]
 ) -> Any:
     if len(said) > 1 or said[0].WhichOneof("content") not in ("text", "data"):
         raise _not_taken(fields)
@@ -215,9 +221,9 @@ def _without_messages(
     texts = [name for name, kind in fields.items() if kind.get("type") == "string"]
     if not fields:
         return value
-    if len(texts) != 1 or texts[0] in given or not isinstance(value, str):
+    if len(texts) != 1 or texts[0] in data or not isinstance(value, str):
         raise _not_taken(fields)
-    return {**given, texts[0]: value}
+    return {**data, texts[0]: value}
 
 
 def _not_taken(fields: dict[str, Any]) -> ContentTypeNotSupportedError:

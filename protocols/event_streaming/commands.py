@@ -35,11 +35,13 @@ from spool.protocols.event_streaming.trees import tree_of
 from spool.runs import lifecycle
 from spool.runs.models import Run
 from spool.runs.requests import allow_run
+from spool.runs.run_request import RunRequest
 from spool.runs.serializers import parse_run_request
 from spool.runs.services import ThreadNotFound, create_run
 from spool.runs.streaming.events import newest_seq
 from spool.threads import state
 from spool.threads.models import Thread
+from spool.threads.thread_request import CheckpointRef
 from spool.web.errors import NotFound
 
 # The stream modes that runs of event streaming show; their events differ.
@@ -75,10 +77,10 @@ class Conversation:
             return thread
         raise Refusal("no_such_run", f"Thread with ID {self.thread_id} not found")
 
-    def start(self, body: dict[str, Any], *, makes_thread: bool = False) -> Run:
-        exists = "create" if makes_thread else "reject"
+    def start(self, run_request: RunRequest, *, creates_thread: bool = False) -> Run:
         run_request = replace(
-            parse_run_request({**body, "if_not_exists": exists}),
+            run_request,
+            if_not_exists="create" if creates_thread else "reject",
             stream_mode=list(STREAM_MODES),
             stream_subgraphs=True,
             stream_resumable=True,
@@ -134,12 +136,13 @@ def run_start(conversation: Conversation, params: Any) -> Any:
 
     Clients without a word for resuming (`RemoteGraph`) send the answer as the input.
     """
-    asked = parsed(RunStart, params)
-    body = asked.model_dump(exclude_none=True)
-    forks = (asked.config.get("configurable") or {}).get("checkpoint_id")
-    if asked.input is not None and not forks and _is_paused(conversation):
-        body["command"] = {"resume": body.pop("input")}
-    run = conversation.start(body, makes_thread=True)
+    wanted = parsed(RunStart, params)
+    run_request = parse_run_request(wanted.model_dump(exclude_none=True))
+    forks = (wanted.config.get("configurable") or {}).get("checkpoint_id")
+    if wanted.input is not None and not forks and _is_paused(conversation):
+        command = {"resume": wanted.input}
+        run_request = replace(run_request, input=None, command=command)
+    run = conversation.start(run_request, creates_thread=True)
     return {"run_id": str(run.id)}
 
 
@@ -154,38 +157,38 @@ def _is_paused(conversation: Conversation) -> bool:
 @transaction.atomic
 def input_respond(conversation: Conversation, params: Any) -> Any:
     """Resume a run with answers to some of its interrupts, each answered once."""
-    asked = parsed(InputRespond, params)
+    wanted = parsed(InputRespond, params)
     lifecycle.lock_thread(conversation.thread_id)
     thread = conversation.thread()
     waiting = _waiting_interrupts(thread)
-    for answer in asked.responses:
+    for answer in wanted.responses:
         if answer.interrupt_id not in waiting:
             message = f"Interrupt {answer.interrupt_id!r} is not open"
             raise Refusal("no_such_interrupt", message)
-    resume = {one.interrupt_id: one.response for one in asked.responses}
-    command = {"resume": resume, "update": asked.update, "goto": asked.goto}
-    newest = thread.runs.newest_first().first()
+    resume = {one.interrupt_id: one.response for one in wanted.responses}
+    command = {"resume": resume, "update": wanted.update, "goto": wanted.goto}
     body = {
-        **_continued(thread, newest, asked),
+        **_continued(thread, wanted),
         "command": command,
-        "strict_resume": asked.strict_resume,
+        "strict_resume": wanted.strict_resume,
     }
-    conversation.start(body)
+    conversation.start(parse_run_request(body))
     return {}
 
 
 def _waiting_interrupts(thread: Thread) -> set[str]:
     """The interrupts that no active run answers."""
-    asked = (thread.ordered_interrupts or {}).values()
-    waiting = {one["id"] for several in asked for one in several}
+    interrupts = (thread.ordered_interrupts or {}).values()
+    waiting = {one["id"] for several in interrupts for one in several}
     for run in thread.runs.active().only("kwargs", "given"):
         resume = (run.kwargs.get("command") or {}).get("resume")
         waiting -= set(resume) if isinstance(resume, dict) else set()
     return waiting
 
 
-def _continued(thread: Thread, newest: Run | None, asked: Overrides) -> dict[str, Any]:
-    """A run that continues another one has its config, except for given values."""
+def _continued(thread: Thread, overrides: Overrides) -> dict[str, Any]:
+    """The body of a run that continues the newest one: with its config, overridden."""
+    newest = thread.runs.newest_first().first()
     before: dict[str, Any] = newest.kwargs if newest else {}
     config = before.get("config") or {}
     points = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
@@ -194,17 +197,17 @@ def _continued(thread: Thread, newest: Run | None, asked: Overrides) -> dict[str
         for name, value in (config.get("configurable") or {}).items()
         if name not in points
     }
-    given = asked.config.get("configurable") or {}
-    merged = {**config, **asked.config, "configurable": {**configurable, **given}}
+    own = overrides.config.get("configurable") or {}
+    merged = {**config, **overrides.config, "configurable": {**configurable, **own}}
     body: dict[str, Any] = {
         "assistant_id": _assistant_of(thread, newest),
         "config": merged,
-        "metadata": asked.metadata,
+        "metadata": overrides.metadata,
     }
     if context := before.get("context"):
         # The context is the configurable, too; both would contradict each other.
         body["context"] = context
-        merged["configurable"] = given
+        merged["configurable"] = own
     if not merged["configurable"]:
         del merged["configurable"]
     return body
@@ -225,12 +228,12 @@ def input_inject(conversation: Conversation, params: Any) -> Any:
 
 
 def agent_get_tree(conversation: Conversation, params: Any) -> Any:
-    asked = parsed(OfRun, params)
+    wanted = parsed(OfRun, params)
     runs = conversation.thread().runs.newest_first()
-    if asked.run_id is None:
+    if wanted.run_id is None:
         run = runs.active().first()
     else:
-        run = next((one for one in runs if str(one.id) == asked.run_id), None)
+        run = next((one for one in runs if str(one.id) == wanted.run_id), None)
     if run is None:
         raise Refusal("no_such_run", "The run does not exist, or is not active")
     return {"tree": tree_of(run)}
@@ -238,20 +241,16 @@ def agent_get_tree(conversation: Conversation, params: Any) -> Any:
 
 # --- State ------------------------------------------------------------------------------
 def state_get(conversation: Conversation, params: Any) -> Any:
-    asked = parsed(StateGet, params)
-    checkpoint = {"checkpoint_ns": "|".join(asked.namespace)}
-    if asked.checkpoint_id:
-        checkpoint["checkpoint_id"] = asked.checkpoint_id
-    named = asked.namespace or asked.checkpoint_id
-    thread = conversation.thread()
-    snapshot = state.get_state(thread, checkpoint=checkpoint if named else None)
-    if named and not snapshot.created_at:
-        if asked.checkpoint_id:
+    wanted = parsed(StateGet, params)
+    checkpoint = CheckpointRef(wanted.checkpoint_id, "|".join(wanted.namespace))
+    snapshot = state.get_state(conversation.thread(), checkpoint=checkpoint)
+    if not checkpoint.is_newest and not snapshot.created_at:
+        if checkpoint.id:
             raise Refusal("no_such_checkpoint", "Unknown checkpoint")
         raise Refusal("no_such_namespace", "Unknown namespace")
     values = snapshot.values
-    if asked.keys is not None and isinstance(values, dict):
-        values = {name: values[name] for name in asked.keys if name in values}
+    if wanted.keys is not None and isinstance(values, dict):
+        values = {name: values[name] for name in wanted.keys if name in values}
     found: dict[str, Any] = {"values": written(values)}
     configurable = snapshot.config.get("configurable", {})
     if checkpoint_id := configurable.get("checkpoint_id"):
@@ -262,13 +261,12 @@ def state_get(conversation: Conversation, params: Any) -> Any:
 
 
 def state_list_checkpoints(conversation: Conversation, params: Any) -> Any:
-    asked = parsed(ListCheckpoints, params)
-    namespace = "|".join(asked.namespace)
+    wanted = parsed(ListCheckpoints, params)
     snapshots = state.get_history(
         conversation.thread(),
-        limit=asked.limit,
-        before={"checkpoint_id": asked.before} if asked.before else None,
-        checkpoint={"checkpoint_ns": namespace} if namespace else None,
+        limit=wanted.limit,
+        before=wanted.before or None,
+        checkpoint=CheckpointRef(namespace="|".join(wanted.namespace)),
     )
     return {
         "checkpoints": [
@@ -285,15 +283,16 @@ def state_list_checkpoints(conversation: Conversation, params: Any) -> Any:
 
 def state_fork(conversation: Conversation, params: Any) -> Any:
     """Start a run from a checkpoint: with an input, or with what came after it."""
-    asked = parsed(StateFork, params)
+    wanted = parsed(StateFork, params)
     thread = conversation.thread()
-    newest = thread.runs.newest_first().first()
-    body = _continued(thread, newest, asked)
-    checkpoint = {"checkpoint_id": asked.checkpoint_id}
+    body = {
+        **_continued(thread, wanted),
+        "input": wanted.input,
+        "checkpoint": {"checkpoint_id": wanted.checkpoint_id},
+    }
+    run_request = parse_run_request(body)
     try:
-        run = conversation.start(
-            {**body, "input": asked.input, "checkpoint": checkpoint}
-        )
+        run = conversation.start(run_request)
     except ThreadNotFound:
         raise
     except NotFound as exc:

@@ -119,10 +119,11 @@ class Asking:
 Outcome = Finished | Failed | Asking
 
 
-def read_arguments(tool: AssistantTool, given: Mapping[str, Any]) -> Arguments:
+def read_arguments(tool: AssistantTool, arguments: Mapping[str, Any]) -> Arguments:
     """Raises 422, which says what is wrong with them."""
-    own = {key: given[key] for key in given if key in tool.schemas.own_arguments}
-    rest = {key: value for key, value in given.items() if key not in own}
+    names = tool.schemas.own_arguments
+    own = {key: value for key, value in arguments.items() if key in names}
+    rest = {key: value for key, value in arguments.items() if key not in names}
     thread_id = _thread_id(own.get(THREAD_ID))
     if RESUME in own:
         if thread_id is None:
@@ -304,10 +305,10 @@ def _thread_id(given: Any) -> UUID | None:
         raise Unprocessable("thread_id: it must be a UUID") from None
 
 
-def _graph_input(tool: AssistantTool, given: Mapping[str, Any]) -> Any:
+def _graph_input(tool: AssistantTool, arguments: Mapping[str, Any]) -> Any:
     if tool.schemas.wraps_input:
-        return given[INPUT]
-    return {key: _field(tool, key, value) for key, value in given.items()}
+        return arguments[INPUT]
+    return {key: _field(tool, key, value) for key, value in arguments.items()}
 
 
 def _field(tool: AssistantTool, key: str, value: Any) -> Any:

@@ -14,6 +14,7 @@ from psycopg import errors
 
 from spool.database.json import jsonb
 from spool.database.loop import Pool
+from spool.runs.run_request import RunKwargs
 
 # An upper bound on the number of events in one attempt of a run.
 SEQS_OF_ATTEMPT = 2**24
@@ -42,7 +43,7 @@ class Claim:
     assistant_id: UUID
     graph_id: str
     metadata: dict[str, Any]
-    kwargs: dict[str, Any]
+    kwargs: RunKwargs
     is_temporary: bool
     owner: str
     user: dict[str, Any] | None
@@ -64,8 +65,8 @@ class Claim:
     @classmethod
     def of(cls, row: dict[str, Any]) -> Claim:
         """The claim that `spool_claim_1` returned as a row."""
-        row["kwargs"] |= row.pop("given") or {}
-        return cls(**{**row, "revision": row["revision"] or ""})
+        kwargs = RunKwargs.from_json(row["kwargs"] | (row.pop("given") or {}))
+        return cls(**{**row, "kwargs": kwargs, "revision": row["revision"] or ""})
 
     @property
     def identity(self) -> str:

@@ -41,7 +41,7 @@ class Outcome:
 
     `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
     it the thread's row keeps its state. `output` holds the values that viewers get, and
-    `told` the other data of its end, see `writer.last_events`. `settles` is false for a
+    `end_data` the other data of its end, see `writer.last_events`. `settles` is false for a
     run that never started. `asked_in` has the namespaces of its interrupts, where they
     are known, and `event_seq` is the number of its last event, if a worker knows it.
     """
@@ -51,7 +51,7 @@ class Outcome:
     state: Mapping[str, Any] | None = None
     settles: bool = True
     output: Any = None
-    told: Mapping[str, Any] = field(default_factory=dict)
+    end_data: Mapping[str, Any] = field(default_factory=dict)
     asked_in: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     event_seq: int | None = None
 

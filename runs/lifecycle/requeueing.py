@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
 from uuid import UUID
 
 from django.db import connection
@@ -86,15 +85,15 @@ async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
 
 def take_back(*, max_attempts: int) -> list[UUID]:
     """Release all runs whose worker is gone. Returns the ids of those to resume."""
-    return _ids(TAKE_BACK, {"max_attempts": max_attempts})
+    return _ids(TAKE_BACK, max_attempts=max_attempts)
 
 
 def wake(*, timeout: float, limit: int) -> list[UUID]:
     """Find runs without a message for `timeout` seconds; mark one as sent now."""
-    return _ids(WAKE, {"timeout": timeout, "limit": limit})
+    return _ids(WAKE, timeout=timeout, limit=limit)
 
 
-def _ids(statement: str, params: dict[str, Any]) -> list[UUID]:
+def _ids(statement: str, **params: float) -> list[UUID]:
     with connection.cursor() as cursor:
         cursor.execute(statement, params)
         return [run_id for (run_id,) in cursor.fetchall()]

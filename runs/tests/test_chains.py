@@ -90,7 +90,7 @@ def test_the_end_of_a_run_claims_the_next(
     second.refresh_from_db()
     assert claimed is not None
     assert (claimed.id, claimed.attempt, claimed.revision) == (second.id, 1, "r1")
-    assert claimed.kwargs["input"] == second.kwargs["input"]
+    assert claimed.kwargs.input == second.kwargs["input"]
     assert not claimed.has_checkpoints
     assert (second.status, second.worker_id) == ("running", worker.id)
 

@@ -14,6 +14,7 @@ from spool.runs.tests.executing import Here
 from spool.store.models import StoreItem
 from spool.threads.models import Thread
 from spool.threads.state import get_history, get_state, state_update, update_state
+from spool.threads.thread_request import CheckpointRef
 from spool.web.errors import Unprocessable
 
 pytestmark = [
@@ -40,7 +41,9 @@ def test_a_state_is_read_by_the_graph_that_was_made_for_its_run(
     thread.refresh_from_db()
 
     [oldest] = get_history(thread, limit=10)[-1:]
-    state = get_state(thread, checkpoint=oldest.config["configurable"])
+    state = get_state(
+        thread, checkpoint=CheckpointRef(oldest.config["configurable"]["checkpoint_id"])
+    )
     update_state(thread, [[state_update({"log": ["said"]}, "mine")]])
 
     assert oldest.next == state.next == ("__start__",)

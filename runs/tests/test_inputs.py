@@ -11,6 +11,7 @@ from langsmith.utils import get_env_var
 
 from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
+from spool.runs.run_request import RunKwargs
 from spool.runs.worker.inputs import graph_config
 
 pytestmark = pytest.mark.django_db
@@ -25,7 +26,7 @@ def held(run: Run) -> Claim:
         assistant_id=run.assistant_id,
         graph_id=run.graph_id,
         metadata=run.metadata,
-        kwargs=run.kwargs,
+        kwargs=RunKwargs.from_json(run.kwargs),
         is_temporary=run.is_temporary,
         owner=run.owner,
         user=run.user,

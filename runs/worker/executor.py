@@ -41,8 +41,9 @@ from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome
-from spool.runs.models import EVENT_STREAMING, Run
+from spool.runs.models import Run
 from spool.runs.record import Record
+from spool.runs.run_request import RunKwargs
 from spool.runs.streaming.attendance import wait_until_gone
 from spool.runs.streaming.events import (
     INPUT_ANSWERED,
@@ -80,7 +81,7 @@ from spool.threads.checkpoints import (
     LostRun,
     RunSaver,
     has_checkpoint_of,
-    undo_run,
+    undo_held_run,
 )
 from spool.threads.models import Thread
 from spool.threads.saves import Saves
@@ -377,7 +378,7 @@ class Executor:
         if attempt.saver:
             await attempt.saver.discard()
         await retry_until_available(
-            lambda: undo_run(self.pool, held.thread_id, fence_of(held))
+            lambda: undo_held_run(self.pool, held.thread_id, fence_of(held))
         )
 
     async def _outcome(self, attempt: Attempt) -> Outcome | None:
@@ -391,7 +392,7 @@ class Executor:
         opened = registry().open(
             held.graph_id,
             config,
-            context=held.kwargs["context"],
+            context=held.kwargs.context,
             checkpointer=attempt.saver,
             store=store,
         )
@@ -425,7 +426,7 @@ class Executor:
             self.pool,
             fence_of(held),
             kept_with_checkpoints(config),
-            durability=held.kwargs["durability"],
+            durability=held.kwargs.durability,
             new_thread_id=None if held.has_checkpoints else held.thread_id,
         )
 
@@ -486,7 +487,7 @@ class Executor:
     @asynccontextmanager
     async def _ending_with_client(self, execution: Execution) -> AsyncIterator[None]:
         """Cancel the run if its client is gone, even if its web process died too."""
-        if "on_disconnect" not in execution.held.kwargs:
+        if not execution.held.kwargs.ends_with_client:
             yield
             return
         leaving = asyncio.create_task(self._end_with_client(execution))
@@ -546,7 +547,7 @@ class _Drive:
     def __post_init__(self) -> None:
         self.held, self.writer = self.attempt.held, self.attempt.writer
         self.saver, self.recorder = self.attempt.saver, self.attempt.recorder
-        self.translator = Translator(self.held.kwargs["stream_mode"])
+        self.translator = Translator(self.held.kwargs.stream_mode)
         if self.saver:  # The graph's own metadata (`with_config`).
             own = (self.graph.config or {}).get("metadata") or {}
             self.saver.metadata = {**own, **self.saver.metadata}
@@ -559,12 +560,12 @@ class _Drive:
             if await is_at_breakpoint(self.graph, config, kwargs):
                 return
         options: dict[str, Any] = {
-            "context": context_for(self.graph.context_schema, kwargs["context"]),
-            "interrupt_before": kwargs["interrupt_before"],
-            "interrupt_after": kwargs["interrupt_after"],
+            "context": context_for(self.graph.context_schema, kwargs.context),
+            "interrupt_before": kwargs.interrupt_before,
+            "interrupt_after": kwargs.interrupt_after,
         }
         if not self.held.is_temporary:
-            options["durability"] = kwargs["durability"]
+            options["durability"] = kwargs.durability
         given = None if resumes else graph_input(kwargs)
         if self.saver and continues(given):
             self.saver.check_loaded = NodeCheck(self.graph, self.held, self.saver.pool)
@@ -575,7 +576,7 @@ class _Drive:
         self, given: Any, config: RunnableConfig, options: dict[str, Any]
     ) -> AsyncIterator[WireEvent]:
         kwargs = self.held.kwargs
-        if kwargs.get(EVENT_STREAMING):
+        if kwargs.is_event_streaming:
             return hooks.normalised_events(
                 self.graph, given, config, self.translator, options
             )
@@ -583,9 +584,9 @@ class _Drive:
             self.graph,
             given,
             config,
-            wire_modes=kwargs["stream_mode"],
+            wire_modes=kwargs.stream_mode,
             translator=self.translator,
-            subgraphs=kwargs["subgraphs"],
+            subgraphs=kwargs.subgraphs,
             **options,
         )
 
@@ -614,8 +615,8 @@ class _Drive:
         refusals = (UnknownInterruptError, NodeNotFound) if is_first else ()
         if isinstance(exc, refusals):  # No node was run.
             logger.warning("run %s refused: %s", self.held.id, exc)
-            error, told = described(exc), refusal(exc)
-            return Outcome(Run.Status.ERROR, error, settles=False, told=told)
+            error, end_data = described(exc), refusal(exc)
+            return Outcome(Run.Status.ERROR, error, settles=False, end_data=end_data)
         # The graph is user code: whatever it raises is the run's result.
         logger.error("run %s failed", self.held.id, exc_info=exc)
         return Outcome(Run.Status.ERROR, described(exc), await self.state())
@@ -632,19 +633,19 @@ class _Drive:
 
     async def state(self, *, complete: bool = False) -> dict[str, Any]:
         """The thread's new state, from the stream if that is complete."""
-        told = self.translator.values
+        values = self.translator.values
         streamed = (
             isinstance(self.graph, CompiledStateGraph)
-            and told is not None
+            and values is not None
             and not hides_state(self.graph)
         )
         known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
         if self.held.is_temporary:
             # Keyed by their own ids: only checkpoints have the ids of their tasks.
             asked = {one.id: [one] for one in self.translator.interrupts}
-            return known | {"values": told, "interrupts": asked}
+            return known | {"values": values, "interrupts": asked}
         if complete and streamed and not self.translator.interrupted:
-            return known | {"values": told}
+            return known | {"values": values}
         return cached_columns(await read_state(self.graph, self._newest()))
 
     def with_output(self, outcome: Outcome | None) -> Outcome | None:
@@ -652,11 +653,11 @@ class _Drive:
         if outcome is None or outcome.state is None:
             return outcome
         state = outcome.state
-        told: dict[str, Any] = {"values": self.translator.number_of_values}
+        end_data: dict[str, Any] = {"values": self.translator.number_of_values}
         if self.translator.interrupted:
-            told["interrupts"] = state["interrupts"]
+            end_data["interrupts"] = state["interrupts"]
         output = output_of(self.graph, state["values"])
-        return replace(outcome, output=output, told=told)
+        return replace(outcome, output=output, end_data=end_data)
 
     def _newest(self) -> RunnableConfig:
         """The run's config without the checkpoint that it was forked from."""
@@ -684,16 +685,16 @@ def _last_events(held: Claim, outcome: Outcome) -> list[WireEvent]:
     """How a run ended, and its interrupts for subscribers."""
     state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
     is_paused = state.get("status") == Thread.Status.INTERRUPTED
-    last = last_events(status, outcome.error, is_paused=is_paused, **outcome.told)
+    last = last_events(status, outcome.error, is_paused=is_paused, **outcome.end_data)
     if status == Run.Status.SUCCESS and not held.is_temporary:
         last = [*_subscribers_events(held.kwargs, outcome), *last]
     return last
 
 
-def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEvent]:
+def _subscribers_events(kwargs: RunKwargs, outcome: Outcome) -> list[WireEvent]:
     """The events at the end of a run that only subscribers of event streaming get."""
     events: list[WireEvent] = []
-    if "values" not in kwargs["stream_mode"]:
+    if "values" not in kwargs.stream_mode:
         events.append((f"{SUBSCRIBERS_ONLY}values", outcome.output))
     for one in in_order_of_tasks((outcome.state or {}).get("interrupts")):
         # Both names, since some clients read one and some the other.
@@ -705,7 +706,7 @@ def _subscribers_events(kwargs: dict[str, Any], outcome: Outcome) -> list[WireEv
 
 def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
     """The final `values` event, for viewers of the run's values."""
-    if outcome.state is None or "values" not in held.kwargs["stream_mode"]:
+    if outcome.state is None or "values" not in held.kwargs.stream_mode:
         return []
     return [("values", with_interrupts(outcome.output, outcome.state["interrupts"]))]
 
@@ -733,7 +734,7 @@ def _end_trace(recorder: Recorder, outcome: Outcome) -> None:
 
 
 def _begin_log(held: Claim) -> None:
-    configurable = held.kwargs["config"].get("configurable") or {}
+    configurable = held.kwargs.config.get("configurable") or {}
     logs.begin(
         run_id=held.id,
         thread_id=held.thread_id,

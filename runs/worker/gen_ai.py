@@ -33,17 +33,17 @@ ROLES = {"human": "user", "ai": "assistant"}
 
 
 def about_call(
-    operation: str, found: dict[str, Any], kwargs: dict[str, Any]
+    operation: str, found: dict[str, Any], options: dict[str, Any]
 ) -> dict[str, Any]:
     """Attributes of a call of a model, from the arguments of LangChain's callback."""
-    invoked = kwargs.get("invocation_params") or {}
+    invoked = options.get("invocation_params") or {}
     model = found.get("ls_model_name") or invoked.get("model_name")
     provider = str(found.get("ls_provider") or "")
     about: dict[str, Any] = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": PROVIDERS.get(provider, provider) or "unknown",
         "gen_ai.request.model": str(
-            model or invoked.get("model") or kwargs.get("name") or ""
+            model or invoked.get("model") or options.get("name") or ""
         ),
     }
     for name, attribute in PARAMETERS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from spool.access.users import User
 from spool.assistants.configurable import of_client, without_auth
 from spool.runs.lifecycle import Claim
 from spool.runs.models import Run
+from spool.runs.run_request import RunKwargs
 from spool.threads.commands import command_of
 from spool.web import request_ids
 
@@ -24,15 +26,15 @@ STRICT_RESUME = "__pregel_strict_resume"
 INTERRUPT_ID = re.compile("[0-9a-f]{32}")
 
 
-def graph_input(kwargs: dict[str, Any]) -> Any:
+def graph_input(kwargs: RunKwargs) -> Any:
     """The run's command if it has one, else its input."""
-    command = command_of(kwargs["command"] or {})
-    return kwargs["input"] if command is None else command
+    command = command_of(kwargs.command or {})
+    return kwargs.input if command is None else command
 
 
-def answered_interrupts(kwargs: dict[str, Any]) -> list[str]:
+def answered_interrupts(kwargs: RunKwargs) -> list[str]:
     """The interrupts that the run answers by their ids, if it does."""
-    resume = (kwargs["command"] or {}).get("resume")
+    resume = (kwargs.command or {}).get("resume")
     if isinstance(resume, dict) and all(map(INTERRUPT_ID.fullmatch, resume)):
         return list(resume)
     return []
@@ -47,13 +49,13 @@ def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | Non
 
 def graph_config(held: Claim | Run) -> RunnableConfig:
     """The config that nodes see; see the wire contract, section 5.1."""
-    asked = held.kwargs["config"]
+    kwargs = _kwargs(held)
     config: RunnableConfig = {
         "run_id": held.id,
         "run_name": held.graph_id,
-        "configurable": _configurable(held),
+        "configurable": _configurable(held, kwargs),
         "metadata": {
-            **without_auth({**(asked.get("metadata") or {}), **held.metadata}),
+            **without_auth({**(kwargs.config.get("metadata") or {}), **held.metadata}),
             "run_id": str(held.id),
             "run_attempt": held.attempt,
             "langgraph_version": settings.LANGGRAPH_VERSION,
@@ -64,23 +66,27 @@ def graph_config(held: Claim | Run) -> RunnableConfig:
         },
     }
     for key in ("tags", "recursion_limit", "max_concurrency", "run_name"):
-        if asked.get(key):
-            config[key] = asked[key]
-    if tracer := _tracer(held.kwargs.get("langsmith_tracer")):
+        if kwargs.config.get(key):
+            config[key] = kwargs.config[key]
+    if tracer := _tracer(kwargs.langsmith_tracer):
         config["callbacks"] = [tracer]
     return config
 
 
-def _configurable(held: Claim | Run) -> dict[str, Any]:
+def _kwargs(held: Claim | Run) -> RunKwargs:
+    if isinstance(held, Claim):
+        return held.kwargs
+    return RunKwargs.from_json(held.kwargs)
+
+
+def _configurable(held: Claim | Run, kwargs: RunKwargs) -> dict[str, Any]:
     """The client's keys, and those that only the server may set."""
-    asked = held.kwargs["config"].get("configurable") or {}
-    context = {
-        k: v for k, v in held.kwargs["context"].items() if k != request_ids.IN_RUNS
-    }
+    own = kwargs.config.get("configurable") or {}
+    context = {k: v for k, v in kwargs.context.items() if k != request_ids.IN_RUNS}
     user = held.user or {}
     identity = user.get("identity", "")
     # Clients may set `user_id` to tell their users apart, even with a single API key.
-    configurable = {"user_id": identity, **of_client({**context, **asked})}
+    configurable = {"user_id": identity, **of_client({**context, **own})}
     configurable |= {
         "run_id": str(held.id),
         "thread_id": str(held.thread_id),
@@ -90,7 +96,7 @@ def _configurable(held: Claim | Run) -> dict[str, Any]:
         "langgraph_auth_user_id": identity,
         "langgraph_auth_permissions": user.get("permissions", []),
     }
-    if held.kwargs.get("strict_resume"):
+    if kwargs.strict_resume:
         configurable[STRICT_RESUME] = True
     return configurable
 
@@ -104,10 +110,10 @@ def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
     return kept | config["metadata"]
 
 
-def _tracer(asked: dict[str, str] | None) -> LangChainTracer | None:
+def _tracer(tracing: Mapping[str, str] | None) -> LangChainTracer | None:
     """A LangSmith tracer for the client's project, if tracing is turned on."""
-    if not asked or not tracing_is_enabled():
+    if not tracing or not tracing_is_enabled():
         return None
     return LangChainTracer(
-        project_name=asked.get("project_name"), example_id=asked.get("example_id")
+        project_name=tracing.get("project_name"), example_id=tracing.get("example_id")
     )

@@ -264,15 +264,15 @@ class Recorder(BaseCallbackHandler):
         self._begin_model(run_id, metadata, kwargs)
 
     def _begin_model(
-        self, run_id: UUID, metadata: dict[str, Any] | None, kwargs: dict[str, Any]
+        self, run_id: UUID, metadata: dict[str, Any] | None, options: dict[str, Any]
     ) -> None:
         found = place_of(metadata)
-        invoked = kwargs.get("invocation_params") or {}
+        invoked = options.get("invocation_params") or {}
         model = found.get("ls_model_name") or invoked.get("model_name")
         call = _Call(
             node=str(found.get("langgraph_node", ""))[:MAX_NAME],
             namespace=str(found.get("langgraph_checkpoint_ns", "")),
-            name=str(model or invoked.get("model") or kwargs.get("name") or "")[
+            name=str(model or invoked.get("model") or options.get("name") or "")[
                 :MAX_NAME
             ],
             provider=str(found.get("ls_provider") or "")[:MAX_NAME],

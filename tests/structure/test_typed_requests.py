@@ -1,0 +1,125 @@
+"""Requests are typed: no use case takes one as a dictionary of any keys."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import (
+    Callable,
+    Iterable,
+    Iterator,
+    Mapping,
+    MutableMapping,
+    Sequence,
+)
+from importlib import import_module
+from types import ModuleType, UnionType
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+import pytest
+
+from spool.tests.structure.test_layers import modules
+
+# The modules that a request passes on its way to a row, and from there to a graph.
+USE_CASES = (
+    *("services", "requests", "firing", "creator", "recovery", "budget_stops"),
+    *("priority", "queue", "record", "new_run", "budgets", "sweeping", "state"),
+    *("run_request", "cron_request", "thread_request", "assistant_request"),
+    *("policy", "handlers", "calls", "sending", "commands", "deliveries"),
+)
+FOLDERS = ("runs.lifecycle.", "runs.worker.", "runs.tasks", "crons.tasks")
+
+# What really is any JSON: the client's, the graph's, the operator's, or a library's.
+ANY_JSON = {
+    # What a graph takes, and what clients may store with a row.
+    *("input", "command", "config", "context", "metadata", "checkpoint", "map"),
+    *("added_configurable", "configurable"),
+    *("assistant_metadata", "thread_metadata", "thread_config"),
+    # A graph's state, its interrupts and its output, also in the event of a run's end.
+    *("state", "interrupts", "output", "end_data"),
+    # The value of an event in the official `Auth` contract, which handlers change.
+    *("value", "arguments"),
+    # The user that an operator's `authenticate` returns.
+    "user",
+    # A cron's request as its client sent it: it is shown, and each run validates it.
+    *("payload", "fields"),
+    # A row of a statement, its parameters, and JSON of a row.
+    *("row", "params", "stored", "tools"),
+    # Attributes of a span, and what LangChain says of a call.
+    *("attributes", "about", "found"),
+    # Keyword arguments of LangGraph and LangChain.
+    "options",
+    # An agent's schema, and a message's data for it.
+    *("schema", "data"),
+}
+
+
+def use_cases() -> list[str]:
+    return [
+        module
+        for module in modules()
+        if module.rpartition(".")[2] in USE_CASES or module.startswith(FOLDERS)
+    ]
+
+
+def functions(module: ModuleType) -> Iterator[Callable[..., Any]]:
+    """The functions and methods that are written in the module."""
+    for value in vars(module).values():
+        if getattr(value, "__module__", "") != module.__name__:
+            continue
+        if isinstance(value, type):
+            yield from methods(value)
+        elif callable(value):
+            yield inspect.unwrap(value)
+
+
+def methods(kind: type) -> Iterator[Callable[..., Any]]:
+    for value in vars(kind).values():
+        if isinstance(value, (classmethod, staticmethod)):
+            yield value.__func__
+        elif inspect.isfunction(value):
+            yield value
+
+
+def is_any_dictionary(hint: Any) -> bool:
+    """Whether it is `dict[str, Any]`, or several of them, or one or None."""
+    if hint in (dict, Mapping):
+        return True
+    if get_origin(hint) in (dict, Mapping, MutableMapping):
+        return get_args(hint)[1] is Any
+    if get_origin(hint) in (Union, UnionType, list, tuple, Sequence, Iterable):
+        return any(map(is_any_dictionary, get_args(hint)))
+    return False
+
+
+def untyped(module: str) -> set[str]:
+    """The parameters of a module's functions that are dictionaries of any keys."""
+    found = set()
+    for function in functions(import_module(f"spool.{module}")):
+        hints = get_type_hints(function)
+        hints.pop("return", None)
+        for name in hints:
+            if name not in ANY_JSON and is_any_dictionary(hints[name]):
+                found.add(f"{function.__qualname__}({name})")
+    return found
+
+
+@pytest.mark.parametrize("module", use_cases())
+def test_no_use_case_takes_a_request_as_a_dictionary(module: str) -> None:
+    assert untyped(module) == set()
+
+
+@pytest.mark.parametrize(
+    ("hint", "expected"),
+    [
+        (dict[str, Any], True),
+        (Mapping[str, Any] | None, True),
+        (list[dict[str, Any]], True),
+        (Iterable[Mapping[str, Any]], True),
+        (dict, True),
+        (dict[str, str], False),
+        (Callable[[dict[str, Any]], None], False),
+        (str | None, False),
+    ],
+)
+def test_dictionaries_of_any_keys_are_found(hint: Any, expected: bool) -> None:
+    assert is_any_dictionary(hint) is expected
