@@ -25,6 +25,8 @@ def one_slot() -> Iterator[Server]:
         CONFIG,
         N_JOBS_PER_WORKER="1",
         SPOOL_MAX_WAITING_RUNS="3",
+        # A run that is stuck fails its test, instead of holding up all of them.
+        BG_JOB_TIMEOUT_SECS="60",
         # The SDK sends it with each request.
         LANGSMITH_API_KEY="of another service",
     ) as server:
