@@ -123,8 +123,10 @@ def spare_capacity() -> int:
 def runs_to_wake() -> list[UUID]:
     """Return runs to send a message for, up to the number of free slots.
 
-    Without a free slot none is needed: a worker that ends a run claims the next one.
+    One even if all seem to be taken: a run that waits for another one lends its slot,
+    which only its worker knows.
     """
-    if (spare := spare_capacity()) == 0:
+    if not Worker.objects.alive().filter(capacity__gt=0).exists():
         return []
-    return lifecycle.wake(timeout=MESSAGE_TIMEOUT_SECS, limit=spare)
+    limit = max(spare_capacity(), 1)
+    return lifecycle.wake(timeout=MESSAGE_TIMEOUT_SECS, limit=limit)
