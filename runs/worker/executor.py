@@ -21,21 +21,16 @@ from contextlib import (
 )
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import Any, TypeVar
+from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
 from langchain_core.runnables import RunnableConfig
-from langgraph.errors import UnknownInterruptError
-from langgraph.graph.state import CompiledStateGraph
-from langgraph.pregel import Pregel
 from psycopg import DatabaseError
 from redis.asyncio import Redis
 
-from spool.assistants.configurable import context_for
 from spool.assistants.graphs import registry
 from spool.assistants.revisions import revisions
-from spool.config import lazy
 from spool.database.json import TooDeep
 from spool.database.loop import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
@@ -43,7 +38,6 @@ from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome
 from spool.runs.models import Run
 from spool.runs.record import Record
-from spool.runs.run_request import RunKwargs
 from spool.runs.streaming.attendance import wait_until_gone
 from spool.runs.streaming.events import (
     INPUT_ANSWERED,
@@ -51,31 +45,28 @@ from spool.runs.streaming.events import (
     SUBSCRIBERS_ONLY,
     generation,
 )
-from spool.runs.streaming.modes import (
-    Translator,
-    WireEvent,
-    in_order_of_tasks,
-    stream_graph,
-    with_interrupts,
-)
-from spool.runs.streaming.writer import EventWriter, last_events
-from spool.runs.worker import hooks
-from spool.runs.worker.breakpoints import is_at_breakpoint
+from spool.runs.streaming.writer import EventWriter
+from spool.runs.worker.drive import Attempt, Drive
+from spool.runs.worker.ends import final_values_of, last_events_of, numbered
 from spool.runs.worker.execution import CANCEL_TIMEOUT_SECS, HAND_BACK, Execution
-from spool.runs.worker.failures import described, refusal
+from spool.runs.worker.failures import described
 from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.flusher import Flusher
 from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
 from spool.runs.worker.inputs import (
     answered_interrupts,
     graph_config,
-    graph_input,
     kept_with_checkpoints,
 )
-from spool.runs.worker.missing_nodes import NodeCheck, NodeNotFound, continues
-from spool.runs.worker.recorder import Recorder
+from spool.runs.worker.reports import (
+    begin_log,
+    end_trace,
+    log_end,
+    log_start,
+    traced,
+)
 from spool.store.backend import PostgresStore
-from spool.telemetry import logs, traces
+from spool.telemetry import traces
 from spool.threads.checkpoints import (
     CheckpointsUnavailable,
     LostRun,
@@ -83,12 +74,8 @@ from spool.threads.checkpoints import (
     has_checkpoint_of,
     undo_held_run,
 )
-from spool.threads.models import Thread
-from spool.threads.saves import Saves
-from spool.threads.snapshots import hides_state, output_of, read_state
-from spool.threads.state import cached_columns
 from spool.usage.meter import meter
-from spool.web import inside, request_ids
+from spool.web import inside
 
 T = TypeVar("T")
 
@@ -120,7 +107,7 @@ class Executor:
     _asked: dict[UUID, str] = field(default_factory=dict)
     # Claims under way, and requests to stop a run that one of them may return.
     _claims: int = 0
-    _early: dict[UUID, str] = field(default_factory=dict)
+    _asked_while_claiming: dict[UUID, str] = field(default_factory=dict)
     _builds: BuildTimeouts = field(default_factory=BuildTimeouts)
 
     def __post_init__(self) -> None:
@@ -136,7 +123,7 @@ class Executor:
         # A claim under way may be of this run. Kept first, so that either the claim
         # finds it, or the run is held by now.
         if self._claims:
-            self._early[run_id] = reason
+            self._asked_while_claiming[run_id] = reason
         if run_id in self.holding:
             self._asked[run_id] = reason
             self._builds.shorten(run_id, _build_timeout(reason))
@@ -195,13 +182,13 @@ class Executor:
         finally:
             self._claims -= 1
             if not self._claims:
-                self._early.clear()
+                self._asked_while_claiming.clear()
 
     def _claimed(self, held: Claim | None) -> Claim | None:
         if held is not None:
             # In this order, see `stop`.
             self.holding.append(held.id)
-            if reason := self._early.pop(held.id, None):
+            if reason := self._asked_while_claiming.pop(held.id, None):
                 self._asked[held.id] = reason
         return held
 
@@ -218,15 +205,15 @@ class Executor:
         None: the worker has lost it.
         """
         try:
-            _begin_log(held)
+            begin_log(held)
             if chains and not self.may_claim():
                 return await self._hand_over(held)
             inside.act(self._origin(held))
             recorder = self.flusher.record(held)
             attempt = Attempt(held, self._writer(held), recorder, chains)
             try:
-                with _traced(held):
-                    _log_start(held)
+                with traced(held):
+                    log_start(held)
                     return await self._execute(attempt)
             finally:
                 self.flusher.release(recorder)
@@ -276,15 +263,15 @@ class Executor:
             await writer.settle()
             if outcome is None:
                 return await self._hand_back(attempt)
-            outcome = _numbered(held, outcome, writer)
+            outcome = numbered(held, outcome, writer)
             outcome, ended = await self._end(attempt, outcome)
             if ended is None and outcome.status:
-                undone = _numbered(held, await self._undone(attempt), writer)
+                undone = numbered(held, await self._undone(attempt), writer)
                 outcome, ended = await self._end(attempt, undone)
             if ended:
                 await self._publish_end(attempt, outcome)
-                _end_trace(attempt.recorder, outcome)
-                _log_end(held, attempt.recorder, outcome.status or "rolled back")
+                end_trace(attempt.recorder, outcome)
+                log_end(held, attempt.recorder, outcome.status or "rolled back")
                 return ended
         traces.annotate({}, "LostRun: another worker has the run, or it was deleted")
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
@@ -296,8 +283,8 @@ class Executor:
 
     async def _publish_end(self, attempt: Attempt, outcome: Outcome) -> None:
         try:
-            last = _last_events(attempt.held, outcome)
-            final = _final_values(attempt.held, outcome)
+            last = last_events_of(attempt.held, outcome)
+            final = final_values_of(attempt.held, outcome)
             await attempt.writer.close(*last, if_lost=final)
         except Exception:  # The next run is claimed already, and must be executed.
             logger.exception("run %s: its end was not published", attempt.held.id)
@@ -309,7 +296,7 @@ class Executor:
             if attempt.saver:
                 await attempt.saver.flush()
         await self._write(attempt, partial(lifecycle.hand_back, self.pool, held))
-        _log_end(held, attempt.recorder, "handed back")
+        log_end(held, attempt.recorder, "handed back")
         return Ended(held.thread_id, next_run_id=held.id)
 
     async def _is_held(self, held: Claim, claimed_as: UUID) -> bool:
@@ -403,7 +390,7 @@ class Executor:
                     stack.enter_async_context(opened),
                     timeout=_build_timeout(self._asked_of(held)),
                 )
-                drive = _Drive(graph, config, attempt)
+                drive = Drive(graph, config, attempt)
                 attempt.drive = drive
                 return drive.with_output(await self._supervise(drive))
         except CheckpointsUnavailable as exc:
@@ -446,7 +433,7 @@ class Executor:
             return Outcome(Run.Status.INTERRUPTED, settles=False)
         return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG)
 
-    async def _supervise(self, drive: _Drive) -> Outcome | None:
+    async def _supervise(self, drive: Drive) -> Outcome | None:
         held = drive.held
         resumes = held.attempt > 1 and not held.is_temporary and held.has_checkpoints
         if resumes:
@@ -472,7 +459,7 @@ class Executor:
             return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG, await drive.state())
         return await drive.finished(task)
 
-    async def _stopped(self, drive: _Drive, reason: str) -> Outcome | None:
+    async def _stopped(self, drive: Drive, reason: str) -> Outcome | None:
         """How a stopped run ends. None: another worker resumes it."""
         if reason == HAND_BACK:
             return None
@@ -508,256 +495,9 @@ class Executor:
         execution.stop(Run.CancelAction.INTERRUPT)
 
 
-@dataclass
-class Attempt:
-    """One attempt of a run, with all that takes part in it."""
-
-    held: Claim
-    writer: EventWriter
-    recorder: Recorder
-    # Whether its end claims the next run.
-    chains: bool = False
-    saver: RunSaver | None = None
-    # Saves to be stored with the end.
-    last_saves: Saves | None = None
-    drive: _Drive | None = None
-
-    async def failed(self, exc: Exception) -> Outcome:
-        """How the run ends if its end could not be stored, because of `exc`."""
-        state = None
-        saves, self.last_saves = self.last_saves, None
-        if self.saver and self.drive and saves:
-            # Which of both could not be stored? The state is that of earlier saves.
-            try:
-                await self.saver.store(saves)
-            except DatabaseError as refused:
-                exc, state = refused, await self.drive.state()
-        self.recorder.fail(exc)
-        return Outcome(Run.Status.ERROR, described(exc), state)
-
-
-@dataclass
-class _Drive:
-    """One graph being driven through one run."""
-
-    graph: Pregel[Any, Any, Any, Any]
-    config: RunnableConfig
-    attempt: Attempt
-
-    def __post_init__(self) -> None:
-        self.held, self.writer = self.attempt.held, self.attempt.writer
-        self.saver, self.recorder = self.attempt.saver, self.attempt.recorder
-        self.translator = Translator(self.held.kwargs.stream_mode)
-        if self.saver:  # The graph's own metadata (`with_config`).
-            own = (self.graph.config or {}).get("metadata") or {}
-            self.saver.metadata = {**own, **self.saver.metadata}
-
-    async def run(self, resumes: bool) -> None:
-        """Stream the graph to its end. `resumes`: from the run's last checkpoint."""
-        kwargs, config = self.held.kwargs, self.config
-        if resumes:
-            config = self._newest()
-            if await is_at_breakpoint(self.graph, config, kwargs):
-                return
-        options: dict[str, Any] = {
-            "context": context_for(self.graph.context_schema, kwargs.context),
-            "interrupt_before": kwargs.interrupt_before,
-            "interrupt_after": kwargs.interrupt_after,
-        }
-        if not self.held.is_temporary:
-            options["durability"] = kwargs.durability
-        given = None if resumes else graph_input(kwargs)
-        if self.saver and continues(given):
-            self.saver.check_loaded = NodeCheck(self.graph, self.held, self.saver.pool)
-        async for name, data in self._events(given, config, options):
-            self.writer.emit(name, data)
-
-    def _events(
-        self, given: Any, config: RunnableConfig, options: dict[str, Any]
-    ) -> AsyncIterator[WireEvent]:
-        kwargs = self.held.kwargs
-        if kwargs.is_event_streaming:
-            return hooks.normalised_events(
-                self.graph, given, config, self.translator, options
-            )
-        return stream_graph(
-            self.graph,
-            given,
-            config,
-            wire_modes=kwargs.stream_mode,
-            translator=self.translator,
-            subgraphs=kwargs.subgraphs,
-            **options,
-        )
-
-    def close(self) -> None:
-        """Keep the graph from saving anything more, if it is still running."""
-        if self.saver:
-            self.saver.close()
-
-    async def finished(self, task: asyncio.Task[None]) -> Outcome:
-        exc = asyncio.CancelledError() if task.cancelled() else task.exception()
-        if exc is None:
-            state = await self.state(complete=True)
-            exc = await self._take_saves()
-        if exc is None:
-            asked_in = self.translator.asked_in
-            return Outcome(Run.Status.SUCCESS, state=state, asked_in=asked_in)
-        if isinstance(exc, (LostRun, CheckpointsUnavailable)):
-            raise exc
-        if self.saver:
-            with suppress(DatabaseError):
-                await self.saver.flush()
-        self.recorder.fail(exc)
-        if self.saver:
-            self.saver.check_loaded = None  # The state is read below.
-        is_first = self.held.attempt == 1
-        refusals = (UnknownInterruptError, NodeNotFound) if is_first else ()
-        if isinstance(exc, refusals):  # No node was run.
-            logger.warning("run %s refused: %s", self.held.id, exc)
-            error, end_data = described(exc), refusal(exc)
-            return Outcome(Run.Status.ERROR, error, settles=False, end_data=end_data)
-        # The graph is user code: whatever it raises is the run's result.
-        logger.error("run %s failed", self.held.id, exc_info=exc)
-        return Outcome(Run.Status.ERROR, described(exc), await self.state())
-
-    async def _take_saves(self) -> BaseException | None:
-        """Keep the last saves for the end. Returns the error of an earlier one."""
-        if self.saver is None:
-            return None
-        try:
-            self.attempt.last_saves = await self.saver.take()
-        except Exception as exc:
-            return exc
-        return None
-
-    async def state(self, *, complete: bool = False) -> dict[str, Any]:
-        """The thread's new state, from the stream if that is complete."""
-        values = self.translator.values
-        streamed = (
-            isinstance(self.graph, CompiledStateGraph)
-            and values is not None
-            and not hides_state(self.graph)
-        )
-        known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
-        if self.held.is_temporary:
-            # Keyed by their own ids: only checkpoints have the ids of their tasks.
-            asked = {one.id: [one] for one in self.translator.interrupts}
-            return known | {"values": values, "interrupts": asked}
-        if complete and streamed and not self.translator.interrupted:
-            return known | {"values": values}
-        return cached_columns(await read_state(self.graph, self._newest()))
-
-    def with_output(self, outcome: Outcome | None) -> Outcome | None:
-        """The outcome, with the values that viewers get."""
-        if outcome is None or outcome.state is None:
-            return outcome
-        state = outcome.state
-        end_data: dict[str, Any] = {"values": self.translator.number_of_values}
-        if self.translator.interrupted:
-            end_data["interrupts"] = state["interrupts"]
-        output = output_of(self.graph, state["values"])
-        return replace(outcome, output=output, end_data=end_data)
-
-    def _newest(self) -> RunnableConfig:
-        """The run's config without the checkpoint that it was forked from."""
-        configurable = dict(self.config["configurable"])
-        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
-            configurable.pop(key, None)
-        return {**self.config, "configurable": configurable}
-
-
 def _build_timeout(asked: str | None) -> float:
     """The build timeout of a run's graph in seconds. `asked`: a request to stop it."""
     if asked is None:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # The outcome may need the thread's state, which only its graph can read.
     return 0.0 if asked == HAND_BACK else CANCEL_TIMEOUT_SECS
-
-
-def _numbered(held: Claim, outcome: Outcome, writer: EventWriter) -> Outcome:
-    """The outcome, with the number that the last event of the run will have."""
-    seq = writer.used_seq + len(_last_events(held, outcome))
-    return replace(outcome, event_seq=seq)
-
-
-def _last_events(held: Claim, outcome: Outcome) -> list[WireEvent]:
-    """How a run ended, and its interrupts for subscribers."""
-    state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
-    is_paused = state.get("status") == Thread.Status.INTERRUPTED
-    last = last_events(status, outcome.error, is_paused=is_paused, **outcome.end_data)
-    if status == Run.Status.SUCCESS and not held.is_temporary:
-        last = [*_subscribers_events(held.kwargs, outcome), *last]
-    return last
-
-
-def _subscribers_events(kwargs: RunKwargs, outcome: Outcome) -> list[WireEvent]:
-    """The events at the end of a run that only subscribers of event streaming get."""
-    events: list[WireEvent] = []
-    if "values" not in kwargs.stream_mode:
-        events.append((f"{SUBSCRIBERS_ONLY}values", outcome.output))
-    for one in in_order_of_tasks((outcome.state or {}).get("interrupts")):
-        # Both names, since some clients read one and some the other.
-        told = {"interrupt_id": one.id, "payload": one.value, "value": one.value}
-        where = outcome.asked_in.get(one.id, ())
-        events.append(("|".join((f"{SUBSCRIBERS_ONLY}input.requested", *where)), told))
-    return events
-
-
-def _final_values(held: Claim, outcome: Outcome) -> list[WireEvent]:
-    """The final `values` event, for viewers of the run's values."""
-    if outcome.state is None or "values" not in held.kwargs.stream_mode:
-        return []
-    return [("values", with_interrupts(outcome.output, outcome.state["interrupts"]))]
-
-
-def _traced(held: Claim) -> AbstractContextManager[None]:
-    if not traces.is_on():
-        return nullcontext()
-    traced: AbstractContextManager[None]
-    traced = lazy.load("spool.runs.worker.spans", "of_attempt")(held)
-    return traced
-
-
-def _end_trace(recorder: Recorder, outcome: Outcome) -> None:
-    if not traces.is_on():
-        return
-    used = recorder.tokens
-    about = {
-        "spool.run.status": outcome.status or "rolled back",
-        "gen_ai.usage.input_tokens": used.input,
-        "gen_ai.usage.output_tokens": used.output,
-    }
-    error = outcome.error or {}
-    told = f"{error.get('error')}: {error.get('message')}" if error else ""
-    traces.annotate(about, told)
-
-
-def _begin_log(held: Claim) -> None:
-    configurable = held.kwargs.config.get("configurable") or {}
-    logs.begin(
-        run_id=held.id,
-        thread_id=held.thread_id,
-        owner=held.identity,
-        request_id=configurable.get(request_ids.IN_RUNS),
-    )
-
-
-def _log_start(held: Claim) -> None:
-    logger.info(
-        "run started: graph %s, attempt %d, %.3f s after it was created",
-        held.graph_id,
-        held.attempt,
-        (held.claimed_at - held.created_at).total_seconds(),
-    )
-
-
-def _log_end(held: Claim, recorder: Recorder, outcome: str) -> None:
-    logger.info(
-        "run ended: %s, graph %s, attempt %d, %.3f s, %d tokens",
-        outcome,
-        held.graph_id,
-        held.attempt,
-        recorder.seconds,
-        recorder.tokens.total,
-    )
