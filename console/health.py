@@ -58,15 +58,19 @@ def problems(
     slots: Slots,
     outcomes: Outcomes,
     failures: Sequence[Failures],
+    crons: Sequence[Cron],
 ) -> list[Problem]:
-    """What an operator should look at, the most urgent first."""
+    """What an operator should look at, the most urgent first.
+
+    `crons` are those that fire next.
+    """
     return [
         *_silent_tick(),
         *_waiting(queue, slots),
         *_failing(outcomes, failures),
         *_lost(outcomes),
         *_webhooks(),
-        *_crons(),
+        *_crons(crons),
         *_interrupts(),
     ]
 
@@ -141,11 +145,17 @@ def _webhooks() -> Iterator[Problem]:
         yield Problem(text, _list("webhooks_webhookdelivery", state="given up"))
 
 
-def _crons() -> Iterator[Problem]:
-    late = Cron.objects.filter(enabled=True, next_run_date__lt=Now() - LATE_CRON)
-    if count := _counted(late):
+def _crons(crons: Sequence[Cron]) -> Iterator[Problem]:
+    due = timezone.now() - LATE_CRON
+    late = [one for one in crons if one.next_run_date and one.next_run_date < due]
+    if not late:
+        return
+    count = len(late)
+    if count == len(crons) > 1:  # There may be more.
+        text = f"{count} or more crons are late."
+    else:
         text = f"{count} cron{pluralize(count, ' is,s are')} late."
-        yield Problem(text, _list("crons_cron", trouble="overdue"))
+    yield Problem(text, _list("crons_cron", trouble="overdue"))
 
 
 def _interrupts() -> Iterator[Problem]:

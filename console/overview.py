@@ -10,7 +10,6 @@ from collections import defaultdict
 from typing import Any
 
 from django.core.exceptions import PermissionDenied
-from django.db.models import Count, Sum
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import reverse
@@ -59,14 +58,20 @@ def parts(within: Range) -> dict[str, Any]:
     points = figures.over_time(within)
     failures = figures.failures(within)
     queue = figures.queue_now()
-    slots = _slots(queue)
+    workers = list(Worker.objects.alive().order_by("hostname", "pid"))
+    slots = _slots(workers, queue)
+    crons = _crons()
     outcomes = _sum(points)
     today = report(UsageTotal.objects.filter(day=timezone.now().date()), [])
     return {
         "now": timezone.now(),
         "range": within.label,
         "problems": health.problems(
-            queue=queue, slots=slots, outcomes=outcomes, failures=failures
+            queue=queue,
+            slots=slots,
+            outcomes=outcomes,
+            failures=failures,
+            crons=crons,
         ),
         "slots": slots,
         "queue": [queue[run_class] for run_class in RUN_CLASSES],
@@ -75,11 +80,9 @@ def parts(within: Range) -> dict[str, Any]:
         "queue_chart": _queue_chart(within, figures.queue_over_time(within)),
         "graphs": figures.by_graph(within)[:MAX_GRAPHS],
         "failures": [_failure(one) for one in failures[:MAX_FAILURES]],
-        "workers": _workers(),
+        "workers": workers[:MAX_WORKERS],
         "tables": figures.table_sizes(within)[:MAX_TABLES],
-        "crons": Cron.objects.filter(enabled=True).order_by("next_run_date")[
-            :MAX_CRONS
-        ],
+        "crons": crons,
         "webhooks_waiting": WebhookDelivery.objects.exclude(next_attempt_at=None)[
             : health.MAX_COUNTED
         ].count(),
@@ -92,10 +95,16 @@ def _range(request: HttpRequest) -> Range:
     return Range.named(request.GET.get("range", ""))
 
 
-def _slots(queue: dict[str, QueuePoint]) -> health.Slots:
-    alive = Worker.objects.alive().aggregate(workers=Count("pk"), slots=Sum("capacity"))
+def _slots(workers: list[Worker], queue: dict[str, QueuePoint]) -> health.Slots:
+    capacity = sum(worker.capacity for worker in workers)
     taken = sum(one.running for one in queue.values())
-    return health.Slots(alive["workers"], alive["slots"] or 0, taken)
+    return health.Slots(len(workers), capacity, taken)
+
+
+def _crons() -> list[Cron]:
+    """Those that fire next; late ones come first."""
+    enabled = Cron.objects.filter(enabled=True).defer("payload", "given", "metadata")
+    return list(enabled.order_by("next_run_date")[:MAX_CRONS])
 
 
 def _sum(points: list[Point]) -> Outcomes:
@@ -143,8 +152,3 @@ def _failure(failures: Failures) -> dict[str, Any]:
         query["q"] = failures.error
     path = reverse("admin:runs_run_changelist")
     return {"group": failures, "href": f"{path}?{urlencode(query)}"}
-
-
-def _workers() -> list[Any]:
-    alive = Worker.objects.alive().order_by("hostname", "pid")[:MAX_WORKERS]
-    return list(alive)

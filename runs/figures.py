@@ -231,14 +231,13 @@ def tick_age() -> float | None:
 
 def failures(within: Range, *, graph_id: str | None = None) -> list[Failures]:
     """Groups of failed runs, the most frequent first."""
-    params = _params(within, graph_id) | {"limit": MAX_GROUPS}
+    params = _with_open(within, graph_id) | {"limit": MAX_GROUPS}
     return [Failures(**row) for row in _fetch(_FAILURES, params)]
 
 
 def queue_over_time(within: Range) -> list[QueuePoint]:
     """The queue by class and part of the range. Only minutes with a tick are there."""
-    params = _params(within, None) | {"step": within.step}
-    return [QueuePoint(**row) for row in _fetch(_QUEUE, params)]
+    return [QueuePoint(**row) for row in _fetch(_QUEUE, _params(within))]
 
 
 def queue_now() -> dict[str, QueuePoint]:
@@ -255,7 +254,7 @@ def table_sizes(within: Range) -> list[TableSize]:
 
     They are measured once an hour, so a short range shows the growth of an hour.
     """
-    found = [TableSize(**row) for row in _fetch(_TABLES, _params(within, None))]
+    found = [TableSize(**row) for row in _fetch(_TABLES, _params(within))]
     return sorted(found, key=lambda table: table.bytes, reverse=True)
 
 
@@ -371,7 +370,7 @@ def _ever(by: str, *, max_revisions: int | None) -> list[Totals]:
 
 
 def _read(by: str, within: Range, graph_id: str | None = None) -> list[dict[str, Any]]:
-    return _fetch(_SUMMED.format(by=by), _params(within, graph_id))
+    return _fetch(_SUMMED.format(by=by), _with_open(within, graph_id))
 
 
 def _totals(rows: Iterable[Mapping[str, Any]]) -> list[Totals]:
@@ -398,15 +397,20 @@ def _ended(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _params(within: Range, graph_id: str | None) -> dict[str, Any]:
+def _params(within: Range) -> dict[str, Any]:
     return {
         "span": within.span,
         "since": within.starts()[0],
-        "open_since": _open_since(),
         "step": within.step,
         "epoch": EPOCH,
-        "graph_id": graph_id,
     }
+
+
+def _with_open(within: Range, graph_id: str | None) -> dict[str, Any]:
+    """The parameters of statements that add the open minutes to longer periods."""
+    is_by_minute = within.span == Span.MINUTE
+    open_since = EPOCH if is_by_minute else _open_since()
+    return _params(within) | {"open_since": open_since, "graph_id": graph_id}
 
 
 def _open_since() -> datetime:

@@ -156,7 +156,7 @@ def test_create_keeps_all_of_a_context(alice_client: Any) -> None:
         ({"catch_up": "always"}, "catch_up: must be once, skip, or a number"),
         ({"catch_up": 0}, "catch_up: "),
         ({"catch_up": True}, "catch_up: "),
-        ({"on_completion": "keep"}, "on_completion: is on_run_completed"),
+        ({"on_completion": "keep"}, "on_completion: use on_run_completed"),
         ({"on_disconnect": "cancel"}, "on_disconnect: "),
         ({"stream_mode": "nonsense"}, "stream_mode: "),
         ({"multitask_strategy": "nonsense"}, "multitask_strategy: "),

@@ -203,7 +203,7 @@ def test_an_owner_of_too_many_runs_loses_the_slot_and_nothing_else(
     firing.fire_due()
 
     assert Run.objects.count() == 1
-    assert "At most 1 runs at once" in cron.firings.get().error
+    assert "At most 1 runs at a time" in cron.firings.get().error
     cron.refresh_from_db()
     assert cron.enabled
     run = alice_client.call("post", f"/runs/crons/{cron.id}/run")

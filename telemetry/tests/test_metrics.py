@@ -123,7 +123,7 @@ def test_the_number_of_time_series_is_bounded() -> None:
     # The delays are of all revisions.
     assert value(families, "spool_run_delay_seconds", "_count") == 30
     per_graph = sum(len(family.samples) for family in families.values())
-    assert per_graph < 400
+    assert per_graph < 450
 
 
 def test_no_label_names_an_owner_or_an_id() -> None:

@@ -87,7 +87,9 @@ def test_an_outage_is_said_at_its_begin_and_at_its_end(
     postgres.probe = lambda: True
     wait_until(lambda: not postgres.is_on, 10)
 
-    first, last = (r.getMessage() for r in caplog.records if hasattr(r, "is_outage"))
+    told = [r.getMessage() for r in caplog.records if hasattr(r, "is_outage")]
+    # Connections of earlier tests may fail later.
+    first, last, *_ = told
     assert first == "Postgres is away: server closed the connection unexpectedly"
     assert last.startswith("Postgres is back after 0.")
     assert last.endswith("100 attempts failed")

@@ -251,7 +251,7 @@ async def test_an_interrupt_is_a_question_and_a_message_answers_it(agent: Open) 
         "done: yes",
     ]
     assert [texts([one]) for one in task.artifacts] == [["I shall ask."], ["done: yes"]]
-    with pytest.raises(A2AError, match="is over"):
+    with pytest.raises(A2AError, match="has ended"):
         await confirming.send("yes", task_id=asked.id)
 
 
@@ -319,7 +319,7 @@ async def test_a_late_subscriber_misses_nothing(agent: Open, tmp_path: Path) -> 
 
     assert received.states[-1] == COMPLETED
     assert received.texts == [f"{said} "]
-    with pytest.raises(A2AError, match="is over"):
+    with pytest.raises(A2AError, match="has ended"):
         [one async for one in dictating.subscribe(task.id)]
 
 

@@ -671,7 +671,7 @@ async def test_the_limit_of_runs_is_told(with_keys: Server) -> None:
 
     refused = [one for one in results if one.is_error]
     assert refused
-    assert all("At most 3 runs at once" in text_of(one) for one in refused)
+    assert all("At most 3 runs at a time" in text_of(one) for one in refused)
 
 
 async def test_a_key_that_may_only_look_lists_and_does_not_call(

@@ -71,7 +71,7 @@ def test_every_line_is_json(server: Server, file: Path) -> None:
     assert {line["log"] for line in lines} >= {"output", "web.log", "worker.log"}
     told = [line["message"] for line in lines if line["log"] == "output"]
     assert any("Spool is ready" in text for text in told)
-    assert any("worker ended with status -9" in text for text in told)
+    assert any("worker exited with status -9" in text for text in told)
     of_run = [line for line in lines if line.get("run_id") == run_id]
     texts = [line["message"] for line in of_run]
     starts = [text for text in texts if text.startswith("run started")]

@@ -145,6 +145,6 @@ def test_no_config_at_all_is_refused(tmp_path: Path) -> None:
     (line,) = refused(tmp_path / "none.json", tmp_path)
 
     assert line == (
-        f"spool: there is no {tmp_path / 'none.json'}: set --config (or "
+        f"spool: {tmp_path / 'none.json'} does not exist: set --config (or "
         "LANGGRAPH_CONFIG)"
     )

@@ -54,7 +54,7 @@ def test_a_question_that_was_passed_over_can_not_be_answered(
 
     waiting = alice_calls.call("ListTasks", status="TASK_STATE_INPUT_REQUIRED")
     assert [one["id"] for one in waiting["tasks"]] == [second["id"]]
-    with pytest.raises(Failed, match="is over"):
+    with pytest.raises(Failed, match="has ended"):
         alice_calls.send("yes", taskId=first["id"])
 
 
