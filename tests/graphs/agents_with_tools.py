@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from typing import Annotated, Any, NotRequired
 
@@ -19,6 +20,9 @@ class Scripted(BaseChatModel):
     """Says its lines, one for each time that it is asked in a conversation."""
 
     lines: list[AIMessage]
+    # Seconds until the first word, as a real model has. Clients add channels to their
+    # streams meanwhile, and then ask for events since the last one that they have seen.
+    latency: float = 0
 
     @property
     def _llm_type(self) -> str:
@@ -35,6 +39,7 @@ class Scripted(BaseChatModel):
     def _stream(
         self, messages: list[BaseMessage], *args: Any, **_: Any
     ) -> Iterator[ChatGenerationChunk]:
+        time.sleep(self.latency)
         line = self._line(messages)
         calls = [
             {
@@ -65,8 +70,8 @@ def calling(name: str, call_id: str, **args: Any) -> AIMessage:
     return AIMessage(f"calling {name}", tool_calls=[call])
 
 
-def scripted(*lines: AIMessage) -> Scripted:
-    return Scripted(lines=list(lines))
+def scripted(*lines: AIMessage, latency: float = 0) -> Scripted:
+    return Scripted(lines=list(lines), latency=latency)
 
 
 class Secret(AgentState[Any]):

@@ -86,7 +86,11 @@ discreet = _discreet()
 
 # --- An agent that plans, delegates and asks --------------------------------------------
 helper = create_agent(
-    scripted(calling("weather", "call_7", city="Rome"), AIMessage("Rome is sunny.")),
+    scripted(
+        calling("weather", "call_7", city="Rome"),
+        AIMessage("Rome is sunny."),
+        latency=0.4,
+    ),
     [weather],
     middleware=[KeepsSecret()],
     name="helper",
@@ -114,6 +118,7 @@ planner = create_agent(
         calling("task", "call_2", description="How is Rome?"),
         calling("send", "call_3", text="Rome is sunny."),
         AIMessage("All is done."),
+        latency=0.4,
     ),
     [task, send],
     middleware=[

@@ -124,7 +124,7 @@ for (const transport of TRANSPORTS) {
   test(named("custom events come as the graph wrote them"), async (t) => {
     const thread = await open(t, "slow", transport);
 
-    await thread.run.start({ input: { delay: 0 } });
+    await thread.run.start({ input: { delay: 0.1 } });
     const events = await thread.subscribe({ channels: ["custom", "lifecycle"] });
     const steps = [];
     for await (const event of events) {
