@@ -78,6 +78,17 @@ def spend(number: int) -> tuple[str, Any]:
     return f"s{number}", call
 
 
+async def never_enough(state: Steps) -> dict[str, Any]:
+    """Call a model for ever, and try again whatever a call raises."""
+    while True:
+        try:
+            await Counted(messages=iter([])).ainvoke("more")
+            note(state, time.time())
+        except Exception:
+            note(state, "caught")
+        await asyncio.sleep(state["delay"])
+
+
 async def ask(state: Steps) -> dict[str, Any]:
     said = interrupt("go on?")
     note(state, said, os.getpid())
@@ -133,3 +144,4 @@ ticking = chain(Ticks, ("tick", tick))
 counting = chain(Counts, *(count(number) for number in range(1, 6)))
 killer = chain(Steps, ("kill", kill))
 spending = chain(Steps, *(spend(number) for number in range(1, 4)))
+insatiable = chain(Steps, ("call", never_enough))

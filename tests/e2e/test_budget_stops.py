@@ -1,0 +1,97 @@
+"""A whole server stops the runs of an owner whose budget is used up."""
+
+from __future__ import annotations
+
+import math
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from spool.tests.live import ROOT, Server, new_key, serving, wait_until
+
+pytestmark = pytest.mark.e2e
+
+BUDGET, TOKENS_PER_CALL, DELAY = 100, 15, 0.25
+# A run is stopped within this time after its budget is used up, by the promise of the
+# documentation; the rest is for a busy machine.
+STOPPED_WITHIN_SECS, SPARE_SECS = 2.0, 1.0
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    config = ROOT / "tests" / "graphs" / "langgraph.json"
+    with serving(config, SPOOL_AUTH="api_key") as server:
+        yield server
+
+
+def client_of(server: Server, owner: str) -> httpx.Client:
+    headers = {"x-api-key": new_key(server, owner)}
+    return httpx.Client(base_url=server.url, headers=headers, timeout=30)
+
+
+def start(client: httpx.Client, file: Path, delay: float = DELAY) -> str:
+    """The path of a new run that calls models for ever."""
+    thread = client.post("/threads", json={}).json()["thread_id"]
+    body = {
+        "assistant_id": "insatiable",
+        "input": {"file": str(file), "delay": delay},
+    }
+    run = client.post(f"/threads/{thread}/runs", json=body).json()
+    return f"/threads/{thread}/runs/{run['run_id']}"
+
+
+def calls(file: Path) -> list[float]:
+    """When each call was answered."""
+    words = file.read_text().split() if file.exists() else []
+    return [float(word) for word in words if word != "caught"]
+
+
+def test_all_runs_of_the_owner_are_stopped_in_time(
+    server: Server, tmp_path: Path
+) -> None:
+    command = [sys.executable, "manage.py", "set_budget", "--owner=acme"]
+    subprocess.run(
+        [*command, "--per=day", f"--tokens={BUDGET}"],
+        cwd=ROOT,
+        env={**os.environ, **server.environment()},
+        check=True,
+        capture_output=True,
+    )
+    spender, idler, other = (tmp_path / name for name in ("spender", "idler", "other"))
+    with client_of(server, "acme") as acme, client_of(server, "bob") as bob:
+        # One that makes a single call, and waits then.
+        idle = start(acme, idler, delay=600)
+        theirs = start(bob, other)
+        wait_until(lambda: bool(calls(idler)), 30)
+        run = start(acme, spender)
+
+        def row(path: str) -> Any:
+            return acme.get(path).json()
+
+        wait_until(lambda: row(run)["status"] not in ("pending", "running"), 60)
+        wait_until(lambda: row(idle)["status"] not in ("pending", "running"), 30)
+
+        for path in (run, idle):
+            assert row(path)["status"] == "error"
+        timeline = acme.get(f"{run}/timeline").json()
+        assert timeline["error"]["error"] == "BudgetExceeded"
+        answered = calls(spender)
+        crossing = math.ceil(BUDGET / TOKENS_PER_CALL) - 1  # The idler made one.
+        late = answered[-1] - answered[crossing - 1]
+        assert late < STOPPED_WITHIN_SECS + SPARE_SECS
+        # What was spent counts, to the token.
+        spent = (len(answered) + 1) * TOKENS_PER_CALL
+        usage = "/usage?graph_id=insatiable"
+        wait_until(lambda: acme.get(usage).json()["total"]["total_tokens"] == spent, 10)
+        refused = acme.post("/runs", json={"assistant_id": "echo"})
+        assert refused.status_code == 402
+        # Others are left alone.
+        before = len(calls(other))
+        wait_until(lambda: len(calls(other)) > before, 30)
+        assert bob.get(theirs).json()["status"] == "running"
