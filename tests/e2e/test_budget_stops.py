@@ -8,7 +8,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
@@ -46,6 +45,16 @@ def start(client: httpx.Client, file: Path, delay: float = DELAY) -> str:
     return f"/threads/{thread}/runs/{run['run_id']}"
 
 
+def ended(client: httpx.Client, path: str) -> str:
+    """How a run ended; waits for it."""
+
+    def status() -> str:
+        return str(client.get(path).json()["status"])
+
+    wait_until(lambda: status() not in ("pending", "running"), 60)
+    return status()
+
+
 def calls(file: Path) -> list[float]:
     """When each call was answered."""
     words = file.read_text().split() if file.exists() else []
@@ -71,14 +80,8 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
         wait_until(lambda: bool(calls(idler)), 30)
         run = start(acme, spender)
 
-        def row(path: str) -> Any:
-            return acme.get(path).json()
-
-        wait_until(lambda: row(run)["status"] not in ("pending", "running"), 60)
-        wait_until(lambda: row(idle)["status"] not in ("pending", "running"), 30)
-
         for path in (run, idle):
-            assert row(path)["status"] == "error"
+            assert ended(acme, path) == "error"
         timeline = acme.get(f"{run}/timeline").json()
         assert timeline["error"]["error"] == "BudgetExceeded"
         answered = calls(spender)
