@@ -149,6 +149,7 @@ async def test_two_beats_and_two_workers_fire_each_slot_once(
     assert {one["thread_id"] for one in kept} == {one["thread_id"] for one in firings}
 
 
+@pytest.mark.long
 async def test_a_worker_that_was_away_for_a_minute_fires_once_for_what_it_missed(
     client: Any, ticking: Server
 ) -> None:

@@ -112,6 +112,7 @@ def test_what_redis_lost_of_an_ended_run_is_summed_up(
     ]
 
 
+@pytest.mark.long
 def test_what_redis_lost_with_a_worker_is_summed_up(
     company: Company, thread: Thread
 ) -> None:

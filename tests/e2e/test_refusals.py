@@ -25,7 +25,7 @@ def test_a_port_in_use_is_refused(config: Path, tmp_path: Path) -> None:
 
     assert lines == [
         f"spool: cannot listen on 127.0.0.1:{port}: Address already in use; choose "
-        "another one with --port (or PORT)"
+        "another with --port (or PORT)"
     ]
 
 

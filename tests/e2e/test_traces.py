@@ -299,6 +299,7 @@ def dropped(http: httpx.Client) -> float:
     return sum(float(line.rpartition(" ")[2]) for line in found)
 
 
+@pytest.mark.long
 def test_a_receiver_that_is_away_holds_nothing_up(file: Path) -> None:
     with receiving() as away:
         pass
