@@ -153,7 +153,27 @@ def _svg(
     width: float,
     height: float,
 ) -> SafeString:
-    lines = format_html_join(
+    return format_html(
+        '<svg class="graph" role="img" aria-label="{} nodes and {} edges" '
+        'viewBox="0 0 {} {}" width="{}" height="{}">'
+        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
+        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>'
+        "{}{}</svg>",
+        len(nodes),
+        len(edges),
+        f"{width:.0f}",
+        f"{height:.0f}",
+        f"{width:.0f}",
+        f"{height:.0f}",
+        _arrows(nodes, edges, back, width),
+        _boxes(nodes),
+    )
+
+
+def _arrows(
+    nodes: dict[str, Node], edges: list[Edge], back: set[Edge], width: float
+) -> SafeString:
+    return format_html_join(
         "",
         '<path class="{}" d="{}" marker-end="url(#arrow)"><title>{}</title></path>',
         (
@@ -165,7 +185,10 @@ def _svg(
             for edge in edges
         ),
     )
-    boxes = format_html_join(
+
+
+def _boxes(nodes: dict[str, Node]) -> SafeString:
+    return format_html_join(
         "",
         '<g><rect x="{}" y="{}" width="{}" height="{}" rx="6"/>'
         '<text x="{}" y="{}">{}</text></g>',
@@ -181,21 +204,6 @@ def _svg(
             )
             for node in nodes.values()
         ),
-    )
-    return format_html(
-        '<svg class="graph" role="img" aria-label="{} nodes and {} edges" '
-        'viewBox="0 0 {} {}" width="{}" height="{}">'
-        '<defs><marker id="arrow" viewBox="0 0 8 8" refX="8" refY="4" markerWidth="7" '
-        'markerHeight="7" orient="auto"><path d="M0 0L8 4L0 8z"/></marker></defs>'
-        "{}{}</svg>",
-        len(nodes),
-        len(edges),
-        f"{width:.0f}",
-        f"{height:.0f}",
-        f"{width:.0f}",
-        f"{height:.0f}",
-        lines,
-        boxes,
     )
 
 
