@@ -28,8 +28,10 @@ from spool.access.remembered import Remembered
 from spool.access.scope import STAMPED, Allowed, Forbidden, Scope
 from spool.access.users import User, user_dict
 from spool.config.env import stop
-from spool.config.langgraph_json import AuthCache, langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json
+from spool.config.langgraph_schema import AuthCache
 from spool.config.missing import install_hint
+from spool.config.user_objects import load_object
 from spool.database.loop import shared_loop
 from spool.web import inside
 

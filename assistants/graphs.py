@@ -28,8 +28,10 @@ from langgraph_sdk.runtime import AccessContext
 from spool.assistants import factories
 from spool.assistants.factories import EXECUTION, Factory, Wish
 from spool.config.env import stop
-from spool.config.langgraph_json import GraphEntry, langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json
+from spool.config.langgraph_schema import GraphEntry
 from spool.config.missing import install_hint
+from spool.config.user_objects import load_object
 from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)

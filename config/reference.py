@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
-from spool.config.langgraph_json import LanggraphJson, Section
+from spool.config.langgraph_schema import LanggraphJson, Section
 
 BEGIN = "<!-- langgraph.json: written by `python -m spool.config.reference` -->\n"
 END = "<!-- end of langgraph.json -->\n"

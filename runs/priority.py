@@ -18,7 +18,8 @@ from rest_framework.exceptions import APIException
 from spool.access.users import User
 from spool.assistants.models import Assistant
 from spool.config.env import stop
-from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json
+from spool.config.user_objects import load_object
 from spool.database.loop import shared_loop
 from spool.runs.run_request import AllowedRun
 from spool.threads.models import Thread

@@ -19,7 +19,8 @@ from langgraph.store.base import (
 )
 
 from spool.config.env import stop
-from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json
+from spool.config.user_objects import load_object
 from spool.database.json import from_jsonb, jsonb_bytes
 
 # What pgvector can build an HNSW index on, as `vector` and as `halfvec`.

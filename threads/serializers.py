@@ -8,7 +8,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from spool.config.langgraph_json import MAX_MINUTES
+from spool.config.langgraph_schema import MAX_MINUTES
 from spool.database.json import clean_text, moment
 from spool.threads.models import Thread
 from spool.threads.thread_request import CheckpointRef

@@ -22,7 +22,8 @@ from rest_framework.exceptions import APIException
 
 from spool.config.access_mode import is_open
 from spool.config.env import origin_of, stop
-from spool.config.langgraph_json import Cors, langgraph_json
+from spool.config.langgraph_json import langgraph_json
+from spool.config.langgraph_schema import Cors
 
 # Response headers that the official clients read.
 EXPOSED_HEADERS = ("content-location", "x-pagination-next", "x-pagination-total")

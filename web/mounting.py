@@ -15,8 +15,9 @@ from django.http import HttpRequest, HttpResponse
 from rest_framework.exceptions import APIException
 
 from spool.config.env import stop
-from spool.config.langgraph_json import langgraph_json, load_object
+from spool.config.langgraph_json import langgraph_json
 from spool.config.missing import install_hint
+from spool.config.user_objects import load_object
 from spool.database.ids import uuid7
 from spool.web import cors, hooks, inside, request_ids
 from spool.web.guards import App, Gate, Message, Receive, Scope, Send, answer

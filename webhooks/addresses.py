@@ -29,7 +29,8 @@ import httpx
 from django.conf import settings
 
 from spool.config.env import stop
-from spool.config.langgraph_json import Webhooks, langgraph_json
+from spool.config.langgraph_json import langgraph_json
+from spool.config.langgraph_schema import Webhooks
 from spool.web.errors import Unprocessable
 
 logger = logging.getLogger(__name__)

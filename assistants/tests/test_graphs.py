@@ -14,7 +14,8 @@ from langgraph.checkpoint.memory import InMemorySaver
 
 from spool.assistants import graphs
 from spool.assistants.graphs import GraphNotFound, NotAGraph, Registry
-from spool.config.langgraph_json import GraphEntry, load_object
+from spool.config.langgraph_schema import GraphEntry
+from spool.config.user_objects import load_object
 
 SOURCE = """
 from contextlib import asynccontextmanager, contextmanager

@@ -14,12 +14,9 @@ from typing import Any
 import pytest
 from django.conf import LazySettings
 
-from spool.config.langgraph_json import (
-    LanggraphJson,
-    langgraph_json,
-    load_object,
-    warn_of_ignored_keys,
-)
+from spool.config.langgraph_json import langgraph_json, warn_of_ignored_keys
+from spool.config.langgraph_schema import LanggraphJson
+from spool.config.user_objects import load_object
 
 
 @pytest.fixture

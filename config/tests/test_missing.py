@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from django.conf import LazySettings
 
-from spool.config.langgraph_json import load_object
 from spool.config.missing import install_hint
+from spool.config.user_objects import load_object
 
 
 def hint_for(settings: LazySettings, folder: Path, line: str) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from spool.config.langgraph_json import load_object
+from spool.config.user_objects import load_object
 from spool.store import index
 from spool.store.reindex import reindex
 from spool.store.tests import embedding
