@@ -10,5 +10,8 @@ from spool.config.hook import Hook
 # Delete the threads in the scope whose last run used this assistant.
 delete_threads_of: Hook[[UUID, Scope], None] = Hook("assistants.delete_threads_of")
 
+# Called in the transaction that deletes this assistant.
+deleted: Hook[[UUID], None] = Hook("assistants.deleted")
+
 # Called after a change of assistants is committed, for clients that list them.
 changed: Hook[[], None] = Hook("assistants.changed")

@@ -253,6 +253,7 @@ def delete_assistant(assistants: AssistantQuerySet, assistant_id: UUID) -> None:
     locked = assistants.select_for_update(of=("self",)).filter(pk=assistant_id)
     for assistant in locked:
         assistant.delete()
+        hooks.deleted(assistant_id)
         transaction.on_commit(hooks.changed)
 
 

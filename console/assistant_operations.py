@@ -1,4 +1,7 @@
-"""What operators can do with an assistant."""
+"""What operators can do with an assistant.
+
+The rows are those of `AssistantAdmin`, which know whether they are paused.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +110,7 @@ PAUSE_GRAPH = Operation(
     left="its graph is paused already",
     asks_first=True,
     warning="All runs of the graph wait, of every assistant, until it is resumed.",
-    applies=lambda assistant: not _is_paused(assistant),
+    applies=lambda assistant: not assistant.graph_is_paused,
 )
 RESUME_GRAPH = Operation(
     "resume_graph",
@@ -115,11 +118,31 @@ RESUME_GRAPH = Operation(
     lambda assistant, answers: queue.resume(Pause.Kind.GRAPH, assistant.graph_id),
     done="graph resumed",
     left="its graph was not paused",
-    applies=lambda assistant: _is_paused(assistant),
+    applies=lambda assistant: assistant.graph_is_paused,
 )
-ASSISTANT_OPERATIONS = (CONFIGURE, MAKE_CURRENT, PAUSE_GRAPH, RESUME_GRAPH)
-
-
-def _is_paused(assistant: Assistant) -> bool:
-    paused = Pause.objects.filter(kind=Pause.Kind.GRAPH, name=assistant.graph_id)
-    return paused.exists()
+PAUSE = Operation(
+    "pause",
+    "Pause",
+    lambda assistant, answers: queue.pause(Pause.Kind.ASSISTANT, str(assistant.pk)),
+    done="paused: its new runs wait",
+    left="it is paused already",
+    asks_first=True,
+    warning="Its pending and new runs wait until it is resumed. Running ones continue.",
+    applies=lambda assistant: not assistant.is_paused,
+)
+RESUME = Operation(
+    "resume",
+    "Resume",
+    lambda assistant, answers: queue.resume(Pause.Kind.ASSISTANT, str(assistant.pk)),
+    done="resumed",
+    left="it was not paused",
+    applies=lambda assistant: assistant.is_paused,
+)
+ASSISTANT_OPERATIONS = (
+    CONFIGURE,
+    MAKE_CURRENT,
+    PAUSE,
+    RESUME,
+    PAUSE_GRAPH,
+    RESUME_GRAPH,
+)

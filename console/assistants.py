@@ -7,7 +7,8 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.db.models import Exists, OuterRef, Q, QuerySet, TextField
+from django.db.models.functions import Cast
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -15,14 +16,24 @@ from unfold.decorators import display
 
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant
+from spool.assistants.services import delete_assistant
 from spool.console import assistant_page
 from spool.console.assistant_operations import (
     ASSISTANT_OPERATIONS,
     CONFIGURE,
+    EVERY_ASSISTANT,
     MAKE_CURRENT,
 )
 from spool.console.lists import metadata_filter
 from spool.console.operations import OperatedAdmin
+from spool.runs.models import Pause
+
+STATES = {
+    "served": "success",
+    "not served": "danger",
+    "paused": "warning",
+    "graph paused": "warning",
+}
 
 
 @admin.register(Assistant)
@@ -48,6 +59,23 @@ class AssistantAdmin(OperatedAdmin):
     operations = ASSISTANT_OPERATIONS
     deletable = True
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Assistant]:
+        found: QuerySet[Assistant] = super().get_queryset(request)
+        paused = Pause.objects.filter(
+            kind=Pause.Kind.ASSISTANT, name=Cast(OuterRef("pk"), TextField())
+        )
+        graphs = Pause.objects.filter(kind=Pause.Kind.GRAPH, name=OuterRef("graph_id"))
+        return found.annotate(is_paused=Exists(paused), graph_is_paused=Exists(graphs))
+
+    def delete_model(self, request: HttpRequest, obj: Assistant) -> None:
+        delete_assistant(EVERY_ASSISTANT, obj.pk)
+
+    def delete_queryset(
+        self, request: HttpRequest, queryset: QuerySet[Assistant]
+    ) -> None:
+        for assistant_id in queryset.values_list("pk", flat=True):
+            delete_assistant(EVERY_ASSISTANT, assistant_id)
+
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
     ) -> tuple[QuerySet[Assistant], bool]:
@@ -62,10 +90,13 @@ class AssistantAdmin(OperatedAdmin):
         found = queryset.filter(exactly)
         return found if found.exists() else queryset.filter(name__icontains=term), False
 
-    @display(description="state", label={"served": "success", "not served": "danger"})
-    def graph(self, assistant: Assistant) -> str:
-        is_served = assistant.graph_id in registry().graph_ids
-        return "served" if is_served else "not served"
+    @display(description="state", label=STATES)
+    def graph(self, assistant: Any) -> str:
+        if assistant.graph_id not in registry().graph_ids:
+            return "not served"
+        if assistant.graph_is_paused:
+            return "graph paused"
+        return "paused" if assistant.is_paused else "served"
 
     # --- One assistant ----------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:

@@ -44,5 +44,6 @@ def delete_owner(owner: str, *, keep_usage: bool) -> Iterator[tuple[str, int]]:
         yield what, delete_owned_by(owner)
     forget_owner(owner)
     queue.resume(Pause.Kind.OWNER, owner)
+    queue.limit_owner(owner, None)
     if not keep_usage:
         yield "rows of usage", usage.delete_owned_by(owner)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, cast
 
 from django import forms
+from django.conf import settings
 from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
@@ -22,7 +23,7 @@ from spool.console.operations import ReasonForm
 from spool.console.owner_deletion import delete_owner
 from spool.crons.models import Cron
 from spool.runs import queue
-from spool.runs.models import Pause, Run
+from spool.runs.models import OwnerLimit, Pause, Run
 from spool.store.models import StoreItem
 from spool.threads.models import Thread
 from spool.usage.budgets import Payer, standings
@@ -32,6 +33,7 @@ from spool.usage.report import report
 # What each form of the page needs.
 PERMISSIONS = {
     "budget": "usage.change_budget",
+    "limit": "runs.change_ownerlimit",
     "pause": "runs.add_pause",
     "resume": "runs.delete_pause",
     "delete": "access.delete_apikey",
@@ -50,6 +52,18 @@ class BudgetForm(ReasonForm):
     )
 
     field_order = ("period", "unit", "limit", "reason")
+
+
+class LimitForm(ReasonForm):
+    max_running = forms.IntegerField(
+        required=False,
+        min_value=0,
+        max_value=2**31 - 1,
+        label="Running runs at most",
+        help_text="0 for no limit. Empty for the limit that all owners have.",
+    )
+
+    field_order = ("max_running", "reason")
 
 
 class DeleteForm(ReasonForm):
@@ -71,11 +85,13 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
         raise PermissionDenied
     posted = request.POST.get("form") if request.method == "POST" else None
     budget = BudgetForm(request.POST if posted == "budget" else None)
+    limit = LimitForm(request.POST if posted == "limit" else None)
     deletion = DeleteForm(request.POST if posted == "delete" else None, row=owner)
     if posted:
         if not request.user.has_perm(PERMISSIONS.get(posted, "")):
             raise PermissionDenied
-        form = {"budget": budget, "delete": deletion}.get(posted, ReasonForm({}))
+        forms_of_page = {"budget": budget, "limit": limit, "delete": deletion}
+        form = forms_of_page.get(posted, ReasonForm(request.POST))
         if form.is_valid():
             done = _change(owner, posted, form.cleaned_data)
             _log(request, owner, posted, done, form.cleaned_data["reason"])
@@ -86,6 +102,7 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
         "title": f"Owner {owner}",
         **_figures(owner),
         "budget_form": budget,
+        "limit_form": limit,
         "delete_form": deletion,
         "may": {
             name: request.user.has_perm(needed) for name, needed in PERMISSIONS.items()
@@ -99,6 +116,8 @@ def _change(owner: str, form: str, answers: dict[str, Any]) -> str:
     match form:
         case "budget":
             return _set_budget(owner, answers)
+        case "limit":
+            return _set_limit(owner, answers["max_running"])
         case "pause":
             return "paused" if queue.pause(Pause.Kind.OWNER, owner) else "paused before"
         case "resume":
@@ -119,6 +138,13 @@ def _set_budget(owner: str, answers: dict[str, Any]) -> str:
     values = {"limit": answers["limit"], "updated_at": Now()}
     Budget.objects.update_or_create(**one, api_key_id=None, defaults=values)
     return f"{name} set to {answers['limit']}"
+
+
+def _set_limit(owner: str, max_running: int | None) -> str:
+    queue.limit_owner(owner, max_running)
+    if max_running is None:
+        return "own limit of running runs removed"
+    return f"limit of running runs set to {max_running or 'none'}"
 
 
 def _log(request: HttpRequest, owner: str, form: str, done: str, reason: str) -> None:
@@ -152,6 +178,8 @@ def _figures(owner: str) -> dict[str, Any]:
             for page, rows in counted.items()
         ],
         "max_counted": MAX_COUNTED,
+        "limit": OwnerLimit.objects.filter(owner=owner).first(),
+        "limit_of_all": settings.MAX_RUNNING_PER_OWNER,
         "is_paused": Pause.objects.filter(kind=Pause.Kind.OWNER, name=owner).exists(),
         "budgets": standings(Payer(owner, None)),
         "usage": report(UsageTotal.objects.of_owner(owner), ["model"]),

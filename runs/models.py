@@ -425,11 +425,12 @@ class QueueEntry(models.Model):
 
 
 class Pause(models.Model):
-    """Holds back pending runs of an owner, graph or worker. Running ones continue."""
+    """Holds back pending runs of what it names. Running ones continue."""
 
     class Kind(models.TextChoices):
         OWNER = "owner"  # Or a fairness group, which stands for the owner in the queue.
         GRAPH = "graph"
+        ASSISTANT = "assistant"  # By its id.
         WORKER = "worker"
 
     kind = models.TextField(choices=Kind.choices)
@@ -444,3 +445,16 @@ class Pause(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.name}"
+
+
+class OwnerLimit(models.Model):
+    """The limit of one owner, instead of `SPOOL_MAX_RUNNING_PER_OWNER`."""
+
+    owner = models.TextField(primary_key=True)  # Or a fairness group, as for pauses.
+    max_running = models.PositiveIntegerField()  # 0 for no limit.
+
+    class Meta:
+        db_table = "run_limits"
+
+    def __str__(self) -> str:
+        return f"{self.owner}: {self.max_running}"

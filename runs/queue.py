@@ -1,7 +1,7 @@
-"""The queue of runs: the group and rank of a run, and pauses.
+"""The queue of runs: the group and rank of a run, pauses, and limits of owners.
 
 The claim itself is the function `spool_next_run_1` in the database, which
-`migrations/0007_queue_fairly.py` creates.
+`migrations/0016_pause_assistants_and_limit_owners.py` creates.
 """
 
 from __future__ import annotations
@@ -9,14 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 from django.conf import settings
+from django.db import transaction
 
-from spool.runs.models import Pause, Run
+from spool.runs import lifecycle
+from spool.runs.models import OwnerLimit, Pause, Run
 from spool.runs.priority import DEFAULTS, MAX_GROUP_LENGTH, ThreadPriority
 
 # Runs that a client waits for precede others of the same priority.
 CLASSES = [str(kind) for kind in Run.RunClass]
+# What a pause names by its id.
+BY_ID = (Pause.Kind.ASSISTANT, Pause.Kind.WORKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +53,37 @@ def _group(owner: str, metadata: Mapping[str, Any]) -> str:
     return str(named) if isinstance(named, (str, int)) else owner
 
 
+@transaction.atomic
 def pause(kind: str, name: str) -> bool:
-    """Let no more runs of an owner, graph or worker start. False if already paused."""
+    """Let no more runs of what it names start. False if already paused.
+
+    Assistants and workers are named by their ids. Raises ValueError for another name.
+    """
+    name = _checked(kind, name)
     _, is_new = Pause.objects.get_or_create(kind=kind, name=name)
+    if is_new and kind == Pause.Kind.ASSISTANT:
+        lifecycle.hold_back(UUID(name))
     return is_new
 
 
+@transaction.atomic
 def resume(kind: str, name: str) -> bool:
     """End a pause; the tick then wakes workers. False if it was not paused."""
+    name = _checked(kind, name)
     deleted, _ = Pause.objects.filter(kind=kind, name=name).delete()
+    if deleted and kind == Pause.Kind.ASSISTANT:
+        lifecycle.let_in(UUID(name))
     return bool(deleted)
+
+
+def _checked(kind: str, name: str) -> str:
+    return str(UUID(name)) if kind in BY_ID else name
+
+
+def limit_owner(owner: str, max_running: int | None) -> None:
+    """Limit the running runs of an owner: 0 for no limit, None for that of all."""
+    if max_running is None:
+        OwnerLimit.objects.filter(owner=owner).delete()
+    else:
+        values = {"max_running": max_running}
+        OwnerLimit.objects.update_or_create(owner=owner, defaults=values)

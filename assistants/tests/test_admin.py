@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -12,6 +13,7 @@ from spool.access.policy import EVERYTHING
 from spool.assistants.assistant_request import AssistantChanges, NewAssistant
 from spool.assistants.models import Assistant
 from spool.assistants.services import create_assistant, update_assistant
+from spool.runs.models import Pause
 
 pytestmark = pytest.mark.django_db
 
@@ -105,6 +107,30 @@ def test_an_assistant_is_deleted(admin_client: Client) -> None:
     )
 
     assert not Assistant.objects.filter(pk=mine.pk).exists()
+
+
+def test_an_assistant_is_paused_and_resumed(admin_client: Client) -> None:
+    mine = make("Mine", {})
+    buttons = "admin:assistants_assistant_operation"
+    pause = reverse(buttons, args=[mine.pk, "pause"])
+    assert (
+        "new runs wait until it is resumed" in admin_client.get(pause).content.decode()
+    )
+
+    admin_client.post(pause, {"reason": "it loops"})
+    with CaptureQueriesContext(connection) as queries:
+        shown = admin_client.get(page(mine)).content.decode()
+    assert '<span class="badge warn">paused</span>' in shown
+    assert pause not in shown
+    assert len(queries) <= 20
+    assert Pause.objects.filter(kind="assistant", name=str(mine.pk)).exists()
+
+    admin_client.post(reverse(buttons, args=[mine.pk, "resume"]))
+
+    assert not Pause.objects.exists()
+    entries = LogEntry.objects.filter(object_id=str(mine.pk)).order_by("pk")
+    said = [entry.change_message for entry in entries]
+    assert said == ["paused: its new runs wait: it loops", "resumed"]
 
 
 def test_only_staff_comes_in(client: Client) -> None:

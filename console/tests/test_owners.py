@@ -10,7 +10,7 @@ from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
-from spool.runs.models import Pause, Run
+from spool.runs.models import OwnerLimit, Pause, Run
 from spool.threads.models import Thread
 from spool.usage.models import Budget, UsageTotal
 
@@ -71,6 +71,16 @@ def test_a_budget_is_set_and_removed(admin_client: Client) -> None:
     assert len(history()) == 3
 
 
+def test_a_limit_is_set_and_removed(admin_client: Client) -> None:
+    admin_client.post(PAGE, {"form": "limit", "max_running": "3", "reason": "noisy"})
+    assert OwnerLimit.objects.get(owner="alice").max_running == 3
+    assert "at most 3" in admin_client.get(PAGE).content.decode()
+    admin_client.post(PAGE, {"form": "limit", "max_running": ""})
+
+    assert not OwnerLimit.objects.exists()
+    assert history()[0] == "limit of running runs set to 3: noisy"
+
+
 def test_an_owner_is_paused_and_resumed(admin_client: Client) -> None:
     admin_client.post(PAGE, {"form": "pause"})
     assert Pause.objects.filter(kind="owner", name="alice").exists()
@@ -97,7 +107,9 @@ def test_everything_is_deleted(
     assert history() == ["deleted 1 threads: asked us to"]
 
 
-@pytest.mark.parametrize("form", ["budget", "pause", "resume", "delete", "nothing"])
+@pytest.mark.parametrize(
+    "form", ["budget", "limit", "pause", "resume", "delete", "nothing"]
+)
 def test_a_viewer_changes_nothing(client_of: Callable[..., Client], form: str) -> None:
     viewer = client_of("view_run")
     body: dict[str, Any] = {"form": form, "name": "alice", "period": "day"}

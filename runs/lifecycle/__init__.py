@@ -35,7 +35,14 @@ from spool.runs.lifecycle.ending import (
     note_reason_of,
 )
 from spool.runs.lifecycle.locks import lock_thread
-from spool.runs.lifecycle.requeueing import LET_GO, hand_back, take_back, wake
+from spool.runs.lifecycle.requeueing import (
+    LET_GO,
+    hand_back,
+    hold_back,
+    let_in,
+    take_back,
+    wake,
+)
 
 __all__ = [
     "LET_GO",
@@ -52,8 +59,10 @@ __all__ = [
     "end",
     "end_here",
     "hand_back",
+    "hold_back",
     "is_gone",
     "is_held",
+    "let_in",
     "lock_thread",
     "note_reason",
     "note_reason_of",

@@ -65,7 +65,8 @@ WITH woken AS (
                 < clock_timestamp() - make_interval(secs => %(timeout)s))
             AND NOT EXISTS (SELECT FROM run_pauses
                 WHERE kind = 'graph' AND name = runs.graph_id
-                    OR kind = 'owner' AND name = runs.fairness_group)
+                    OR kind = 'owner' AND name = runs.fairness_group
+                    OR kind = 'assistant' AND name = runs.assistant_id::text)
             AND {FIRST}
         ORDER BY created_at LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
@@ -73,6 +74,33 @@ WITH woken AS (
     RETURNING id, graph_id, fairness_group
 ), {QUEUE.format(moved="woken")}
 SELECT id FROM woken
+"""
+
+# Takes the pending runs of an assistant out of the queue, as if their turn had not come.
+# Claims do so with those that come later, or are locked.
+HOLD_BACK = """
+UPDATE runs SET dispatched_at = NULL
+WHERE id IN (
+    SELECT id FROM runs WHERE status = 'pending' AND dispatched_at IS NOT NULL
+        AND assistant_id = %(assistant_id)s
+    FOR NO KEY UPDATE SKIP LOCKED
+)
+"""
+
+# Puts them into it again. The tick wakes workers, since no message was sent since.
+LET_IN = f"""
+WITH let_in AS (
+    UPDATE runs SET dispatched_at = created_at
+    WHERE id IN (
+        SELECT id FROM runs
+        WHERE status = 'pending' AND dispatched_at IS NULL
+            AND assistant_id = %(assistant_id)s
+            AND created_at <= clock_timestamp() AND {FIRST}
+        FOR NO KEY UPDATE SKIP LOCKED
+    )
+    RETURNING graph_id, fairness_group
+), {QUEUE.format(moved="let_in")}
+SELECT FROM let_in
 """
 
 
@@ -91,6 +119,21 @@ def take_back(*, max_attempts: int) -> list[UUID]:
 def wake(*, timeout: float, limit: int) -> list[UUID]:
     """Find runs without a message for `timeout` seconds; mark one as sent now."""
     return _ids(WAKE, timeout=timeout, limit=limit)
+
+
+def hold_back(assistant_id: UUID) -> None:
+    """Take the pending runs of a paused assistant out of the queue."""
+    _execute(HOLD_BACK, assistant_id)
+
+
+def let_in(assistant_id: UUID) -> None:
+    """Put the pending runs of an assistant that is not paused any more into it."""
+    _execute(LET_IN, assistant_id)
+
+
+def _execute(statement: str, assistant_id: UUID) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, {"assistant_id": assistant_id})
 
 
 def _ids(statement: str, **params: float) -> list[UUID]:

@@ -10,10 +10,11 @@ from django.core.management import CommandError, call_command
 from django.db import connection
 
 from spool.access.policy import Scope
-from spool.assistants.services import register_system_assistants
+from spool.assistants.models import Assistant
+from spool.assistants.services import delete_assistant, register_system_assistants
 from spool.database.loop import Loop
 from spool.database.tests.together import at_once
-from spool.runs import lifecycle, recovery
+from spool.runs import lifecycle, queue, recovery
 from spool.runs.models import Pause, QueueEntry, Run, Worker
 from spool.runs.run_request import AllowedRun
 from spool.runs.serializers import parse_run_request
@@ -158,6 +159,79 @@ def test_what_is_paused_waits(make: Make, claim: Claim, kind: str, name: str) ->
     assert claim() == "alice"
 
 
+def test_a_paused_assistant_waits_and_others_of_its_graph_run(
+    make: Make, claim: Claim
+) -> None:
+    slow = Assistant.objects.create(graph_id="echo", name="slow")
+    for owner in ("alice", "bob"):
+        make(owner, assistant_id=str(slow.pk))
+    call_command("pause", "assistant", str(slow.pk).upper())
+    make("alice", assistant_id=str(slow.pk))
+    make("alice")
+
+    assert [claim(), claim()] == ["alice", None]
+    assert Run.objects.running().get().assistant_id != slow.pk
+    assert recovery.runs_to_wake() == []
+    assert Run.objects.filter(status=Run.Status.PENDING).count() == 3
+
+    call_command("resume", "assistant", str(slow.pk))
+    assert [claim() for _ in range(4)] == ["bob", "alice", "alice", None]
+
+
+def test_a_pause_ends_with_its_assistant(make: Make, claim: Claim) -> None:
+    slow = Assistant.objects.create(graph_id="echo", name="slow")
+    make("alice", assistant_id=str(slow.pk))
+    call_command("pause", "assistant", str(slow.pk))
+    assert claim() is None
+
+    delete_assistant(Assistant.objects.all(), slow.pk)
+
+    assert claim() == "alice"
+
+
+def test_runs_created_while_an_assistant_is_paused_and_resumed_all_start(
+    make: Make, loop: Loop, worker: Worker
+) -> None:
+    slow = Assistant.objects.create(graph_id="echo", name="slow")
+
+    def create() -> None:
+        for _ in range(5):
+            make("alice", assistant_id=str(slow.pk))
+
+    def pause_and_resume() -> None:
+        for _ in range(5):
+            queue.pause(Pause.Kind.ASSISTANT, str(slow.pk))
+            queue.resume(Pause.Kind.ASSISTANT, str(slow.pk))
+
+    def take() -> None:
+        for _ in range(5):
+            loop.run(lifecycle.claim(loop.pool, None, worker.id))
+
+    at_once([create, create, pause_and_resume, take, take])
+    recovery.runs_to_wake()
+    while loop.run(lifecycle.claim(loop.pool, None, worker.id)):
+        recovery.runs_to_wake()
+
+    assert Run.objects.running().count() == 10
+
+
+def test_an_owner_has_a_limit_of_its_own(
+    make: Make, claim: Claim, settings: Any
+) -> None:
+    settings.MAX_RUNNING_PER_OWNER = 1
+    queue.limit_owner("alice", 2)
+    queue.limit_owner("carol", 0)
+    for owner in ("alice", "bob", "carol"):
+        for _ in range(3):
+            make(owner)
+
+    claimed = [claim() for _ in range(7)]
+
+    assert sorted(filter(None, claimed)) == [*["alice"] * 2, "bob", *["carol"] * 3]
+    queue.limit_owner("alice", None)
+    assert claim() is None
+
+
 def test_a_paused_worker_takes_nothing(
     make: Make, claim: Claim, worker: Worker
 ) -> None:
@@ -174,6 +248,8 @@ def test_what_is_not_paused_can_not_be_resumed() -> None:
 
     with pytest.raises(CommandError, match="graph other is not paused"):
         call_command("resume", "graph", "other")
+    with pytest.raises(CommandError, match="echo is not the id of a worker"):
+        call_command("pause", "worker", "echo")
 
 
 def test_claims_at_once_take_each_run_once(

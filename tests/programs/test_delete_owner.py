@@ -111,6 +111,7 @@ def make_what_runs_leave(run: Run, owner: str) -> None:
     Budget.objects.create(owner=owner, **limit)
     Budget.objects.create(api_key_id=key.pk, **limit)
     queue.pause(Pause.Kind.OWNER, owner)
+    queue.limit_owner(owner, 3)
 
 
 def counts(owner: str) -> list[int]:
@@ -125,6 +126,7 @@ OTHERS = (
     "cron_firings",
     "budgets",
     "run_pauses",
+    "run_limits",
     "checkpoints",
     "checkpoint_blobs",
 )

@@ -1,10 +1,10 @@
-"""`manage.py pause`: let no more runs of an owner, a graph or a worker start."""
+"""`manage.py pause`: let no more runs of an owner, graph, assistant or worker start."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from spool.runs import queue
 from spool.runs.models import Pause
@@ -12,7 +12,8 @@ from spool.runs.models import Pause
 
 class Command(BaseCommand):
     help = (
-        "Let no more runs of an owner, a graph or a worker (by its id) start. "
+        "Let no more runs of an owner, a graph, an assistant or a worker (these two by "
+        "their ids) start. "
         "Running runs continue, pending ones stay pending."
     )
 
@@ -21,5 +22,8 @@ class Command(BaseCommand):
         parser.add_argument("name")
 
     def handle(self, *args: Any, kind: str, name: str, **options: Any) -> None:
-        is_new = queue.pause(kind, name)
+        try:
+            is_new = queue.pause(kind, name)
+        except ValueError:
+            raise CommandError(f"{name} is not the id of a {kind}") from None
         self.stdout.write(f"{kind} {name} is {'' if is_new else 'already '}paused")

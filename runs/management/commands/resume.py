@@ -1,4 +1,4 @@
-"""`manage.py resume`: let runs of an owner, a graph or a worker start again."""
+"""`manage.py resume`: let runs of an owner, graph, assistant or worker start again."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ from spool.runs.models import Pause
 
 
 class Command(BaseCommand):
-    help = "Let runs of an owner, a graph or a worker (by its id) start again."
+    help = (
+        "Let runs of an owner, a graph, an assistant or a worker (these two by their ids) "
+        "start again."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("kind", choices=Pause.Kind.values)
         parser.add_argument("name")
 
     def handle(self, *args: Any, kind: str, name: str, **options: Any) -> None:
-        if not queue.resume(kind, name):
+        try:
+            was_paused = queue.resume(kind, name)
+        except ValueError:
+            raise CommandError(f"{name} is not the id of a {kind}") from None
+        if not was_paused:
             raise CommandError(f"{kind} {name} is not paused")
         self.stdout.write(f"{kind} {name} is resumed")
