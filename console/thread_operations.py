@@ -13,8 +13,8 @@ from spool.runs.models import Run
 from spool.runs.repeats import answer_interrupt
 from spool.threads.models import Thread
 from spool.threads.services import copy_thread
-from spool.threads.state import state_update, update_state
 from spool.threads.thread_request import CheckpointRef
+from spool.threads.updates import state_update, update_state
 
 # LangGraph's name for an update that copies a checkpoint.
 COPY_NODE = "__copy__"

@@ -30,7 +30,7 @@ from spool.threads.checkpoint_rows import (
     undo_run,
 )
 from spool.threads.models import Thread
-from spool.threads.state import show_newest_state
+from spool.threads.updates import show_newest_state
 from spool.usage import budgets
 from spool.usage.budgets import Payer
 from spool.web.errors import BadRequest, Conflict, NotFound, Unprocessable

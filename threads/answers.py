@@ -106,7 +106,7 @@ class TaskBody(serializers.Serializer[Any]):
 
 
 class StateBody(serializers.Serializer[Any]):
-    """A `ThreadState`; `threads.state.state_json` makes it."""
+    """A `ThreadState`; `threads.state_form.state_json` makes it."""
 
     values = AnyJSON(allow_null=True)
     next = serializers.ListField(child=serializers.CharField())

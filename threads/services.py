@@ -24,7 +24,8 @@ from spool.threads.checkpoint_rows import (
     with_differences,
 )
 from spool.threads.models import Thread, ThreadQuerySet
-from spool.threads.state import cached_columns, get_state
+from spool.threads.state import get_state
+from spool.threads.state_form import cached_columns
 from spool.threads.thread_request import NewThread, ThreadChanges
 from spool.threads.ttl import TTL, ttl_params
 from spool.web.errors import Conflict, Unprocessable

@@ -18,7 +18,9 @@ from spool.threads.serializers import (
     StateQuery,
     StateUpdateBody,
 )
+from spool.threads.state_form import state_json
 from spool.threads.thread_request import NEWEST, CheckpointRef
+from spool.threads.updates import state_update, update_state
 from spool.threads.views import ERRORS, OneThreadViewSet
 from spool.web.answers import error, list_of
 from spool.web.bodies import valid, valid_body
@@ -57,7 +59,7 @@ class ThreadStateViewSet(OneThreadViewSet):
         snapshot = state.get_state(
             thread, checkpoint=asked["checkpoint"], subgraphs=asked["subgraphs"]
         )
-        return Response(state.state_json(snapshot, asked["select"]))
+        return Response(state_json(snapshot, asked["select"]))
 
     @extend_schema(
         request=StateUpdateBody,
@@ -76,8 +78,8 @@ class ThreadStateViewSet(OneThreadViewSet):
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = self.get_object()
         checkpoint = asked["checkpoint"] or CheckpointRef(asked["checkpoint_id"])
-        step = [state.state_update(asked["values"], asked["as_node"])]
-        named = state.update_state(thread, [step], checkpoint)["configurable"]
+        step = [state_update(asked["values"], asked["as_node"])]
+        named = update_state(thread, [step], checkpoint)["configurable"]
         keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
         updated = {key: named.get(key) for key in keys}
         if named.get("checkpoint_map"):  # Of a subgraph's state.
@@ -106,7 +108,7 @@ class ThreadStateViewSet(OneThreadViewSet):
             metadata=asked.get("metadata"),
             checkpoint=asked.get("checkpoint") or NEWEST,
         )
-        return Response([state.state_json(one, asked["select"]) for one in snapshots])
+        return Response([state_json(one, asked["select"]) for one in snapshots])
 
     def _state(self, request: Request, checkpoint: CheckpointRef) -> Response:
         asked = _valid_query(request, StateQuery)
@@ -114,7 +116,7 @@ class ThreadStateViewSet(OneThreadViewSet):
         snapshot = state.get_state(
             thread, checkpoint=checkpoint, subgraphs=asked["subgraphs"]
         )
-        return Response(state.state_json(snapshot, asked["select"]))
+        return Response(state_json(snapshot, asked["select"]))
 
 
 def _valid_query(request: Request, query: Any) -> dict[str, Any]:

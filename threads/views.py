@@ -19,7 +19,7 @@ from spool.access.policy import Scope, authorize
 from spool.access.views import OwnedViewSet
 from spool.assistants.graphs import registry
 from spool.database.ids import uuid7
-from spool.threads import checkpoint_rows, rows, services, state
+from spool.threads import checkpoint_rows, rows, services, updates
 from spool.threads.answers import (
     FOUND,
     CopiedThreadBody,
@@ -115,8 +115,8 @@ class ThreadViewSet(OneThreadViewSet):
         It is a 400 if the graph refuses the state, and a 201 if there is no graph.
         """
         try:
-            steps = [[state.state_update(**u) for u in step] for step in supersteps]
-            state.update_state(thread, steps)
+            steps = [[updates.state_update(**u) for u in step] for step in supersteps]
+            updates.update_state(thread, steps)
         except APIException as exc:
             if thread.metadata.get("graph_id") in registry().graph_ids:
                 raise

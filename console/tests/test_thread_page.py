@@ -9,7 +9,8 @@ from django.test import Client
 from django.urls import reverse
 
 from spool.threads.models import Thread
-from spool.threads.state import get_history, get_state, state_update, update_state
+from spool.threads.state import get_history, get_state
+from spool.threads.updates import state_update, update_state
 
 # Reading and writing a state takes connections of its own.
 pytestmark = pytest.mark.django_db(transaction=True)

@@ -39,7 +39,7 @@ NO_CLAIM: dict[str, Any] = {
 class Outcome:
     """How a run ended. `status` None: the run is rolled back.
 
-    `state` is `threads.state.cached_columns` of the thread's newest checkpoint; without
+    `state` is `threads.state_form.cached_columns` of the thread's newest checkpoint; without
     it the thread's row keeps its state. `output` holds the values that viewers get, and
     `end_data` the other data of its end, see `writer.last_events`. `settles` is false for a
     run that never started. `asked_in` has the namespaces of its interrupts, where they

@@ -20,7 +20,8 @@ from spool.runs.streaming import events
 from spool.runs.tests.executing import Here, checkpoint_rows, published
 from spool.runs.worker.failures import described
 from spool.threads.models import Thread
-from spool.threads.state import get_history, get_state, state_update, update_state
+from spool.threads.state import get_history, get_state
+from spool.threads.updates import state_update, update_state
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),

@@ -13,8 +13,9 @@ from spool.runs.models import Run
 from spool.runs.tests.executing import Here
 from spool.store.models import StoreItem
 from spool.threads.models import Thread
-from spool.threads.state import get_history, get_state, state_update, update_state
+from spool.threads.state import get_history, get_state
 from spool.threads.thread_request import CheckpointRef
+from spool.threads.updates import state_update, update_state
 from spool.web.errors import Unprocessable
 
 pytestmark = [

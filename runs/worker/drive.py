@@ -30,7 +30,7 @@ from spool.threads.checkpoints import CheckpointsUnavailable, LostRun, RunSaver
 from spool.threads.models import Thread
 from spool.threads.saves import Saves
 from spool.threads.snapshots import hides_state, output_of, read_state
-from spool.threads.state import cached_columns
+from spool.threads.state_form import cached_columns
 
 # The log of runs has one name, whichever module writes to it.
 logger = logging.getLogger("spool.runs.worker.executor")

@@ -10,7 +10,7 @@ from spool.assistants.graphs import registry
 from spool.database.loop import shared_loop
 from spool.threads.checkpoints import saver
 from spool.threads.models import Thread
-from spool.threads.state import cached_columns
+from spool.threads.state_form import cached_columns
 
 
 def run_graph(thread: Thread, value: Any) -> None:

@@ -22,9 +22,10 @@ from spool.threads.services import (
     delete_threads,
     update_thread,
 )
-from spool.threads.state import get_state, state_update, update_state
+from spool.threads.state import get_state
 from spool.threads.tests.running import make_thread
 from spool.threads.thread_request import NewThread, ThreadChanges
+from spool.threads.updates import state_update, update_state
 
 MANY = 30
 

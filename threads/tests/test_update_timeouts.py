@@ -12,8 +12,8 @@ from spool.assistants.graphs import registry
 from spool.config.langgraph_json import langgraph_json
 from spool.database.loop import shared_loop
 from spool.threads.models import Thread
-from spool.threads.state import state_update, update_state
 from spool.threads.tests.running import checkpoint_rows
+from spool.threads.updates import state_update, update_state
 from spool.web.errors import BadRequest
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -52,7 +52,7 @@ def thread(
 def test_an_update_that_hangs_is_taken_back(
     thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("spool.threads.state.BUILD_TIMEOUT_SECS", 0.3)
+    monkeypatch.setattr("spool.threads.updates.BUILD_TIMEOUT_SECS", 0.3)
 
     with pytest.raises(BadRequest, match=r"within 0\.3 seconds"):
         update_state(thread, [[state_update({"a": 1}, as_node="one")]])

@@ -11,9 +11,9 @@ from django.db import connection
 from spool.access.tests.people import Client
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
-from spool.threads.state import update_state
 from spool.threads.tests.running import make_thread
 from spool.threads.tests.states import history_of, state_of, update
+from spool.threads.updates import update_state
 
 pytestmark = pytest.mark.django_db
 
@@ -347,7 +347,7 @@ def test_supersteps_of_a_thread_that_is_deleted_meanwhile(
         delete_threads(Thread.objects.filter(pk=thread.pk))
 
     monkeypatch.setattr(
-        "spool.threads.state.update_state", then_another_request_deletes_it
+        "spool.threads.updates.update_state", then_another_request_deletes_it
     )
     step = {"updates": [{"values": {"topic": "t"}, "as_node": "ask"}]}
 
