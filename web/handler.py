@@ -107,7 +107,9 @@ class Handler(BaseHandler):
         request.META.setdefault("CONTENT_LENGTH", str(body.seek(0, os.SEEK_END)))
         body.seek(0)
         response = self.get_response(request)
-        if not response.streaming:
+        if response.streaming:
+            _release(request, response)
+        else:
             response.close()
         return response
 
@@ -238,6 +240,17 @@ def _content_length(scope: MutableMapping[str, Any]) -> int:
         if name == b"content-length" and value.isdigit():
             return int(value)
     return 0
+
+
+def _release(request: ASGIRequest, response: HttpResponseBase) -> None:
+    """Close a request whose response is a stream.
+
+    Django closes both together, and so would keep all of the request until then.
+    """
+    closers = response._resource_closers  # type: ignore[attr-defined]
+    if request.close in closers:
+        closers.remove(request.close)
+        request.close()
 
 
 def _start(response: HttpResponseBase) -> Message:

@@ -75,7 +75,11 @@ class BoundedHead(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()
+        # Otherwise this protocol would be kept for as long as the WebSocket is open: by
+        # the context of its task, and by a parser that refers to it.
+        _connection.set(None)
         super().handle_websocket_upgrade()
+        self.parser = None  # type: ignore[assignment]
 
     def _await_within(self, seconds: float) -> None:
         self._stop_timer()

@@ -37,6 +37,7 @@ from spool.protocols.event_streaming.requests import (
 )
 from spool.protocols.event_streaming.subscriptions import Filter
 from spool.protocols.event_streaming.views import connection_of
+from spool.runs.streaming.light_event import LightEvent
 from spool.threads.models import Thread
 from spool.web import cors
 from spool.web.bodies import path_uuid
@@ -118,7 +119,7 @@ class Connection:
         self.feed = Feed(conversation.thread_id)
         # Subscriptions of a thread that is not there yet, for this caller.
         self._waiting: list[Subscription] = []
-        self._is_visible = asyncio.Event()
+        self._is_visible = LightEvent()
 
     async def serve(self) -> None:
         tasks = [

@@ -33,6 +33,7 @@ from spool.runs.streaming.events import (
     new_async_redis,
     stream_key,
 )
+from spool.runs.streaming.light_event import LightEvent
 from spool.runs.streaming.scripts import GONE, RESTORED
 from spool.threads.models import Thread
 from spool.web.thread_pool import database_threads
@@ -82,7 +83,7 @@ class Viewer:
         self._batches: list[list[Event]] = []
         self._waiting_bytes = 0
         self._overflows = False
-        self._news = asyncio.Event()
+        self._news = LightEvent()
 
     @property
     def misses_some(self) -> bool:
@@ -135,7 +136,7 @@ class Fanout:
         self._is_connected = False
         self._subscribing = asyncio.Lock()
         # Channels whose subscription Redis has confirmed.
-        self._confirmed: defaultdict[str, asyncio.Event] = defaultdict(asyncio.Event)
+        self._confirmed: defaultdict[str, LightEvent] = defaultdict(LightEvent)
         self._tasks: list[asyncio.Task[None]] = []
         # Channels without viewers that are still subscribed.
         self._left: set[str] = set()
@@ -182,7 +183,7 @@ class Fanout:
     async def _subscribe(self, name: str) -> None:
         async with self._subscribing:
             if name not in self._confirmed:
-                self._confirmed[name] = asyncio.Event()
+                self._confirmed[name] = LightEvent()
                 await self._send(self._pubsub.subscribe, name)
         with suppress(TimeoutError):
             async with asyncio.timeout(SUBSCRIBE_TIMEOUT):

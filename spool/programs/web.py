@@ -40,6 +40,7 @@ from spool.web.handler import Application  # noqa: E402
 from spool.web.http_protocol import BoundedHead  # noqa: E402
 from spool.web.mounting import mounted, read_options  # noqa: E402
 from spool.web.readiness import UntilStarted  # noqa: E402
+from spool.web.websocket_protocol import LeanWebSocket  # noqa: E402
 
 # When the process stops, open streams are closed after this many seconds.
 SHUTDOWN_TIMEOUT_SECS = 2
@@ -147,6 +148,7 @@ def main(given: argparse.Namespace) -> int:
             host=settings.HOST,
             port=_port(given.port),
             http=BoundedHead,
+            ws=LeanWebSocket,
             # Compression costs tens of KB for each connection, and CPU for each event.
             ws_per_message_deflate=False,
             log_level="warning",

@@ -19,6 +19,7 @@ from langgraph.checkpoint.postgres.aio import AsyncPostgresSaver
 from langgraph.pregel import Pregel
 from langgraph_sdk import Auth, Priority
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from spool.config.celery import Broker, EagerConnection
 from spool.tests.live import ROOT
@@ -42,7 +43,10 @@ USED = {
     "runs/priority.py": ["langgraph_sdk:Priority()._assign_handler"],
     "runs/worker/watchdog.py": ["sys:_current_frames"],
     "threads/checkpoints.py": ["langgraph.checkpoint.serde.types:_DeltaSnapshot"],
-    "web/handler.py": ["django.http:StreamingHttpResponse()._iterator"],
+    "web/handler.py": [
+        "django.http:StreamingHttpResponse()._iterator",
+        "django.http:StreamingHttpResponse()._resource_closers",
+    ],
     "web/inside.py": [
         "langgraph_sdk:_async",
         "langgraph_sdk._async.client:_registered_transports",
@@ -194,6 +198,14 @@ def test_the_protocol_of_uvicorn_calls_what_ours_overrides() -> None:
     made = inspect.getsource(HttpToolsProtocol)
     for name in ("self.cycle", "self.flow", "self.transport", "self.loop"):
         assert name in made
+
+
+def test_the_protocol_of_websockets_keeps_what_ours_clears() -> None:
+    assert callable(WebSocketsSansIOProtocol.start_keepalive)
+    made = inspect.getsource(WebSocketsSansIOProtocol)
+    for name in ("self.request = event", "self.response = self.conn.accept(event)"):
+        assert name in made
+    assert "self.start_keepalive()" in inspect.getsource(WebSocketsSansIOProtocol.send)
 
 
 def test_celery_connects_as_our_broker_says() -> None:

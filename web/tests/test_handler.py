@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
@@ -323,6 +324,15 @@ async def test_streams_hold_neither_threads_nor_connections(spool: Server) -> No
     assert {stream.status_code for stream in streams} == {200}
     assert {answer.status_code for answer in answers} == {200}
     assert len(backends) <= 4
+
+
+async def test_an_open_stream_keeps_nothing_of_its_request(spool: Server) -> None:
+    path = "/t/stream?then=wait"
+    async with new_client(spool) as client, client.stream("GET", path) as response:
+        assert await anext(response.aiter_lines()) == "0"
+        gc.collect()
+
+        assert not urls.stream_requests
 
 
 async def test_connections_killed_while_idle_fail_no_request(spool: Server) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import queue
 import threading
+import weakref
 from collections.abc import AsyncIterator, Iterator
 from typing import Any, cast
 
@@ -26,6 +27,8 @@ handler500 = "spool.web.errors.server_error"
 
 # Set when the iterator of a stream has been closed.
 stream_closed = threading.Event()
+# The requests of streams that are still in memory.
+stream_requests: weakref.WeakSet[HttpRequest] = weakref.WeakSet()
 
 
 @csrf_exempt
@@ -52,6 +55,7 @@ def stream(request: HttpRequest) -> StreamingHttpResponse:
     """Stream `?chunks=N` of `?size=` bytes each; after them `?then=` wait or fail."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1")
+    stream_requests.add(request)
     wanted = {key: str(value) for key, value in request.GET.items()}
     return StreamingHttpResponse(_chunks(wanted), content_type="text/event-stream")
 

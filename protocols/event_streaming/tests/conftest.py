@@ -12,8 +12,10 @@ from spool.config.celery import app as celery_app
 from spool.database.loop import Loop
 from spool.runs.streaming.fanout import close_fanout
 from spool.web.handler import Application
+from spool.web.http_protocol import BoundedHead
 from spool.web.mounting import mounted
 from spool.web.tests.serving import Server, serving
+from spool.web.websocket_protocol import LeanWebSocket
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -31,7 +33,8 @@ def web(transactional_db: None, settings: Any) -> Iterator[Server]:
     celery_app.set_default()  # Runs are dispatched, but no worker executes them.
     register_system_assistants()
     application = mounted(lambda: Application(on_start=(), on_stop=(close_fanout,)))
-    with serving(application, lifespan="on") as server:
+    how: dict[str, Any] = {"http": BoundedHead, "ws": LeanWebSocket}
+    with serving(application, lifespan="on", **how) as server:
         yield server
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 from typing import Any
 from uuid import uuid4
@@ -20,7 +21,9 @@ from spool.runs.streaming.writer import MAX_BATCH_BYTES, publish_end
 from spool.tests.compat.streaming import Socket
 from spool.threads.models import Thread
 from spool.web.cors import rules
+from spool.web.http_protocol import BoundedHead
 from spool.web.tests.serving import Server
+from spool.web.websocket_protocol import LeanWebSocket
 
 MESSAGES = {"messages": [{"role": "user", "content": "only alice knows"}]}
 
@@ -108,6 +111,20 @@ def test_alice_gets_what_happens_on_her_thread(
         [event] = socket.until()
 
     assert event["params"]["data"] == {"event": "completed", "graph_name": "memory"}
+
+
+def test_an_open_socket_keeps_little_of_its_handshake(
+    web: Server, thread: Thread, alice: Person
+) -> None:
+    with opened(web, thread.pk, alice) as socket:
+        socket.command("subscription.subscribe", channels=["lifecycle"])
+        gc.collect()
+        kept = [type(one) for one in gc.get_objects()]
+        [served] = [one for one in gc.get_objects() if type(one) is LeanWebSocket]
+
+    assert BoundedHead not in kept
+    assert not served.request.headers
+    assert not served.response.headers
 
 
 def test_a_thread_that_comes_later_is_subscribed_to(web: Server, alice: Person) -> None:
