@@ -10,17 +10,20 @@ from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
+from spool.console.redaction import without_secrets
 from spool.database.json import dumps, from_jsonb
 
 # Longer documents are cut: a page of the admin can't show megabytes.
 MAX_CHARACTERS = 20_000
 
 
-def as_text(value: Any) -> SafeString:
+def as_text(value: Any, *, hides_secrets: bool = False) -> SafeString:
     """A JSON document, formatted for reading."""
     text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
+    if hides_secrets:
+        text = without_secrets(text)
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 

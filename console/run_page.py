@@ -68,7 +68,7 @@ def figures(run: Run, *, shows_tracebacks: bool) -> dict[str, Any]:
         "cron_id": _cron_id(run),
         "deliveries": list(
             WebhookDelivery.objects.filter(run_id=run.pk)
-            .defer("payload")
+            .defer("payload", "recorded")
             .order_by("created_at")
         ),
     }

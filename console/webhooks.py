@@ -1,21 +1,24 @@
-"""Webhook deliveries for operators: results and errors, and sending them again."""
+"""Webhook deliveries for operators: their attempts, and sending them again."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
-import httpx
 from django.contrib import admin
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.urls import URLPattern
 from unfold.decorators import display
 
 from spool.console.badges import COLOURS
-from spool.console.lists import document
-from spool.console.markup import link
+from spool.console.markup import as_text, short_id, short_link
 from spool.console.operations import OperatedAdmin, Operation
+from spool.console.redaction import without_secrets
 from spool.runs import tasks
 from spool.webhooks import deliveries
+from spool.webhooks.attempts import Attempt, attempts_of
 from spool.webhooks.models import WebhookDelivery
 
 
@@ -26,8 +29,43 @@ def _resend(delivery: WebhookDelivery, answers: dict[str, Any]) -> bool:
 
 
 RESEND = Operation(
-    "resend", "Send again", _resend, done="sent again", left="it is gone"
+    "resend",
+    "Send again",
+    _resend,
+    done="sent again",
+    left="it is gone",
+    asks_first=True,
+    warning="It is sent now, even if it was delivered before, with all retries again. "
+    "The receiver gets the same webhook-id.",
 )
+
+
+def _state(delivery: WebhookDelivery) -> str:
+    if delivery.delivered_at:
+        return "delivered"
+    if delivery.next_attempt_at is None:
+        return "given up"
+    return "trying again" if delivery.attempts else "waiting"
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptLine:
+    """An attempt on the page of its delivery; None if no result was recorded."""
+
+    number: int
+    attempt: Attempt | None
+
+    @property
+    def is_good(self) -> bool:
+        status = self.attempt and self.attempt.status
+        return bool(status and 200 <= status < 300)
+
+    @property
+    def text(self) -> str:
+        """The response or the error, without secrets."""
+        if self.attempt is None:
+            return ""
+        return without_secrets(self.attempt.error or self.attempt.response)
 
 
 class DeliveryFilter(admin.SimpleListFilter):
@@ -50,7 +88,8 @@ class DeliveryFilter(admin.SimpleListFilter):
 @admin.register(WebhookDelivery)
 class WebhookDeliveryAdmin(OperatedAdmin):
     list_display = (
-        "run_id",
+        "short",
+        "its_run",
         "state",
         "receiver",
         "all_attempts",
@@ -65,47 +104,53 @@ class WebhookDeliveryAdmin(OperatedAdmin):
     search_fields = ("url",)
     search_help_text = "A whole URL, or the id of a run, a thread or a delivery"
     ordering = ("-created_at", "-id")
-    fields = readonly_fields = (
-        "id",
-        "its_run",
-        "thread_id",
-        "state",
-        "receiver",
-        "all_attempts",
-        "last_status",
-        "last_error",
-        "next_attempt_at",
-        "delivered_at",
-        "created_at",
-        "payload_text",
-    )
-    payload_text = document("payload")
+    change_form_template = "console/webhook.html"
     operations = (RESEND,)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         found: QuerySet[WebhookDelivery] = super().get_queryset(request)
-        return found.defer("payload")
+        # Both may be large, and a row's own page loads them when they are shown.
+        return found.defer("payload", "recorded")
 
-    @display(label=COLOURS)
-    def state(self, delivery: WebhookDelivery) -> str:
-        if delivery.delivered_at:
-            return "delivered"
-        if delivery.next_attempt_at is None:
-            return "given up"
-        return "trying again" if delivery.attempts else "waiting"
-
-    @display(description="attempts")
-    def all_attempts(self, delivery: WebhookDelivery) -> int:
-        """Those before it was sent again count, too."""
-        return delivery.earlier_attempts + delivery.attempts
+    @display(description="delivery")
+    def short(self, delivery: WebhookDelivery) -> str:
+        return short_id(delivery.pk)
 
     @display(description="run")
     def its_run(self, delivery: WebhookDelivery) -> str:
-        return link("runs_run", delivery.run_id)
+        return short_link("runs_run", delivery.run_id)
+
+    @display(label=COLOURS)
+    def state(self, delivery: WebhookDelivery) -> str:
+        return _state(delivery)
+
+    @display(description="attempts")
+    def all_attempts(self, delivery: WebhookDelivery) -> int:
+        return delivery.total_attempts
 
     @display(description="URL")
     def receiver(self, delivery: WebhookDelivery) -> str:
-        """The URL, without a password that it may contain."""
-        url = httpx.URL(delivery.url)
-        hidden = "***" if url.password else None
-        return str(url.copy_with(password=hidden) if hidden else url)
+        return without_secrets(delivery.url)
+
+    # --- One delivery -----------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        return [*self.part_urls(body=self.body_view), *super().get_urls()]
+
+    def page_context(
+        self, request: HttpRequest, row: WebhookDelivery
+    ) -> dict[str, Any]:
+        shown = [AttemptLine(number, one) for number, one in attempts_of(row)]
+        return {
+            "title": f"Webhook {row.pk}",
+            "subtitle": None,
+            "delivery": row,
+            "state": _state(row),
+            "receiver": self.receiver(row),
+            "attempts": shown,
+            "attempts_left_out": row.total_attempts - len(shown),
+        }
+
+    def body_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """What is sent, which may be megabytes."""
+        delivery: WebhookDelivery = self.visible_row(request, key)
+        return HttpResponse(as_text(delivery.payload, hides_secrets=True))

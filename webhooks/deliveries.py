@@ -17,7 +17,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import Any
@@ -32,15 +32,15 @@ from spool.database.json import clean_text, dumps
 from spool.telemetry import traces
 from spool.threads.models import Thread
 from spool.webhooks import hooks
-from spool.webhooks.addresses import (
-    RESOLVERS,
-    Policy,
-    Refused,
-    host_of,
-    policy,
-    port_of,
-    resolve,
+from spool.webhooks.addresses import Policy, Refused, host_of, policy, port_of
+from spool.webhooks.attempts import (
+    MAX_ERROR_LENGTH,
+    MAX_RESPONSE_BYTES,
+    Attempt,
+    as_stored,
+    readable,
 )
+from spool.webhooks.connections import CheckedNetwork
 from spool.webhooks.models import WebhookDelivery
 
 logger = logging.getLogger(__name__)
@@ -58,7 +58,9 @@ PAUSES = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
 # The random part of a pause, so that a receiver that was down gets no burst of
 # requests.
 JITTER = 0.2
-MAX_ERROR_LENGTH = 500
+# How long an attempt waits for the beginning of a response's body, which only operators
+# read.
+BODY_TIMEOUT_SECS = 1.0
 
 TIMES = ("created_at", "updated_at", "run_started_at", "run_ended_at")
 
@@ -95,17 +97,32 @@ class Outgoing:
 class Answer:
     """The result of one attempt: an HTTP status, or an error.
 
-    `is_final`: another attempt would change nothing.
+    `response` is the beginning of the body. `is_final`: another attempt would change
+    nothing.
     """
 
     delivery: WebhookDelivery
     status: int | None = None
     error: str = ""
     is_final: bool = False
+    response: bytes = b""
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    duration_ms: int = 0
 
     @property
     def is_delivered(self) -> bool:
         return self.status is not None and 200 <= self.status < 300
+
+    @property
+    def as_attempt(self) -> Attempt:
+        return Attempt(
+            number=self.delivery.total_attempts,
+            started_at=self.started_at.isoformat(),
+            duration_ms=self.duration_ms,
+            status=self.status,
+            response=readable(self.response),
+            error=clean_text(self.error)[:MAX_ERROR_LENGTH],
+        )
 
 
 def any_due() -> bool:
@@ -167,9 +184,12 @@ def _take() -> list[WebhookDelivery]:
 def _note(answer: Answer) -> None:
     """Record an attempt, unless the row has been claimed for a later one."""
     delivery = answer.delivery
+    attempt = answer.as_attempt
     changes: dict[str, Any] = {
-        "last_status": answer.status,
-        "last_error": clean_text(answer.error)[:MAX_ERROR_LENGTH],
+        "last_status": attempt.status,
+        "last_error": attempt.error,
+        # No other process has recorded one since this one has claimed it.
+        "recorded": as_stored(delivery.recorded, attempt),
     }
     if answer.is_delivered:
         changes |= {"delivered_at": Now(), "next_attempt_at": None}
@@ -182,7 +202,11 @@ def _note(answer: Answer) -> None:
         pause = PAUSES[delivery.attempts - 1]
         pause *= 1 + random.uniform(0, JITTER)  # type: ignore[assignment] # noqa: S311
         changes["next_attempt_at"] = Now() + timedelta(seconds=pause)
-    ours = WebhookDelivery.objects.filter(pk=delivery.pk, attempts=delivery.attempts)
+    ours = WebhookDelivery.objects.filter(
+        pk=delivery.pk,
+        attempts=delivery.attempts,
+        earlier_attempts=delivery.earlier_attempts,
+    )
     ours.update(**changes)
 
 
@@ -215,13 +239,21 @@ async def _send_all(taken: Iterable[Outgoing]) -> list[Answer]:
 async def _send(
     outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
 ) -> Answer:
+    begin, started_at = time.monotonic(), datetime.now(UTC)
+    answer = await _answer(outgoing, pool, rules)
+    duration_ms = round(1000 * (time.monotonic() - begin))
+    return replace(answer, started_at=started_at, duration_ms=duration_ms)
+
+
+async def _answer(
+    outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
+) -> Answer:
     delivery = outgoing.delivery
     if outgoing.refusal:
         return Answer(delivery, error=outgoing.refusal, is_final=outgoing.is_void)
     try:
-        async with asyncio.timeout(settings.WEBHOOK_TIMEOUT_SECS):
-            # Redirects are not followed: they count as failures.
-            status = await _traced_post(outgoing, pool, rules)
+        # Redirects are not followed: they count as failures.
+        status, response = await _traced_post(outgoing, pool, rules)
     except TimeoutError:
         error = f"no answer within {settings.WEBHOOK_TIMEOUT_SECS:g} s"
         return Answer(delivery, error=error)
@@ -233,12 +265,12 @@ async def _send(
         # An unexpected error must not block other deliveries.
         logger.exception("webhook %s could not be sent", delivery.id)
         return Answer(delivery, error=f"{type(exc).__name__}: {exc}")
-    return Answer(delivery, status)
+    return Answer(delivery, status, response=response)
 
 
 async def _traced_post(
     outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
-) -> int:
+) -> tuple[int, bytes]:
     delivery = outgoing.delivery
     about = {
         "http.request.method": "POST",
@@ -248,15 +280,16 @@ async def _traced_post(
     }
     parent = delivery.trace_context
     with traces.span("webhook", parent=parent, is_client=True, attributes=about):
-        status = await _post(outgoing, pool, rules)
+        status, response = await _post(outgoing, pool, rules)
         error = "" if 200 <= status < 300 else str(status)
         traces.annotate({"http.response.status_code": status}, error)
-    return status
+    return status, response
 
 
 async def _post(
     outgoing: Outgoing, pool: httpcore.AsyncConnectionPool, rules: Policy
-) -> int:
+) -> tuple[int, bytes]:
+    """The status of the response, and the beginning of its body."""
     delivery, body = outgoing.delivery, outgoing.body
     url = rules.check_url(delivery.url)
     headers = {
@@ -277,9 +310,28 @@ async def _post(
         target=url.raw_path,
     )
     encoded = [(name.encode(), value.encode()) for name, value in headers.items()]
-    async with pool.stream("POST", target, headers=encoded, content=body) as response:
-        status: int = response.status
-    return status
+    limit = settings.WEBHOOK_TIMEOUT_SECS
+    async with (
+        asyncio.timeout(limit) as deadline,
+        pool.stream("POST", target, headers=encoded, content=body) as response,
+    ):
+        # The status decides: a body that never comes must not make it a failure.
+        deadline.reschedule(asyncio.get_running_loop().time() + limit)
+        return response.status, await _beginning(response, limit / 2)
+
+
+async def _beginning(response: httpcore.Response, limit: float) -> bytes:
+    """The beginning of a response's body, as far as it comes in time."""
+    found = b""
+    try:
+        async with asyncio.timeout(min(BODY_TIMEOUT_SECS, limit)):
+            async for chunk in response.aiter_stream():
+                found += chunk
+                if len(found) >= MAX_RESPONSE_BYTES:
+                    break
+    except (TimeoutError, httpcore.NetworkError, httpcore.ProtocolError, OSError):
+        pass
+    return found[:MAX_RESPONSE_BYTES]
 
 
 def _payload(delivery: WebhookDelivery) -> dict[str, Any]:
@@ -321,28 +373,3 @@ def _key(secret: str) -> bytes:
 def _ssl_context() -> ssl.SSLContext:
     # httpx's context honours SSL_CERT_FILE, for receivers with a private authority.
     return httpx.create_ssl_context()
-
-
-class CheckedNetwork(httpcore.AsyncNetworkBackend):
-    """Connects to a checked address, while TLS still uses the host's name."""
-
-    def __init__(self, rules: Policy) -> None:
-        self._rules = rules
-        self._network = httpcore.AnyIOBackend()
-
-    async def connect_tcp(
-        self, host: str, port: int, *args: Any, **kwargs: Any
-    ) -> httpcore.AsyncNetworkStream:
-        loop = asyncio.get_running_loop()
-        addresses = await loop.run_in_executor(RESOLVERS, resolve, host, port)
-        self._rules.check_addresses(host, addresses)
-        failure: Exception = Refused(f"the host {host} can't be resolved")
-        for address in addresses:
-            try:
-                return await self._network.connect_tcp(address, port, *args, **kwargs)
-            except httpcore.NetworkError as exc:
-                failure = exc
-        raise failure
-
-    async def sleep(self, seconds: float) -> None:
-        await self._network.sleep(seconds)

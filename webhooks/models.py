@@ -5,7 +5,7 @@ configurations of A2A tasks.
 from __future__ import annotations
 
 from django.db import models
-from django.db.models import Q
+from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from spool.database.fields import JSONField
@@ -32,6 +32,10 @@ class WebhookDelivery(models.Model):
     delivered_at = models.DateTimeField(null=True, blank=True)
     last_status = models.IntegerField(null=True, blank=True)
     last_error = models.TextField(default="", blank=True)
+    # The last attempts, see `spool.webhooks.attempts`.
+    recorded = JSONField(
+        default=list, db_default=Value([], JSONField()), blank=True, editable=False
+    )
     # That of the run, see `telemetry.traces`.
     trace_context = JSONField(null=True, blank=True, editable=False)
 
@@ -54,6 +58,11 @@ class WebhookDelivery(models.Model):
 
     def __str__(self) -> str:
         return f"webhook of run {self.run_id}"
+
+    @property
+    def total_attempts(self) -> int:
+        """Those before it was sent again count, too."""
+        return self.earlier_attempts + self.attempts
 
 
 class PushConfig(models.Model):

@@ -131,6 +131,9 @@ class Receiver:
     # The statuses of its responses, in order; the last one is repeated.
     answers: list[int] = field(default_factory=lambda: [200])
     location: str = ""
+    body: bytes = b""
+    # Whether the connection stays open after the headers, without the body.
+    keeps_body: bool = False
     received: list[Received] = field(default_factory=list)
     # While it is clear, the receiver does not answer.
     may_answer: threading.Event = field(default_factory=threading.Event)
@@ -168,8 +171,13 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
         if receiver.location:
             self.send_header("location", receiver.location)
-        self.send_header("content-length", "0")
+        self.send_header("content-length", str(len(receiver.body)))
         self.end_headers()
+        if receiver.keeps_body:
+            receiver.may_answer.clear()
+            receiver.may_answer.wait(20)
+        else:
+            self.wfile.write(receiver.body)
 
     def log_message(self, format: str, *args: Any) -> None:
         """Keep the log out of the output of the tests."""

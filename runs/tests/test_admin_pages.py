@@ -7,11 +7,13 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
 from spool.console import markup
 from spool.runs.models import Run
+from spool.webhooks.attempts import Attempt, as_stored
 from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
@@ -60,13 +62,62 @@ def test_what_a_webhook_tells_is_cut_where_it_is_long(
         run_id=uuid4(),
         thread_id=uuid4(),
         url="https://example.com/",
-        payload={"values": "x" * 5000},
+        payload={"api_key": "sk-1", "values": "x" * 5000},
+    )
+
+    text = page(admin_client, "webhooks_webhookdelivery", delivery)
+    body_path = reverse("admin:webhooks_webhookdelivery_body", args=[delivery.pk])
+    body = admin_client.get(body_path).content.decode()
+
+    assert "x" * 1000 in body
+    assert "x" * 2000 not in body
+    assert "sk-1" not in body
+    assert body_path in text
+    assert reverse("admin:runs_run_change", args=[delivery.run_id]) in text
+
+
+def test_a_webhook_shows_its_attempts(admin_client: Client) -> None:
+    failed = Attempt(
+        number=2,
+        started_at="2026-11-23T10:02:28+00:00",
+        duration_ms=12,
+        status=503,
+        response='<b>down</b> {"api_key": "sk-1"}',
+    )
+    delivery = WebhookDelivery.objects.create(
+        run_id=uuid4(),
+        thread_id=uuid4(),
+        url="https://me:s3cret@example.com/?token=t0ken",
+        payload={},
+        earlier_attempts=2,
+        attempts=1,
+        recorded=as_stored([], failed),
     )
 
     text = page(admin_client, "webhooks_webhookdelivery", delivery)
 
-    assert "x" * 2000 not in text
-    assert reverse("admin:runs_run_change", args=[delivery.run_id]) in text
+    assert "&lt;b&gt;down&lt;/b&gt;" in text
+    assert '<span class="badge bad">503</span>' in text
+    assert "3, of which 2 before it was sent again" in text
+    assert text.count("No result was recorded") == 2
+    assert not [secret for secret in ("sk-1", "s3cret", "t0ken") if secret in text]
+
+
+def test_a_webhook_is_sent_again_with_a_reason(admin_client: Client) -> None:
+    delivery = WebhookDelivery.objects.create(
+        run_id=uuid4(), thread_id=uuid4(), url="https://x.y", payload={}, attempts=11
+    )
+    args = [delivery.pk, "resend"]
+    button = reverse("admin:webhooks_webhookdelivery_operation", args=args)
+
+    asked = admin_client.get(button).content.decode()
+    admin_client.post(button, {"reason": "it is up again"})
+
+    assert "even if it was delivered before" in asked
+    delivery.refresh_from_db()
+    assert (delivery.attempts, delivery.total_attempts) == (0, 11)
+    entry = LogEntry.objects.get(object_id=str(delivery.pk))
+    assert entry.change_message == "sent again: it is up again"
 
 
 def test_a_run_leads_to_its_thread_and_its_assistant(

@@ -23,6 +23,7 @@ from spool.runs.serializers import run_json
 from spool.runs.tests.conftest import Receiver
 from spool.runs.tests.ending import ended
 from spool.webhooks import deliveries
+from spool.webhooks.attempts import MAX_ATTEMPTS, MAX_RESPONSE_BYTES, attempts_of
 from spool.webhooks.deliveries import PAUSES, deliver_due, sweep_deliveries
 from spool.webhooks.models import WebhookDelivery
 
@@ -194,6 +195,66 @@ def test_a_failure_is_tried_again_later_under_the_same_id(
     assert delivery.attempts == 2
     first, second = receiver.received
     assert first.headers["webhook-id"] == second.headers["webhook-id"]
+
+
+def test_each_attempt_is_recorded(
+    delivery: WebhookDelivery, receiver: Receiver
+) -> None:
+    receiver.answers, receiver.body = [503, 200], b"d\x00own\x1b \xff" + b"x" * 5000
+
+    deliver_due()
+    deliveries.resend(WebhookDelivery.objects.all())
+    deliver_due()
+
+    delivery.refresh_from_db()
+    assert delivery.total_attempts == 2
+    (_, second), (_, first) = attempts_of(delivery)
+    assert first
+    assert second
+    assert (first.number, first.status, first.error) == (1, 503, "")
+    assert first.response.startswith("d\ufffdown\ufffd \ufffdxxx")
+    assert len(first.response) <= MAX_RESPONSE_BYTES
+    assert (second.number, second.status) == (2, 200)
+    assert first.time < second.time
+
+
+def test_only_the_last_attempts_are_kept(delivery: WebhookDelivery) -> None:
+    for number in range(MAX_ATTEMPTS + 5):
+        deliveries.resend(WebhookDelivery.objects.all())
+        [taken] = deliveries._take()
+        deliveries._note(deliveries.Answer(taken, error=f"error {number}"))
+
+    delivery.refresh_from_db()
+    shown = list(attempts_of(delivery))
+    assert len(delivery.recorded) == len(shown) == MAX_ATTEMPTS
+    assert all(attempt and attempt.number == number for number, attempt in shown)
+    assert shown[0][0] == MAX_ATTEMPTS + 5
+
+
+def test_a_body_that_never_comes_is_no_failure(
+    delivery: WebhookDelivery, receiver: Receiver, settings: Any
+) -> None:
+    settings.WEBHOOK_TIMEOUT_SECS = 0.5
+    receiver.body, receiver.keeps_body = b"never", True
+
+    deliver_due()
+
+    delivery.refresh_from_db()
+    assert delivery.delivered_at is not None
+
+
+def test_an_answer_from_before_it_was_sent_again_is_not_recorded(
+    delivery: WebhookDelivery,
+) -> None:
+    [late] = deliveries._take()
+    deliveries.resend(WebhookDelivery.objects.all())
+    deliveries._take()
+
+    deliveries._note(deliveries.Answer(late, 500))
+
+    delivery.refresh_from_db()
+    assert delivery.last_status is None
+    assert [attempt for _, attempt in attempts_of(delivery)] == [None, None]
 
 
 def test_attempts_are_spread_over_a_day_and_then_given_up(

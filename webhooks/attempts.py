@@ -1,0 +1,57 @@
+"""What is kept of each attempt to send a webhook, for operators."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Any
+
+from spool.database.json import clean_text
+from spool.webhooks.models import WebhookDelivery
+
+# The last attempts of a delivery, and the beginning of each response, are kept.
+MAX_ATTEMPTS = 30
+MAX_RESPONSE_BYTES = 2_048
+MAX_ERROR_LENGTH = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One attempt. `number` also counts those before the delivery was sent again."""
+
+    number: int
+    started_at: str
+    duration_ms: int
+    # Either the response, or why there was none.
+    status: int | None = None
+    response: str = ""
+    error: str = ""
+
+    @property
+    def time(self) -> datetime:
+        return datetime.fromisoformat(self.started_at)
+
+
+def as_stored(attempts: Sequence[dict[str, Any]], newest: Attempt) -> list[Any]:
+    """The value of `WebhookDelivery.recorded` with another attempt."""
+    return [*attempts[1 - MAX_ATTEMPTS :], asdict(newest)]
+
+
+def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None]]:
+    """The last attempts by number, the newest first.
+
+    None: no result was recorded, since it is being sent, its process has died, or an
+    older version sent it.
+    """
+    known = {one["number"]: Attempt(**one) for one in delivery.recorded}
+    last = delivery.total_attempts
+    for number in range(last, max(last - MAX_ATTEMPTS, 0), -1):
+        yield number, known.get(number)
+
+
+def readable(body: bytes) -> str:
+    """The beginning of a response as text; other bytes become replacement signs."""
+    text = clean_text(body[:MAX_RESPONSE_BYTES].decode("utf-8", "replace"))
+    kept = (c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
+    return "".join(kept)
