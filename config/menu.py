@@ -7,11 +7,13 @@ from typing import Any
 from django.urls import reverse_lazy
 
 
-def _entry(title: str, model: str, icon: str) -> dict[str, Any]:
+def _entry(
+    title: str, model: str, icon: str, page: str = "changelist"
+) -> dict[str, Any]:
     return {
         "title": title,
         "icon": icon,
-        "link": reverse_lazy(f"admin:{model}_changelist"),
+        "link": reverse_lazy(f"admin:{model}_{page}"),
     }
 
 
@@ -27,7 +29,7 @@ MENU = [
             _entry("Threads", "threads_thread", "forum"),
             _entry("Assistants", "assistants_assistant", "smart_toy"),
             _entry("Crons", "crons_cron", "schedule"),
-            _entry("Store items", "store_storeitem", "database"),
+            _entry("Store", "store_storeitem", "database", page="tree"),
         ]
     },
     {

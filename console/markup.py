@@ -6,12 +6,15 @@ import json
 from typing import Any
 
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
+from django.utils.timesince import timeuntil
 
 from spool.console.redaction import without_secrets
 from spool.database.json import dumps, from_jsonb
+from spool.store.models import StoreItem
 
 # Longer documents are cut: a page of the admin can't show megabytes.
 MAX_CHARACTERS = 20_000
@@ -72,6 +75,15 @@ def copy_button(text: Any) -> SafeString:
         text,
         text,
     )
+
+
+def expiry(item: StoreItem) -> str:
+    """When an item expires, for reading; "never" without a time to live."""
+    if item.expires_at is None:
+        return "never"
+    if item.expires_at <= timezone.now():
+        return "expired"
+    return f"{item.expires_at:%Y-%m-%d %H:%M:%S}, in {timeuntil(item.expires_at)}"
 
 
 def link_to_rows(page: str, text: str, **query: Any) -> str:

@@ -8,14 +8,20 @@ from operator import and_
 from typing import Any
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from unfold.decorators import display
 
+from spool.console import store_page
 from spool.console.lists import BigTableAdmin
-from spool.console.markup import as_text
+from spool.console.markup import as_text, expiry
+from spool.console.trees import tree
 from spool.store.models import StoreItem
 
 
@@ -48,7 +54,7 @@ class ExpiryFilter(admin.SimpleListFilter):
 
 @admin.register(StoreItem)
 class StoreItemAdmin(BigTableAdmin):
-    list_display = ("key", "path", "owner", "updated_at", "expires_at")
+    list_display = ("key", "path", "owner", "updated_at", "expiry")
     list_filter = (ExpiryFilter,)
     # The order of the index, so that a page of a million items reads one page.
     ordering = ("owner", "path", "key")
@@ -56,15 +62,18 @@ class StoreItemAdmin(BigTableAdmin):
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
     readonly_fields = (
         "owner",
-        "path",
+        "namespace",
         "key",
+        "readable_value",
         "pretty_value",
         "created_at",
         "updated_at",
         "ttl_minutes",
-        "expires_at",
+        "expiry",
     )
     fields = (*readonly_fields, "metadata")
+    # The list, and each item, lead to the tree.
+    list_before_template = "console/store_link.html"
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(request.user.has_perm("store.change_storeitem"))
@@ -93,6 +102,49 @@ class StoreItemAdmin(BigTableAdmin):
         denied = set() if self.has_delete_permission(request) else {"store item"}
         return items, {"store items": len(items)}, denied, []
 
+    # --- The tree, and one item -------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        parts = {"tree/": self.tree_view, "<int:key>/value/": self.value_view}
+        own = [
+            path(
+                route, self.admin_site.admin_view(view), name=f"store_storeitem_{name}"
+            )
+            for (route, view), name in zip(
+                parts.items(), ("tree", "value"), strict=True
+            )
+        ]
+        return [*own, *super().get_urls()]
+
+    def tree_view(self, request: HttpRequest) -> HttpResponse:
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Store",
+            **store_page.figures(request.GET),
+        }
+        return TemplateResponse(request, "console/store.html", context)
+
+    def value_view(self, request: HttpRequest, key: int) -> HttpResponse:
+        item = self.get_object(request, str(key))
+        if item is None:
+            raise Http404
+        if not self.has_view_permission(request, item):
+            raise PermissionDenied
+        return HttpResponse(tree(item.value))
+
+    def namespace(self, item: StoreItem) -> SafeString:
+        href = store_page.tree_link(item.owner, item.path)
+        return format_html('<a class="console-link" href="{}">{}</a>', href, item.path)
+
     @display(description="value")
+    def readable_value(self, item: StoreItem) -> SafeString:
+        return format_html('<div class="console">{}</div>', tree(item.value))
+
+    @display(description="value as JSON")
     def pretty_value(self, item: StoreItem) -> SafeString:
         return as_text(item.value)
+
+    @display(description="expires", ordering="expires_at")
+    def expiry(self, item: StoreItem) -> str:
+        return expiry(item)

@@ -14,6 +14,7 @@ register = template.Library()
 register.filter("badge", badges.badge)
 register.filter("short_id", markup.short_id)
 register.filter("owner_link", markup.owner_link)
+register.filter("expiry", markup.expiry)
 
 
 @register.filter

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from django.db import connection
+from django.test import Client as Django
 from langgraph.store.base import PutOp
 
 from spool.database.tests.plans import indexes_in, plan_of
@@ -237,3 +238,14 @@ def test_writers_of_one_key_leave_one_value_and_its_vectors(
     # Vectors of the writer that lost no longer count, though rows may remain.
     losers = {f"word{number}" for number in range(24)} - {word}
     assert {alice.search("a", query=one)[0]["score"] for one in losers} == {0}
+
+
+def test_operators_search_by_meaning(alice: Client, admin_client: Django) -> None:
+    put_facts(alice)
+    query = {"owner": "alice", "path": "facts", "q": "green tea", "by": "meaning"}
+
+    page = admin_client.get("/admin/store/storeitem/tree/", query)
+
+    keys = [found.item.key for found in page.context["found"].rows]
+    assert keys == ["tea", "cake", "coffee"]
+    assert "Score" in page.content.decode()

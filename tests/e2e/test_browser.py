@@ -96,6 +96,7 @@ def complaints(browser: Chrome) -> list[str]:
         ("webhooks/webhookdelivery/", "webhook"),
         ("crons/cron/", "0 9 * * MON"),
         ("store/storeitem/", "memories"),
+        ("store/storeitem/tree/?owner=", "memories"),
         ("access/apikey/", "key"),
         ("django_celery_beat/periodictask/", "tick"),
     ],
