@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from spool.assistants.models import Assistant
@@ -42,6 +43,7 @@ def run_kwargs(run: AllowedRun, assistant: Assistant) -> RunKwargs:
         strict_resume=request.strict_resume,
         is_event_streaming=request.is_event_streaming,
         ends_with_client=request.ends_with_client,
+        reply_to=request.reply_to,
     )
 
 
@@ -87,7 +89,7 @@ def run_again(run: Run) -> NewRun:
         thread_id=run.thread_id,
         assistant_id=run.assistant_id,
         graph_id=run.graph_id,
-        kwargs=RunKwargs.from_json(run.kwargs),
+        kwargs=replace(RunKwargs.from_json(run.kwargs), reply_to=None),
         metadata=run.metadata,
         owner=run.owner,
         user=run.user,

@@ -57,6 +57,8 @@ class RunRequest:
     # configured by the operator, and what the policy added.
     added_configurable: Mapping[str, Any] = field(default_factory=dict)
     request_id: str | None = None
+    # The address of the web process that waits for the run's events.
+    reply_to: str | None = None
     # The cron whose run it is.
     cron_id: UUID | None = None
 
@@ -78,7 +80,7 @@ CLIENT_FIELDS = tuple(
     if one.name
     not in (
         *("is_event_streaming", "ends_with_client", "added_configurable"),
-        *("request_id", "cron_id"),
+        *("request_id", "reply_to", "cron_id"),
     )
 )
 
@@ -119,6 +121,7 @@ class RunKwargs:
     strict_resume: bool = False
     is_event_streaming: bool = False
     ends_with_client: bool = False
+    reply_to: str | None = None
 
     @classmethod
     def from_json(cls, stored: Mapping[str, Any]) -> Self:
@@ -130,10 +133,13 @@ class RunKwargs:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The `kwargs` on the wire. Some keys are only there if they were given."""
-        kwargs = {name: getattr(self, name) for name in _ALWAYS_SHOWN}
+        """The stored `kwargs`. Some keys are only there if they were given.
+
+        The wire shows all of them but `INTERNAL`.
+        """
+        kwargs = {name: getattr(self, name) for name in _ALWAYS_STORED}
         kwargs["checkpoint_during"] = self.durability != "exit"
-        for name in _SHOWN_IF_GIVEN:
+        for name in _STORED_IF_GIVEN:
             if value := getattr(self, name):
                 kwargs[name] = value
         if self.is_event_streaming:
@@ -155,10 +161,12 @@ class RunKwargs:
 
 
 SEEN_BY_NODES = ("input", "command", "config", "context")
-_SHOWN_IF_GIVEN = ("langsmith_tracer", "strict_resume")
+# The stored key that the wire does not show.
+INTERNAL = "reply_to"
+_STORED_IF_GIVEN = ("langsmith_tracer", "strict_resume", INTERNAL)
 _STORED = tuple(
     one.name
     for one in fields(RunKwargs)
     if one.name not in ("is_event_streaming", "ends_with_client")
 )
-_ALWAYS_SHOWN = tuple(name for name in _STORED if name not in _SHOWN_IF_GIVEN)
+_ALWAYS_STORED = tuple(name for name in _STORED if name not in _STORED_IF_GIVEN)

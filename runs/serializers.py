@@ -14,7 +14,7 @@ from rest_framework.fields import empty
 from spool.assistants.serializers import ConfigField
 from spool.database.json import moment
 from spool.runs.models import Run
-from spool.runs.run_request import CLIENT_FIELDS, RunRequest
+from spool.runs.run_request import CLIENT_FIELDS, INTERNAL, RunRequest
 from spool.web.answers import selectable
 from spool.web.bodies import valid
 from spool.web.errors import BadRequest
@@ -74,6 +74,8 @@ def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
     if "langsmith_session_name" in row:
         tracer = run.kwargs.get("langsmith_tracer", {})
         row["langsmith_session_name"] = tracer.get("project_name")
+    if INTERNAL in row.get("kwargs", ()):
+        row["kwargs"] = {k: v for k, v in row["kwargs"].items() if k != INTERNAL}
     return row | {name: moment(row[name]) for name in TIMES if name in row}
 
 

@@ -18,7 +18,7 @@ from spool.access.views import OwnedViewSet
 from spool.runs import services
 from spool.runs.models import Run, RunQuerySet
 from spool.runs.requests import allow_run
-from spool.runs.run_request import RunRequest
+from spool.runs.run_request import AllowedRun, RunRequest
 from spool.runs.serializers import (
     COLUMNS,
     NOTHING,
@@ -33,7 +33,7 @@ from spool.runs.serializers import (
     parse_run_request,
     run_json,
 )
-from spool.runs.streaming import run_stream, thread_stream
+from spool.runs.streaming import fanout, run_stream, thread_stream
 from spool.runs.streaming.events import generation, newest_id, parse_id
 from spool.runs.streaming.run_stream import NEVER, RunStream
 from spool.runs.streaming.thread_stream import ThreadStream
@@ -125,7 +125,7 @@ class RunViewSet(OwnedViewSet[Run]):
         responses={200: RunBody, **CONFLICT_ERRORS},
     )
     def create(self, request: Request, thread_id: str | None = None) -> Response:
-        run, _ = self._create(request.data, thread_id)
+        run = services.create_run(self._allow(request.data, thread_id))
         return Response(run_json(run), headers={"Content-Location": _path(run)})
 
     @extend_schema(
@@ -136,9 +136,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def stream(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
-        after = _before_new_run(thread_id)
-        run, run_request = self._create(request.data, thread_id, has_client=True)
-        stream = _new_stream(run, run_request, after)
+        run, stream = self._create_followed(request.data, thread_id)
         return _sse(run_stream.sse(stream), _path(run, stateless=thread_id is None))
 
     @extend_schema(
@@ -149,9 +147,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def wait(
         self, request: Request, thread_id: str | None = None
     ) -> StreamingHttpResponse:
-        after = _before_new_run(thread_id)
-        run, run_request = self._create(request.data, thread_id, has_client=True)
-        stream = _new_stream(run, run_request, after)
+        run, stream = self._create_followed(request.data, thread_id)
         return _json_later(run_stream.wait(stream), run)
 
     @extend_schema(
@@ -166,10 +162,41 @@ class RunViewSet(OwnedViewSet[Run]):
         allowed = [allow_run(request, one, None) for one in run_requests]
         return Response([run_json(run) for run in services.create_runs(allowed)])
 
-    def _create(
+    def _create_followed(
+        self, body: Any, thread_id: str | None
+    ) -> tuple[Run, RunStream]:
+        """A new run, and what its client receives of it."""
+        allowed = self._allow(body, thread_id, has_client=True)
+        request, expected, after = allowed.request, None, NEVER
+        if found := fanout.expect(allowed.run_id):
+            address, expected = found
+            allowed = replace(allowed, request=replace(request, reply_to=address))
+        else:
+            after = _before_new_run(allowed.thread_id)
+        try:
+            run = services.create_run(allowed)
+        except BaseException:
+            fanout.forget(allowed.run_id)
+            raise
+        stream = RunStream(
+            run.thread_id,
+            run.id,
+            after=after,
+            with_ids=request.stream_resumable,
+            is_new=True,
+            expected=expected,
+            on_disconnect=_canceller(run, request.on_disconnect == "cancel"),
+            ends_with_client=request.ends_with_client,
+        )
+        return run, stream
+
+    def _allow(
         self, body: Any, thread_id: str | None, *, has_client: bool = False
-    ) -> tuple[Run, RunRequest]:
-        """`has_client`: a client waits for the run's events or its result."""
+    ) -> AllowedRun:
+        """The run that the request asks for, if the policy allows it.
+
+        `has_client`: a client waits for the run's events or its result.
+        """
         parsed = path_uuid(thread_id, "thread") if thread_id else None
         run_request = parse_run_request(body)
         if has_client and run_request.on_disconnect == "cancel":
@@ -180,8 +207,7 @@ class RunViewSet(OwnedViewSet[Run]):
         run_class = Run.RunClass.INTERACTIVE
         if self.action == "create":
             run_class = Run.RunClass.BACKGROUND
-        allowed = allow_run(self.request, run_request, parsed, run_class=run_class)
-        return services.create_run(allowed), run_request
+        return allow_run(self.request, run_request, parsed, run_class=run_class)
 
     # --- Reading runs ---------------------------------------------------------------
     @extend_schema(parameters=[RunListQuery], responses={200: list_of(RUN), **ERRORS})
@@ -399,22 +425,9 @@ def _canceller(run: Run, wanted: bool) -> Any:
     return partial(services.cancel_run, run, *how)
 
 
-def _before_new_run(thread_id: str | None) -> tuple[int, int]:
+def _before_new_run(thread_id: UUID | None) -> tuple[int, int]:
     """The current end of a thread's events: those of earlier runs need not be read."""
-    known = newest_id(path_uuid(thread_id, "thread")) if thread_id else None
-    return known or NEVER
-
-
-def _new_stream(run: Run, run_request: RunRequest, after: tuple[int, int]) -> RunStream:
-    return RunStream(
-        run.thread_id,
-        run.id,
-        after=after,
-        with_ids=run_request.stream_resumable,
-        is_new=True,
-        on_disconnect=_canceller(run, run_request.on_disconnect == "cancel"),
-        ends_with_client="on_disconnect" in run.kwargs,
-    )
+    return (newest_id(thread_id) if thread_id else None) or NEVER
 
 
 def _path(run: Run, *, stateless: bool | None = None) -> str:

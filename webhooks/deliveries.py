@@ -55,6 +55,8 @@ MAX_BYTES = 2**23
 SENDERS = threading.Semaphore(2)
 # Pauses between attempts, in seconds: a day in all.
 PAUSES = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
+# Keys of a run's `kwargs` that the wire does not show.
+INTERNAL = ("reply_to",)
 # The random part of a pause, so that a receiver that was down gets no burst of
 # requests.
 JITTER = 0.2
@@ -337,6 +339,8 @@ async def _beginning(response: httpcore.Response, limit: float) -> bytes:
 def _payload(delivery: WebhookDelivery) -> dict[str, Any]:
     """The run as it ended, with its times in the wire's form."""
     payload = {"langsmith_session_name": None, **delivery.payload}
+    if kwargs := payload.get("kwargs"):
+        payload["kwargs"] = {k: v for k, v in kwargs.items() if k not in INTERNAL}
     for name in TIMES:
         if payload.get(name):
             payload[name] = datetime.fromisoformat(payload[name]).astimezone(UTC)

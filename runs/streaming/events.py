@@ -43,6 +43,9 @@ SUBSCRIBERS_ONLY = "~"
 # Sent to subscribers when a run begins that answers interrupts by their ids.
 INPUT_ANSWERED = "input.answered"
 
+# A batch begins with the id of its run.
+RUN_ID_LENGTH = 36
+
 # Redis counts both halves of an id in 64 bits.
 _LAST_ID = 2**64 - 1
 
@@ -78,6 +81,16 @@ def stream_key(thread_id: UUID | str) -> str:
 
 def channel(thread_id: UUID | str) -> str:
     return f"{settings.REDIS_KEY_PREFIX}spool:thread:{thread_id}:batches"
+
+
+def reply_channel(address: str) -> str:
+    """Where one web process gets the events of the runs that it has created."""
+    return f"{settings.REDIS_KEY_PREFIX}spool:web:{address}"
+
+
+def ends_channel() -> str:
+    """Where all web processes get the ends of runs that no worker held."""
+    return f"{settings.REDIS_KEY_PREFIX}spool:ends"
 
 
 def older_channel(thread_id: UUID | str) -> str:
@@ -198,6 +211,12 @@ def decode_published(message: bytes) -> list[Event]:
             graph_id,
         )
     )
+
+
+def run_of_reply(message: bytes) -> str:
+    """The run whose events, or their restoration, are published to its creator."""
+    _, _, batch = message.partition(b"\n")
+    return batch[:RUN_ID_LENGTH].decode()
 
 
 def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Event]:

@@ -4,6 +4,10 @@ One pub/sub connection serves all of them. A viewer subscribes, reads the events
 has missed from the thread's stream, and then gets what is published. If Redis fails or
 loses events, viewers still get the end of their run: Postgres is polled from time to
 time for all watched runs at once.
+
+The viewer of a run that this process creates needs neither subscription nor reading
+(`expect`): the run's worker also publishes its events on the channel of the process,
+which is always subscribed.
 """
 
 from __future__ import annotations
@@ -15,7 +19,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
 from typing import TypeVar, cast
-from uuid import UUID
+from uuid import UUID, uuid4
 
 from django.conf import settings
 from django.db.models import Q
@@ -30,11 +34,16 @@ from spool.runs.streaming.events import (
     channel,
     decode_entry,
     decode_published,
+    ends_channel,
     new_async_redis,
+    reply_channel,
+    run_of_reply,
     stream_key,
 )
+from spool.runs.streaming.expected import ExpectedViewers
 from spool.runs.streaming.light_event import LightEvent
 from spool.runs.streaming.scripts import GONE, RESTORED
+from spool.runs.streaming.viewer import MAX_WAITING, Viewer
 from spool.threads.models import Thread
 from spool.web.thread_pool import database_threads
 
@@ -51,77 +60,14 @@ UNSUBSCRIBE_DELAY = 1.0
 # How long a viewer waits for Redis before it starts with the data of Postgres, in
 # seconds.
 SUBSCRIBE_TIMEOUT = 2.0
+# How long a viewer waits for events on the channel of its process before it also watches
+# the thread, in seconds: a worker of the version before does not know that channel.
+REPLY_TIMEOUT_SECS = 1.0
 # How long after the end of a run its `end` event may still arrive, in seconds.
 LAST_WORDS = 3.0
-# How many bytes are queued for a slow viewer; it reads later events from the stream.
-MAX_WAITING = 2**20
-# How many failed reads from Redis a viewer of an ended run allows.
-MAX_FAILURES = 3
 # The maximum and the first number of batches per read: a few may already be large.
 PAGE = 200
 FIRST = 8
-
-
-class Viewer:
-    """One open subscription to a thread: published batches, and two signals."""
-
-    def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
-        self.thread_id = thread_id
-        # Runs to look up in Postgres, and those of them that are over according to it,
-        # even if Redis has no end.
-        self.watched: set[UUID] = {run_id} if run_id else set()
-        self.over: set[UUID] = set()
-        # The thread itself was deleted.
-        self.is_gone = False
-        self.all_runs = run_id is None
-        # Events may have been missed: read the stream first.
-        self.has_gap = True
-        # The stream has more events to read.
-        self.is_behind = False
-        # How many reads from Redis have failed in a row.
-        self.failures = 0
-        self._batches: list[list[Event]] = []
-        self._waiting_bytes = 0
-        self._overflows = False
-        self._news = LightEvent()
-
-    @property
-    def misses_some(self) -> bool:
-        """Whether the stream in Redis may have more events to read."""
-        return (self.has_gap or self.is_behind) and self.failures < MAX_FAILURES
-
-    def push(self, events: list[Event], size: int) -> None:
-        if self._waiting_bytes < MAX_WAITING:
-            self._batches.append(events)
-            self._waiting_bytes += size
-        else:
-            self._overflows = True
-        self._news.set()
-
-    def wake(self) -> None:
-        """Make the viewer read the stream, since it may have missed events."""
-        self.has_gap = True
-        self._news.set()
-
-    def tell(self, over: set[UUID], *, is_gone: bool) -> None:
-        """Set the state of the watched runs and the thread according to Postgres."""
-        self.over |= over
-        self.is_gone = self.is_gone or is_gone
-        self.wake()
-
-    async def batches(self, timeout: float) -> list[Event]:
-        """Take queued events; empty after `timeout` seconds or on a signal."""
-        if not self._batches and not self._news.is_set():
-            with suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._news.wait()
-        self._news.clear()
-        if self.has_gap and not self.is_gone:
-            # Queued events come after the missing ones, and would hide the gap.
-            return []
-        taken, self._batches, self._waiting_bytes = self._batches, [], 0
-        self.is_behind, self._overflows = self.is_behind or self._overflows, False
-        return [event for events in taken for event in events]
 
 
 class Fanout:
@@ -129,6 +75,12 @@ class Fanout:
 
     def __init__(self) -> None:
         self.redis = new_async_redis()
+        # By which workers know this process.
+        self.address = uuid4().hex
+        self._reply_channel = reply_channel(self.address)
+        # They stay subscribed, so that the connection is always listening.
+        self._own_channels = self._reply_channel, ends_channel()
+        self._expected = ExpectedViewers()
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
         self.viewer_count = 0
         self._pubsub: PubSub = self.redis.pubsub()
@@ -138,15 +90,78 @@ class Fanout:
         # Channels whose subscription Redis has confirmed.
         self._confirmed: defaultdict[str, LightEvent] = defaultdict(LightEvent)
         self._tasks: list[asyncio.Task[None]] = []
+        self._subscriptions: set[asyncio.Task[None]] = set()
         # Channels without viewers that are still subscribed.
         self._left: set[str] = set()
         self._leaving: asyncio.TimerHandle | None = None
         self._unsubscribing: asyncio.Task[None] | None = None
 
+    def expect(self, run_id: UUID) -> Viewer | None:
+        """Keep the events of a run that is about to be created. Any thread may call this.
+
+        Returns the viewer to pass to `watch`, or to `forget`. Returns None if events
+        might not arrive.
+        """
+        found = [self._confirmed.get(name) for name in self._own_channels]
+        if not self._is_connected or not all(one and one.is_set() for one in found):
+            return None
+        return self._expected.add(run_id)
+
+    def forget(self, run_id: UUID) -> None:
+        """Expect no events of a run. Any thread may call this."""
+        self._expected.forget(run_id)
+
+    @asynccontextmanager
+    async def _watch_expected(
+        self, viewer: Viewer, thread_id: UUID, run_id: UUID
+    ) -> AsyncIterator[Viewer]:
+        viewer.thread_id, viewer.has_begun = thread_id, True
+        name = channel(thread_id)
+        loop = asyncio.get_running_loop()
+        doubting = loop.call_later(REPLY_TIMEOUT_SECS, self._watch_too, viewer)
+        self.viewer_count += 1
+        try:
+            yield viewer
+        finally:
+            doubting.cancel()
+            self.forget(run_id)
+            self.viewer_count -= 1
+            self._unwatch(name, viewer)
+
+    def _watch_too(self, viewer: Viewer) -> None:
+        """Let a viewer that has got no events also watch its thread."""
+        if viewer.is_answered:
+            return
+        name = channel(viewer.thread_id)
+        self._viewers[name].add(viewer)
+
+        async def subscribe() -> None:
+            await self._subscribe(name)
+            viewer.wake()
+
+        subscribing = asyncio.create_task(subscribe())
+        self._subscriptions.add(subscribing)
+        subscribing.add_done_callback(self._subscriptions.discard)
+
+    def _unwatch(self, name: str, viewer: Viewer) -> None:
+        if name not in self._viewers:
+            return
+        self._viewers[name].discard(viewer)
+        if not self._viewers[name]:
+            del self._viewers[name]
+            self._leave(name)
+
     @asynccontextmanager
     async def watch(
-        self, thread_id: UUID, run_id: UUID | None = None
+        self,
+        thread_id: UUID,
+        run_id: UUID | None = None,
+        expected: Viewer | None = None,
     ) -> AsyncIterator[Viewer]:
+        if expected and run_id and self._expected.find(run_id) is expected:
+            async with self._watch_expected(expected, thread_id, run_id) as viewer:
+                yield viewer
+            return
         viewer = Viewer(thread_id, run_id)
         name = channel(thread_id)
         self._viewers[name].add(viewer)
@@ -156,24 +171,21 @@ class Fanout:
             await undisturbed(self._subscribe(name))
             yield viewer
         finally:
-            self._viewers[name].discard(viewer)
             self.viewer_count -= 1
-            if not self._viewers[name]:
-                del self._viewers[name]
-                self._leave(name)
+            self._unwatch(name, viewer)
 
     async def close(self) -> None:
         """Release its tasks and connections, before its event loop ends."""
         if self._leaving:
             self._leaving.cancel()
-        tasks = [*self._tasks, self._unsubscribing]
+        tasks = [*self._tasks, *self._subscriptions, self._unsubscribing]
         await cancel([task for task in tasks if task])
         await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         await self.redis.aclose()
 
     async def _start(self) -> None:
-        # A channel that stays subscribed, so that the connection is always listening.
-        _ = self._confirmed[channel("none")]
+        for name in self._own_channels:
+            _ = self._confirmed[name]
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._listen()),
@@ -267,11 +279,33 @@ class Fanout:
             if message["type"] == "subscribe" and name in self._confirmed:
                 self._confirmed[name].set()
                 # Batches that were published until now may have been missed.
-                for viewer in self._viewers.get(name, ()):
+                for viewer in self._viewers_of(name):
                     if not viewer.has_gap:
                         viewer.wake()
-            elif message["type"] == "message":
+            elif message["type"] != "message":
+                continue
+            elif name in self._own_channels:
+                self._pass_on(message["data"])
+            else:
                 self._hand_out(message["data"], self._viewers.get(name, set()))
+
+    def _viewers_of(self, name: str) -> list[Viewer]:
+        if name in self._own_channels:
+            return list(self._expected)
+        return list(self._viewers.get(name, ()))
+
+    def _pass_on(self, data: bytes) -> None:
+        """Pass on events of a run to the viewer that expects them, if there is one."""
+        viewer = self._expected.find(run_of_reply(data))
+        if viewer is None:
+            return
+        if not viewer.is_answered:
+            viewer.is_answered = True
+            self._unwatch(channel(viewer.thread_id), viewer)
+        if data.startswith(RESTORED):
+            viewer.wake()
+        else:
+            viewer.push(decode_published(data), len(data))
 
     def _hand_out(self, data: bytes, viewers: set[Viewer]) -> None:
         if data == GONE:
@@ -293,18 +327,23 @@ class Fanout:
             await self._pubsub.aclose()  # type: ignore[no-untyped-call]
         pubsub = self.redis.pubsub()
         # Not under the lock: if Redis hangs, all viewers would wait for the lock.
-        await pubsub.subscribe(channel("none"))
+        await pubsub.subscribe(self._reply_channel)
         async with self._subscribing:
             self._pubsub, self._is_connected = pubsub, True
             for confirmed in self._confirmed.values():
                 confirmed.clear()
             await pubsub.subscribe(*self._confirmed)
 
+    def _all_viewers(self) -> list[Viewer]:
+        watching = {one for found in self._viewers.values() for one in found}
+        return [*(watching | set(self._expected))]
+
     async def _ask_postgres(self) -> None:
         """Find ends that were not published because a worker was killed first."""
         while True:
             await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
-            viewers = [one for found in self._viewers.values() for one in found]
+            self._expected.forget_abandoned()
+            viewers = self._all_viewers()
             if not viewers:
                 continue
             watched = {run_id for viewer in viewers for run_id in viewer.watched}
@@ -357,6 +396,25 @@ def fanout() -> Fanout:
     if loop not in _fanouts:
         _fanouts[loop] = Fanout()
     return _fanouts[loop]
+
+
+def expect(run_id: UUID) -> tuple[str, Viewer] | None:
+    """The address of this process, and a viewer for a run that it is about to create.
+
+    None: events might not arrive there. Any thread may call this.
+    """
+    found = list(_fanouts.values())
+    # With several loops it is not known which one the response will be sent on.
+    if len(found) != 1:
+        return None
+    viewer = found[0].expect(run_id)
+    return (found[0].address, viewer) if viewer else None
+
+
+def forget(run_id: UUID) -> None:
+    """Expect no events of a run that was not created."""
+    for each in list(_fanouts.values()):
+        each.forget(run_id)
 
 
 def viewer_count() -> int:

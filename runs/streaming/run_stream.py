@@ -20,9 +20,10 @@ from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.attendance import attending
 from spool.runs.streaming.events import Event
-from spool.runs.streaming.fanout import Viewer, fanout
+from spool.runs.streaming.fanout import fanout
 from spool.runs.streaming.modes import INTERRUPT, with_interrupts
 from spool.runs.streaming.run_form import RunForm
+from spool.runs.streaming.viewer import Viewer
 from spool.threads.state import get_output
 from spool.web.http_protocol import server_is_stopping
 from spool.web.thread_pool import database_threads
@@ -53,6 +54,8 @@ class RunStream:
     in_chunks: bool = False
     # The run was created by this request, so it can't have ended long ago.
     is_new: bool = False
+    # Has got its events since before it was created.
+    expected: Viewer | None = None
     # Called when the client goes away before the end.
     on_disconnect: Callable[[], None] | None = None
     # The run ends with its client, even if this process dies before it can say so.
@@ -206,7 +209,9 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     last, clock = stream.after, asyncio.get_running_loop().time
     form = RunForm(stream.in_chunks)
     beat = clock() + settings.STREAM_HEARTBEAT_SECS
-    async with fanout().watch(stream.thread_id, stream.run_id) as viewer:
+    async with fanout().watch(
+        stream.thread_id, stream.run_id, stream.expected
+    ) as viewer:
         # A client may join a run that ended long ago: nothing will be published.
         joined_late = not stream.is_new and await database_threads.query(
             _is_over, stream.run_id

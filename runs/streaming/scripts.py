@@ -64,7 +64,8 @@ end
 # events that are kept; TTL of the stream in ms; how the run ends with it; how long the
 # events of ended runs are kept, in ms; the last number of the thread's events that is
 # known to be used; the run's graph; the channel on which web processes of the version
-# before listen; whether the run has published before, as far as is known.
+# before listen; whether the run has published before, as far as is known; another channel
+# to publish on (may be empty).
 #
 # Stores and publishes a batch, with ids from Redis's clock for all writers. A batch
 # that was added before is not added again. Returns the ids of its first event and of
@@ -191,15 +192,17 @@ redis.call('XADD', key, id_of(ms, seq + count - 1), 'n', count, 'e', batch,
 if ending == '1' or redis.call('PTTL', key) < life then
     redis.call('PEXPIRE', key, life)
 end
-redis.call('PUBLISH', channel, table.concat(
-    {first, previous, ARGV[9], last_number, graph}, ' ') .. '\\n' .. batch)
+local message = table.concat(
+    {first, previous, ARGV[9], last_number, graph}, ' ') .. '\\n' .. batch
+redis.call('PUBLISH', channel, message)
+if ARGV[19] ~= '' then redis.call('PUBLISH', ARGV[19], message) end
 redis.call('PUBLISH', older_channel, first .. '\\n' .. batch)
 return {first, previous, last_number}
 """
 )
 
 # KEYS: stream. ARGV: channel; run; attempt; generation; TTL of the stream in ms; the
-# run's graph; then id, number of events, batch, number of the batch, id of the event
+# run's graph; another channel to publish on (may be empty); then id, number of events, batch, number of the batch, id of the event
 # before it and number of its last event, of each entry that the writer has added.
 # Missing entries are added again under their ids. Nil as for `APPEND`.
 RESTORE = (
@@ -212,7 +215,7 @@ for _, entry in ipairs(entries) do
     if number(entry, 'g') > tonumber(generation) then return false end
     if run_of(entry) == run and number(entry, 'a') > attempt then return false end
 end
-for i = 7, #ARGV, 6 do
+for i = 8, #ARGV, 6 do
     if not is_there[ARGV[i]] then
         table.insert(entries, {ARGV[i], {'n', ARGV[i + 1], 'e', ARGV[i + 2],
             'a', ARGV[3], 'b', ARGV[i + 3], 'p', ARGV[i + 4], 'g', generation,
@@ -236,6 +239,7 @@ for _, entry in ipairs(entries) do
 end
 redis.call('PEXPIRE', key, ARGV[5])
 redis.call('PUBLISH', ARGV[1], 'restored')
+if ARGV[7] ~= '' then redis.call('PUBLISH', ARGV[7], 'restored\\n' .. run) end
 return 1
 """
 )

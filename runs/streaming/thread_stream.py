@@ -16,9 +16,10 @@ from django.conf import settings
 from spool.database.json import dumps
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
-from spool.runs.streaming.fanout import Viewer, fanout
+from spool.runs.streaming.fanout import fanout
 from spool.runs.streaming.run_form import RunForm
 from spool.runs.streaming.run_stream import HEARTBEAT, NEVER, next_events
+from spool.runs.streaming.viewer import Viewer
 
 RUN_MODES = "run_modes"
 LIFECYCLE = "lifecycle"

@@ -27,9 +27,11 @@ from spool.runs.streaming.events import (
     ERROR,
     channel,
     encode,
+    ends_channel,
     lifecycle_of,
     older_channel,
     redis_client,
+    reply_channel,
     stream_key,
 )
 from spool.telemetry import outages
@@ -125,6 +127,7 @@ def publish_end(
         used_seq,
         graph_id,
         has_begun=has_begun,
+        reply_channel=ends_channel(),
     )
     try:
         with circuit_breaker():
@@ -141,7 +144,8 @@ class EventWriter:
     """The writer of one attempt of a run.
 
     `is_held` tells whether the attempt still holds the run, as far as can be known: a
-    process that was suspended for a while must not go on publishing.
+    process that was suspended for a while must not go on publishing. `reply_to` is the
+    address of the web process that has created the run, if it waits for the events.
     """
 
     def __init__(
@@ -154,6 +158,7 @@ class EventWriter:
         generation: int = 0,
         graph_id: str = "",
         used_seq: int = 0,
+        reply_to: str | None = None,
         is_held: Callable[[], Awaitable[bool]] = _is_held,
     ) -> None:
         self._append = client.register_script(scripts.APPEND)
@@ -164,6 +169,7 @@ class EventWriter:
         self._attempt = attempt
         self._generation = generation
         self._graph_id = graph_id
+        self._reply_channel = reply_channel(reply_to) if reply_to else ""
         # The highest event number of the thread that is known to be used.
         self.used_seq = used_seq
         self._is_held = is_held
@@ -350,6 +356,7 @@ class EventWriter:
             self.used_seq,
             self._graph_id,
             has_begun=self._attempt > 1,
+            reply_channel=self._reply_channel,
         )
         while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
             await self._write_again()
@@ -376,6 +383,7 @@ class EventWriter:
             self._generation,
             _life_ms(scripts.GOES_ON),
             self._graph_id,
+            self._reply_channel,
         ]
         for batch in self._written:
             argv += [batch.last, batch.count, batch.data]
@@ -400,6 +408,7 @@ def _arguments(
     graph_id: str = "",
     *,
     has_begun: bool = False,
+    reply_channel: str = "",
 ) -> list[Any]:
     """The arguments of `scripts.APPEND`."""
     return [
@@ -421,6 +430,7 @@ def _arguments(
         graph_id.replace("\n", " "),
         older_channel(thread_id),
         int(has_begun),
+        reply_channel,
     ]
 
 

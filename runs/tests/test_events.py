@@ -23,8 +23,9 @@ from spool.runs import lifecycle, services
 from spool.runs.models import Run, Worker
 from spool.runs.streaming import events, run_stream, scripts, thread_stream
 from spool.runs.streaming.events import Event
-from spool.runs.streaming.fanout import Fanout, Viewer, _active_runs
+from spool.runs.streaming.fanout import Fanout, _active_runs
 from spool.runs.streaming.thread_stream import ThreadStream
+from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import Batch, EventWriter, _arguments, publish_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -152,7 +153,7 @@ async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
-    monkeypatch.setattr("spool.runs.streaming.fanout.MAX_WAITING", 300)
+    monkeypatch.setattr("spool.runs.streaming.viewer.MAX_WAITING", 300)
     monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
     batches = [b'"%d%s"' % (number, b"x" * 100) for number in range(20)]

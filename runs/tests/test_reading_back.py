@@ -9,8 +9,9 @@ import pytest
 
 from spool.database.ids import uuid7
 from spool.runs.streaming import events
-from spool.runs.streaming.fanout import MAX_WAITING, Fanout
+from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.run_stream import NEVER
+from spool.runs.streaming.viewer import MAX_WAITING
 from spool.runs.streaming.writer import EventWriter
 
 

@@ -248,6 +248,7 @@ class Executor:
             generation=generation(held.thread_created_at),
             graph_id=held.graph_id,
             used_seq=held.used_seq,
+            reply_to=held.kwargs.reply_to,
             is_held=partial(self._is_held, held, self.worker_id()),
         )
 

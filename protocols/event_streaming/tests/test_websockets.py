@@ -236,7 +236,7 @@ def test_a_client_that_does_not_read_is_bounded_and_misses_nothing(
     loop: Loop,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("spool.runs.streaming.fanout.MAX_WAITING", 10_000)
+    monkeypatch.setattr("spool.runs.streaming.viewer.MAX_WAITING", 10_000)
     run = thread.runs.get()
 
     with opened(web, thread.pk, alice) as socket:

@@ -1,0 +1,81 @@
+"""One viewer of a thread or of a run: what it has got, and what it must read."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from uuid import UUID
+
+from spool.runs.streaming.events import Event
+from spool.runs.streaming.light_event import LightEvent
+
+# How many bytes are queued for a slow viewer; it reads later events from the stream.
+MAX_WAITING = 2**20
+# How many failed reads from Redis a viewer of an ended run allows.
+MAX_FAILURES = 3
+
+
+class Viewer:
+    """One open subscription to a thread: published batches, and two signals."""
+
+    def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
+        self.thread_id = thread_id
+        # Runs to look up in Postgres, and those of them that are over according to it,
+        # even if Redis has no end.
+        self.watched: set[UUID] = {run_id} if run_id else set()
+        self.over: set[UUID] = set()
+        # The thread itself was deleted.
+        self.is_gone = False
+        self.all_runs = run_id is None
+        # Events may have been missed: read the stream first.
+        self.has_gap = True
+        # The stream has more events to read.
+        self.is_behind = False
+        # How many reads from Redis have failed in a row.
+        self.failures = 0
+        # When it was expected, if it was. Whether it has begun, and got events since.
+        self.expected_at = 0.0
+        self.has_begun = False
+        self.is_answered = False
+        self._batches: list[list[Event]] = []
+        self._waiting_bytes = 0
+        self._overflows = False
+        self._news = LightEvent()
+
+    @property
+    def misses_some(self) -> bool:
+        """Whether the stream in Redis may have more events to read."""
+        return (self.has_gap or self.is_behind) and self.failures < MAX_FAILURES
+
+    def push(self, events: list[Event], size: int) -> None:
+        if self._waiting_bytes < MAX_WAITING:
+            self._batches.append(events)
+            self._waiting_bytes += size
+        else:
+            self._overflows = True
+        self._news.set()
+
+    def wake(self) -> None:
+        """Make the viewer read the stream, since it may have missed events."""
+        self.has_gap = True
+        self._news.set()
+
+    def tell(self, over: set[UUID], *, is_gone: bool) -> None:
+        """Set the state of the watched runs and the thread according to Postgres."""
+        self.over |= over
+        self.is_gone = self.is_gone or is_gone
+        self.wake()
+
+    async def batches(self, timeout: float) -> list[Event]:
+        """Take queued events; empty after `timeout` seconds or on a signal."""
+        if not self._batches and not self._news.is_set():
+            with suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._news.wait()
+        self._news.clear()
+        if self.has_gap and not self.is_gone:
+            # Queued events come after the missing ones, and would hide the gap.
+            return []
+        taken, self._batches, self._waiting_bytes = self._batches, [], 0
+        self.is_behind, self._overflows = self.is_behind or self._overflows, False
+        return [event for events in taken for event in events]
