@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Mapping, MutableMapping
 from functools import cached_property
 from io import BytesIO
 from typing import Any, ClassVar, TypeVar
@@ -22,8 +22,6 @@ from spool.web.bodies import path_uuid
 from spool.web.pagination import SearchPagination
 
 M = TypeVar("M", bound=Model)
-Q = TypeVar("Q", bound=QuerySet[Any])
-T = TypeVar("T")
 
 
 class ScopedViewSet(ViewSet):
@@ -93,13 +91,8 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
 
     def page_of(self, rows: QuerySet[M], asked: Mapping[str, Any]) -> list[M]:
         """A page of a search; `get_paginated_response` adds its headers."""
-        return self.page_read(rows, asked, list)
-
-    def page_read(
-        self, rows: Q, asked: Mapping[str, Any], read: Callable[[Q], list[T]]
-    ) -> list[T]:
-        """The same, for rows that `read` turns into something else."""
-        return self.paginator.read(rows, asked["limit"], asked["offset"], read)
+        limit, offset = asked["limit"], asked["offset"]
+        return self.paginator.cut(list(rows[offset : offset + limit + 1]), limit, offset)
 
 
 def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:

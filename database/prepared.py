@@ -5,11 +5,13 @@ prepared once per connection. Parameters are bound on the server, so a statement
 cast them if their type is not clear.
 
 Stored JSON is returned as `orjson.Fragment`: text that is passed on without parsing.
+Times can be returned as text in the wire's form, too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -20,8 +22,9 @@ from django.db import connection
 from django.db.models import QuerySet
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.types.datetime import TimestamptzLoader
 
-from spool.database.json import from_jsonb
+from spool.database.json import from_jsonb, moment
 
 
 class FragmentLoader(Loader):
@@ -31,8 +34,60 @@ class FragmentLoader(Loader):
         return orjson.Fragment(bytes(data))
 
 
-def fetch_all(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-    """The rows of a statement, run in the thread's transaction if there is one."""
+class MomentLoader(Loader):
+    """Loads a `timestamptz` as text, as `database.json.moment` writes it."""
+
+    _times: TimestamptzLoader | None = None
+
+    def load(self, data: Buffer) -> Any:
+        # Django's connections have the time zone UTC: 2026-01-02 03:04:05.678+00
+        text = bytes(data).decode()
+        if len(text) > 26 and text[10] == " " and text.endswith("+00"):
+            return f"{text[:10]}T{text[11:-3]:0<15}+00:00"
+        if self._times is None:
+            self._times = TimestamptzLoader(self.oid, self.connection)
+        return moment(self._times.load(data))
+
+
+def fetch_all(
+    statement: str,
+    params: Mapping[str, Any],
+    *,
+    for_wire: bool = False,
+    is_constant: bool = True,
+) -> list[tuple[Any, ...]]:
+    """The rows of a statement, run in the thread's transaction if there is one.
+
+    `for_wire` returns times as text. A statement that is not constant is not prepared:
+    it depends on the client's filters, and so does its plan.
+    """
+    with _executed(statement, params, is_constant=is_constant) as cursor:
+        if for_wire:
+            cursor.adapters.register_loader("timestamptz", MomentLoader)
+        return cursor.fetchall()
+
+
+def fetch_one(
+    statement: str, params: Mapping[str, Any], *, for_wire: bool = False
+) -> tuple[Any, ...] | None:
+    """The first row; None if there is none."""
+    rows = fetch_all(statement, params, for_wire=for_wire)
+    return rows[0] if rows else None
+
+
+def fetch_dicts(
+    statement: str, params: Mapping[str, Any], *, is_constant: bool
+) -> list[dict[str, Any]]:
+    """As `fetch_all`, with the names of the columns."""
+    with _executed(statement, params, is_constant=is_constant) as cursor:
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
+
+
+@contextmanager
+def _executed(
+    statement: str, params: Mapping[str, Any], *, is_constant: bool
+) -> Iterator[psycopg.Cursor[Any]]:
     connection.validate_no_broken_transaction()
     connection.ensure_connection()
     with (
@@ -40,27 +95,22 @@ def fetch_all(statement: str, params: Mapping[str, Any]) -> list[tuple[Any, ...]
         psycopg.Cursor(connection.connection) as cursor,
     ):
         cursor.adapters.register_loader("jsonb", FragmentLoader)
-        cursor.execute(statement, params, prepare=settings.DATABASE_PREPARED_STATEMENTS)
-        return cursor.fetchall()
+        prepare = is_constant and settings.DATABASE_PREPARED_STATEMENTS
+        cursor.execute(statement, params, prepare=prepare)
+        if connection.queries_logged:  # Tests count statements.
+            connection.queries_log.append({"sql": statement, "params": params})
+        yield cursor
 
 
-def fetch_one(statement: str, params: Mapping[str, Any]) -> tuple[Any, ...] | None:
-    """The first row; None if there is none."""
-    rows = fetch_all(statement, params)
-    return rows[0] if rows else None
-
-
-def fetch_json(values: QuerySet[Any, tuple[Any, ...]]) -> list[tuple[Any, ...]]:
-    """The rows of a `values_list`, with unparsed JSON.
-
-    Not prepared: the statement depends on the client's filters, and so does its plan.
-    """
+def fetch_values(values: QuerySet[Any, tuple[Any, ...]]) -> list[tuple[Any, ...]]:
+    """The rows of a `values_list` for the wire: unparsed JSON, and times as text."""
     try:
         statement, params = values.query.sql_with_params()
     except EmptyResultSet:
         return []
     with connection.cursor() as cursor:
         cursor.cursor.adapters.register_loader("jsonb", FragmentLoader)
+        cursor.cursor.adapters.register_loader("timestamptz", MomentLoader)
         cursor.execute(statement, params)
         return list(cursor.fetchall())
 

@@ -39,13 +39,14 @@ def repeat_on_new_thread(run: Run) -> Run:
     metadata = dict(old.metadata if old else run.metadata)
     for name in OF_ITS_RUNS:
         metadata.pop(name, None)
-    thread, _ = create_thread(EVERYTHING, NewThread(id=uuid7(), metadata=metadata))
+    new = NewThread(id=uuid7(), metadata=metadata)
+    create_thread(EVERYTHING, new)
     again = run_again(run)
     named = {name: str(getattr(run, name)) for name in OF_ITS_RUNS}
     return _started(
         replace(
             again,
-            thread_id=thread.id,
+            thread_id=new.id,
             thread_metadata=named,
             first_run_id=None,
             kwargs=_continuing(again.kwargs, {}),

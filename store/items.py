@@ -22,7 +22,7 @@ NO_EXTRAS = ApiExtras()
 class StoredItem(Item):
     __slots__ = ("metadata",)
 
-    def __init__(self, *, metadata: dict[str, Any], **fields: Any) -> None:
+    def __init__(self, *, metadata: Any, **fields: Any) -> None:
         super().__init__(**fields)
         self.metadata = metadata
 
@@ -30,6 +30,6 @@ class StoredItem(Item):
 class FoundItem(SearchItem):
     __slots__ = ("metadata",)
 
-    def __init__(self, *, metadata: dict[str, Any], **fields: Any) -> None:
+    def __init__(self, *, metadata: Any, **fields: Any) -> None:
         super().__init__(**fields)
         self.metadata = metadata

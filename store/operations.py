@@ -7,7 +7,7 @@ loop's pool (`store.backend`).
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple, TypeVar
@@ -22,6 +22,8 @@ from langgraph.store.base import (
     SearchItem,
     SearchOp,
 )
+
+from orjson import Fragment
 
 from spool.database.json import clean_text, from_jsonb, jsonb_bytes
 from spool.store import statements
@@ -39,6 +41,8 @@ Row = dict[str, Any]
 class Statement(NamedTuple):
     sql: str
     params: dict[str, Any]
+    # The same text and the same plan each time, so that it can be prepared.
+    is_constant: bool = False
 
 
 class Together(NamedTuple):
@@ -170,7 +174,8 @@ def _get(owner: str, ops: Iterable[GetOp]) -> Steps[dict[Place, Row]]:
         return {}
     for op in ops:
         refresh[_place(op)] |= op.refresh_ttl
-    rows = yield Statement(statements.GET, {"owner": owner, **_places(refresh)})
+    params = {"owner": owner, **_places(refresh)}
+    rows = yield Statement(statements.GET, params, is_constant=True)
     yield from _refresh(owner, [row for row in rows if refresh[_place_of(row)]])
     return {_place_of(row): row for row in rows}
 
@@ -228,7 +233,8 @@ def _refresh(owner: str, rows: list[Row]) -> Steps[None]:
     """Restart the time to live of the items that were read."""
     places = [_place_of(row) for row in rows if row["ttl_minutes"] is not None]
     if places:
-        yield Statement(statements.REFRESH, {"owner": owner, **_places(places)})
+        params = {"owner": owner, **_places(places)}
+        yield Statement(statements.REFRESH, params, is_constant=True)
 
 
 def _list_namespaces(owner: str, op: ListNamespacesOp) -> Steps[list[tuple[str, ...]]]:
@@ -262,12 +268,13 @@ def _put(
             "metadata": None if metadata is None else jsonb_bytes(metadata).decode(),
         }
         if vectors is None:
-            yield Statement(statements.put(permit), params)
+            yield Statement(statements.put(permit), params, is_constant=True)
         else:
             params |= _vector_params(kept, vectors)
             yield Statement(put_with_vectors(vectors.index, permit), params)
     if gone:
-        yield Statement(statements.delete(permit), {**writer, **_places(gone)})
+        params = {**writer, **_places(gone)}
+        yield Statement(statements.delete(permit), params, is_constant=True)
 
 
 def _vector_params(kept: dict[Place, PutOp], vectors: Vectors) -> dict[str, Any]:
@@ -301,22 +308,24 @@ def _places(places: Iterable[Place]) -> dict[str, list[str]]:
 
 def _item(row: Row, extras: ApiExtras | None) -> Item:
     if extras is None:
-        return Item(**_fields(row))
-    return StoredItem(metadata=from_jsonb(row["metadata"]), **_fields(row))
+        return Item(**_fields(row, from_jsonb))
+    return StoredItem(metadata=Fragment(row["metadata"]), **_fields(row, Fragment))
 
 
 def _found(row: Row, extras: ApiExtras | None) -> SearchItem:
-    fields = {**_fields(row), "score": _score(row)}
+    score = _score(row)
     if extras is None:
-        return SearchItem(**fields)
-    return FoundItem(metadata=from_jsonb(row["metadata"]), **fields)
+        return SearchItem(score=score, **_fields(row, from_jsonb))
+    fields = _fields(row, Fragment)
+    return FoundItem(metadata=Fragment(row["metadata"]), score=score, **fields)
 
 
-def _fields(row: Row) -> dict[str, Any]:
+def _fields(row: Row, value: Callable[[str], Any]) -> dict[str, Any]:
+    """`value` reads stored JSON. The API passes it on as text."""
     return {
         "namespace": tuple(row["path"].split(".")),
         "key": row["key"],
-        "value": from_jsonb(row["value"]),
+        "value": value(row["value"]),
         "created_at": row["created_at"],
         "updated_at": row["updated_at"],
     }

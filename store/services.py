@@ -5,10 +5,11 @@ from __future__ import annotations
 import logging
 from typing import Any, TypeVar
 
-from django.db import connection, transaction
+from django.db import transaction
 from langgraph.store.base import Op
 from rest_framework.exceptions import APIException
 
+from spool.database import prepared
 from spool.database.loop import shared_loop
 from spool.store.index import Embed, Vector, embed_texts, index_config
 from spool.store.items import NO_EXTRAS, ApiExtras
@@ -70,12 +71,9 @@ def _embed(step: Embed) -> list[Vector]:
 
 
 def _rows(statement: Statement) -> list[Row]:
-    with connection.cursor() as cursor:
-        cursor.execute(statement.sql, statement.params)
-        if cursor.description is None:
-            return []
-        names = [column.name for column in cursor.description]
-        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+    return prepared.fetch_dicts(
+        statement.sql, statement.params, is_constant=statement.is_constant
+    )
 
 
 def delete_owned_by(owner: str) -> int:

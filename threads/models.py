@@ -6,6 +6,7 @@ cache the newest one, and are written in the transaction that ends a run.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from django.contrib.postgres.indexes import GinIndex
@@ -26,6 +27,20 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
     def joinable_by(self, scope: Scope) -> ThreadQuerySet:
         """Like `visible_to`, with temporary threads whose run has just ended."""
         return self.filter(scope.rows)
+
+    def matching(
+        self,
+        metadata: Mapping[str, Any] | None,
+        values: Mapping[str, Any] | None,
+        status: str | None,
+    ) -> ThreadQuerySet:
+        """The threads that contain `metadata` and `values`. Empty filters match all."""
+        filters = {
+            "metadata__contains": metadata,
+            "values__contains": values,
+            "status": status,
+        }
+        return self.filter(**{name: value for name, value in filters.items() if value})
 
     def in_order(self, field: str, *, descending: bool) -> ThreadQuerySet:
         """Sort in the order of an index, forwards or backwards, including ties."""

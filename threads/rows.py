@@ -9,81 +9,99 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from spool.access.scope import OWNED, Scope
+from spool.access.scope import Scope
 from spool.database import prepared
-from spool.database.json import moment
+from spool.database.json import jsonb
 from spool.database.prepared import plain
+from spool.threads import statements
 from spool.threads.models import Thread, ThreadQuerySet, ordered
 from spool.threads.serializers import COLUMNS as SELECTABLE
+from spool.threads.statements import COLUMNS, TTL_COLUMNS
+from spool.threads.thread_request import NewThread, ThreadQuery
+from spool.threads.ttl import ttl_params
 
-# Columns, and their names in `ttl`.
-TTL = {
-    "ttl_strategy": "strategy",
-    "ttl_minutes": "ttl_minutes",
-    "expires_at": "expires_at",
-}
-TIMES = {"created_at", "updated_at", "state_updated_at", "expires_at"}
-COLUMNS = (
-    "id",
-    "created_at",
-    "updated_at",
-    "state_updated_at",
-    "metadata",
-    "status",
-    "config",
-    "values",
-    "interrupts",
-    "error",
-    "interrupt_order",
-    *TTL,
-)
-_READ = f"""
-SELECT {", ".join(COLUMNS)} FROM threads
-WHERE id = %(id)s AND discarded_at IS NULL AND {OWNED}
-"""
+Body = dict[str, Any]
 
 
-def find(scope: Scope, thread_id: UUID, *, with_ttl: bool) -> dict[str, Any] | None:
+def find(scope: Scope, thread_id: UUID, *, with_ttl: bool = False) -> Body | None:
     """The body of one thread. None if there is none that the caller can see."""
     if scope.is_plain:
-        row = prepared.fetch_one(_READ, {"id": thread_id, **scope.params})
+        statement = statements.READ_WITH_TTL if with_ttl else statements.READ
+        params = {"id": thread_id, **scope.params}
+        row = prepared.fetch_one(statement, params, for_wire=True)
     else:
         visible = Thread.objects.visible_to(scope).filter(pk=thread_id)
-        row = visible.values_list(*COLUMNS).first()
-    return None if row is None else body(row, with_ttl=with_ttl)
-
-
-def bodies(threads: ThreadQuerySet) -> list[dict[str, Any]]:
-    """The bodies of these threads."""
-    return [body(row) for row in prepared.fetch_json(threads.values_list(*COLUMNS))]
-
-
-def selected(threads: ThreadQuerySet, names: Sequence[str]) -> list[dict[str, Any]]:
-    """The selected fields of these threads, by their names on the wire."""
-    columns = [*(SELECTABLE[name] for name in names), "interrupt_order"]
-    rows = prepared.fetch_json(threads.values_list(*columns))
-    return [_shown(dict(zip([*names, columns[-1]], r, strict=True))) for r in rows]
-
-
-def body(row: tuple[Any, ...], *, with_ttl: bool = False) -> dict[str, Any]:
-    """One row of `COLUMNS`. `interrupts` and `error` appear once a run has ended."""
-    shown = _shown(dict(zip(COLUMNS, row, strict=True)))
-    shown["thread_id"] = shown.pop("id")
-    ttl = {TTL[name]: shown.pop(name) for name in TTL}
-    if shown["interrupts"] is None and shown["error"] is None:
-        del shown["interrupts"], shown["error"]
-    elif shown["interrupts"] is None:
-        shown["interrupts"] = {}
+        columns = (*COLUMNS, *TTL_COLUMNS) if with_ttl else COLUMNS
+        row = next(iter(prepared.fetch_values(visible.values_list(*columns))), None)
+    if row is None:
+        return None
+    found = _body(row[: len(COLUMNS)])
     if with_ttl:
-        shown["ttl"] = ttl if ttl["ttl_minutes"] is not None else None
+        strategy, minutes, expires_at = row[len(COLUMNS) :]
+        ttl = {"strategy": strategy, "ttl_minutes": minutes, "expires_at": expires_at}
+        found["ttl"] = None if minutes is None else ttl
+    return found
+
+
+def insert(new: NewThread) -> Body | None:
+    """Store a thread. None if there is one with its id."""
+    params = {"id": new.id, "metadata": jsonb(new.metadata), **ttl_params(new.ttl)}
+    inserted = prepared.fetch_one(statements.INSERT, params, for_wire=True)
+    if inserted is None:
+        return None
+    (now,) = inserted
+    idle = Thread.Status.IDLE.value
+    return _body((new.id, now, now, now, new.metadata, idle, {}, *[None] * 4))
+
+
+def search(scope: Scope, query: ThreadQuery, names: Sequence[str]) -> list[Body]:
+    """A page of a search, and one more row: the fields `names`, or all. For plain scopes."""
+    columns = _columns_of(names) if names else COLUMNS
+    statement, params = statements.search(scope, query, columns)
+    found = prepared.fetch_all(statement, params, for_wire=True, is_constant=False)
+    return [_selected(names, row) if names else _body(row) for row in found]
+
+
+def bodies(threads: ThreadQuerySet, names: Sequence[str]) -> list[Body]:
+    """The same for a queryset."""
+    columns = _columns_of(names) if names else COLUMNS
+    found = prepared.fetch_values(threads.values_list(*columns))
+    return [_selected(names, row) if names else _body(row) for row in found]
+
+
+def _columns_of(names: Sequence[str]) -> tuple[str, ...]:
+    return (*(SELECTABLE[name] for name in names), "interrupt_order")
+
+
+def _selected(names: Sequence[str], row: tuple[Any, ...]) -> Body:
+    *found, order = row
+    shown = dict(zip(names, found, strict=True))
+    if order is not None and "interrupts" in shown:
+        shown["interrupts"] = _in_order(shown["interrupts"], order)
     return shown
 
 
-def _shown(shown: dict[str, Any]) -> dict[str, Any]:
-    """The row without `interrupt_order`, which is applied to its interrupts."""
-    for name in TIMES & shown.keys():
-        shown[name] = moment(shown[name])
-    order = shown.pop("interrupt_order")
-    if order is not None and shown.get("interrupts") is not None:
-        shown["interrupts"] = ordered(plain(shown["interrupts"]), plain(order))
+def _body(row: tuple[Any, ...]) -> Body:
+    """One row of `COLUMNS`. `interrupts` and `error` appear once a run has ended."""
+    thread_id, created_at, updated_at, state_updated_at, *more = row
+    metadata, status, config, values, interrupts, error, order = more
+    shown = {
+        "thread_id": thread_id,
+        "created_at": created_at,
+        "updated_at": updated_at,
+        "state_updated_at": state_updated_at,
+        "metadata": metadata,
+        "status": status,
+        "config": config,
+        "values": values,
+    }
+    if interrupts is not None or error is not None:
+        shown["interrupts"] = _in_order(interrupts, order) or {}
+        shown["error"] = error
     return shown
+
+
+def _in_order(interrupts: Any, order: Any) -> Any:
+    if interrupts is None or order is None:
+        return interrupts
+    return ordered(plain(interrupts), plain(order))

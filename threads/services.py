@@ -12,11 +12,9 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from spool.access.policy import Scope
-from spool.database import prepared
 from spool.database.fields import Merge
-from spool.database.json import jsonb
 from spool.database.loop import shared_loop
-from spool.threads import hooks
+from spool.threads import hooks, rows
 from spool.threads.checkpoint_rows import (
     copy_checkpoints,
     delete_checkpoints,
@@ -34,21 +32,6 @@ from spool.web.limits import check_merged_metadata
 # How many threads are deleted in one transaction.
 BATCH = 100
 
-# One statement: a concurrent insert of the same id returns no row, and raises no error.
-INSERT = """
-INSERT INTO threads (
-    id, status, resting_status, metadata, config, created_at, updated_at,
-    state_updated_at, ttl_minutes, ttl_strategy, expires_at
-)
-VALUES (
-    %(id)s, 'idle', 'idle', %(metadata)s, '{}', now(), now(), now(),
-    %(ttl_minutes)s::float8, %(ttl_strategy)s,
-    now() + make_interval(secs => %(ttl_minutes)s::float8 * 60)
-)
-ON CONFLICT (id) DO NOTHING
-RETURNING created_at
-"""
-
 
 class ThreadExists(Conflict):
     def __init__(self, thread_id: UUID) -> None:
@@ -63,18 +46,15 @@ class Unprunable(Unprocessable):
         )
 
 
-def create_thread(scope: Scope, new: NewThread) -> tuple[Thread, bool]:
+def create_thread(scope: Scope, new: NewThread) -> tuple[rows.Body, bool]:
     """Insert a thread. An existing one is an error, or is returned (`do_nothing`).
 
     Also returns whether it is new.
     """
-    params = {"id": new.id, "metadata": jsonb(new.metadata), **ttl_params(new.ttl)}
-    if inserted := prepared.fetch_one(INSERT, params):
-        (now,) = inserted
-        times = {"created_at": now, "updated_at": now, "state_updated_at": now}
-        return Thread(id=new.id, metadata=new.metadata, **times), True
-    existing = Thread.objects.visible_to(scope).filter(pk=new.id).first()
-    if existing is None or new.if_exists == "raise":
+    if inserted := rows.insert(new):
+        return inserted, True
+    existing = rows.find(scope, new.id) if new.if_exists != "raise" else None
+    if existing is None:
         # Also for a thread of another owner, so that the error does not tell them
         # apart.
         raise ThreadExists(new.id)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from uuid import UUID
@@ -27,6 +27,21 @@ class CheckpointRef:
 
 
 NEWEST = CheckpointRef()
+
+
+@dataclass(frozen=True, slots=True)
+class ThreadQuery:
+    """A page of the threads that match. Empty filters match all."""
+
+    metadata: Mapping[str, Any] | None
+    values: Mapping[str, Any] | None
+    status: str | None
+    ids: Sequence[UUID]
+    # A column.
+    sort_by: str
+    descending: bool
+    limit: int
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from functools import partial, reduce
+from functools import reduce
 from operator import or_
 from typing import Any
 from uuid import UUID
@@ -40,7 +40,7 @@ from spool.threads.serializers import (
     selected_json,
     thread_json,
 )
-from spool.threads.thread_request import NewThread, ThreadChanges
+from spool.threads.thread_request import NewThread, ThreadChanges, ThreadQuery
 from spool.web.answers import INVALID, PAGE_HEADERS, error, list_of
 from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
@@ -104,16 +104,19 @@ class ThreadViewSet(OneThreadViewSet):
         )
         thread, is_new = services.create_thread(allowed.scope, new)
         if not is_new or not asked["supersteps"]:
-            return Response(thread_json(thread))
-        return self._replay(thread, asked["supersteps"])
+            return Response(thread)
+        return self._replay(new.id, asked["supersteps"])
 
     def _replay(
-        self, thread: Thread, supersteps: list[list[dict[str, Any]]]
+        self, thread_id: UUID, supersteps: list[list[dict[str, Any]]]
     ) -> Response:
         """Give a new thread its state. The thread stays even if that fails.
 
         It is a 400 if the graph refuses the state, and a 201 if there is no graph.
         """
+        threads = Thread.objects.filter(pk=thread_id)
+        if (thread := threads.first()) is None:  # Deleted since it was created.
+            raise NotFound(self.not_found_text.format(id=thread_id))
         try:
             steps = [[updates.state_update(**u) for u in step] for step in supersteps]
             updates.update_state(thread, steps)
@@ -125,9 +128,8 @@ class ThreadViewSet(OneThreadViewSet):
                 f"the state: {exc.detail}"
             )
             return Response({"detail": problem}, status=201)
-        # It may have been deleted in between.
-        if (made := Thread.objects.filter(pk=thread.pk).first()) is None:
-            raise NotFound(self.not_found_text.format(id=thread.id))
+        if (made := threads.first()) is None:
+            raise NotFound(self.not_found_text.format(id=thread_id))
         return Response(thread_json(made))
 
     @extend_schema(
@@ -143,21 +145,33 @@ class ThreadViewSet(OneThreadViewSet):
         asked = valid_body(request, ThreadSearch)
         ids = [_searched_id(text) for text in asked["ids"]]
         allowed = self.authorize({**searched(asked, *FILTERS), "ids": ids or None})
-        threads = _matching(self.get_queryset(), allowed.value)
-        if ids := allowed.value["ids"]:
-            threads = threads.filter(pk__in=ids)
-        threads = threads.in_order(
-            "id" if asked["sort_by"] == "thread_id" else asked["sort_by"],
-            descending=asked["sort_order"] == "desc",
-        )
-        page = self.page_read(threads, asked, partial(_bodies, asked))
+        names, scope = asked["select"], self.get_scope()
+        query = _query(asked, allowed.value)
+        if asked["extract"]:
+            found = _extracted(asked, self._page(query))
+        elif scope.is_plain:
+            found = rows.search(scope, query, names)
+        else:
+            found = rows.bodies(self._page(query), names)
+        page = self.paginator.cut(found, asked["limit"], asked["offset"])
         return self.get_paginated_response(page)
+
+    def _page(self, query: ThreadQuery) -> ThreadQuerySet:
+        """As `rows.search`, for what its statement can't do."""
+        threads = self.get_queryset().matching(
+            query.metadata, query.values, query.status
+        )
+        if query.ids:
+            threads = threads.filter(pk__in=query.ids)
+        threads = threads.in_order(query.sort_by, descending=query.descending)
+        return threads[query.offset : query.offset + query.limit + 1]
 
     @extend_schema(request=ThreadFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
         asked = valid_body(request, ThreadFilter)
         allowed = self.authorize({**searched(asked, *FILTERS), "ids": None})
-        return Response(_matching(self.get_queryset(), allowed.value).count())
+        filters = [allowed.value[name] for name in FILTERS]
+        return Response(self.get_queryset().matching(*filters).count())
 
     @extend_schema(request=Prune, responses={200: PrunedBody, 422: INVALID})
     def prune(self, request: Request) -> Response:
@@ -252,22 +266,22 @@ class ThreadViewSet(OneThreadViewSet):
         return Response(checkpoint_rows.storage(self.get_object().id))
 
 
-def _matching(threads: ThreadQuerySet, filters: Mapping[str, Any]) -> ThreadQuerySet:
-    """`filters` is the value of a search, as the policy allows it."""
-    if filters["metadata"]:
-        threads = threads.filter(metadata__contains=filters["metadata"])
-    if filters["values"]:
-        threads = threads.filter(values__contains=filters["values"])
-    if filters["status"]:
-        threads = threads.filter(status=filters["status"])
-    return threads
+def _query(asked: Mapping[str, Any], allowed: Mapping[str, Any]) -> ThreadQuery:
+    """`allowed` is the value of a search, as the policy allows it."""
+    sort_by = asked["sort_by"]
+    return ThreadQuery(
+        **{name: allowed[name] for name in FILTERS},
+        ids=allowed["ids"] or (),
+        sort_by="id" if sort_by == "thread_id" else sort_by,
+        descending=asked["sort_order"] == "desc",
+        limit=asked["limit"],
+        offset=asked["offset"],
+    )
 
 
-def _bodies(asked: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
-    """The bodies of a search's threads."""
+def _extracted(asked: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
+    """The bodies of a search's threads, with what `extract` asks for."""
     names: list[str] = asked["select"]
-    if not asked["extract"]:
-        return rows.selected(threads, names) if names else rows.bodies(threads)
     if names:
         # States may be megabytes: read only those that are selected.
         roots = {root_of(path) for path in asked["extract"].values()}

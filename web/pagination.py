@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from django.db.models import Model, QuerySet
@@ -10,7 +10,6 @@ from rest_framework.pagination import BasePagination
 from rest_framework.response import Response
 
 M = TypeVar("M", bound=Model)
-Q = TypeVar("Q", bound=QuerySet[Any])
 T = TypeVar("T")
 
 FIRST_PAGE = {"limit": 10, "offset": 0}
@@ -22,15 +21,12 @@ class SearchPagination(BasePagination):
     def __init__(self) -> None:
         self.headers: dict[str, str] = {}
 
-    def read(
-        self, rows: Q, limit: int, offset: int, read: Callable[[Q], list[T]]
-    ) -> list[T]:
-        """The page, read by `read` together with one more row.
+    def cut(self, found: list[T], limit: int, offset: int) -> list[T]:
+        """The page of rows that were read together with one more.
 
         `X-Pagination-Total` is the official server's name. It is not the total, but the
         offset plus the returned rows, plus one if there are more.
         """
-        found = read(rows[offset : offset + limit + 1])
         self.headers = {"X-Pagination-Total": str(offset + len(found))}
         if len(found) > limit:
             self.headers["X-Pagination-Next"] = str(offset + limit)

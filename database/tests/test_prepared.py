@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 from django.db import DatabaseError, connection, transaction
 
 from spool.database import prepared
-from spool.database.json import clean, dumps, from_jsonb
+from spool.database.json import clean, dumps, from_jsonb, moment
 
 pytestmark = pytest.mark.django_db
 
@@ -46,3 +48,24 @@ def test_there_may_be_no_row() -> None:
     assert (
         prepared.fetch_one("SELECT 1 WHERE %(found)s::bool", {"found": False}) is None
     )
+
+
+@pytest.mark.parametrize(
+    "time",
+    [
+        "2026-01-02 03:04:05",
+        "2026-01-02 03:04:05.6",
+        "2026-01-02 03:04:05.678901",
+        "0999-12-31 23:59:59.000001",
+    ],
+)
+@pytest.mark.parametrize("zone", ["UTC", "Asia/Kathmandu"])
+def test_times_for_the_wire_are_as_moment_writes_them(time: str, zone: str) -> None:
+    given = {"time": f"{time}+00"}
+
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("SELECT set_config('TimeZone', %s, true)", [zone])
+        sql = "SELECT %(time)s::timestamptz, NULL::timestamptz"
+        [row] = prepared.fetch_all(sql, given, for_wire=True)
+
+    assert row == (moment(datetime.fromisoformat(f"{time}+00:00")), None)
