@@ -92,7 +92,9 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
     def page_of(self, rows: QuerySet[M], asked: Mapping[str, Any]) -> list[M]:
         """A page of a search; `get_paginated_response` adds its headers."""
         limit, offset = asked["limit"], asked["offset"]
-        return self.paginator.cut(list(rows[offset : offset + limit + 1]), limit, offset)
+        return self.paginator.cut(
+            list(rows[offset : offset + limit + 1]), limit, offset
+        )
 
 
 def authenticated_user(scope: MutableMapping[str, Any]) -> User | None:

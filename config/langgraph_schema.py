@@ -6,6 +6,7 @@ The errors are worded for the one line that a server stops with; see
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -209,6 +210,16 @@ class Http(Section):
     disable_meta: bool = Field(False, description="disable these routes")
     disable_ui: bool = Field(False, description="disable these routes")
     disable_webhooks: bool = Field(False, description="refuse runs with a webhook")
+
+    @cached_property
+    def disabled_groups(self) -> frozenset[str]:
+        """The groups of routes that are disabled."""
+        flags = {name for name, value in self if value is True}
+        return frozenset(
+            name.removeprefix("disable_")
+            for name in flags
+            if name.startswith("disable_")
+        )
 
 
 class WebhookURLs(Section):

@@ -387,7 +387,7 @@ INSTALLED_APPS = [
     "spool.crons",
     "spool.console",
 ]
-MIDDLEWARE = [
+MIDDLEWARE_OF_API = [
     "spool.web.request_ids.NameRequests",
     "spool.web.caching.PrivateAnswers",
     "spool.access.limits.TellLimits",
@@ -397,10 +397,14 @@ MIDDLEWARE = [
     "spool.web.middleware.RedirectTrailingSlashes",
     "spool.web.http_options.DisabledRoutes",
     "django.middleware.security.SecurityMiddleware",
+    "django.middleware.common.CommonMiddleware",
+]
+MIDDLEWARE = [
+    *MIDDLEWARE_OF_API,
+    # Of pages for browsers and their files. `web.handler` leaves it out for the API.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "spool.access.limits.LimitLogins",
     "spool.web.middleware.SessionMiddleware",
-    "django.middleware.common.CommonMiddleware",
     "spool.web.middleware.CsrfViewMiddleware",
     "spool.web.middleware.AuthenticationMiddleware",
     "spool.web.middleware.MessageMiddleware",

@@ -22,7 +22,6 @@ from langgraph.store.base import (
     SearchItem,
     SearchOp,
 )
-
 from orjson import Fragment
 
 from spool.database.json import clean_text, from_jsonb, jsonb_bytes

@@ -24,20 +24,22 @@ from collections.abc import (
 from contextlib import suppress
 from io import BytesIO
 from tempfile import SpooledTemporaryFile
+from threading import Lock
 from typing import IO, Any, TypeVar, cast
 
 from django.conf import settings
 from django.core import signals
 from django.core.handlers.asgi import ASGIRequest, get_script_prefix
 from django.core.handlers.base import BaseHandler
-from django.http import HttpResponse, StreamingHttpResponse
+from django.http import HttpRequest, HttpResponse, StreamingHttpResponse
 from django.http.response import HttpResponseBase
-from django.urls import get_resolver, set_script_prefix
+from django.urls import ResolverMatch, get_resolver, set_script_prefix
 
 from spool.telemetry import logs
 from spool.web import cors, errors, hooks
 from spool.web.asgi_response import ASGIResponse
 from spool.web.request_ids import NameRequests
+from spool.web.routing import routes_of
 from spool.web.thread_pool import DatabaseThreads, database_threads
 
 T = TypeVar("T")
@@ -46,6 +48,13 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
+
+# The paths of pages and their files, which have middleware of their own.
+FOR_BROWSERS = ("/admin", "/static/")
+# Bodies up to this size mostly arrive at once.
+IN_ONE_PIECE = 2**16
+# `settings.MIDDLEWARE` is another one while a handler loads the API's.
+_loading = Lock()
 
 
 class BodyTooLarge(Exception):
@@ -56,13 +65,36 @@ class ClientGone(Exception):
     """The client went away before its request was complete."""
 
 
+class APIHandler(BaseHandler):
+    """Django's handler, without the middleware of pages for browsers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        with _loading:
+            everything = settings.MIDDLEWARE
+            settings.MIDDLEWARE = settings.MIDDLEWARE_OF_API
+            try:
+                self.load_middleware()
+            finally:
+                settings.MIDDLEWARE = everything
+
+    def resolve_request(self, request: HttpRequest) -> ResolverMatch:
+        match = routes_of(get_resolver()).find(request.path_info)
+        if match is None:
+            return super().resolve_request(request)
+        request.resolver_match = match
+        return match
+
+
 class Handler(BaseHandler):
     """Django's part. Requests run on `threads`, by default those of the web process."""
 
     def __init__(self, threads: DatabaseThreads = database_threads) -> None:
         super().__init__()
         self._threads = threads
-        self.load_middleware()
+        self._api = APIHandler()
+        with _loading:
+            self.load_middleware()
         # A broken URLconf stops the start, not the first request.
         _ = get_resolver().url_patterns
 
@@ -102,11 +134,13 @@ class Handler(BaseHandler):
         if body is None:
             named = NameRequests(lambda _: errors.too_large())
             return cors.with_headers(request, named(request))
-        # A chunked body has no length, and REST framework treats a body without
-        # a length as empty.
-        request.META.setdefault("CONTENT_LENGTH", str(body.seek(0, os.SEEK_END)))
-        body.seek(0)
-        response = self.get_response(request)
+        if "CONTENT_LENGTH" not in request.META:
+            # A chunked body has no length, and REST framework treats a body without
+            # a length as empty.
+            request.META["CONTENT_LENGTH"] = str(body.seek(0, os.SEEK_END))
+            body.seek(0)
+        handler = self if request.path_info.startswith(FOR_BROWSERS) else self._api
+        response = handler.get_response(request)
         if response.streaming:
             _release(request, response)
         else:
@@ -217,15 +251,20 @@ async def _read_body(scope: MutableMapping[str, Any], receive: Receive) -> IO[by
     most = settings.REQUEST_MAX_BYTES
     if _content_length(scope) > most:
         raise BodyTooLarge
+    message = await receive()
+    body, more = message.get("body", b""), message.get("more_body", False)
+    is_whole = message["type"] == "http.request" and not more
+    if is_whole and len(body) <= min(most, IN_ONE_PIECE):
+        return BytesIO(body)
     file = _new_file()
-    more = True
-    while more:
+    file.write(body)
+    while more and file.tell() <= most:
         message = await receive()
         more = message.get("more_body", False)
         file.write(message.get("body", b""))
-        if message["type"] == "http.disconnect" or file.tell() > most:
-            file.close()
-            raise BodyTooLarge if message["type"] == "http.request" else ClientGone
+    if message["type"] == "http.disconnect" or file.tell() > most:
+        file.close()
+        raise BodyTooLarge if message["type"] == "http.request" else ClientGone
     file.seek(0)
     return file
 

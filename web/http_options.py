@@ -55,17 +55,11 @@ def _is_copied(name: str, includes: list[str], excludes: list[str]) -> bool:
 
 
 def is_disabled(path: str) -> bool:
-    disabled = _disabled_groups()
+    disabled = langgraph_json().http.disabled_groups
     if not disabled:
         return False
     group = next((name for name, fits in GROUPS if fits.fullmatch(path)), None)
     return group in disabled
-
-
-def _disabled_groups() -> set[str]:
-    """The groups of routes that langgraph.json disables."""
-    options = langgraph_json().http
-    return {name for name, _ in _PATHS if getattr(options, f"disable_{name}")}
 
 
 class DisabledRoutes:
