@@ -98,7 +98,8 @@ def _executed(
         prepare = is_constant and settings.DATABASE_PREPARED_STATEMENTS
         cursor.execute(statement, params, prepare=prepare)
         if connection.queries_logged:  # Tests count statements.
-            connection.queries_log.append({"sql": statement, "params": params})
+            log: Any = connection.queries_log
+            log.append({"sql": statement, "params": params})
         yield cursor
 
 

@@ -53,7 +53,8 @@ def search(
     As `ThreadQuerySet.matching` and `in_order`, see there.
     """
     conditions = ["discarded_at IS NULL"]
-    params = {**scope.params, "limit": query.limit + 1, "offset": query.offset}
+    params: dict[str, Any] = dict(scope.params)
+    params |= {"limit": query.limit + 1, "offset": query.offset}
     if scope.rows:
         # Not `OWNED`: the plan of this statement needs the index of owners.
         conditions.append("owner = %(scope_owner)s")

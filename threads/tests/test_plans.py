@@ -46,7 +46,8 @@ def kinds_of_request(client: Any, path: str, body: dict[str, Any]) -> set[str]:
         response = client.call("post", path, body)
     assert response.status_code == 200, response.content
     [asked] = [query for query in queries if "threads" in query["sql"]]
-    return kinds_in(plan_of(asked["sql"], asked.get("params")))
+    params: Any = asked.get("params")
+    return kinds_in(plan_of(asked["sql"], params))
 
 
 @pytest.mark.parametrize("sort_order", ["asc", "desc"])

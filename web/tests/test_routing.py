@@ -20,7 +20,7 @@ VALUES = (str(uuid4()), "nonsense", "search", "crons", "a%2Fb", "a\nb", "")
 def paths() -> Iterator[str]:
     for route in {route.path for route in routes()}:
         for value in VALUES:
-            filled = re.sub(r"\{\w+\}", lambda _, value=value: value, route)
+            filled = re.sub(r"\{\w+\}", value.replace("\n", r"\n"), route)
             yield from (filled, f"{filled}/", f"{filled}/more")
     yield from ("/", "/ok", "/admin", "/admin/", "/admin/runs/run/", "/nothing", "//")
 

@@ -50,10 +50,14 @@ async def test_each_call_has_the_context_of_its_caller(
 async def test_a_call_that_was_given_up_before_its_turn_does_not_run(
     threads: DatabaseThreads,
 ) -> None:
-    begun, release, ran = threading.Event(), threading.Event(), []
-    first = asyncio.ensure_future(
-        threads.run(lambda: (begun.set(), release.wait(10))[1])
-    )
+    begun, release = threading.Event(), threading.Event()
+    ran: list[str] = []
+
+    def wait() -> bool:
+        begun.set()
+        return release.wait(10)
+
+    first = asyncio.ensure_future(threads.run(wait))
     await asyncio.to_thread(begun.wait, 10)
     second = asyncio.ensure_future(threads.run(ran.append, "second"))
     await asyncio.sleep(0)
