@@ -35,7 +35,7 @@ ANY_JSON = {
     *("added_configurable", "configurable"),
     *("assistant_metadata", "thread_metadata", "thread_config"),
     # A graph's state, its interrupts and its output, also in the event of a run's end.
-    *("state", "interrupts", "output", "end_data"),
+    *("state", "values", "interrupts", "output", "end_data"),
     # The value of an event in the official `Auth` contract, which handlers change.
     *("value", "arguments"),
     # The user that an operator's `authenticate` returns.
