@@ -46,11 +46,18 @@ class Creator:
         owner, user = stored["owner"], stored["user"]
         key_id = stored.get("api_key_id")
         key = UUID(key_id) if key_id else None
+        threads, assistants = _filter(stored["threads"]), _filter(stored["assistants"])
         return cls(
-            threads=Scope(owner, _filter(stored["threads"]), user, key),
-            assistants=Scope(owner, _filter(stored["assistants"]), user),
+            Scope(owner, threads, user, key, _is_plain(owner, threads)),
+            Scope(owner, assistants, user, None, _is_plain(owner, assistants)),
             configurable=stored.get("configurable", {}),
         )
+
+
+def _is_plain(owner: str, rows: Q) -> bool:
+    """Whether the policy is Spool's own: see `Scope.is_plain`."""
+    own = Q(owner=owner)
+    return rows in (Q(), own, own | Q(is_system=True))
 
 
 def _without_user(scope: Scope) -> Scope:

@@ -2,15 +2,14 @@
 
 Due crons are selected with `FOR UPDATE SKIP LOCKED`. The run, the record of the firing
 and the next date are written in one transaction: a process that dies at any line leaves
-the cron either fired or due.
+the cron either fired or due. Crons are fired together (`crons.together`), or one by one
+if that fails, so that a bad cron can't harm the others.
 """
 
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
 from datetime import datetime, timedelta
-from typing import cast
 from uuid import UUID
 
 from django.conf import settings
@@ -27,10 +26,9 @@ from psycopg.errors import LockNotAvailable
 from rest_framework.exceptions import APIException
 
 from spool.assistants.models import Assistant
-from spool.crons.creator import TRACE_CONTEXT, Creator
-from spool.crons.models import Cron, CronFiring
+from spool.crons.creator import Creator
+from spool.crons.models import Cron, CronFiring, CronQuerySet
 from spool.crons.schedule import BadSchedule, BadTimezone
-from spool.crons.serializers import SKIP
 from spool.crons.services import (
     check_can_create,
     check_same_runs,
@@ -38,24 +36,25 @@ from spool.crons.services import (
     disable,
     locked,
     make_run,
-    next_run,
+)
+from spool.crons.slots import move_on, set_first_slot
+from spool.crons.together import (
+    fire_together,
+    keep_apart,
+    new_firing,
+    note_run,
+    traced,
 )
 from spool.runs.models import Run
-from spool.telemetry import traces
 from spool.threads.models import Thread
 from spool.web.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
-BATCH = 50
+BATCH = 100
 # The maximum of batches in one tick that fire a cron. A backlog takes several ticks, so
 # that it can't delay a worker that has to stop or has other tasks.
-MAX_BATCHES = 20
-# How late a slot at `end_time` may fire.
-GRACE = timedelta(minutes=1)
-SECOND = timedelta(seconds=1)
-# Missed slots are counted up to this number, to bound the work after a long outage.
-MAX_COUNTED = 1000
+MAX_BATCHES = 10
 
 
 def fire_due() -> int:
@@ -74,7 +73,6 @@ def fire_due() -> int:
     return total
 
 
-@transaction.atomic
 def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     """The number of crons that were due, and of those that are no longer due.
 
@@ -82,13 +80,20 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     """
     waiting = Q(pk__in=left_alone) | Q(thread_id__in=left_alone)
     due = Cron.objects.due(due_at).exclude(waiting).order_by("next_run_date")
-    # Only ids: a request may be large, and fifty of them are too much at once.
+    taken = fire_together(due, BATCH)
+    fired = len(taken.fired)
+    if rest := taken.ids - taken.fired:
+        fired += _fire_each(due.filter(pk__in=rest), left_alone)
+    return len(taken.ids), fired
+
+
+@transaction.atomic
+def _fire_each(due: CronQuerySet, left_alone: set[UUID]) -> int:
+    """Fire crons one by one. Returns the number of those that are no longer due."""
+    # Only ids: a request may be large, and a batch of them is too much at once.
     taken = due.select_for_update(skip_locked=True).values("pk", "user_id", "thread_id")
-    batch = list(taken[:BATCH])
-    if not batch:
-        return 0, 0
-    with connection.cursor() as cursor:
-        cursor.execute(KEEP_APART)
+    batch = list(taken)
+    keep_apart()
     now = database_now()
     # Lock owners and threads in the same order everywhere, to avoid deadlocks.
     batch.sort(key=lambda row: (row["user_id"] or "", str(row["thread_id"])))
@@ -96,7 +101,7 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
     for row in batch:
         if row["thread_id"] not in left_alone:
             fired += _fire_apart(Cron.objects.get(pk=row["pk"]), now, left_alone)
-    return len(batch), fired
+    return fired
 
 
 def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
@@ -107,7 +112,8 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
     except IntegrityError:
         cron.refresh_from_db()
         logger.warning("cron %s: fired for %s", cron.id, cron.next_run_date)
-        _move_on(cron, now)
+        move_on(cron, now)
+        _save(cron)
     except DatabaseError as exc:
         # The lock timed out, say, which is not the cron's fault.
         logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
@@ -127,25 +133,19 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
 
 
 def _fire(cron: Cron, now: datetime) -> None:
-    # Not `end_time + GRACE`, which may exceed the largest datetime.
-    if cron.end_time and now - GRACE > cron.end_time:
-        disable(cron, "end_time has passed")
-        _save(cron)
-        return
-    left_out = _leave_out(cron, now)
-    if cron.next_run_date is None or cron.next_run_date > now:
-        _save(cron)
-        return
-    firing = _make(cron)
-    firing.missed = left_out + _move_on(cron, now)
-    firing.save(force_insert=True)
+    left_out = set_first_slot(cron, now)
+    if left_out is not None:
+        firing = _make(cron)
+        firing.missed = left_out + move_on(cron, now)
+        firing.save(force_insert=True)
+    _save(cron)
 
 
 def _make(cron: Cron) -> CronFiring:
     """Create the run for the cron's slot; the firing records an error, if any."""
-    firing = CronFiring(cron=cron, slot=cron.next_run_date, status=Run.Status.ERROR)
+    firing = new_firing(cron)
     try:
-        with _traced(cron), transaction.atomic():
+        with traced(cron), transaction.atomic():
             run = make_run(cron)
     except OperationalError:
         raise
@@ -159,16 +159,8 @@ def _make(cron: Cron) -> CronFiring:
         logger.exception("cron %s: its run could not be created", cron.id)
         firing.error = "Internal Server Error"
     else:
-        firing.run_id, firing.thread_id = run.id, run.thread_id
-        firing.status = Run.Status.PENDING
+        note_run(firing, run)
     return firing
-
-
-def _traced(cron: Cron) -> AbstractContextManager[None]:
-    """The trace of a firing, which links to the request that created the cron."""
-    about = {"spool.cron.id": str(cron.id), "spool.cron.slot": str(cron.next_run_date)}
-    link = cron.creator.get(TRACE_CONTEXT)
-    return traces.span("cron", link=link, attributes=about)
 
 
 def run_now(cron: Cron, *, caller: Creator | None = None) -> Run:
@@ -220,88 +212,10 @@ def _what_is_gone(cron: Cron) -> str:
     return ""
 
 
-def _move_on(cron: Cron, now: datetime) -> int:
-    """Set the next slot, in the future. Returns the number of slots passed over.
-
-    A cron that catches up with several slots gets the next missed one.
-    """
-    missed, slot = 0, cron.next_run_date
-    if cron.enabled and slot is not None:
-        slot = next_run(cron, after=slot)
-        if not cron.catch_up.isdecimal():
-            missed, slot = _pass_over(cron, slot, now)
-        _go_to(cron, slot, missed)
-    _save(cron)
-    return missed
-
-
-def _leave_out(cron: Cron, now: datetime) -> int:
-    """Set the first slot to catch up with. Returns the number of slots left out.
-
-    The slot may be in the future.
-    """
-    if cron.catch_up == SKIP:
-        due = [slot for slot in _newest_due(cron, now, 1) if slot >= now - GRACE]
-    elif cron.catch_up.isdecimal():
-        due = _newest_due(cron, now, int(cron.catch_up))
-    else:
-        return 0
-    following = due[0] if due else next_run(cron, after=now)
-    if following == cron.next_run_date:
-        return 0
-    before = due[0] - SECOND if due else now
-    left_out = 1 + _pass_over(cron, next_run(cron, after=_slot(cron)), before)[0]
-    _go_to(cron, following, left_out)
-    return left_out
-
-
-def _newest_due(cron: Cron, now: datetime, limit: int) -> list[datetime]:
-    """The newest due slots, at most this many; searched backwards from now."""
-    first, window = _slot(cron), GRACE
-    while True:
-        after = max(now - window, first)
-        found = [first] if after == first else []
-        slot = next_run(cron, after=after)
-        while slot is not None and slot <= now:
-            found.append(slot)
-            slot = next_run(cron, after=slot)
-        if after == first or len(found) >= limit:
-            return found[-limit:]
-        window *= 8
-
-
-def _slot(cron: Cron) -> datetime:
-    return cast(datetime, cron.next_run_date)
-
-
-def _pass_over(
-    cron: Cron, slot: datetime | None, until: datetime
-) -> tuple[int, datetime | None]:
-    """Count the slots from `slot` to `until`; also returns the slot after them."""
-    missed = 0
-    while slot is not None and slot <= until and missed < MAX_COUNTED:
-        missed += 1
-        slot = next_run(cron, after=slot)
-    if slot is not None and slot <= until:
-        slot = next_run(cron, after=until)
-    return missed, slot
-
-
-def _go_to(cron: Cron, slot: datetime | None, missed: int) -> None:
-    cron.next_run_date = slot
-    cron.missed += missed
-    if slot is None:
-        disable(cron, "the schedule has no slot before end_time")
-
-
 def _save(cron: Cron) -> None:
     # The owner has not changed the cron, so `updated_at` stays.
     cron.save(update_fields=["enabled", "disabled_reason", "next_run_date", "missed"])
 
-
-# A lock or a constraint of one cron must not fail the others of its batch at the
-# commit, so its error is raised while it is being fired.
-KEEP_APART = "SET LOCAL lock_timeout = '250ms'; SET CONSTRAINTS ALL IMMEDIATE"
 
 RECORD_RESULTS = """
 UPDATE cron_firings SET status = runs.status, error = coalesce(

@@ -165,6 +165,13 @@ def make_run(
 
     `request` replaces the one that the cron stores.
     """
+    return create_run(allowed_run(cron, creator=creator, request=request))
+
+
+def allowed_run(
+    cron: Cron, *, creator: Creator | None = None, request: RunRequest | None = None
+) -> AllowedRun:
+    """The run to be created for the cron, see `make_run`."""
     creator = creator or Creator.from_json(cron.creator)
     request = replace(
         request or run_request(cron),
@@ -173,14 +180,12 @@ def make_run(
         added_configurable=creator.configurable,
         cron_id=cron.id,
     )
-    return create_run(
-        AllowedRun(
-            request=request,
-            scope=creator.threads,
-            assistants=creator.assistants,
-            thread_id=cron.thread_id,
-            run_class=Run.RunClass.CRON,
-        )
+    return AllowedRun(
+        request=request,
+        scope=creator.threads,
+        assistants=creator.assistants,
+        thread_id=cron.thread_id,
+        run_class=Run.RunClass.CRON,
     )
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from functools import partial
+from math import inf
 from typing import Any
 from uuid import UUID
 
@@ -14,10 +15,10 @@ from django.conf import settings
 from django.db import connection, transaction
 from rest_framework.exceptions import APIException
 
-from spool.access.policy import EVERYTHING, Scope
+from spool.access.policy import EVERYTHING
 from spool.assistants.services import resolve_assistant
 from spool.runs import lifecycle, record, tasks
-from spool.runs.lifecycle import Ended, NewRun, Outcome
+from spool.runs.lifecycle import Creation, Ended, NewRun, Outcome
 from spool.runs.models import Run, RunQuerySet
 from spool.runs.new_run import new_run, run_again, run_kwargs
 from spool.runs.priority import ThreadPriority, thread_priority
@@ -57,6 +58,10 @@ class ThreadBusy(Conflict):
 class TooManyRuns(APIException):
     status_code = 429
 
+    def __init__(self) -> None:
+        limit = settings.MAX_RUNS_PER_OWNER
+        super().__init__(f"At most {limit} runs at a time: wait until one has ended")
+
 
 class AssistantChanged(Exception):
     """The assistant has changed since it was read."""
@@ -72,13 +77,8 @@ def create_run(run: AllowedRun) -> Run:
     Without a thread the run gets one of its own, deleted with it unless
     `on_completion` is `keep`.
     """
-    request, scope = run.request, run.scope
-    if request.webhook:
-        addresses.check(request.webhook)
-    if run.thread_id is None and request.resumes:
-        raise BadRequest("You must provide a thread_id when resuming.")
-    _check_thread_of(request, run.thread_id)
-    budgets.check(Payer(scope.identity or scope.owner, scope.api_key_id))
+    check_request(run)
+    budgets.check(payer_of(run))
     try:
         return _create_run(run, remembered=True)
     except AssistantChanged:
@@ -94,6 +94,21 @@ def create_runs(runs: Iterable[AllowedRun]) -> list[Run]:
     return [create_run(run) for run in runs]
 
 
+def check_request(run: AllowedRun) -> None:
+    """Refuse a request that contradicts itself, or whose webhook is not allowed."""
+    request = run.request
+    if request.webhook:
+        addresses.check(request.webhook)
+    if run.thread_id is None and request.resumes:
+        raise BadRequest("You must provide a thread_id when resuming.")
+    _check_thread_of(request, run.thread_id)
+
+
+def payer_of(run: AllowedRun) -> Payer:
+    """Whose budgets apply to the run."""
+    return Payer(run.scope.identity or run.scope.owner, run.scope.api_key_id)
+
+
 def _create_run(run: AllowedRun, *, remembered: bool) -> Run:
     """Raise `AssistantChanged`, storing nothing, if a `remembered` one is stale."""
     assistant = resolve_assistant(
@@ -104,7 +119,8 @@ def _create_run(run: AllowedRun, *, remembered: bool) -> Run:
     new = new_run(run, assistant, kwargs, priority)
     unchanged_since = assistant.updated_at if remembered else None
     with _unit(run):
-        _check_limit(run.scope)
+        if room_for_runs(run.scope.identity) < 1:
+            raise TooManyRuns
         try:
             created = _insert_run(run, new, priority, unchanged_since)
         except ThreadNotFound:
@@ -153,9 +169,14 @@ def _insert_run(
     )
     if created.run:
         return created.run
+    raise why_refused(created)
+
+
+def why_refused(created: Creation) -> Exception:
+    """Why there is no run."""
     if not created.has_thread:
-        raise ThreadNotFound
-    raise AssistantChanged if created.is_stale else ThreadBusy
+        return ThreadNotFound()
+    return AssistantChanged() if created.is_stale else ThreadBusy()
 
 
 def cancel_run(run: Run, action: str, reason: str = Run.BY_API) -> bool:
@@ -243,17 +264,16 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
     PushConfig.objects.filter(thread_id__in=thread_ids).delete()
 
 
-def _check_limit(scope: Scope) -> None:
-    """Refuse another run of an owner with too many active runs."""
+def room_for_runs(identity: str | None) -> float:
+    """How many more active runs an owner may have, until the transaction ends."""
     limit = settings.MAX_RUNS_PER_OWNER
-    if not limit or scope.identity is None:
-        return
+    if not limit or identity is None:
+        return inf
     with connection.cursor() as cursor:
         # Serialize, so that concurrent requests can't all see room for one more run.
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
-        cursor.execute(lock, [f"runs of {scope.identity}"])
-    if Run.objects.active().filter(user__identity=scope.identity).count() >= limit:
-        raise TooManyRuns(f"At most {limit} runs at a time: wait until one has ended")
+        cursor.execute(lock, [f"runs of {identity}"])
+    return limit - Run.objects.active().filter(user__identity=identity).count()
 
 
 def _make_way(thread_id: UUID, strategy: str, new_id: UUID) -> None:
@@ -319,13 +339,20 @@ def _create_thread(
     request: RunRequest, new: NewRun, priority: ThreadPriority | None
 ) -> None:
     """Create the run's thread with the run's metadata, unless the id exists."""
-    thread = Thread(
+    thread = thread_of(request, new, priority)
+    Thread.objects.bulk_create([thread], ignore_conflicts=True)
+
+
+def thread_of(
+    request: RunRequest, new: NewRun, priority: ThreadPriority | None
+) -> Thread:
+    """The thread that is created for a run."""
+    return Thread(
         id=new.thread_id,
         metadata={**request.metadata, **new.thread_metadata},
         priority=priority.priority if priority else None,
         fairness_group=priority.fairness_group if priority else None,
     )
-    Thread.objects.bulk_create([thread], ignore_conflicts=True)
 
 
 def _check_fork_point(new: NewRun) -> None:

@@ -16,7 +16,7 @@ import pytest
 from django.conf import LazySettings
 from django.db import connection
 
-from spool.crons import firing
+from spool.crons import firing, together
 from spool.crons.models import Cron, CronFiring
 from spool.crons.services import database_now
 from spool.crons.tests.conftest import MakeCron, MakeDue
@@ -41,8 +41,12 @@ def test_a_tick_that_dies_leaves_the_cron_due(
     def die(*_: object) -> None:
         raise Killed
 
-    for name in ("make_run", "_move_on", "_save"):
-        monkeypatch.setattr(firing, name, die)
+    for module, name in (
+        (together, "set_first_slot"),
+        (together, "note_run"),
+        (together, "_save"),
+    ):
+        monkeypatch.setattr(module, name, die)
         with pytest.raises(Killed):
             firing.fire_due()
         monkeypatch.undo()
@@ -52,33 +56,38 @@ def test_a_tick_that_dies_leaves_the_cron_due(
     assert Run.objects.count() == 1
 
 
-def assert_fired_at_most_once(cron: Cron) -> None:
-    """The cron has fired or not; after the next tick it has fired exactly once."""
+def assert_fired_at_most_once(crons: list[Cron]) -> None:
+    """All of the batch have fired, or none; after the next tick each has, once."""
     left = (Run.objects.count(), CronFiring.objects.count())
-    cron.refresh_from_db()
-    assert cron.next_run_date is not None
-    moved_on = cron.next_run_date > database_now()
-    assert (*left, moved_on) in ((0, 0, False), (1, 1, True))
+    later = Cron.objects.filter(next_run_date__gt=database_now()).count()
+    assert (*left, later) in ((0, 0, 0), (len(crons),) * 3)
     firing.fire_due()
-    assert (Run.objects.count(), CronFiring.objects.count()) == (1, 1)
+    fired = CronFiring.objects.values_list("cron_id", flat=True)
+    assert sorted(fired) == sorted(cron.id for cron in crons)
+    assert Run.objects.count() == len(crons)
+
+
+@pytest.fixture
+def crons(make_cron: MakeCron, thread: Thread) -> list[Cron]:
+    return [make_cron(thread), make_cron(), make_cron(on_run_completed="keep")]
 
 
 def test_a_tick_that_dies_at_any_line_fires_at_most_once(
-    make_cron: MakeCron, make_due: MakeDue, thread: Thread
+    crons: list[Cron], make_due: MakeDue
 ) -> None:
-    cron = make_cron(thread)
     lines = 0
     while True:
         Run.objects.all().delete()
         CronFiring.objects.all().delete()
-        make_due(cron)
+        for cron in crons:
+            make_due(cron)
         lines += 1
         tick = DyingTick(lines)
         tick.start()
         tick.join(30)
         # Until Postgres notices, the dead connection still holds the rows' locks.
         wait_until(partial(is_gone, tick.backend), 30, pause=0.01)
-        assert_fired_at_most_once(cron)
+        assert_fired_at_most_once(crons)
         if tick.survived:
             break
 
@@ -128,19 +137,19 @@ class DyingTick(threading.Thread):
 
 
 def test_a_process_that_is_killed_fires_at_most_once(
-    make_cron: MakeCron, make_due: MakeDue, thread: Thread, ticks: Popen[str]
+    crons: list[Cron], make_due: MakeDue, ticks: Popen[str]
 ) -> None:
     """A real process, also in the code of runs; not at each line, to save time."""
-    cron = make_cron(thread)
     lines, ended = 1, -signal.SIGKILL
     while ended == -signal.SIGKILL:
         Run.objects.all().delete()
         CronFiring.objects.all().delete()
-        make_due(cron)
+        for cron in crons:
+            make_due(cron)
         ended = killed_before(lines, ticks)
         wait_until(no_other_session_is_in_a_transaction, 30, pause=0.01)
-        assert_fired_at_most_once(cron)
-        lines += 7
+        assert_fired_at_most_once(crons)
+        lines += 17
 
     assert ended == 0
     assert lines > 150

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from spool.assistants.models import Assistant
-from spool.crons import firing, services
+from spool.crons import firing, services, slots
 from spool.crons.models import Cron, CronFiring
 from spool.crons.services import database_now
 from spool.crons.tests.conftest import MakeCron, MakeDue
@@ -152,7 +152,7 @@ def test_a_cron_that_fails_outside_of_its_run_is_disabled(
             raise OverflowError
         return services.next_run(cron, **when)
 
-    monkeypatch.setattr(firing, "next_run", next_run)
+    monkeypatch.setattr(slots, "next_run", next_run)
 
     firing.fire_due()
 

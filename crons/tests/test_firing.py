@@ -6,16 +6,26 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from spool.crons import firing, services
+from spool.crons import firing, services, slots, together
 from spool.crons.models import Cron, CronFiring
 from spool.crons.schedule import next_slot
 from spool.crons.services import database_now
 from spool.crons.tests.conftest import MakeCron, MakeDue
 from spool.runs.models import Run
+from spool.runs.run_request import RunRequest
 from spool.threads.models import Thread
 from spool.web.errors import BadRequest
 
 pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(params=["together", "alone"], autouse=True)
+def _way_to_fire(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Crons do the same whether they are fired with others or one by one."""
+    room = {"together": together.MAX_BYTES, "alone": 0}
+    monkeypatch.setattr(together, "MAX_BYTES", room[request.param])
 
 
 def test_a_new_cron_does_not_fire(make_cron: MakeCron) -> None:
@@ -147,7 +157,7 @@ def test_years_of_downtime_take_no_time_to_catch_up(
 
     assert 1 <= Run.objects.count() <= 3
     cron.refresh_from_db()
-    assert cron.missed >= firing.MAX_COUNTED
+    assert cron.missed >= slots.MAX_COUNTED
     assert cron.next_run_date is not None
     assert cron.next_run_date > database_now() - timedelta(seconds=5)
 
@@ -158,7 +168,7 @@ def test_years_of_downtime_take_no_time(make_cron: MakeCron, make_due: MakeDue) 
 
     firing.fire_due()
 
-    assert cron.firings.get().missed == firing.MAX_COUNTED
+    assert cron.firings.get().missed == slots.MAX_COUNTED
     cron.refresh_from_db()
     assert cron.next_run_date is not None
     assert cron.next_run_date > database_now() - timedelta(seconds=5)
@@ -221,14 +231,14 @@ def test_a_bad_cron_does_not_delay_others(
     make_due(bad, seconds=3)
     make_due(good)
 
-    def make_run(cron: Cron) -> Run:
-        if cron.id == bad.id:
-            # Rows written before the failure are rolled back.
-            Thread.objects.create()
-            raise wrong
-        return services.make_run(cron)
+    good_request = services.run_request(good)
 
-    monkeypatch.setattr(firing, "make_run", make_run)
+    def run_request(cron: Cron) -> RunRequest:
+        if cron.id == bad.id:
+            raise wrong
+        return good_request
+
+    monkeypatch.setattr(services, "run_request", run_request)
 
     firing.fire_due()
 
@@ -249,15 +259,20 @@ def test_a_lock_that_was_not_to_be_had_costs_no_slot(
     make_due(bad, seconds=3)
     make_due(good)
 
-    def make_run(cron: Cron) -> Run:
+    good_request = services.run_request(good)
+
+    def run_request(cron: Cron) -> RunRequest:
         if cron.id == bad.id:
+            # Rows written before the failure are rolled back.
+            Thread.objects.create()
             raise OperationalError("deadlock detected")
-        return services.make_run(cron)
+        return good_request
 
     with monkeypatch.context() as patch:
-        patch.setattr(firing, "make_run", make_run)
+        patch.setattr(services, "run_request", run_request)
         firing.fire_due()
     assert [record.cron_id for record in CronFiring.objects.all()] == [good.id]
+    assert Thread.objects.count() == 1
     firing.fire_due()
 
     assert bad.firings.get().run_id is not None

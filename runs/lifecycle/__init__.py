@@ -24,7 +24,13 @@ from spool.runs.lifecycle.claiming import (
     is_gone,
     is_held,
 )
-from spool.runs.lifecycle.creating import Creation, NewRun, create
+from spool.runs.lifecycle.creating import (
+    Creating,
+    Creation,
+    NewRun,
+    create,
+    create_many,
+)
 from spool.runs.lifecycle.ending import (
     Ended,
     Outcome,
@@ -49,6 +55,7 @@ __all__ = [
     "SEQS_OF_ATTEMPT",
     "Claim",
     "Claimant",
+    "Creating",
     "Creation",
     "Ended",
     "NewRun",
@@ -56,6 +63,7 @@ __all__ = [
     "ask_to_stop",
     "claim",
     "create",
+    "create_many",
     "end",
     "end_here",
     "hand_back",

@@ -1,14 +1,14 @@
-"""The statement that stores a new run."""
+"""The statements that store new runs: one alone, and many at once."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from spool.access.scope import EVERYTHING, OWNED, Scope
+from spool.access.scope import EVERYTHING, Scope
 from spool.database import prepared
 from spool.database.json import from_jsonb, jsonb, ordered_json
 from spool.runs.models import Run
@@ -16,17 +16,45 @@ from spool.runs.run_request import RunKwargs
 from spool.telemetry import traces
 from spool.threads.ttl import ttl_params
 
+# What a new run is made of, and the types. `given` keeps the order of its keys.
+TYPES = {
+    **dict.fromkeys(("id", "thread_id", "assistant_id"), "uuid"),
+    **dict.fromkeys(("graph_id", "multitask_strategy"), "text"),
+    "is_temporary": "boolean",
+    "owner": "text",
+    "user": "jsonb",
+    "run_class": "text",
+    "api_key_id": "uuid",
+    "fairness_group": "text",
+    "queue_rank": "smallint",
+    "first_run_id": "uuid",
+    "resumes": "boolean",
+    "after_seconds": "float8",
+    **dict.fromkeys(("metadata", "assistant_metadata"), "jsonb"),
+    **dict.fromkeys(("thread_metadata", "thread_config"), "jsonb"),
+    "given": "json",
+    **dict.fromkeys(("kwargs", "trace_context"), "jsonb"),
+    "assistant_updated_at": "timestamptz",
+    "scope_owner": "text",
+    "ttl_strategy": "text",
+    "ttl_minutes": "float8",
+}
+
 # `thread` reads the row as it is once the lock is held. On a busy thread the run waits
 # for its turn, unless the only other runs are due later (`after_seconds`). The
-# assistant must be unchanged since it was read.
-CREATE = f"""
-WITH assistant AS (
-    SELECT FROM assistants
-    WHERE id = %(assistant_id)s AND updated_at = %(assistant_updated_at)s::timestamptz
-), thread AS (
-    SELECT id, status, metadata FROM threads
-    WHERE id = %(thread_id)s AND discarded_at IS NULL AND {OWNED}
-    FOR UPDATE
+# assistant must be unchanged since it was read. Many runs must be of as many threads:
+# none would see another one ahead of it.
+CREATE = """
+WITH {first} thread AS (
+    SELECT threads.id, threads.status, threads.metadata FROM threads {also}
+    WHERE threads.id = {thread_id} AND threads.discarded_at IS NULL
+        AND ({scope_owner} IS NULL OR threads.owner = {scope_owner})
+    ORDER BY threads.id
+    FOR UPDATE OF threads
+), assistant AS (
+    SELECT {id} AS run_id FROM assistants {also}
+    WHERE assistants.id = {assistant_id}
+        AND assistants.updated_at = {assistant_updated_at}
 ), run AS (
     INSERT INTO runs (
         id, thread_id, assistant_id, graph_id, status, metadata, kwargs, given,
@@ -35,14 +63,13 @@ WITH assistant AS (
         attempt, losses, created_at, updated_at, dispatched_at, first_run_id,
         trace_context
     )
-    SELECT %(id)s, thread.id, %(assistant_id)s, %(graph_id)s, 'pending',
-        %(assistant_metadata)s || thread.metadata || %(metadata)s, %(kwargs)s,
-        %(given)s::json,
-        %(multitask_strategy)s::text, %(is_temporary)s, %(owner)s, %(user)s::jsonb,
-        %(run_class)s, %(api_key_id)s::uuid, %(fairness_group)s, %(queue_rank)s, 0, 0,
-        clock_timestamp() + make_interval(secs => %(after_seconds)s::float8),
+    SELECT {id}, thread.id, {assistant_id}, {graph_id}, 'pending',
+        {assistant_metadata} || thread.metadata || {metadata}, {kwargs}, {given},
+        {multitask_strategy}, {is_temporary}, {owner}, {user}, {run_class},
+        {api_key_id}, {fairness_group}, {queue_rank}, 0, 0,
+        clock_timestamp() + make_interval(secs => {after_seconds}),
         clock_timestamp(),
-        CASE WHEN %(after_seconds)s::float8 <= 0 AND NOT (
+        CASE WHEN {after_seconds} <= 0 AND NOT (
             thread.status = 'busy' AND EXISTS (
                 SELECT FROM runs ahead WHERE ahead.thread_id = thread.id
                     AND ahead.status IN ('pending', 'running')
@@ -51,39 +78,57 @@ WITH assistant AS (
             )
         ) THEN clock_timestamp() END,
         -- A run that resumes another one goes on with its task.
-        coalesce(%(first_run_id)s::uuid, CASE WHEN %(resumes)s THEN (
+        coalesce({first_run_id}, CASE WHEN {resumes} THEN (
             SELECT resumed.first_run_id FROM runs resumed
             WHERE resumed.thread_id = thread.id
             ORDER BY resumed.created_at DESC, resumed.id DESC LIMIT 1
         ) END),
-        %(trace_context)s::jsonb
-    FROM thread
-    WHERE NOT (thread.status = 'busy' AND %(multitask_strategy)s::text = 'reject')
-        AND (%(assistant_updated_at)s::timestamptz IS NULL
-            OR EXISTS (SELECT FROM assistant))
-    RETURNING thread_id, graph_id, fairness_group, metadata, created_at, updated_at,
+        {trace_context}
+    FROM thread {also}
+    WHERE thread.id = {thread_id}
+        AND NOT (thread.status = 'busy' AND {multitask_strategy} = 'reject')
+        AND ({assistant_updated_at} IS NULL
+            OR EXISTS (SELECT FROM assistant WHERE assistant.run_id = {id}))
+    RETURNING id, thread_id, graph_id, fairness_group, metadata, created_at, updated_at,
         dispatched_at, first_run_id
 ), queued AS (
     INSERT INTO run_queue (graph_id, fairness_group, since)
-    SELECT graph_id, fairness_group, dispatched_at FROM run
+    SELECT graph_id, fairness_group, min(dispatched_at) FROM run
     WHERE dispatched_at IS NOT NULL
+    GROUP BY graph_id, fairness_group ORDER BY graph_id, fairness_group
     ON CONFLICT DO NOTHING
 ), busy AS (
     UPDATE threads SET status = 'busy', updated_at = clock_timestamp(),
-        metadata = threads.metadata || %(thread_metadata)s,
-        config = threads.config || %(thread_config)s,
+        metadata = threads.metadata || {thread_metadata},
+        config = threads.config || {thread_config},
         ttl_strategy = CASE WHEN threads.ttl_minutes IS NULL
-            THEN %(ttl_strategy)s ELSE threads.ttl_strategy END,
-        ttl_minutes = coalesce(threads.ttl_minutes, %(ttl_minutes)s::float8),
+            THEN {ttl_strategy} ELSE threads.ttl_strategy END,
+        ttl_minutes = coalesce(threads.ttl_minutes, {ttl_minutes}),
         expires_at = clock_timestamp() + make_interval(
-            secs => 60 * coalesce(threads.ttl_minutes, %(ttl_minutes)s::float8))
-    FROM run WHERE threads.id = run.thread_id
+            secs => 60 * coalesce(threads.ttl_minutes, {ttl_minutes}))
+    FROM run {also} WHERE threads.id = run.thread_id AND run.id = {id}
 )
-SELECT EXISTS (SELECT FROM thread), EXISTS (SELECT FROM assistant),
+SELECT {id}, EXISTS (SELECT FROM thread WHERE thread.id = {thread_id}),
+    EXISTS (SELECT FROM assistant WHERE assistant.run_id = {id}),
     run.metadata::text, run.created_at, run.updated_at, run.dispatched_at,
     run.first_run_id
-FROM (VALUES (1)) AS always LEFT JOIN run ON true
+FROM {always} LEFT JOIN run ON run.id = {id}
 """
+CREATE_ONE = CREATE.format(
+    first="",
+    also="",
+    always="(VALUES (1)) AS always",
+    **{name: f"%({name})s::{kind}" for name, kind in TYPES.items()},
+)
+# The runs come as rows, since a statement has no parameters for any number of them.
+CREATE_MANY = CREATE.format(
+    first="wanted AS MATERIALIZED (SELECT * FROM json_to_recordset(%(runs)s::json) AS ("
+    + ", ".join(f'"{name}" {kind}' for name, kind in TYPES.items())
+    + ")),",
+    also=", wanted",
+    always="wanted",
+    **{name: f'wanted."{name}"' for name in TYPES},
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,15 +160,6 @@ class NewRun:
     thread_metadata: Mapping[str, Any] = field(default_factory=dict)
     thread_config: Mapping[str, Any] = field(default_factory=dict)
 
-    @property
-    def params(self) -> dict[str, Any]:
-        """The parameters of `CREATE` that are not the same for all runs."""
-        return {
-            **{name: getattr(self, name) for name in SCALARS},
-            **{name: jsonb(getattr(self, name)) for name in DOCUMENTS},
-            "user": None if self.user is None else jsonb(self.user),
-        }
-
 
 # The fields of a new run that are stored unchanged as columns.
 COLUMNS = (
@@ -131,11 +167,36 @@ COLUMNS = (
     *("is_temporary", "owner", "user", "run_class", "api_key_id"),
     *("fairness_group", "queue_rank"),
 )
-DOCUMENTS = ("metadata", "assistant_metadata", "thread_metadata", "thread_config")
-SCALARS = (
-    *(name for name in COLUMNS if name != "user"),
+FIELDS = (
+    *COLUMNS,
+    *("metadata", "assistant_metadata", "thread_metadata", "thread_config"),
     *("first_run_id", "resumes", "after_seconds"),
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Creating:
+    """A run to be inserted, and on which conditions. `scope` is a plain one."""
+
+    new: NewRun
+    scope: Scope = EVERYTHING
+    # Pass it where the assistant may have changed since it was read.
+    assistant_updated_at: datetime | None = None
+    trace_context: Mapping[str, str] | None = field(default_factory=traces.carrier)
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The value of each of `TYPES`."""
+        given, kwargs = self.new.kwargs.as_columns()
+        return {
+            **{name: getattr(self.new, name) for name in FIELDS},
+            **ttl_params(),
+            **self.scope.params,
+            "given": given,
+            "kwargs": kwargs,
+            "assistant_updated_at": self.assistant_updated_at,
+            "trace_context": self.trace_context,
+        }
 
 
 @dataclass(frozen=True)
@@ -158,23 +219,39 @@ def create(
     scope: Scope = EVERYTHING,
     assistant_updated_at: datetime | None = None,
 ) -> Creation:
-    """Insert a pending run under its thread's lock. `scope` is a plain one.
+    """Insert a pending run under its thread's lock. See `Creating`."""
+    creating = Creating(new, scope, assistant_updated_at)
+    values = creating.values
+    params = {name: _param(kind, values[name]) for name, kind in TYPES.items()}
+    [(_, *row)] = prepared.fetch_all(CREATE_ONE, params)
+    return _creation(creating, row)
 
-    Pass `assistant_updated_at` where the assistant may have changed since it was read.
-    """
-    given, kwargs = new.kwargs.as_columns()
-    params = new.params | ttl_params() | scope.params
-    params |= {"given": ordered_json(given), "kwargs": jsonb(kwargs)}
-    params["assistant_updated_at"] = assistant_updated_at
-    trace_context = traces.carrier()
-    params["trace_context"] = None if trace_context is None else jsonb(trace_context)
-    [row] = prepared.fetch_all(CREATE, params)
+
+def create_many(creating: Sequence[Creating]) -> list[Creation]:
+    """Insert pending runs of as many threads, under their locks."""
+    if not creating:
+        return []
+    params = {"runs": ordered_json([one.values for one in creating])}
+    rows = prepared.fetch_all(CREATE_MANY, params)
+    found = {run_id: row for run_id, *row in rows}
+    return [_creation(one, found[one.new.id]) for one in creating]
+
+
+def _param(kind: str, value: Any) -> Any:
+    """The value as a parameter of a statement."""
+    if kind == "json":
+        return ordered_json(value)
+    return jsonb(value) if kind == "jsonb" and value is not None else value
+
+
+def _creation(creating: Creating, row: list[Any]) -> Creation:
     has_thread, has_assistant, metadata, *found = row
     if metadata is None:
-        is_stale = assistant_updated_at is not None and not has_assistant
+        is_stale = creating.assistant_updated_at is not None and not has_assistant
         return Creation(None, is_stale=is_stale, has_thread=has_thread)
+    given, kwargs = creating.new.kwargs.as_columns()
     run = Run(
-        **{name: getattr(new, name) for name in COLUMNS},
+        **{name: getattr(creating.new, name) for name in COLUMNS},
         kwargs={**kwargs, **given},
         given=given,
         metadata=from_jsonb(metadata),
