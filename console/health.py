@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Count, Q
 from django.db.models.functions import Now
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
@@ -18,6 +18,7 @@ from spool.crons.models import Cron
 from spool.runs.figures import Failures, Outcomes, QueuePoint
 from spool.runs.models import Pause, Run
 from spool.runs.periods import Counting
+from spool.runs.recovery import LOST_ERROR
 from spool.threads.models import Thread
 from spool.webhooks.models import WebhookDelivery
 
@@ -33,10 +34,22 @@ LONG_INTERRUPT = timedelta(days=1)
 MAX_COUNTED = 1_000
 
 
+# Threads that have waited for an answer for so long.
+FORGOTTEN = Q(
+    status=Thread.Status.INTERRUPTED,
+    discarded_at=None,
+    created_at__lt=Now() - LONG_INTERRUPT,
+    state_updated_at__lt=Now() - LONG_INTERRUPT,
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
+    """A sentence, the page that it leads to, and the owner whose page helps, too."""
+
     text: str
     href: str
+    owner: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +81,7 @@ def problems(
         *_silent_tick(),
         *_waiting(queue, slots),
         *_failing(outcomes, failures),
+        *_given_up(failures),
         *_lost(outcomes),
         *_webhooks(),
         *_crons(crons),
@@ -89,28 +103,31 @@ def _waiting(queue: dict[str, QueuePoint], slots: Slots) -> Iterator[Problem]:
     if not waiting or (oldest < LONG_WAIT_SECS and slots.workers):
         return
     what = f"{waiting} run{pluralize(waiting)} wait{pluralize(waiting, 's,')}"
-    text = f"{what}, the oldest for {_age(oldest)}: {_why(slots)}."
-    yield Problem(text, _list("runs_run", status__exact="pending"))
+    why, owner = _why(slots)
+    text = f"{what}, the oldest for {_age(oldest)}: {why}."
+    yield Problem(text, _list("runs_run", status__exact="pending"), owner)
 
 
-def _why(slots: Slots) -> str:
-    """Why runs wait."""
+def _why(slots: Slots) -> tuple[str, str]:
+    """Why runs wait, and the owner who has most of the slots, if one has."""
     if not slots.workers:
-        return "no worker is alive"
+        return "no worker is alive", ""
     if slots.are_full:
-        return f"all {slots.capacity} slots are taken{_by_whom(slots.taken)}"
+        by_whom, owner = _by_whom(slots.taken)
+        return f"all {slots.capacity} slots are taken{by_whom}", owner
     paused = [f"{pause.kind} {pause.name}" for pause in Pause.objects.all()[:5]]
     if paused:
-        return f"paused: {', '.join(paused)}"
-    return "they wait for earlier runs of their threads, or a limit holds them back"
+        return f"paused: {', '.join(paused)}", ""
+    return "they wait for earlier runs of their threads, or a limit holds them back", ""
 
 
-def _by_whom(taken: int) -> str:
+def _by_whom(taken: int) -> tuple[str, str]:
     running = Run.objects.running().order_by().values("owner")
     first = running.annotate(count=Count("pk")).order_by("-count").first()
     if first is None or not first["owner"] or first["count"] * 2 < taken:
-        return ""
-    return f", {first['count']} of {taken} by owner {first['owner']}"
+        return "", ""
+    owner = first["owner"]
+    return f", {first['count']} of {taken} by owner {owner}", owner
 
 
 def _failing(outcomes: Outcomes, failures: Sequence[Failures]) -> Iterator[Problem]:
@@ -128,10 +145,25 @@ def _failing(outcomes: Outcomes, failures: Sequence[Failures]) -> Iterator[Probl
     yield Problem(f"{text}.", _list("runs_run", **failed))
 
 
+def _given_up(failures: Sequence[Failures]) -> Iterator[Problem]:
+    """Runs that were lost with each worker that tried: their input may kill workers."""
+    lost = [one for one in failures if one.error == LOST_ERROR]
+    if count := sum(one.count for one in lost):
+        graphs = ", ".join(sorted({one.graph_id for one in lost})[:5])
+        was = "run was" if count == 1 else "runs were"
+        text = f"{count} {was} given up after each attempt lost its worker: {graphs}."
+        failed = {"status__in": ",".join(Run.FAILED), "q": LOST_ERROR}
+        yield Problem(text, _list("runs_run", **failed))
+
+
 def _lost(outcomes: Outcomes) -> Iterator[Problem]:
-    if outcomes.lost:
-        text = f"{outcomes.lost} attempt{pluralize(outcomes.lost)} lost their worker."
-        yield Problem(text, _list("runs_worker", state="gone"))
+    if count := outcomes.lost:
+        was = (
+            "attempt was lost with its"
+            if count == 1
+            else "attempts were lost with their"
+        )
+        yield Problem(f"{count} {was} worker.", _list("runs_run", trouble="lost"))
 
 
 def _webhooks() -> Iterator[Problem]:
@@ -159,17 +191,10 @@ def _crons(crons: Sequence[Cron]) -> Iterator[Problem]:
 
 
 def _interrupts() -> Iterator[Problem]:
-    waiting = Thread.objects.filter(
-        status=Thread.Status.INTERRUPTED,
-        discarded_at=None,
-        created_at__lt=Now() - LONG_INTERRUPT,
-        state_updated_at__lt=Now() - LONG_INTERRUPT,
-    )
-    if count := _counted(waiting):
-        text = f"{count} thread{pluralize(count, ' waits,s wait')} for an answer since "
+    if count := _counted(Thread.objects.filter(FORGOTTEN)):
+        text = f"{count} thread{pluralize(count, ' has,s have')} waited for an answer "
         yield Problem(
-            f"{text}more than a day.",
-            _list("threads_thread", status__exact="interrupted"),
+            f"{text}for more than a day.", _list("threads_thread", waits="day")
         )
 
 

@@ -20,9 +20,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from rest_framework.exceptions import APIException
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from spool.console.lists import ReadOnlyAdmin
+from spool.console.markup import owner_link
 
 # How many of the chosen rows a confirmation names.
 MAX_NAMED = 10
@@ -91,6 +93,10 @@ class OperatedAdmin(ReadOnlyAdmin):
     operations: tuple[Operation, ...] = ()
     # Whether users with the permission may delete rows, one by one or from the list.
     deletable = False
+
+    @display(description="owner")
+    def its_owner(self, row: Any) -> str:
+        return owner_link(row.owner)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         codename = f"{self.opts.app_label}.delete_{self.opts.model_name}"

@@ -14,6 +14,7 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.http import urlencode
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from spool.access.models import ApiKey
@@ -173,7 +174,7 @@ def _figures(owner: str) -> dict[str, Any]:
             {
                 "name": rows.model._meta.verbose_name_plural,
                 "count": rows.order_by().values("pk")[:MAX_COUNTED].count(),
-                "href": f"{reverse(f'admin:{page}_changelist')}?q={owner}",
+                "href": _rows(page, owner),
             }
             for page, rows in counted.items()
         ],
@@ -187,6 +188,14 @@ def _figures(owner: str) -> dict[str, Any]:
         .select_related("user")
         .order_by("-action_time")[:20],
     }
+
+
+def _rows(page: str, owner: str) -> str:
+    """The list of what the page counts."""
+    query = {"q": owner}
+    if page == "runs_run":
+        query["status__in"] = ",".join(Run.ACTIVE)
+    return f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
 
 
 def _page(owner: str) -> str:

@@ -18,11 +18,11 @@ from unfold.decorators import display
 from spool.assistants.graphs import registry
 from spool.console import run_page
 from spool.console.badges import COLOURS
-from spool.console.lists import ids_in, metadata_filter
+from spool.console.lists import MAX_ROWS, ids_in, metadata_filter
 from spool.console.markup import short_id, short_link
 from spool.console.operations import OperatedAdmin
 from spool.console.run_operations import RUN_OPERATIONS
-from spool.runs.models import Run, Worker
+from spool.runs.models import Run, RunAttempt, Worker
 from spool.threads.models import Thread
 
 # Of a line of a list.
@@ -53,13 +53,28 @@ class WorkerFilter(admin.SimpleListFilter):
         return queryset.filter(worker__in=known) if self.value() else queryset
 
 
+class TroubleFilter(admin.SimpleListFilter):
+    title = "trouble"
+    parameter_name = "trouble"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("lost", "lost a worker")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> Any:
+        if self.value() != "lost":
+            return queryset
+        lost = RunAttempt.objects.filter(outcome=RunAttempt.Outcome.LOST)
+        newest = lost.order_by("-ended_at").values("run_id")[:MAX_ROWS]
+        return queryset.filter(pk__in=newest)
+
+
 @admin.register(Run)
 class RunAdmin(OperatedAdmin):
     list_display = (
         "short",
         "state",
         "graph_id",
-        "owner",
+        "its_owner",
         "its_thread",
         "worker",
         "attempt",
@@ -72,6 +87,7 @@ class RunAdmin(OperatedAdmin):
         "status",
         GraphFilter,
         "run_class",
+        TroubleFilter,
         WorkerFilter,
         ("owner", FieldTextFilter),
         ("created_at", RangeDateTimeFilter),

@@ -17,6 +17,7 @@ from unfold.decorators import display
 from spool.access.policy import EVERYTHING
 from spool.console import thread_page
 from spool.console.badges import COLOURS
+from spool.console.health import FORGOTTEN
 from spool.console.lists import ids_from, metadata_filter
 from spool.console.markup import short_id
 from spool.console.operations import OperatedAdmin
@@ -25,18 +26,29 @@ from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
 
+class WaitsFilter(admin.SimpleListFilter):
+    title = "waits for an answer"
+    parameter_name = "waits"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        return [("day", "for more than a day")]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> Any:
+        return queryset.filter(FORGOTTEN) if self.value() == "day" else queryset
+
+
 @admin.register(Thread)
 class ThreadAdmin(OperatedAdmin):
     list_display = (
         "short",
         "coloured_status",
-        "owner",
+        "its_owner",
         "graph",
         "created_at",
         "updated_at",
         "expires_at",
     )
-    list_filter = ("status",)
+    list_filter = ("status", WaitsFilter)
     # Sorting needs an index.
     sortable_by = ("created_at", "updated_at")
     ordering = ("-created_at", "id")

@@ -351,6 +351,12 @@ class RunAttempt(models.Model):
         indexes = [
             models.Index(fields=["thread_id"], name="run_attempts_by_thread"),
             models.Index(fields=["ended_at"], name="run_attempts_by_end"),
+            # For operators. They are few.
+            models.Index(
+                fields=["-ended_at"],
+                name="run_attempts_lost",
+                condition=Q(outcome="lost"),
+            ),
             # For the sweep. Their runs are deleted.
             models.Index(
                 fields=["ended_at"],

@@ -27,6 +27,8 @@ LOGGED = ("id", "thread_id", "owner", "user")
 
 # After how many seconds a wake-up message counts as lost.
 MESSAGE_TIMEOUT_SECS = 3.0
+# The error of a run that was lost with its worker in each attempt.
+LOST_ERROR = "WorkerLost"
 # How long workers that are gone are kept, to show which worker had a run.
 REMEMBERED = timedelta(days=7)
 
@@ -80,7 +82,7 @@ def _log_lost(run_ids: Sequence[UUID]) -> None:
 def _give_up(run: Run) -> Ended | None:
     """End a run that was lost too often. None if it has ended, or is left for later."""
     error = {
-        "error": "WorkerLost",
+        "error": LOST_ERROR,
         "message": f"The run was lost with its worker {run.losses + 1} times.",
     }
     try:

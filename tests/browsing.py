@@ -48,3 +48,7 @@ def log_in(browser: Chrome, server: Server) -> None:
 
 def wait(browser: Chrome, condition: object) -> None:
     WebDriverWait(browser, 20).until(lambda _: condition())  # type: ignore[operator]
+
+
+def text_of(browser: Chrome) -> str:
+    return browser.find_element(By.TAG_NAME, "body").text

@@ -177,8 +177,13 @@ class Worker:
 
 def new_key(server: Server, *arguments: str) -> str:
     # As a script would: whatever is printed is the key.
+    return manage(server, "create_api_key", *arguments)
+
+
+def manage(server: Server, *arguments: str) -> str:
+    """What a command of `manage.py` prints."""
     return subprocess.run(
-        [sys.executable, "manage.py", "create_api_key", *arguments],
+        [sys.executable, "manage.py", *arguments],
         cwd=ROOT,
         env={**os.environ, **server.environment()},
         check=True,

@@ -14,7 +14,8 @@ from django.urls import reverse
 from django.utils import timezone
 
 from spool.crons.models import Cron
-from spool.runs import counting, queue
+from spool.runs import counting, lifecycle, queue
+from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run, Worker
 from spool.runs.periods import Counting
 from spool.runs.tests.attempts import MINUTE, ago, count_now, ended
@@ -90,6 +91,8 @@ def test_runs_wait_because_one_owner_has_all_slots(
         "3 runs wait, the oldest for 7 min: all 2 slots are taken, "
         "2 of 2 by owner acme."
     ]
+    page = admin_client.get(reverse("admin:index")).content.decode()
+    assert f'href="{reverse("console-owner", args=["acme"])}"' in page
 
 
 def test_runs_wait_because_their_graph_is_paused(
@@ -127,6 +130,25 @@ def test_failures_are_grouped(
     assert page.context["graphs"][0].outcomes.ended == 8
 
 
+def test_lost_workers_lead_to_their_runs(
+    admin_client: Client,
+    worker: Worker,
+    make_run: MakeRun,
+    counted: Callable[..., None],
+) -> None:
+    resumed, given_up = make_run(thread_id=None), make_run(thread_id=None)
+    error = {"error": "WorkerLost", "message": "lost 3 times"}
+    assert lifecycle.end_here(given_up, Outcome("error", error))
+    counted(("lost", {"run_id": resumed.pk}))
+
+    assert problems(admin_client) == [
+        "1 run was given up after each attempt lost its worker: echo.",
+        "1 attempt was lost with its worker.",
+    ]
+    assert leads_to(admin_client, "given up") == {given_up.pk}
+    assert leads_to(admin_client, "lost with") == {resumed.pk}
+
+
 def test_webhooks_crons_and_forgotten_interrupts(
     admin_client: Client, worker: Worker, thread: Thread
 ) -> None:
@@ -144,11 +166,12 @@ def test_webhooks_crons_and_forgotten_interrupts(
     Thread.objects.filter(pk=thread.pk).update(
         status="interrupted", created_at=old, state_updated_at=old
     )
+    Thread.objects.create(status="interrupted")
 
     assert problems(admin_client) == [
         "1 webhook was given up within a day.",
         "1 cron is late.",
-        "1 thread waits for an answer since more than a day.",
+        "1 thread has waited for an answer for more than a day.",
     ]
     assert leads_to(admin_client, "webhook") == {given_up.pk}
     assert leads_to(admin_client, "cron") == {late.pk}

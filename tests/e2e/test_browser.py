@@ -11,7 +11,7 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
-from spool.tests.browsing import browsing, log_in, wait
+from spool.tests.browsing import browsing, log_in, text_of, wait
 from spool.tests.live import ROOT, Server, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
@@ -75,10 +75,6 @@ def work(examples: Server) -> dict[str, str]:
     }
 
 
-def text_of(browser: Chrome) -> str:
-    return browser.find_element(By.TAG_NAME, "body").text
-
-
 def complaints(browser: Chrome) -> list[str]:
     """Errors in the browser's console since the last call."""
     entries = browser.get_log("browser")  # type: ignore[no-untyped-call]
@@ -121,45 +117,6 @@ def test_a_thread_shows_its_values_and_checkpoints(
 
     wait(admin, lambda: "I will remember that: I like tea" in admin.page_source)
     assert complaints(admin) == []
-
-
-def test_from_the_overview_to_the_repaired_run(
-    admin: Chrome, examples: Server, work: dict[str, str]
-) -> None:
-    # The tick counts what has failed within seconds, and the page loads it by itself.
-    complaints(admin)
-    admin.get(f"{examples.url}/admin/?range=15m")
-    wait(admin, lambda: "ValueError" in text_of(admin))
-    admin.find_element(By.CSS_SELECTOR, "a[href*='q=ValueError']").click()
-
-    opened = "td a[href*='/runs/run/'][href*='/change/'], th a[href*='/runs/run/']"
-    wait(admin, lambda: admin.find_elements(By.CSS_SELECTOR, opened))
-    admin.find_element(By.CSS_SELECTOR, opened).click()
-    wait(admin, lambda: "Raised by the node fail" in text_of(admin))
-    assert "Traceback" in text_of(admin)
-    assert "no luck today" in text_of(admin)
-
-    admin.find_element(By.LINK_TEXT, "Run again on a new thread").click()
-    wait(admin, lambda: "A new thread of the same owner" in text_of(admin))
-    admin.find_element(By.NAME, "reason").send_keys("tried once more")
-    admin.find_element(By.CSS_SELECTOR, ".console form button[type=submit]").click()
-    wait(admin, lambda: "started again on a new thread" in text_of(admin))
-    assert complaints(admin) == []
-
-
-def test_an_interrupt_is_answered(
-    admin: Chrome, examples: Server, work: dict[str, str]
-) -> None:
-    page = f"{examples.url}/admin/threads/thread/{work['waiting']}/change/"
-    admin.get(page)
-    assert "Send this e-mail?" in text_of(admin)
-    admin.find_element(By.LINK_TEXT, "Answer").click()
-    wait(admin, lambda: admin.find_elements(By.NAME, "answer"))
-    admin.find_element(By.NAME, "answer").send_keys('{"approved": true}')
-    admin.find_element(By.CSS_SELECTOR, ".console form button[type=submit]").click()
-
-    path = f"{examples.url}/threads/{work['waiting']}"
-    wait(admin, lambda: httpx.get(path).json()["status"] == "idle")
 
 
 def test_an_assistant_shows_its_graph(admin: Chrome, examples: Server) -> None:
