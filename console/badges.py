@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 GOOD, BAD, WARN, INFO = "success", "danger", "warning", "info"
 COLOURS = {
-    # Runs, attempts and steps; threads; workers; webhooks.
+    # Runs, attempts and steps; threads; workers; webhooks; crons.
     "pending": INFO,
     "running": INFO,
     "success": GOOD,
@@ -28,6 +28,10 @@ COLOURS = {
     "waiting": INFO,
     "trying again": WARN,
     "given up": BAD,
+    "enabled": GOOD,
+    "paused": WARN,
+    "disabled": BAD,
+    "ended": INFO,
 }
 CLASSES = {GOOD: "good", BAD: "bad", WARN: "warn", INFO: "info"}
 

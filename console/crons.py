@@ -11,29 +11,23 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.core.exceptions import PermissionDenied
 from django.db.models import F, OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
-from django.http import HttpRequest
-from unfold.admin import TabularInline
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import URLPattern, path
+from django.utils.dateparse import parse_datetime
 from unfold.decorators import display
 
 from spool.assistants.models import Assistant
-from spool.console import badges
+from spool.console import badges, cron_page
+from spool.console.cron_calendar import calendar
 from spool.console.cron_operations import CRON_OPERATIONS
-from spool.console.lists import document
-from spool.console.markup import link
 from spool.console.operations import OperatedAdmin
 from spool.crons import services
 from spool.crons.models import Cron, CronFiring
-from spool.crons.schedule import BadSchedule, describe
 from spool.runs.models import Run
-
-COLOURS = {
-    **badges.COLOURS,
-    "enabled": "success",
-    "paused": "info",
-    "disabled": "danger",
-}
 
 
 class TroubleFilter(admin.SimpleListFilter):
@@ -60,39 +54,6 @@ class TroubleFilter(admin.SimpleListFilter):
         return queryset.filter(self.rows.get(self.value() or "", Q()))
 
 
-class FiringInline(TabularInline):  # type: ignore[misc]
-    model = CronFiring
-    ordering = ("-fired_at", "-id")
-    per_page = 20
-    extra = 0
-    fields = readonly_fields = (
-        "slot",
-        "fired_at",
-        "seconds_late",
-        "missed",
-        "result",
-        "error",
-        "run",
-        "thread_id",
-    )
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-    has_change_permission = has_delete_permission = has_add_permission
-
-    @display(description="seconds late")
-    def seconds_late(self, record: CronFiring) -> str:
-        return "-" if record.lateness is None else f"{record.lateness:.1f}"
-
-    def run(self, record: CronFiring) -> str:
-        return link("runs_run", record.run_id)
-
-    @display(label=COLOURS)
-    def result(self, record: CronFiring) -> str:
-        return record.status or "unknown"
-
-
 @admin.register(Cron)
 class CronAdmin(OperatedAdmin):
     list_display = (
@@ -114,30 +75,8 @@ class CronAdmin(OperatedAdmin):
         "A schedule, an owner, or the id of a cron, a thread or an assistant"
     )
     ordering = ("-created_at", "id")
-    fields = readonly_fields = (
-        "id",
-        "schedule",
-        "in_words",
-        "timezone",
-        "state",
-        "disabled_reason",
-        "next_run_date",
-        "end_time",
-        "catch_up",
-        "missed",
-        "owner",
-        "user_id",
-        "its_assistant",
-        "its_thread",
-        "on_run_completed",
-        "payload_text",
-        "metadata_text",
-        "created_at",
-        "updated_at",
-    )
-    payload_text = document("payload")
-    metadata_text = document("metadata")
-    inlines = (FiringInline,)
+    change_form_template = "console/cron.html"
+    list_before_template = "console/cron_link.html"
     operations = CRON_OPERATIONS
     deletable = True
 
@@ -165,13 +104,11 @@ class CronAdmin(OperatedAdmin):
         found = Q(id=key) | Q(thread_id=key) | Q(assistant_id=key) | Q(owner=term)
         return queryset.filter(found), False
 
-    @display(label=COLOURS)
+    @display(label=badges.COLOURS)
     def state(self, cron: Cron) -> str:
-        if cron.enabled:
-            return "enabled"
-        return "disabled" if cron.disabled_reason else "paused"
+        return cron_page.state(cron)
 
-    @display(label=COLOURS)
+    @display(label=badges.COLOURS)
     def last_result(self, cron: Any) -> str:
         return cron.last_status or "-"
 
@@ -183,19 +120,34 @@ class CronAdmin(OperatedAdmin):
     def last_fired_at(self, cron: Any) -> Any:
         return cron.last_fired_at
 
-    @display(description="assistant")
-    def its_assistant(self, cron: Cron) -> str:
-        return link("assistants_assistant", cron.assistant_id)
+    # --- One cron ---------------------------------------------------------------------
+    def page_context(self, request: HttpRequest, row: Cron) -> dict[str, Any]:
+        figures = cron_page.figures(row, request.GET.get("before"))
+        return {"title": f"Cron {row.pk}", "subtitle": None, **figures}
 
-    @display(description="thread")
-    def its_thread(self, cron: Cron) -> str:
-        return link("threads_thread", cron.thread_id)
+    # --- The calendar -----------------------------------------------------------------
+    def get_urls(self) -> list[URLPattern]:
+        own = path(
+            "calendar/",
+            self.admin_site.admin_view(self.calendar_view),
+            name="crons_cron_calendar",
+        )
+        return [own, *super().get_urls()]
 
-    def in_words(self, cron: Cron) -> str:
+    def calendar_view(self, request: HttpRequest) -> HttpResponse:
+        """What fires next; from the time `?from=` on."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
         try:
-            return describe(cron.schedule)
-        except BadSchedule as exc:
-            return str(exc)
+            since = parse_datetime(request.GET.get("from", ""))
+        except ValueError:
+            since = None
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Calendar of crons",
+            **calendar(since if since and since.tzinfo else None),
+        }
+        return TemplateResponse(request, "console/cron_calendar.html", context)
 
     # --- Deleting ---------------------------------------------------------------------
     def get_deleted_objects(

@@ -10,11 +10,8 @@ from django.contrib.admin import ShowFacets
 from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
-from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.decorators import display
 
-from spool.console.markup import as_text
 from spool.database.json import loads
 
 # Rows are counted, and listed, up to this number; beyond it, operators search.
@@ -110,12 +107,3 @@ def metadata_filter(term: str) -> Q | None:
     if term.startswith("{") or (separator and key):
         return Q(metadata__contains=wanted) if isinstance(wanted, dict) else None
     return None
-
-
-def document(field: str) -> Any:
-    """A page's entry for a JSON field, which Django would show on one line."""
-
-    def shown(model_admin: Any, row: Any) -> SafeString:
-        return as_text(getattr(row, field))
-
-    return display(description=field)(shown)

@@ -30,20 +30,15 @@ def as_text(value: Any, *, hides_secrets: bool = False) -> SafeString:
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 
-def link(page: str, key: Any) -> str:
-    """A link to a row's page, such as `runs_run`; the row may be deleted by then."""
-    if key is None:
-        return "-"
-    path = reverse(f"admin:{page}_change", args=[key])
-    return format_html('<a class="console-link" href="{}">{}</a>', path, key)
-
-
 # Ids are UUIDs of version 7: this many characters are the millisecond of their making.
 SHORT_ID = 13
 
 
 def short_link(page: str, key: Any) -> str:
-    """Like `link`, but with a short id, and a button that copies the whole one."""
+    """A link to a row's page, such as `runs_run`, which may be deleted by then.
+
+    It shows a short id, with a button that copies the whole one.
+    """
     if key is None:
         return "-"
     path = reverse(f"admin:{page}_change", args=[key])

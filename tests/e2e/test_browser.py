@@ -91,6 +91,7 @@ def complaints(browser: Chrome) -> list[str]:
         ("runs/worker/", "heartbeat"),
         ("webhooks/webhookdelivery/", "webhook"),
         ("crons/cron/", "0 9 * * MON"),
+        ("crons/cron/calendar/", "0 9 * * MON"),
         ("store/storeitem/", "memories"),
         ("store/storeitem/tree/?owner=", "memories"),
         ("access/apikey/", "key"),
@@ -141,6 +142,9 @@ def test_pages_fit_a_phone(
         "",
         f"runs/run/{work['slow']}/change/",
         f"threads/thread/{work['done']}/change/",
+        f"crons/cron/{work['cron']}/change/",
+        "crons/cron/calendar/",
+        "store/storeitem/tree/?owner=",
     )
     try:
         admin.set_window_size(390, 800)

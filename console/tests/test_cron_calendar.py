@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from spool.console import cron_calendar
+from spool.console.cron_calendar import Hour, calendar, coming_of
+from spool.crons.models import Cron, CronFiring
+
+pytestmark = pytest.mark.django_db
+
+CALENDAR = "/admin/crons/cron/calendar/"
+
+
+def make(schedule: str, at: datetime, **fields: Any) -> Cron:
+    return Cron.objects.create(
+        assistant_id=uuid4(), schedule=schedule, next_run_date=at, **fields
+    )
+
+
+@pytest.fixture
+def next_hour() -> datetime:
+    """The begin of the next hour of this week, in UTC."""
+    now = timezone.now().astimezone(UTC)
+    return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+
+
+def counts(context: dict[str, Any]) -> dict[datetime, int]:
+    hours: list[Hour] = [hour for day in context["days"] for hour in day]
+    return {hour.start: hour.count for hour in hours if hour.count}
+
+
+def test_firings_are_counted_by_hour_until_they_end(next_hour: datetime) -> None:
+    end = next_hour + timedelta(hours=1)
+    make("*/20 * * * *", next_hour, end_time=end)
+    make("0 0 1 1 *", next_hour, enabled=False)
+
+    found = calendar(None)
+
+    assert counts(found) == {next_hour: 3, end: 1}
+    assert [firing.at.minute for firing, _ in found["firings"]] == [0, 20, 40, 0]
+    assert len(calendar(end)["firings"]) == 1
+
+
+def test_what_is_late_fires_once_now(next_hour: datetime) -> None:
+    late = make("* * * * *", next_hour - timedelta(days=1))
+    soon = timezone.now() + timedelta(minutes=5)
+    Cron.objects.update(end_time=soon)
+
+    listed = [firing for firing, _ in calendar(None)["firings"]]
+
+    assert listed[0].at == late.next_run_date
+    assert all(one.at > timezone.now() - timedelta(minutes=1) for one in listed[1:])
+    assert len(listed) <= 7
+
+
+def test_it_ends_where_it_would_not_be_whole(
+    next_hour: datetime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cron_calendar, "MAX_FIRINGS", 5)
+    make("* * * * *", next_hour)
+
+    by_firings = calendar(None)
+
+    assert by_firings["is_cut"]
+    assert by_firings["end"] == next_hour + timedelta(minutes=5)
+    assert counts(by_firings) == {next_hour: 5}
+    monkeypatch.setattr(cron_calendar, "MAX_CRONS", 1)
+    make("0 * * * *", next_hour + timedelta(minutes=3))
+    assert calendar(None)["end"] == next_hour + timedelta(minutes=3)
+
+
+def test_the_next_firings_of_one_cron(next_hour: datetime) -> None:
+    ended = make("0 * * * *", next_hour, enabled=False)
+    going = make("0 * * * *", next_hour)
+
+    assert coming_of(ended) == []
+    assert coming_of(going) == [next_hour + timedelta(hours=n) for n in range(5)]
+
+
+def test_the_page_of_a_cron_that_has_ended(admin_client: Client) -> None:
+    ended = make("0 9 * * *", timezone.now(), enabled=False, timezone="Asia/Tokyo")
+    Cron.objects.update(disabled_reason="end_time has passed")
+    slot = timezone.now() - timedelta(minutes=5)
+    CronFiring.objects.create(
+        cron=ended, slot=slot, fired_at=slot + timedelta(seconds=90), status="timeout"
+    )
+
+    with CaptureQueriesContext(connection) as queries:
+        page = admin_client.get(f"/admin/crons/cron/{ended.pk}/change/")
+
+    shown = page.content.decode()
+    assert len(queries) <= 20
+    assert '<span class="badge info">ended</span>' in shown
+    assert '<span class="badge bad">timeout</span>' in shown
+    assert "1 min 30 s" in shown
+    assert "Never." in shown
+    assert "Pause</button>" not in shown
+
+
+def test_the_page_is_read_in_few_queries(
+    admin_client: Client, next_hour: datetime
+) -> None:
+    for n in range(5):
+        make("0 * * * *", next_hour + timedelta(hours=n), timezone="Europe/Berlin")
+
+    with CaptureQueriesContext(connection) as queries:
+        shown = admin_client.get(CALENDAR)
+    wrong = admin_client.get(CALENDAR, {"from": "2026-13-01T00:00:00Z"})
+
+    assert len(queries) <= 20
+    assert "Europe/Berlin" in shown.content.decode()
+    assert wrong.status_code == 200
