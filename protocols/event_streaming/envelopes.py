@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any
 
 from spool.database.json import dumps, loads
@@ -92,6 +93,8 @@ def namespace_of(event: Event) -> tuple[str, ...]:
     return _parts(event.name)[2]
 
 
+# Few names make most of a thread's events.
+@lru_cache(maxsize=256)
 def _parts(name: str) -> tuple[str, str, tuple[str, ...]]:
     mark = name[:1] if name[:1] in (NORMALISED, SUBSCRIBERS_ONLY) else ""
     channel, *namespace = name[len(mark) :].split("|")

@@ -90,6 +90,8 @@ class Feed:
         self._viewer: Viewer | None = None
         # The graphs of runs that have begun, and whose end was not received yet.
         self._begun: dict[UUID, str] = {}
+        # The run of the last event.
+        self._noted = ""
 
     def subscribe(self, subscription: Subscription) -> None:
         self._new.append(subscription)
@@ -271,15 +273,17 @@ class Feed:
         ]
 
     def _note(self, event: Event) -> None:
-        run_id = UUID(event.run_id)
         if event.name == events.END:
+            run_id, self._noted = UUID(event.run_id), ""
             self._begun.pop(run_id, None)
             if self._viewer:
                 self._viewer.watched.discard(run_id)
-        elif run_id not in self._begun:
-            self._begun[run_id] = event.graph_id
-            if self._viewer:
-                self._viewer.watched.add(run_id)
+        elif event.run_id != self._noted:
+            self._noted, run_id = event.run_id, UUID(event.run_id)
+            if run_id not in self._begun:
+                self._begun[run_id] = event.graph_id
+                if self._viewer:
+                    self._viewer.watched.add(run_id)
 
     async def _end_again(self, over: set[UUID]) -> None:
         """Publish the ends of runs that have ended in Postgres, but not in Redis.

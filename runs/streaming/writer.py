@@ -41,6 +41,10 @@ logger = logging.getLogger(__name__)
 # Events of one loop turn share a round trip. A stream of tokens is delayed this long
 # (seconds) after its last batch: readers don't notice, and it saves most of the cost.
 LINGER = 0.008
+# A busy worker delays them longer, since each write takes from its CPU: this many times
+# as long as a write has taken, up to a maximum (seconds).
+BUSY_FACTOR = 3
+MAX_LINGER = 0.05
 # How long the last events of a run may delay its end, in seconds.
 SETTLE_TIMEOUT_SECS = 1.0
 # How long writing the end itself is retried, in seconds.
@@ -268,6 +272,7 @@ class EventWriter:
     async def _flush(self, *, checks: bool = False) -> None:
         failures = 0
         while self._waiting or self._sent or checks:
+            begun = asyncio.get_running_loop().time()
             try:
                 # Shielded, so that a batch is either written or still waiting.
                 await asyncio.shield(self._write(checks=checks))
@@ -279,7 +284,8 @@ class EventWriter:
             if failures:
                 logger.info("run %s: publishing its events again", self._run_id)
                 self._is_failing, failures = False, 0
-            await asyncio.sleep(LINGER)
+            took = asyncio.get_running_loop().time() - begun
+            await asyncio.sleep(min(max(LINGER, BUSY_FACTOR * took), MAX_LINGER))
         if self._checking is None and not self._is_closed:
             loop = asyncio.get_running_loop()
             self._checking = loop.call_later(CHECK_SECS, self._check)
