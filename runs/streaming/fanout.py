@@ -350,7 +350,7 @@ class Fanout:
             thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
             asked = {viewer: set(viewer.watched) for viewer in viewers}
             try:
-                active = await database_threads.query(_active_runs, watched)
+                active = await database_threads.query(active_runs, watched)
                 threads = await database_threads.query(_known_threads, thread_ids)
             except Exception:
                 logger.exception("Could not look up the watched runs")
@@ -371,7 +371,7 @@ async def undisturbed(asking: Awaitable[T]) -> T:
     return await asyncio.shield(asyncio.ensure_future(asking))
 
 
-def _active_runs(run_ids: set[UUID]) -> set[UUID]:
+def active_runs(run_ids: set[UUID]) -> set[UUID]:
     """Those of these runs that are active, or whose `end` event may still arrive."""
     if not run_ids:
         return set()

@@ -10,6 +10,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Iterator, Set
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.attendance import attending
 from spool.runs.streaming.events import Event
-from spool.runs.streaming.fanout import fanout
+from spool.runs.streaming.fanout import active_runs, fanout
 from spool.runs.streaming.modes import INTERRUPT, with_interrupts
 from spool.runs.streaming.run_form import RunForm
 from spool.runs.streaming.viewer import Viewer
@@ -32,6 +33,8 @@ HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
 # Pause before a failed read from Redis is tried again, in seconds.
 RETRY = 0.2
+# How long after the end of a run a viewer waits for its last events, in seconds.
+LAST_EVENTS_SECS = 0.3
 # Shown with any stream modes.
 ALWAYS_SHOWN = frozenset({events.ERROR, events.END, events.GAP})
 UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
@@ -217,7 +220,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
             _is_over, stream.run_id
         )
         if joined_late:
-            viewer.over.add(stream.run_id)
+            await _expect_nothing(viewer, stream.run_id)
         while True:
             over = bool(viewer.over)
             batch = await next_events(viewer, last, beat)
@@ -301,6 +304,18 @@ def with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
             yield replace(event, id=event.previous, name=events.GAP, data=dumps(data))
         yield event
         last = event.id
+
+
+async def _expect_nothing(viewer: Viewer, run_id: UUID) -> None:
+    """Let a viewer know that a run is over.
+
+    The last events of one that has just ended are published at any moment.
+    """
+    if await database_threads.query(active_runs, {run_id}):
+        over = partial(viewer.tell, {run_id}, is_gone=False)
+        asyncio.get_running_loop().call_later(LAST_EVENTS_SECS, over)
+    else:
+        viewer.over.add(run_id)
 
 
 def _is_over(run_id: UUID) -> bool:

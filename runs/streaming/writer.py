@@ -11,7 +11,8 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -22,6 +23,7 @@ from redis.exceptions import RedisError
 from spool.database.json import dumps
 from spool.database.redis import circuit_breaker
 from spool.runs.streaming import scripts
+from spool.runs.streaming.batches import Batch, append_arguments, life_ms
 from spool.runs.streaming.events import (
     END,
     ERROR,
@@ -29,7 +31,6 @@ from spool.runs.streaming.events import (
     encode,
     ends_channel,
     lifecycle_of,
-    older_channel,
     redis_client,
     reply_channel,
     stream_key,
@@ -47,6 +48,8 @@ BUSY_FACTOR = 3
 MAX_LINGER = 0.05
 # How long the last events of a run may delay its end, in seconds.
 SETTLE_TIMEOUT_SECS = 1.0
+# How long waiting events are held for the end, so that both are written at once.
+HOLD_SECS = 0.1
 # How long writing the end itself is retried, in seconds.
 CLOSE_TIMEOUT_SECS = 2.5
 # Pauses before a failed write of a batch is retried, in seconds.
@@ -58,26 +61,6 @@ MAX_BATCH_BYTES = 2**18
 
 FAULTS = (RedisError, OSError)
 WireEvent = tuple[str, bytes]
-
-
-@dataclass(frozen=True, slots=True)
-class Batch:
-    """Events that are written in one step, with their ids once they are written."""
-
-    index: int
-    count: int
-    data: bytes
-    # The number of events that were dropped before it.
-    dropped: int = 0
-    ending: int = scripts.GOES_ON
-    first: str = ""
-    previous: str = ""
-    last_seq: int = 0
-
-    @property
-    def last(self) -> str:
-        ms, _, seq = self.first.partition("-")
-        return f"{ms}-{int(seq) + self.count - 1}"
 
 
 def last_events(
@@ -121,7 +104,7 @@ def publish_end(
     ending = scripts.ENDED_BY_OTHERS
     batch = Batch(0, len(events), encode(run_id, events), ending=ending)
     keys = [stream_key(thread_id)]
-    argv = _arguments(
+    argv = append_arguments(
         thread_id,
         run_id,
         batch,
@@ -188,6 +171,7 @@ class EventWriter:
         self._has_dropped = False
         self._flushing: asyncio.Task[None] | None = None
         self._checking: asyncio.TimerHandle | None = None
+        self._holding: asyncio.TimerHandle | None = None
         self._in_order = asyncio.Lock()
         self._is_closed = False
         self._is_failing = False
@@ -223,6 +207,26 @@ class EventWriter:
                 await self._write_at_last()
         except TimeoutError:
             pass
+
+    async def hold(self) -> None:
+        """Leave what waits to `close`, which is expected now.
+
+        It is written before if `close` takes longer than `HOLD_SECS`.
+        """
+        await self._stop()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SETTLE_TIMEOUT_SECS), self._in_order:
+                pass
+        loop = asyncio.get_running_loop()
+        self._holding = loop.call_later(HOLD_SECS, self._stop_holding)
+
+    def _stop_holding(self) -> None:
+        self._flushing = asyncio.create_task(self._write_at_last())
+
+    def seq_after(self, count: int) -> int:
+        """The number of the last event, if `count` more are written after all others."""
+        sent = self._sent.count + self._sent.dropped if self._sent else 0
+        return self.used_seq + sent + self._dropped + len(self._waiting) + count
 
     async def drop(self) -> None:
         """Discard waiting events: the attempt no longer holds the run."""
@@ -308,9 +312,10 @@ class EventWriter:
 
     async def _stop(self) -> None:
         self._is_closed = True
-        if self._checking:
-            self._checking.cancel()
-            self._checking = None
+        for timer in (self._checking, self._holding):
+            if timer:
+                timer.cancel()
+        self._checking = self._holding = None
         if self._flushing and not self._flushing.done():
             self._flushing.cancel()
             await asyncio.wait([self._flushing])
@@ -320,27 +325,40 @@ class EventWriter:
         failures = 0
         while True:
             try:
-                await asyncio.shield(self._write(ending=ending))
+                await asyncio.shield(self._write(ending=ending, is_last=True))
                 return
             except FAULTS as exc:
                 await self._pause(exc, failures)
                 failures += 1
 
     async def _write(
-        self, *, ending: list[WireEvent] | None = None, checks: bool = False
+        self,
+        *,
+        ending: list[WireEvent] | None = None,
+        checks: bool = False,
+        is_last: bool = False,
     ) -> None:
-        """Write waiting events in batches, then the run's last events, if it ends."""
+        """Write waiting events in batches, then the run's last events, if it ends.
+
+        Events that are added meanwhile wait for the next batch, unless this `is_last`.
+        """
         async with self._in_order:
             if ending is None and not await self._is_held():
                 self._give_up()
                 return
             if checks:
                 await self._append_once(Batch(self._index, 0, b""))
-            while self._sent or self._waiting:
-                self._sent = self._sent or self._take()
+            left = len(self._waiting)
+            while self._sent or ((left > 0 or is_last) and self._has_batch(ending)):
+                if self._sent is None:
+                    self._sent = self._take()
+                    left -= self._sent.count
                 await self._append_once(self._sent)
             if ending:
                 self._index += 1
+                ending[:0] = self._waiting
+                self._waiting.clear()
+                self._waiting_bytes = 0
                 data = encode(self._run_id, ending)
                 dropped, self._dropped = self._dropped, 0
                 self._sent = Batch(
@@ -349,10 +367,15 @@ class EventWriter:
                 ending.clear()
                 await self._append_once(self._sent)
 
+    def _has_batch(self, ending: list[WireEvent] | None) -> bool:
+        """Whether waiting events make a batch: not if they fit into that of the end."""
+        is_small = self._waiting_bytes < MAX_BATCH_BYTES
+        return bool(self._waiting) and not (ending and is_small)
+
     async def _append_once(self, batch: Batch) -> None:
         """Write a batch, after restoring earlier ones that Redis may have lost."""
         key, last_id = stream_key(self._thread_id), self._last_id
-        argv = _arguments(
+        argv = append_arguments(
             self._thread_id,
             self._run_id,
             batch,
@@ -387,7 +410,7 @@ class EventWriter:
             str(self._run_id),
             self._attempt,
             self._generation,
-            _life_ms(scripts.GOES_ON),
+            life_ms(scripts.GOES_ON),
             self._graph_id,
             self._reply_channel,
         ]
@@ -401,47 +424,3 @@ class EventWriter:
         self._is_closed = True
         self._waiting.clear()
         self._sent = None
-
-
-def _arguments(
-    thread_id: UUID,
-    run_id: UUID,
-    batch: Batch,
-    attempt: int,
-    last_id: str,
-    generation: int,
-    used_seq: int = 0,
-    graph_id: str = "",
-    *,
-    has_begun: bool = False,
-    reply_channel: str = "",
-) -> list[Any]:
-    """The arguments of `scripts.APPEND`."""
-    return [
-        channel(thread_id),
-        batch.data,
-        batch.count,
-        str(run_id),
-        attempt,
-        batch.index,
-        last_id,
-        batch.dropped,
-        generation,
-        settings.STREAM_MAX_EVENTS,
-        settings.STREAM_MAX_BYTES,
-        _life_ms(batch.ending),
-        batch.ending,
-        settings.RESUMABLE_STREAM_TTL_SECONDS * 1000,
-        used_seq,
-        graph_id.replace("\n", " "),
-        older_channel(thread_id),
-        int(has_begun),
-        reply_channel,
-    ]
-
-
-def _life_ms(ending: int) -> int:
-    life: float = settings.RESUMABLE_STREAM_TTL_SECONDS
-    if not ending:
-        life += max(settings.BG_JOB_TIMEOUT_SECS, 3600)
-    return int(life * 1000)

@@ -22,11 +22,12 @@ from spool.database.loop import Loop
 from spool.runs import lifecycle, services
 from spool.runs.models import Run, Worker
 from spool.runs.streaming import events, run_stream, scripts, thread_stream
+from spool.runs.streaming.batches import Batch, append_arguments
 from spool.runs.streaming.events import Event
-from spool.runs.streaming.fanout import Fanout, _active_runs
+from spool.runs.streaming.fanout import Fanout, active_runs
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.streaming.viewer import Viewer
-from spool.runs.streaming.writer import Batch, EventWriter, _arguments, publish_end
+from spool.runs.streaming.writer import EventWriter, publish_end
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -121,7 +122,7 @@ def test_a_run_counts_as_over_once_its_end_can_have_arrived(
 
     asked = {going_on.pk, ended.pk, over.pk, uuid7()}
 
-    assert _active_runs(asked) == {going_on.pk, ended.pk}
+    assert active_runs(asked) == {going_on.pk, ended.pk}
 
 
 def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
@@ -129,7 +130,7 @@ def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
     client = redis.Redis.from_url(settings.REDIS_URL)
     for data in batches:
         batch = Batch(0, 1, events.encode(run_id, [("values", data)]))
-        argv = _arguments(thread_id, run_id, batch, 1, "", 0)
+        argv = append_arguments(thread_id, run_id, batch, 1, "", 0)
         client.eval(scripts.APPEND, 1, events.stream_key(thread_id), *argv)
     client.close()
 

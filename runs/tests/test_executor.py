@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import Callable
 from pathlib import Path
@@ -65,14 +66,49 @@ def told_at_the_end(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return told
 
 
-def test_what_a_run_had_to_say_is_told_before_it_is_over(
-    here: Here, make: Callable[..., Run], tmp_path: Path, told_at_the_end: list[str]
+def test_the_last_events_of_a_run_are_written_with_its_end(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    told_at_the_end: list[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     (tmp_path / "go").touch()
+    monkeypatch.setattr("spool.runs.streaming.writer.LINGER", 60)
 
     here.execute(make(stream_mode=["updates"]))
 
-    assert told_at_the_end == ["metadata", *["updates"] * 3]
+    told = [name for name, _ in published(thread.id)]
+    assert told == ["metadata", *["updates"] * 3, "end"]
+    assert len(told_at_the_end) < 4
+    thread.refresh_from_db()
+    assert events.newest_seq(thread.id) == thread.event_seq > 4
+
+
+def test_held_events_are_written_while_the_end_takes_long(
+    here: Here,
+    make: Callable[..., Run],
+    thread: Thread,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (tmp_path / "go").touch()
+    monkeypatch.setattr("spool.runs.streaming.writer.LINGER", 60)
+    end = lifecycle.end
+
+    async def late_end(*args: Any, **more: Any) -> Any:
+        async with asyncio.timeout(10):
+            while [name for name, _ in published(thread.id)][-1:] != ["updates"]:
+                await asyncio.sleep(0.01)
+        return await end(*args, **more)
+
+    monkeypatch.setattr("spool.runs.lifecycle.end", late_end)
+
+    here.execute(make(stream_mode=["updates"]))
+
+    told = [name for name, _ in published(thread.id)]
+    assert told == ["metadata", *["updates"] * 3, "end"]
 
 
 def test_a_redis_that_hangs_keeps_no_run_from_its_end(

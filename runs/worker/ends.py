@@ -15,7 +15,7 @@ from spool.threads.models import Thread
 
 def numbered(held: Claim, outcome: Outcome, writer: EventWriter) -> Outcome:
     """The outcome, with the number that the last event of the run will have."""
-    seq = writer.used_seq + len(last_events_of(held, outcome))
+    seq = writer.seq_after(len(last_events_of(held, outcome)))
     return replace(outcome, event_seq=seq)
 
 

@@ -260,10 +260,10 @@ class Executor:
             writer.emit(name, {"interrupt_ids": answered})
         with suppress(LostRun):
             outcome = await self._outcome(attempt)
-            # First, since viewers expect no more events from a run that is over.
-            await writer.settle()
             if outcome is None:
+                await writer.settle()
                 return await self._hand_back(attempt)
+            await writer.hold()
             outcome = numbered(held, outcome, writer)
             outcome, ended = await self._end(attempt, outcome)
             if ended is None and outcome.status:
