@@ -363,6 +363,8 @@ CSRF_COOKIE_NAME = "spool_csrf"
 STATIC_URL = "/static/"
 
 INSTALLED_APPS = [
+    # First, since its templates replace a few of unfold's.
+    "spool.console",
     "unfold",
     "unfold.contrib.filters",
     # Its pages are loaded with the routes, and so only by web processes.
@@ -385,7 +387,6 @@ INSTALLED_APPS = [
     "spool.runs",
     "spool.store",
     "spool.crons",
-    "spool.console",
 ]
 MIDDLEWARE_OF_API = [
     "spool.web.request_ids.NameRequests",
@@ -460,8 +461,8 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-# The icon. Without one, browsers request /favicon.ico.
-_ICON = (
+# The icon of the admin's pages, and of /favicon.ico, which browsers request elsewhere.
+ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' fill='rebeccapurple'>"
     "<path d='M2 1h12v3H2zm2 4h8v1H4zm0 2h8v1H4zm0 2h8v1H4zm-2 3h12v3H2z'/></svg>"
 )
@@ -471,7 +472,7 @@ UNFOLD = {
         {
             "rel": "icon",
             "type": "image/svg+xml",
-            "href": f"data:image/svg+xml,{quote(_ICON)}",
+            "href": f"data:image/svg+xml,{quote(ICON)}",
         }
     ],
     "SITE_HEADER": "Spool",

@@ -7,14 +7,19 @@ from typing import Any
 from django import forms
 from django.contrib import admin, messages
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import FieldTextFilter
+from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
 from spool.access import keys
 from spool.access.callers import BadIdentity, checked_identity
 from spool.access.models import ApiKey
 from spool.access.scopes import BadScope, check
+from spool.console.badges import COLOURS
+from spool.console.markup import owner_link
 from spool.console.operations import OperatedAdmin, Operation
 
 
@@ -58,15 +63,27 @@ REVOKE = Operation(
 )
 
 
+def _state(key: ApiKey) -> str:
+    if key.revoked_at:
+        return "revoked"
+    is_expired = key.expires_at is not None and key.expires_at <= timezone.now()
+    return "expired" if is_expired else "valid"
+
+
 @admin.register(ApiKey)
 class ApiKeyAdmin(OperatedAdmin):
     form = ApiKeyForm
+    # Keys are created with a form, and then only shown.
+    add_form_template = "admin/change_form.html"
+    change_form_template = "console/key.html"
     list_display = (
         "prefix",
-        "owner",
+        "state",
+        "its_owner",
         "name",
-        "created_at",
+        "its_scopes",
         "last_used_at",
+        "created_at",
         "expires_at",
         "revoked_at",
     )
@@ -84,6 +101,22 @@ class ApiKeyAdmin(OperatedAdmin):
     operations = (REVOKE,)
     has_add_permission = ModelAdmin.has_add_permission
     get_search_results = ModelAdmin.get_search_results
+
+    @display(label=COLOURS)
+    def state(self, key: ApiKey) -> str:
+        return _state(key)
+
+    @display(description="owner", ordering="owner")
+    def its_owner(self, key: ApiKey) -> SafeString | str:
+        return owner_link(key.owner)
+
+    @display(description="scopes")
+    def its_scopes(self, key: ApiKey) -> str:
+        return ", ".join(key.scopes) or "everything"
+
+    def page_context(self, request: HttpRequest, row: ApiKey) -> dict[str, Any]:
+        title = f"API key {row.prefix}…"
+        return {"title": title, "subtitle": None, "key": row, "state": _state(row)}
 
     def save_model(
         self, request: HttpRequest, obj: ApiKey, form: Any, change: bool

@@ -7,7 +7,7 @@ from django.utils.safestring import SafeString
 
 GOOD, BAD, WARN, INFO = "success", "danger", "warning", "info"
 COLOURS = {
-    # Runs, attempts and steps; threads; workers; webhooks; crons.
+    # Runs, attempts and steps; threads; workers; webhooks; crons; API keys.
     "pending": INFO,
     "running": INFO,
     "success": GOOD,
@@ -32,6 +32,9 @@ COLOURS = {
     "paused": WARN,
     "disabled": BAD,
     "ended": INFO,
+    "valid": GOOD,
+    "revoked": INFO,
+    "expired": WARN,
 }
 CLASSES = {GOOD: "good", BAD: "bad", WARN: "warn", INFO: "info"}
 

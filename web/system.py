@@ -10,7 +10,7 @@ import redis
 from django.conf import settings
 from django.db import Error as DatabaseError
 from django.db import connection
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.urls import path
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema
@@ -248,6 +248,12 @@ def _wants_checks(request: Request) -> bool:
     return asked in TRUE
 
 
+def favicon(request: HttpRequest) -> HttpResponse:
+    """The icon that browsers ask for; without a login, since they send none."""
+    headers = {"Cache-Control": "public, max-age=86400"}
+    return HttpResponse(settings.ICON, content_type="image/svg+xml", headers=headers)
+
+
 urlpatterns = [
     path("", RootView.as_view(), name="root"),
     path("ok", OkView.as_view(), name="ok"),
@@ -255,4 +261,5 @@ urlpatterns = [
     path("ready", ReadyView.as_view(), name="ready"),
     path("info", InfoView.as_view(), name="info"),
     path("metrics", MetricsView.as_view(), name="metrics"),
+    path("favicon.ico", favicon, name="favicon"),
 ]

@@ -6,6 +6,7 @@ from io import StringIO
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client as Browser
@@ -287,6 +288,28 @@ def test_the_admin_revokes(admin_client: Browser, alice_client: Client) -> None:
     key.refresh_from_db()
     assert key.revoked_at is not None
     assert alice_client.get("/threads/nonsense").status_code == 401
+
+
+def test_the_page_of_a_key_shows_its_use_and_revokes_it(
+    admin_client: Browser, alice_client: Client
+) -> None:
+    key = ApiKey.objects.get()
+    ApiKey.objects.update(scopes=["threads:read"], last_used_at=timezone.now())
+    page = f"/admin/access/apikey/{key.pk}/"
+    listed = admin_client.get("/admin/access/apikey/").content.decode()
+
+    shown = admin_client.get(f"{page}change/").content.decode()
+    asked = admin_client.get(f"{page}operations/revoke/").content.decode()
+    admin_client.post(f"{page}operations/revoke/", {"reason": "it leaked"})
+
+    for text in (key.prefix, "threads:read", "valid"):
+        assert text in listed
+        assert text in shown
+    assert "0\xa0minutes ago" in shown
+    assert "refused from now on" in asked
+    assert "revoked" in admin_client.get(f"{page}change/").content.decode()
+    entry = LogEntry.objects.get(object_id=str(key.pk))
+    assert entry.change_message == "revoked: it leaked"
 
 
 def test_a_key_can_be_revoked_only_by_who_may(client: Browser, alice: Person) -> None:

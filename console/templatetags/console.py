@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from django import template
+from django.db.models import Model
 from django.utils.safestring import SafeString
+from django.utils.text import capfirst
 
 from spool.console import badges, markup
 from spool.runs.figures import Histogram
@@ -15,6 +17,12 @@ register.filter("badge", badges.badge)
 register.filter("short_id", markup.short_id)
 register.filter("owner_link", markup.owner_link)
 register.filter("expiry", markup.expiry)
+
+
+@register.filter
+def heading(title: Any) -> str:
+    """With a capital letter if it is a word of ours; a row's name stays as it is."""
+    return str(title) if isinstance(title, Model) else capfirst(str(title))
 
 
 @register.filter

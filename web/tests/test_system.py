@@ -42,6 +42,13 @@ def test_a_server_without_postgres_is_not_ready(
     assert client.get("/live").status_code == 200
 
 
+def test_browsers_get_an_icon_without_a_login(client: Client, api_keys: None) -> None:
+    icon = client.get("/favicon.ico")
+
+    assert icon.status_code == 200
+    assert icon.headers["Content-Type"] == "image/svg+xml"
+
+
 @pytest.mark.parametrize(
     "path", ["/?check_db=1", "/ok?check_db=1", "/ok?check_db=true"]
 )
