@@ -424,6 +424,71 @@ def test_two_answers_to_one_interrupt_resume_it_once(thread: Thread) -> None:
     assert sorted(one["type"] for one in answers) == ["error", "success"]
 
 
+def test_several_answers_come_in_one_command(thread: Thread) -> None:
+    thread.start("par", {})
+    asked = thread.events(["input"], after(2, lambda event: True))
+    responses = [
+        {"interrupt_id": one["params"]["data"]["interrupt_id"], "response": "yes"}
+        for one in asked
+    ]
+
+    thread.command("input.respond", responses=responses)
+    thread.events(["lifecycle"], after(2))
+
+    state = thread.command("state.get")["result"]["values"]
+    assert sorted(state["log"]) == ["a:yes", "b:yes"]
+
+
+def test_an_answer_may_change_the_state_and_go_elsewhere(thread: Thread) -> None:
+    thread.start("human", {"topic": "q"})
+    [asked, *_] = thread.events(["input"], lambda event: True)
+    named = asked["params"]["data"]["interrupt_id"]
+    more = {"update": {"topic": "another"}, "goto": "fin"}
+
+    answer = thread.command("input.respond", interrupt_id=named, response="yes", **more)
+    thread.events(["lifecycle"], after(2))
+
+    state = thread.command("state.get")["result"]["values"]
+    assert answer["type"] == "success"
+    assert (state["topic"], state["answer"]) == ("another", "yes")
+    assert state["log"].count("fin") == 2
+
+
+@pytest.mark.parametrize(
+    ("strategy", "first_status"), [("interrupt", ["interrupted"]), ("rollback", [])]
+)
+def test_a_run_takes_the_place_of_another(
+    sync_http: httpx.Client, thread: Thread, strategy: str, first_status: list[str]
+) -> None:
+    first = thread.start("slow", {"delay": 30})
+
+    second = thread.start("slow", {"delay": 0}, multitask_strategy=strategy)
+    thread.events(
+        ["lifecycle"], lambda one: ends_run(one) and second in one["event_id"]
+    )
+
+    runs = sync_http.get(f"/threads/{thread.id}/runs").json()
+    assert [one["status"] for one in runs if one["run_id"] == first] == first_status
+    assert [one["status"] for one in runs if one["run_id"] == second] == ["success"]
+
+
+def test_a_command_does_not_wait_for_the_run_before(
+    sync_http: httpx.Client, thread: Thread
+) -> None:
+    thread.start("slow", {"delay": 30})
+    thread.events(["lifecycle"], lambda event: True)
+
+    refused = thread.command(
+        "run.start", assistant_id="slow", input={}, multitask_strategy="reject"
+    )
+    thread.start("slow", {"delay": 0})
+    runs = sync_http.get(f"/threads/{thread.id}/runs").json()
+    sync_http.delete(f"/threads/{thread.id}").raise_for_status()
+
+    assert "409" in refused["message"]
+    assert sorted(one["status"] for one in runs) == ["pending", "running"]
+
+
 def test_a_tree_of_the_graphs_of_a_run(thread: Thread) -> None:
     run_id = thread.start("nested", {"topic": "a"})
     thread.events(["lifecycle"])

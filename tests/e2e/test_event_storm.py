@@ -35,6 +35,8 @@ def kill_web(company: Company) -> None:
 
 
 def kill_valkey(company: Company) -> None:
+    # It may have been killed just before.
+    wait_until(lambda: company.servers("valkey"), 20)
     [valkey] = company.servers("valkey")
     valkey.kill()
 

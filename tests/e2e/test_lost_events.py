@@ -70,8 +70,9 @@ def lose_worker(company: Company) -> None:
 def stop_worker(company: Company) -> None:
     """Suspend the worker until another one has its runs, and let it go on."""
     [worker] = company.workers
-    company.hire(BG_JOB_TIMEOUT_SECS="60")
+    # Before another one starts, in which time the run might end.
     worker.send(signal.SIGSTOP)
+    company.hire(BG_JOB_TIMEOUT_SECS="60")
     wait_until(lambda: worker.pid in company.expired(), 20)
     worker.send(signal.SIGCONT)
 
