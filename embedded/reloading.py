@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from spool.embedded import processes
+from spool.embedded.draining import Old
 from spool.embedded.processes import Process
 from spool.embedded.supervisor import Child, Supervisor
 
@@ -46,14 +47,6 @@ class New:
 
 
 @dataclass
-class Old:
-    """A process that is stopping."""
-
-    process: Process
-    deadline: float
-
-
-@dataclass
 class Reload:
     begun: float
     new: list[New] = field(default_factory=list)
@@ -71,7 +64,6 @@ class ReloadingSupervisor(Supervisor):
         self.parts.web.extend(
             ["--fd", str(self._socket.fileno()), "--grace", str(DRAIN_SECS)]
         )
-        self._old: list[Old] = []
         self._reload: Reload | None = None
 
     def _watch(self) -> None:
@@ -79,7 +71,7 @@ class ReloadingSupervisor(Supervisor):
         while not self._stopping:
             for child in self.children:
                 self._look_after(child)
-            self._old = [old for old in self._old if not _is_over(old)]
+            self._old = [old for old in self._old if not old.is_over()]
             if self._reload:
                 self._go_on_with(self._reload)
             else:
@@ -150,14 +142,6 @@ def _start_beside(child: Child) -> New:
     finally:
         os.close(theirs)
     return New(child, process, ours)
-
-
-def _is_over(old: Old) -> bool:
-    if old.process.poll() is not None:
-        return True
-    if time.monotonic() > old.deadline:
-        old.process.kill()
-    return False
 
 
 def snapshot(files: Iterable[Path]) -> dict[Path, int]:

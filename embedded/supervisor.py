@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from http.client import HTTPException
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -25,6 +26,7 @@ from urllib.request import ProxyHandler, build_opener
 
 from spool.embedded import processes, programs
 from spool.embedded.console import as_lines, message_of, say
+from spool.embedded.draining import Notices, Old
 from spool.embedded.home import Home
 from spool.embedded.postgres import Postgres
 from spool.embedded.processes import CannotStart, Mark, Process
@@ -116,6 +118,8 @@ class Supervisor:
         self.children: list[Child] = []
         self._stopping = False
         self._password = ""
+        self._notices = Notices()
+        self._old: list[Old] = []
 
     def serve(self) -> int:
         """Run until a signal to stop. Returns the exit status."""
@@ -219,11 +223,16 @@ class Supervisor:
         for number in range(self.options.workers):
             name = "worker" if number == 0 else f"worker-{number + 1}"
             arguments = [*parts.worker, "--name", name]
-            self._start_program(name, arguments, int(os.environ[GRACE]) + GRACE_SECS)
+            self._start_program(name, arguments, worker_stop_timeout())
         self._start_program("beat", parts.beat, WEB_STOP_TIMEOUT_SECS)
 
     def _start_program(self, name: str, arguments: list[str], timeout: float) -> None:
         def start(*more: str) -> Process:
+            if name.startswith("worker"):
+                return self._notices.start(partial(fork, *more))
+            return fork(*more)
+
+        def fork(*more: str) -> Process:
             with self.home.log(name) as log:
                 child.log_start = log.tell()
                 return programs.start(
@@ -336,25 +345,33 @@ class Supervisor:
         while not self._stopping:
             for child in self.children:
                 self._look_after(child)
+            self._old = [old for old in self._old if not old.is_over()]
             time.sleep(WATCH_INTERVAL)
 
     def _look_after(self, child: Child) -> None:
         now = time.monotonic()
         if child.process and child.process.poll() is not None:
-            child.restarts = [t for t in child.restarts if t > now - 60] + [now]
             code = child.process.returncode
-            if len(child.restarts) > MAX_RESTARTS:
-                log = self.home.logs / f"{child.name}.log"
-                raise CannotStart(
-                    f"{child.name} keeps exiting (status {code}): see {log}"
-                )
+            self._count_restart(child, f"keeps exiting (status {code})")
             say(f"{child.name} exited with status {code}; restarting it")
-            child.process = None
             # At once the first time, then with growing delays.
             child.start_at = now + 0.5 * (len(child.restarts) - 1)
+        elif child.process and self._notices.has(child.process):
+            self._old.append(Old(child.process))
+            self._count_restart(child, "keeps stopping")
+            say(f"{child.name} is stopping; starting its successor")
+            child.start_at = now
         if child.process is None and now >= child.start_at:
             child.run()
             self._remember()
+
+    def _count_restart(self, child: Child, problem: str) -> None:
+        now = time.monotonic()
+        child.restarts = [t for t in child.restarts if t > now - 60] + [now]
+        if len(child.restarts) > MAX_RESTARTS:
+            log = self.home.logs / f"{child.name}.log"
+            raise CannotStart(f"{child.name} {problem}: see {log}")
+        child.process = None
 
     def _remember(self) -> None:
         try:
@@ -376,6 +393,8 @@ class Supervisor:
         for child in self.programs:
             if child.process and child.process.poll() is None:
                 child.process.send_signal(child.stop_signal)
+        for old in self._old:  # Workers, which are stopping since before.
+            processes.stop(old.process, signal.SIGTERM, worker_stop_timeout())
         for child in [*self.programs, *reversed(self.children)]:
             if child.process:
                 processes.stop(child.process, child.stop_signal, child.timeout)
@@ -389,6 +408,11 @@ REASON_PREFIX = "spool: "
 
 class Stopped(Exception):
     """A signal to stop was received."""
+
+
+def worker_stop_timeout() -> int:
+    """How many seconds a worker has to stop."""
+    return int(os.environ[GRACE]) + GRACE_SECS
 
 
 def _text(file: IO[bytes]) -> str:

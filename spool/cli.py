@@ -127,6 +127,9 @@ def _worker(command: argparse.ArgumentParser) -> None:
         help="the worker's name, before @ and the host name",
     )
     _ready(command)
+    command.add_argument(
+        "--stopping-fd", type=int, help="write to this inherited pipe when stopping"
+    )
 
 
 def _health(command: argparse.ArgumentParser) -> None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from contextlib import suppress
 from typing import Any, NoReturn
 
 import django
 from celery.apps import worker as celery_worker
-from celery.signals import worker_ready, worker_shutdown
+from celery.signals import worker_ready, worker_shutdown, worker_shutting_down
 from django.conf import settings
 
 django.setup()
@@ -44,6 +45,13 @@ def main(given: argparse.Namespace) -> NoReturn:
         def _say_so(**_: Any) -> None:
             registry()  # Load the graphs before reporting ready.
             os.write(given.ready_fd, b"ready")
+
+    if given.stopping_fd is not None:
+
+        @worker_shutting_down.connect(weak=False)
+        def _say_that_it_stops(**_: Any) -> None:
+            with suppress(OSError):  # Its supervisor is gone, or knows it already.
+                os.write(given.stopping_fd, b"stopping")
 
     if logs.is_json():
         # Celery prints that it stops.

@@ -1,0 +1,52 @@
+"""A worker that stops, and its successor, which leaves no gap."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from spool.tests.company import ENVIRONMENT, Company, has_begun
+from spool.tests.conftest import CONFIG
+from spool.tests.live import Server, serving, wait_until
+
+pytestmark = pytest.mark.e2e
+
+# Longer than a draining worker needs for its run.
+GRACE = {**ENVIRONMENT, "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "60"}
+ALONE = {**GRACE, "BG_JOB_TIMEOUT_SECS": "60"}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with serving(CONFIG, workers=1, **ALONE) as server:
+        yield server
+
+
+@pytest.fixture
+def company(server: Server) -> Iterator[Company]:
+    company = Company(server)
+    yield company
+    company.dismiss()
+
+
+def test_runs_start_on_the_successor_while_a_worker_drains(
+    company: Company, file: Path
+) -> None:
+    # Without the tick, which would make up for a message that the old one takes.
+    company.server.beat().suspend()
+    long = company.steps(file, delay=2)
+    wait_until(lambda: has_begun(file, "1"), 20)
+    worker = company.server.worker()
+
+    worker.send_signal(signal.SIGTERM)
+    short = company.run("steps", input={"file": str(file), "delay": 0})
+
+    assert short.ended() == "success"
+    assert long.status() == "running"
+    assert worker.is_running()
+    company.server.beat().resume()
+    assert long.ended() == "success"
+    assert company.attempts(long) == (1, 0)
