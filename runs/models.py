@@ -415,7 +415,8 @@ class QueueEntry(models.Model):
     pk = models.CompositePrimaryKey("graph_id", "fairness_group")
     graph_id = models.TextField()
     fairness_group = models.TextField(blank=True)
-    # When a run of it was last claimed, or the entry was added.
+    # When a run of it was last claimed, or the entry was added. `infinity` if a claim has
+    # found that its owner is paused.
     since = models.DateTimeField(db_default=Now())
 
     class Meta:

@@ -1,7 +1,7 @@
 """The queue of runs: the group and rank of a run, pauses, and limits of owners.
 
 The claim itself is the function `spool_next_run_1` in the database, which
-`migrations/0016_pause_assistants_and_limit_owners.py` creates.
+`migrations/0018_claim_past_paused_owners.py` creates.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import transaction
+from django.db.models.functions import Now
 
 from spool.runs import lifecycle
-from spool.runs.models import OwnerLimit, Pause, Run
+from spool.runs.models import OwnerLimit, Pause, QueueEntry, Run
 from spool.runs.priority import DEFAULTS, MAX_GROUP_LENGTH, ThreadPriority
 
 # Runs that a client waits for precede others of the same priority.
@@ -73,6 +74,8 @@ def resume(kind: str, name: str) -> bool:
     deleted, _ = Pause.objects.filter(kind=kind, name=name).delete()
     if deleted and kind == Pause.Kind.ASSISTANT:
         lifecycle.let_in(UUID(name))
+    if deleted and kind == Pause.Kind.OWNER:
+        QueueEntry.objects.filter(fairness_group=name).update(since=Now())
     return bool(deleted)
 
 

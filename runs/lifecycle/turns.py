@@ -10,10 +10,12 @@ FIRST = """NOT EXISTS (
             AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
 )"""
 
-# Adds the moved runs (`{moved}`) to the queue that claims read.
+# Adds the moved runs (`{moved}`) to the queue that claims read. Entries of owners that
+# were paused are at its end.
 QUEUE = """queued AS (
     INSERT INTO run_queue (graph_id, fairness_group, since)
-    SELECT DISTINCT graph_id, fairness_group, clock_timestamp() FROM {moved}
-    ORDER BY graph_id, fairness_group
-    ON CONFLICT DO NOTHING
+    SELECT graph_id, fairness_group, clock_timestamp() FROM {moved}
+    GROUP BY graph_id, fairness_group ORDER BY graph_id, fairness_group
+    ON CONFLICT (graph_id, fairness_group) DO UPDATE SET since = excluded.since
+    WHERE run_queue.since = 'infinity'
 )"""

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models.expressions import RawSQL
 
 from spool.access.policy import Scope
 from spool.assistants.models import Assistant
@@ -302,6 +303,52 @@ def test_a_claim_reads_no_more_where_more_waits(
 
     # An index may be one level deeper: one more page for each lookup.
     assert many <= few + 15
+
+
+@pytest.mark.parametrize("paused", [*Pause.Kind.values[:2]])
+def test_a_claim_reads_no_more_where_much_is_paused(
+    make: Make, loop: Loop, worker: Worker, paused: str
+) -> None:
+    _pages_of_a_claim(make, loop, worker, runs=2000, owners=1000)
+    Run.objects.filter(owner__gte="o5").update(graph_id="other")
+    QueueEntry.objects.filter(fairness_group__gte="o5").update(graph_id="other")
+    names = {"owner": [f"o{number}" for number in range(900)], "graph": ["other"]}
+
+    with connection.cursor() as cursor:
+        few = min(_pages(cursor, worker) for _ in range(5))
+        Pause.objects.bulk_create(
+            Pause(kind=paused, name=name) for name in names[paused]
+        )
+        _pages(cursor, worker)  # The first claim puts them at the end.
+        cursor.execute("VACUUM run_queue")
+        many = min(_pages(cursor, worker) for _ in range(5))
+
+    assert many <= few + 15
+
+
+def test_an_owner_that_was_passed_over_is_served_after_its_pause(
+    make: Make, claim: Claim
+) -> None:
+    make("alice")
+    call_command("pause", "owner", "alice")
+    assert claim() is None
+    make("alice")
+
+    call_command("resume", "owner", "alice")
+
+    assert [claim(), claim()] == ["alice", "alice"]
+
+
+def test_the_tick_puts_back_an_owner_that_is_not_paused_any_more(
+    make: Make, claim: Claim
+) -> None:
+    run = make("alice")
+    QueueEntry.objects.update(since=RawSQL("'infinity'::timestamptz", []))
+    Run.objects.update(dispatched_at="2020-01-01T00:00Z")
+    assert claim() is None
+
+    assert recovery.runs_to_wake() == [run.id]
+    assert claim() == "alice"
 
 
 SEED = """
