@@ -52,7 +52,7 @@ def authenticate(request: Request | HttpRequest) -> Caller | None:
         return custom.authenticate(request)
     if is_open():
         return None
-    bearer, key = _bearer(request), request.headers.get("x-api-key", "").strip()
+    bearer, key = _bearer(request), request.META.get("HTTP_X_API_KEY", "").strip()
     takes_keys = "api_key" in settings.AUTH
     # SDKs send `x-api-key` if their environment has a key: `Authorization` wins.
     if bearer and (bearer.count(".") == 2 or not takes_keys):
@@ -93,5 +93,5 @@ def caller_of(request: Request | HttpRequest) -> Caller | None:
 
 
 def _bearer(request: Request | HttpRequest) -> str:
-    scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+    scheme, _, token = request.META.get("HTTP_AUTHORIZATION", "").partition(" ")
     return token.strip() if scheme.lower() == "bearer" else ""

@@ -27,6 +27,8 @@ OPTIONS = {
     "max_connections": "200",
     "listen_addresses": "",
     "log_min_messages": "warning",
+    # A new table has statistics within seconds: until then, searches are planned badly.
+    "autovacuum_naptime": "10s",
 }
 READY_WITHIN = 60.0
 # The kernel limits the length of socket paths.

@@ -255,16 +255,21 @@ def _put(
     metadata: Metadata | None,
 ) -> Steps[None]:
     writer = {"owner": owner, **permit.params}
+    # It is null if none was given.
+    text = None if metadata is None else jsonb_bytes(metadata).decode()
     kept = {place: op for place, op in sorted(writes.items()) if op.value is not None}
     gone = [place for place, op in writes.items() if op.value is None]
-    if kept:
+    if len(kept) == 1 and vectors is None:
+        params = {**writer, **_item_params(*kept.popitem()), "metadata": text}
+        yield Statement(statements.put_one(permit), params, is_constant=True)
+    elif kept:
         params = {
             **writer,
             **_places(kept),
             "values": [jsonb_bytes(op.value).decode() for op in kept.values()],
             "indexes": [_index_text(op) for op in kept.values()],
             "minutes": [op.ttl for op in kept.values()],
-            "metadata": None if metadata is None else jsonb_bytes(metadata).decode(),
+            "metadata": text,
         }
         if vectors is None:
             yield Statement(statements.put(permit), params, is_constant=True)
@@ -274,6 +279,13 @@ def _put(
     if gone:
         params = {**writer, **_places(gone)}
         yield Statement(statements.delete(permit), params, is_constant=True)
+
+
+def _item_params(place: Place, op: PutOp) -> dict[str, Any]:
+    path, key = place
+    value = jsonb_bytes(op.value).decode()
+    named = {"path": path, "key": key, "value": value}
+    return {**named, "index": _index_text(op), "ttl_minutes": op.ttl}
 
 
 def _vector_params(kept: dict[Place, PutOp], vectors: Vectors) -> dict[str, Any]:

@@ -51,7 +51,26 @@ class Permit:
 ANY_TIME = Permit("TRUE", {})
 
 
+_ITEMS = """unnest(
+    %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(indexes)s::text[],
+    %(minutes)s::float8[]
+)"""
+_ITEM = """(VALUES (
+    %(path)s::text, %(key)s::text, %(value)s::text, %(index)s::text,
+    %(ttl_minutes)s::float8
+))"""
+
+
 def put(permit: Permit) -> str:
+    return _put(permit, _ITEMS)
+
+
+def put_one(permit: Permit) -> str:
+    """`put` of a single item, whose parameters are no arrays: these are slow to write."""
+    return _put(permit, _ITEM)
+
+
+def _put(permit: Permit, items: str) -> str:
     # The clock, not `now()`: a writer that waited for a lock must get the later time.
     # `metadata` is null if none was given: the stored one is kept.
     return f"""
@@ -60,10 +79,7 @@ INSERT INTO store_items
     expires_at)
 SELECT %(owner)s, path, key, value::jsonb, coalesce(%(metadata)s::jsonb, '{{}}'),
     index::jsonb, now(), clock_timestamp(), minutes, now() + make_interval(secs => minutes * 60)
-FROM unnest(
-    %(paths)s::text[], %(keys)s::text[], %(values)s::text[], %(indexes)s::text[],
-    %(minutes)s::float8[]
-) AS new (path, key, value, index, minutes)
+FROM {items} AS new (path, key, value, index, minutes)
 WHERE {permit.condition}
 ON CONFLICT (owner, path, key) DO UPDATE SET
     value = EXCLUDED.value, index = EXCLUDED.index, updated_at = clock_timestamp(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from langgraph.store.base import (
     GetOp,
@@ -47,6 +48,7 @@ from spool.store.ttl import ttl_config
 from spool.web.answers import INVALID, error
 from spool.web.bodies import valid
 from spool.web.errors import BadRequest, Unprocessable
+from spool.web.rest import json_response, no_content
 
 ERRORS = {
     400: error("An empty or reserved namespace, or an unknown operator"),
@@ -78,7 +80,7 @@ class StoreViewSet(ScopedViewSet):
     }
 
     @extend_schema(request=PutItem, responses={204: None, **ERRORS})
-    def put_item(self, request: Request) -> Response:
+    def put_item(self, request: Request) -> HttpResponse:
         asked = _valid(PutItem, request.data)
         # A policy may prepend labels, so validate the client's labels first.
         _checked(check_writable, asked["namespace"])
@@ -101,7 +103,7 @@ class StoreViewSet(ScopedViewSet):
             ),
             ApiExtras(asked.get("metadata")),
         )
-        return Response(status=204)
+        return no_content()
 
     @extend_schema(
         parameters=[GetQuery],
@@ -111,7 +113,7 @@ class StoreViewSet(ScopedViewSet):
             400: OpenApiResponse(NoKeyBody, description="No key"),
         },
     )
-    def get_item(self, request: Request) -> Response:
+    def get_item(self, request: Request) -> HttpResponse:
         key = request.query_params.get("key")
         if key is None:
             raise KeyRequired
@@ -125,7 +127,7 @@ class StoreViewSet(ScopedViewSet):
             value,
             lambda value: GetOp(_namespace(value), value["key"], value["refresh_ttl"]),
         )
-        return Response(item and item_json(item))
+        return json_response(item and item_json(item))
 
     @extend_schema(request=DeleteItem, responses={204: None, **ERRORS})
     def delete_item(self, request: Request) -> Response:

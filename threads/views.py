@@ -10,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from django.db.models import Q
+from django.http import HttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.exceptions import APIException
 from rest_framework.request import Request
@@ -44,6 +45,7 @@ from spool.threads.thread_request import NewThread, ThreadChanges, ThreadQuery
 from spool.web.answers import INVALID, PAGE_HEADERS, error, list_of
 from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
+from spool.web.rest import json_response
 from spool.web.pagination import searched
 
 ERRORS = {404: error("No such thread"), 422: INVALID}
@@ -87,7 +89,7 @@ class ThreadViewSet(OneThreadViewSet):
             **ERRORS,
         },
     )
-    def create(self, request: Request) -> Response:
+    def create(self, request: Request) -> HttpResponse:
         asked = valid_body(request, ThreadCreate)
         allowed = self.authorize(
             {
@@ -104,7 +106,7 @@ class ThreadViewSet(OneThreadViewSet):
         )
         thread, is_new = services.create_thread(allowed.scope, new)
         if not is_new or not asked["supersteps"]:
-            return Response(thread)
+            return json_response(thread)
         return self._replay(new.id, asked["supersteps"])
 
     def _replay(
@@ -141,7 +143,7 @@ class ThreadViewSet(OneThreadViewSet):
             422: INVALID,
         },
     )
-    def search(self, request: Request) -> Response:
+    def search(self, request: Request) -> HttpResponse:
         asked = valid_body(request, ThreadSearch)
         ids = [_searched_id(text) for text in asked["ids"]]
         allowed = self.authorize({**searched(asked, *FILTERS), "ids": ids or None})
@@ -154,7 +156,7 @@ class ThreadViewSet(OneThreadViewSet):
         else:
             found = rows.bodies(self._page(query), names)
         page = self.paginator.cut(found, asked["limit"], asked["offset"])
-        return self.get_paginated_response(page)
+        return json_response(page, self.paginator.headers)
 
     def _page(self, query: ThreadQuery) -> ThreadQuerySet:
         """As `rows.search`, for what its statement can't do."""
@@ -197,13 +199,13 @@ class ThreadViewSet(OneThreadViewSet):
         ],
         responses={200: ThreadBody, **ERRORS},
     )
-    def retrieve(self, request: Request, thread_id: str) -> Response:
+    def retrieve(self, request: Request, thread_id: str) -> HttpResponse:
         # Read without an instance, since this is requested most of all.
         with_ttl = "ttl" in _included(request)
         row = rows.find(self.get_scope(), self.path_id, with_ttl=with_ttl)
         if row is None:
             raise self.not_found()
-        return Response(row)
+        return json_response(row)
 
     @extend_schema(
         parameters=[
@@ -305,6 +307,8 @@ def _searched_id(text: str) -> UUID:
 
 def _included(request: Request) -> set[str]:
     """Parse `include`, which clients repeat, join by commas, or send as JSON."""
+    if not request.META.get("QUERY_STRING"):
+        return set()
     return {
         name.strip(' "')
         for text in request.query_params.getlist("include")

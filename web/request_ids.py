@@ -37,5 +37,6 @@ class NameRequests:
 
 
 def given_id(request: HttpRequest) -> str | None:
-    given = request.headers.get(HEADER, "")
+    # Not `request.headers`, which would read all headers.
+    given = request.META.get("HTTP_X_REQUEST_ID", "")
     return given if FINE.fullmatch(given) else None
