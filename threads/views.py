@@ -45,8 +45,8 @@ from spool.threads.thread_request import NewThread, ThreadChanges, ThreadQuery
 from spool.web.answers import INVALID, PAGE_HEADERS, error, list_of
 from spool.web.bodies import valid_body
 from spool.web.errors import BadRequest, Conflict, NotFound
-from spool.web.rest import json_response
 from spool.web.pagination import searched
+from spool.web.rest import json_response
 
 ERRORS = {404: error("No such thread"), 422: INVALID}
 
