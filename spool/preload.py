@@ -4,7 +4,9 @@ None of them may start a thread or open a connection, since neither survives a f
 user's graphs and routes are not imported: their import may do so.
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 
 import django
 from django.conf import settings
@@ -14,28 +16,57 @@ from spool.config.env import choose_settings
 from spool.telemetry import traces
 
 choose_settings()
+
+# Parts of libraries that are not used here, but take 12 MB: metrics of redis-py itself,
+# the command line of httpx, and the shell of `celery amqp`.
+_no_shell = ModuleType("click_repl")
+vars(_no_shell)["register_repl"] = lambda group: None
+for _name, _left_out, _instead in (
+    ("redis", "opentelemetry", None),
+    ("httpx", "pygments", None),
+    ("celery.bin.amqp", "click_repl", _no_shell),
+):
+    if _left_out not in sys.modules:
+        sys.modules[_left_out] = _instead  # type: ignore[assignment]
+        import_module(_name)
+        del sys.modules[_left_out]
+
 django.setup()
 
 # Sets the variables of `env`, some of which the modules below read.
 import_module("spool.config.langgraph_json").langgraph_json()
 
 for _name in (
+    "spool.beat_scheduler",
     "spool.config.urls",
     "spool.crons.tasks",
     "spool.programs.beat",
     "spool.programs.web",
     "spool.programs.worker",
     "spool.runs.tasks",
+    "spool.store.tasks",
+    "spool.threads.tasks",
+    "celery.app.control",
+    "celery.app.log",
     "celery.apps.beat",
     "celery.apps.worker",
+    "celery.backends.base",
     "celery.bin.celery",
     "celery.concurrency.thread",
+    "celery.contrib.django.task",
+    "celery.events.receiver",
+    "celery.worker.components",
     "celery.worker.consumer",
+    "celery.worker.strategy",
     "django_celery_beat.schedulers",
     "kombu.transport.redis",
+    # Most graphs import it.
+    "langchain_core.language_models.chat_models",
     "langgraph.func",
     "langgraph.graph",
     "langgraph.pregel.remote",
+    "uvicorn.lifespan.on",
+    "uvicorn.loops.uvloop",
     "uvicorn.main",
     "uvicorn.protocols.websockets.auto",
     "uvloop",

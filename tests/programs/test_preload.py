@@ -75,6 +75,10 @@ def test_what_is_loaded_survives_a_fork() -> None:
         before["modules"]
     )
     assert not {name for name in before["modules"] if name.startswith("examples")}
+    # Large, and not used: see `preload`.
+    unused = {"opentelemetry.sdk.metrics", "rich", "click_repl", "prompt_toolkit"}
+    assert not unused & set(before["modules"])
+    assert "langchain_core.language_models.chat_models" in before["modules"]
     # The part of an id that is random, not its time.
     random = [one[20:] for ids in children for one in ids]
     assert len(set(random)) == len(random) == 200
