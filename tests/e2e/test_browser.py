@@ -158,6 +158,30 @@ def test_pages_fit_a_phone(
         admin.set_window_size(size["width"], size["height"])
 
 
+# What a click right above the visible bar of actions hits: a part of the last row?
+HITS_LAST_ROW = """
+document.documentElement.scrollTo({top: 1e6, behavior: "instant"});
+const row = [...document.querySelectorAll("#result_list tbody tr")].at(-1);
+const bar = document.querySelector("#changelist-actions").getBoundingClientRect();
+const left = row.getBoundingClientRect().left;
+return row.contains(document.elementFromPoint(left + 80, bar.top - 3));
+"""
+
+
+def test_the_bar_of_actions_leaves_the_last_row_to_clicks(
+    admin: Chrome, examples: Server
+) -> None:
+    size = admin.get_window_size()
+    try:
+        admin.set_window_size(1400, 500)
+        admin.get(f"{examples.url}/admin/django_celery_beat/periodictask/")
+        admin.find_element(By.CSS_SELECTOR, "input.action-select").click()
+
+        wait(admin, lambda: admin.execute_script(HITS_LAST_ROW))
+    finally:
+        admin.set_window_size(size["width"], size["height"])
+
+
 def test_a_run_is_cancelled_from_its_list(
     admin: Chrome, examples: Server, work: dict[str, str]
 ) -> None:
