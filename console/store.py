@@ -104,16 +104,13 @@ class StoreItemAdmin(BigTableAdmin):
 
     # --- The tree, and one item -------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
-        parts = {"tree/": self.tree_view, "<int:key>/value/": self.value_view}
-        own = [
-            path(
-                route, self.admin_site.admin_view(view), name=f"store_storeitem_{name}"
-            )
-            for (route, view), name in zip(
-                parts.items(), ("tree", "value"), strict=True
-            )
+        of_tree = self.admin_site.admin_view(self.tree_view)
+        of_value = self.admin_site.admin_view(self.value_view)
+        return [
+            path("tree/", of_tree, name="store_storeitem_tree"),
+            path("<int:key>/value/", of_value, name="store_storeitem_value"),
+            *super().get_urls(),
         ]
-        return [*own, *super().get_urls()]
 
     def tree_view(self, request: HttpRequest) -> HttpResponse:
         if not self.has_view_permission(request):

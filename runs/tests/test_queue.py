@@ -249,7 +249,7 @@ def test_what_is_not_paused_can_not_be_resumed() -> None:
 
     with pytest.raises(CommandError, match="graph other is not paused"):
         call_command("resume", "graph", "other")
-    with pytest.raises(CommandError, match="echo is not the id of a worker"):
+    with pytest.raises(CommandError, match="worker echo: name it by its id"):
         call_command("pause", "worker", "echo")
 
 

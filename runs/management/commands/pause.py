@@ -25,5 +25,5 @@ class Command(BaseCommand):
         try:
             is_new = queue.pause(kind, name)
         except ValueError:
-            raise CommandError(f"{name} is not the id of a {kind}") from None
+            raise CommandError(f"{kind} {name}: name it by its id, a UUID") from None
         self.stdout.write(f"{kind} {name} is {'' if is_new else 'already '}paused")

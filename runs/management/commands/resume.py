@@ -24,7 +24,7 @@ class Command(BaseCommand):
         try:
             was_paused = queue.resume(kind, name)
         except ValueError:
-            raise CommandError(f"{name} is not the id of a {kind}") from None
+            raise CommandError(f"{kind} {name}: name it by its id, a UUID") from None
         if not was_paused:
             raise CommandError(f"{kind} {name} is not paused")
         self.stdout.write(f"{kind} {name} is resumed")
