@@ -78,60 +78,72 @@ class EndedCollector(Collector):
     def collect(self) -> Iterator[Metric]:
         by_class = figures.ever_by_class()
         by_revision = figures.ever_by_revision()
-        yield _histogram(
-            "spool_run_delay_seconds",
-            "From a run's creation to its start, of runs that ended.",
-            BY_CLASS,
-            ((_class(each), each.delay) for each in by_class),
-        )
-        yield _histogram(
-            "spool_run_duration_seconds",
-            "From a run's start to its end.",
-            BY_REVISION,
-            ((_revision(each), each.duration) for each in by_revision),
-        )
-        yield _counter(
-            "spool_runs_ended",
-            "Runs that ended, by outcome.",
-            (*BY_REVISION, "outcome"),
-            (
-                ((*_revision(each), outcome), getattr(each.outcomes, outcome))
-                for each in by_revision
-                for outcome in ENDS
-            ),
-        )
-        yield _counter(
-            "spool_run_attempts_resumed",
-            "Attempts that ended without their run, which another attempt resumed.",
-            (*BY_CLASS, "reason"),
-            (
-                ((*_class(each), reason), getattr(each.outcomes, reason))
-                for each in by_class
-                for reason in RESUMED
-            ),
-        )
-        yield _counter(
-            "spool_run_steps",
-            "Executions of nodes.",
-            BY_REVISION,
-            ((_revision(each), each.steps) for each in by_revision),
-        )
-        yield _counter(
-            "spool_model_calls",
-            "Calls of models.",
-            BY_REVISION,
-            ((_revision(each), each.tokens["calls"]) for each in by_revision),
-        )
-        yield _counter(
-            "spool_tokens",
-            "Tokens of models, as these report them.",
-            (*BY_REVISION, "kind"),
-            (
-                ((*_revision(each), kind), each.tokens[kind])
-                for each in by_revision
-                for kind in KINDS
-            ),
-        )
+        yield from _times(by_class, by_revision)
+        yield from _ends(by_class, by_revision)
+        yield from _work(by_revision)
+
+
+def _times(by_class: list[Totals], by_revision: list[Totals]) -> Iterator[Metric]:
+    yield _histogram(
+        "spool_run_delay_seconds",
+        "From a run's creation to its start, of runs that ended.",
+        BY_CLASS,
+        ((_class(each), each.delay) for each in by_class),
+    )
+    yield _histogram(
+        "spool_run_duration_seconds",
+        "From a run's start to its end.",
+        BY_REVISION,
+        ((_revision(each), each.duration) for each in by_revision),
+    )
+
+
+def _ends(by_class: list[Totals], by_revision: list[Totals]) -> Iterator[Metric]:
+    yield _counter(
+        "spool_runs_ended",
+        "Runs that ended, by outcome.",
+        (*BY_REVISION, "outcome"),
+        (
+            ((*_revision(each), outcome), getattr(each.outcomes, outcome))
+            for each in by_revision
+            for outcome in ENDS
+        ),
+    )
+    yield _counter(
+        "spool_run_attempts_resumed",
+        "Attempts that ended without their run, which another attempt resumed.",
+        (*BY_CLASS, "reason"),
+        (
+            ((*_class(each), reason), getattr(each.outcomes, reason))
+            for each in by_class
+            for reason in RESUMED
+        ),
+    )
+
+
+def _work(by_revision: list[Totals]) -> Iterator[Metric]:
+    yield _counter(
+        "spool_run_steps",
+        "Executions of nodes.",
+        BY_REVISION,
+        ((_revision(each), each.steps) for each in by_revision),
+    )
+    yield _counter(
+        "spool_model_calls",
+        "Calls of models.",
+        BY_REVISION,
+        ((_revision(each), each.tokens["calls"]) for each in by_revision),
+    )
+    yield _counter(
+        "spool_tokens",
+        "Tokens of models, as these report them.",
+        (*BY_REVISION, "kind"),
+        (
+            ((*_revision(each), kind), each.tokens[kind])
+            for each in by_revision
+            for kind in KINDS
+        ),
+    )
 
 
 def queue_figures() -> dict[str, Any]:

@@ -126,6 +126,7 @@ class Run(models.Model):
     BY_API = "cancelled by the API"
     BY_OPERATOR = "cancelled by an operator"
     CLIENT_IS_GONE = "its client went away"
+    ASSISTANT_DELETED = "its assistant was deleted"
     # A `cancel_action` that no client can request, and the error of such a run.
     OVER_BUDGET = "over_budget"
     BUDGET_ERROR = {

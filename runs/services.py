@@ -17,9 +17,9 @@ from rest_framework.exceptions import APIException
 
 from spool.access.policy import EVERYTHING
 from spool.assistants.services import resolve_assistant
-from spool.runs import lifecycle, record, tasks
+from spool.runs import lifecycle, queue, record, tasks
 from spool.runs.lifecycle import Creation, Ended, NewRun, Outcome
-from spool.runs.models import Run, RunQuerySet
+from spool.runs.models import Pause, Run, RunQuerySet
 from spool.runs.new_run import new_run, run_again, run_kwargs
 from spool.runs.priority import ThreadPriority, thread_priority
 from spool.runs.run_request import AllowedRun, RunRequest
@@ -193,11 +193,18 @@ def cancel_run(run: Run, action: str, reason: str = Run.BY_API) -> bool:
     return True
 
 
-def cancel_runs(runs: RunQuerySet, action: str) -> int:
+def cancel_runs(runs: RunQuerySet, action: str, reason: str = Run.BY_API) -> int:
     """Stop these runs, the oldest first. Returns how many were stopped."""
     # Leave out their inputs, which may be large: each run is read again under its lock.
     named = runs.only("id", "thread_id").oldest_first()
-    return sum(cancel_run(run, action) for run in named)
+    return sum(cancel_run(run, action, reason) for run in named)
+
+
+def stop_runs_of_assistant(assistant_id: UUID) -> None:
+    """Stop the active runs of an assistant that is being deleted."""
+    runs = Run.objects.active().filter(assistant_id=assistant_id)
+    cancel_runs(runs, Run.CancelAction.INTERRUPT, Run.ASSISTANT_DELETED)
+    queue.resume(Pause.Kind.ASSISTANT, str(assistant_id))
 
 
 def requeue_run(run: Run) -> Run | None:

@@ -15,11 +15,9 @@ from spool.database.metrics import PoolsCollector, TableSizes
 from spool.protocols.event_streaming import websockets
 from spool.protocols.event_streaming.normalising import normalised_events
 from spool.protocols.mcp.signals import publish_change
-from spool.runs import queue
 from spool.runs.metrics import EndedCollector, QueueCollector, queue_figures
-from spool.runs.models import Pause
 from spool.runs.record import forget_threads
-from spool.runs.services import delete_runs_of
+from spool.runs.services import delete_runs_of, stop_runs_of_assistant
 from spool.runs.streaming.metrics import ViewersCollector
 from spool.runs.tasks import dispatch
 from spool.runs.worker import hooks as worker_hooks
@@ -61,16 +59,11 @@ def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
     return render(push_config_id, run_id)
 
 
-def end_pause_of(assistant_id: UUID) -> None:
-    """Let the pending runs of a deleted assistant start."""
-    queue.resume(Pause.Kind.ASSISTANT, str(assistant_id))
-
-
 def fill() -> None:
     """Fill all hooks. Called by every program that serves, executes or writes."""
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
-    assistants_hooks.deleted.fill(end_pause_of)
+    assistants_hooks.deleted.fill(stop_runs_of_assistant)
     assistants_hooks.changed.fill(publish_change)
     threads_hooks.delete_runs_of.fill(delete_runs_of)
     threads_hooks.forget_runs_of.fill(forget_threads)

@@ -6,6 +6,7 @@ from uuid import uuid4
 import pytest
 
 from spool.access.tests.people import Client
+from spool.assistants.services import register_system_assistants
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Outcome
 from spool.runs.models import Run
@@ -163,3 +164,24 @@ def test_a_bulk_cancel_that_finds_nothing(
 )
 def test_a_bulk_cancel_names_runs_or_a_status(alice_client: Client, body: Any) -> None:
     assert alice_client.call("post", "/runs/cancel", body).status_code == 422
+
+
+def test_the_runs_of_a_deleted_assistant_are_stopped_and_say_why(
+    alice_client: Client,
+) -> None:
+    register_system_assistants()
+    made = alice_client.call("post", "/assistants", {"graph_id": "echo"}).json()
+    body = {**ECHO, "assistant_id": made["assistant_id"], "on_completion": "keep"}
+    runs = [alice_client.call("post", "/runs", body).json() for _ in range(2)]
+    other = alice_client.call("post", "/runs", {**ECHO, "on_completion": "keep"}).json()
+    Run.objects.filter(pk=runs[0]["run_id"]).update(status="running")
+
+    deleted = alice_client.call("delete", f"/assistants/{made['assistant_id']}")
+
+    assert deleted.status_code == 204
+    running, pending = (Run.objects.get(pk=run["run_id"]) for run in runs)
+    assert (running.status, running.cancel_action) == ("running", "interrupt")
+    assert pending.status == "interrupted"
+    assert {running.cancel_reason, pending.cancel_reason} == {Run.ASSISTANT_DELETED}
+    assert Run.objects.get(pk=other["run_id"]).status == "pending"
+    assert Thread.objects.count() == 3

@@ -187,7 +187,8 @@ def test_a_pause_ends_with_its_assistant(make: Make, claim: Claim) -> None:
 
     delete_assistant(Assistant.objects.all(), slow.pk)
 
-    assert claim() == "alice"
+    assert not Pause.objects.exists()
+    assert Run.objects.get().status == Run.Status.INTERRUPTED
 
 
 def test_runs_created_while_an_assistant_is_paused_and_resumed_all_start(
