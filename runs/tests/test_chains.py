@@ -156,6 +156,45 @@ def test_the_run_that_ends_does_not_count_against_a_limit(
     assert ended.claim.id == second.id
 
 
+def test_an_owner_that_is_paused_in_mid_chain_is_served_after_its_pause(
+    alone: Make, claim: Any, end: Any
+) -> None:
+    alone("alice")
+    first, second, other = claim(), alone("alice"), alone("bob")
+
+    queue.pause("owner", "alice")
+    taken = ended_by(end(first)).claim
+    assert ended_by(end(taken)).claim is None
+    queue.resume("owner", "alice")
+
+    assert taken is not None
+    assert [taken.id, claim().id] == [other.id, second.id]
+
+
+def test_runs_of_a_thread_keep_their_order_under_limits_ranks_and_pauses(
+    make: Make, alone: Make, claim: Any, end: Any, settings: Any
+) -> None:
+    settings.MAX_RUNNING_PER_OWNER = 1
+    runs = [make() for _ in range(4)]
+    for rank, run in enumerate(reversed(runs)):  # The last ones are the most urgent.
+        Run.objects.filter(pk=run.pk).update(queue_rank=rank - 10)
+    alone()
+
+    order, held = [], claim()
+    for kind in ("owner", "graph", "owner", "graph"):
+        order.append(held.id)
+        name = {"owner": "", "graph": held.graph_id}[kind]
+        queue.pause(kind, name)
+        assert ended_by(end(held)).claim is None
+        queue.resume(kind, name)
+        held = claim()
+    order.append(held.id)
+
+    assert [run_id for run_id in order if run_id in {run.id for run in runs}] == [
+        run.id for run in runs
+    ]
+
+
 def test_a_worker_that_has_expired_ends_its_run_but_claims_none(
     alone: Make, claim: Any, end: Any, worker: Worker
 ) -> None:
@@ -262,6 +301,8 @@ def test_a_chain_goes_on_behind_a_run_that_fails_or_is_rolled_back(
     last.refresh_from_db()
     assert last.status == "success"
     assert not Run.objects.filter(pk=undone.pk).exists()
+    # Only a graph's `RetryPolicy` retries.
+    assert Run.objects.get(graph_id="fails").attempt == 1
 
 
 def test_a_worker_that_stops_hands_back_what_it_has_just_claimed(

@@ -306,6 +306,19 @@ def test_a_claim_reads_no_more_where_more_waits(
     assert many <= few + 15
 
 
+def test_a_crowd_delays_no_other_owner(make: Make, claim: Claim) -> None:
+    make("first")
+    with connection.cursor() as cursor:
+        cursor.execute(SEED, {"runs": 5000, "owners": 1})
+    assert [claim(), claim()] == ["first", "o0"]
+    late = [f"late{number}" for number in range(50)]
+    for owner in late:
+        make(owner)
+
+    assert [claim() for _ in late] == late
+    assert claim() == "o0"
+
+
 @pytest.mark.parametrize("paused", [*Pause.Kind.values[:2]])
 def test_a_claim_reads_no_more_where_much_is_paused(
     make: Make, loop: Loop, worker: Worker, paused: str
