@@ -65,6 +65,7 @@ bench: $(VENV)/.dev
 # An hour on two cores. What is missed is in the report, and stops nothing.
 bench-scale: $(VENV)/.dev
 	-$(BIN)/python -m spool.bench.runs_scale
+	-$(BIN)/python -m spool.bench.claims_scale
 	-$(BIN)/python -m spool.bench.subscribers_scale
 	-$(BIN)/python -m spool.bench.crons_scale
 	-$(BIN)/python -m spool.bench.threads_scale

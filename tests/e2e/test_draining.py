@@ -15,13 +15,16 @@ from spool.tests.live import Server, serving, wait_until
 pytestmark = pytest.mark.e2e
 
 # Longer than a draining worker needs for its run.
-GRACE = {**ENVIRONMENT, "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "60"}
-ALONE = {**GRACE, "BG_JOB_TIMEOUT_SECS": "60"}
+LONG = {
+    **ENVIRONMENT,
+    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "60",
+    "BG_JOB_TIMEOUT_SECS": "60",
+}
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(CONFIG, workers=1, **ALONE) as server:
+    with serving(CONFIG, workers=1, **LONG) as server:
         yield server
 
 
