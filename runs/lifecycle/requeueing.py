@@ -55,6 +55,8 @@ SELECT id FROM taken_back
 
 # Pending runs whose turn it is, but which no worker has claimed: their message was
 # lost, their start time has come (`after_seconds`), or a race left them behind.
+# `NOT IN` filters paused ones by a hash, before their threads are looked at: there may
+# be many.
 WAKE = f"""
 WITH woken AS (
     UPDATE runs SET dispatched_at = clock_timestamp()
@@ -63,10 +65,11 @@ WITH woken AS (
         WHERE status = 'pending' AND created_at <= clock_timestamp()
             AND (dispatched_at IS NULL OR dispatched_at
                 < clock_timestamp() - make_interval(secs => %(timeout)s))
-            AND NOT EXISTS (SELECT FROM run_pauses
-                WHERE kind = 'graph' AND name = runs.graph_id
-                    OR kind = 'owner' AND name = runs.fairness_group
-                    OR kind = 'assistant' AND name = runs.assistant_id::text)
+            AND graph_id NOT IN (SELECT name FROM run_pauses WHERE kind = 'graph')
+            AND fairness_group NOT IN
+                (SELECT name FROM run_pauses WHERE kind = 'owner')
+            AND assistant_id::text NOT IN
+                (SELECT name FROM run_pauses WHERE kind = 'assistant')
             AND {FIRST}
         ORDER BY created_at LIMIT %(limit)s
         FOR UPDATE SKIP LOCKED
