@@ -84,7 +84,7 @@ def expiry(item: StoreItem) -> str:
 def link_to_rows(page: str, text: str, **query: Any) -> str:
     """A link to the rows of a list that match a search or a filter."""
     path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
-    return format_html('<a class="text-link" href="{}">{}</a>', path, text)
+    return format_html('<a class="console-link" href="{}">{}</a>', path, text)
 
 
 def owner_link(owner: str) -> SafeString | str:

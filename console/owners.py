@@ -85,9 +85,11 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
     if not request.user.has_perm("runs.view_run"):
         raise PermissionDenied
     posted = request.POST.get("form") if request.method == "POST" else None
-    budget = BudgetForm(request.POST if posted == "budget" else None)
-    limit = LimitForm(request.POST if posted == "limit" else None)
-    deletion = DeleteForm(request.POST if posted == "delete" else None, row=owner)
+    given = {posted: request.POST}
+    # Labels name fields by their id, and each form has a reason.
+    budget = BudgetForm(given.get("budget"), auto_id="budget_%s")
+    limit = LimitForm(given.get("limit"), auto_id="limit_%s")
+    deletion = DeleteForm(given.get("delete"), auto_id="delete_%s", row=owner)
     if posted:
         if not request.user.has_perm(PERMISSIONS.get(posted, "")):
             raise PermissionDenied

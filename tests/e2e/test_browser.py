@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import httpx
 import pytest
@@ -11,10 +13,96 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import Select
 
+from spool.tests.accessibility import axe, violations
 from spool.tests.browsing import browsing, log_in, text_of, wait
-from spool.tests.live import ROOT, Server, serving
+from spool.tests.live import ROOT, Server, manage, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
+
+
+# Each page of the console, and what it shows.
+PAGES = {
+    "": "Runs that ended",
+    "runs/run/": "success",
+    "runs/run/{failed_run}/change/": "Traceback",
+    "runs/run/{slow}/change/": "Input",
+    "runs/run/{slow}/operations/roll_back/": "Cancel and roll back",
+    "runs/worker/": "heartbeat",
+    "runs/worker/{worker}/change/": "heartbeat",
+    "threads/thread/": "interrupted",
+    "threads/thread/{done}/change/": "I will remember that",
+    "threads/thread/{waiting}/change/": "Send this e-mail?",
+    "threads/thread/{waiting}/operations/answer/": "Answer",
+    "assistants/assistant/": "research",
+    "assistants/assistant/{assistant}/change/": "Unfold",
+    "assistants/assistant/{assistant}/operations/configure/": "Reason",
+    "crons/cron/": "0 9 * * MON",
+    "crons/cron/calendar/": "0 9 * * MON",
+    "crons/cron/{cron}/change/": "0 9 * * MON",
+    "store/storeitem/": "memories",
+    "store/storeitem/tree/?owner=": "memories",
+    "store/storeitem/{item}/change/": "I like tea",
+    "webhooks/webhookdelivery/": "given up",
+    "webhooks/webhookdelivery/{delivery}/change/": "given up",
+    "owners/alice/": "Budgets",
+    "access/apikey/": "alice",
+    "access/apikey/add/": "Owner",
+    "access/apikey/{key}/change/": "scopes",
+    "auth/user/": "viewer",
+    "django_celery_beat/periodictask/": "tick",
+}
+# Not for viewers.
+HIDDEN = ("access/", "auth/", "django_celery_beat/")
+PHONE = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+MORE = """
+import json
+from uuid import uuid4
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from spool.access.keys import create_key
+from spool.assistants.models import Assistant
+from spool.runs.models import Run, Worker
+from spool.store.models import StoreItem
+from spool.webhooks.models import WebhookDelivery
+
+viewer = User.objects.create_user("viewer", is_staff=True)
+viewer.groups.add(Group.objects.get(name="viewer"))
+client = Client()
+client.force_login(viewer)
+[session] = client.cookies.values()
+delivery = WebhookDelivery.objects.create(
+    run_id=uuid4(),
+    thread_id=uuid4(),
+    url="https://me:hidden-password@example.com/",
+    payload={},
+    next_attempt_at=None,
+)
+made = {
+    "cookie": session.key,
+    "session": session.value,
+    "delivery": delivery.pk,
+    "key": create_key(owner="alice")[0].pk,
+    "assistant": Assistant.objects.get(graph_id="research").pk,
+    "failed_run": Run.objects.get(status="error").pk,
+    "worker": Worker.objects.get().pk,
+    "item": StoreItem.objects.latest("created_at").pk,
+}
+print(json.dumps(made, default=str))
+"""
+# What changes something, apart from the theme and the session.
+CHANGES = """
+return [...document.querySelectorAll(`
+    #main form[method=post] button:not([type=button]), #main form[method=post] [type=submit],
+    #main a[href*='/operations/'], #main a[href$='/delete/'], #main a[href$='/add/'],
+    #main [name=action]
+`)].map(one => one.outerHTML.slice(0, 200))
+"""
+
+
+@pytest.fixture(scope="module")
+def program() -> str:
+    """The program that checks accessibility."""
+    return axe()
 
 
 @pytest.fixture(scope="module")
@@ -81,33 +169,78 @@ def complaints(browser: Chrome) -> list[str]:
     return [entry["message"] for entry in entries]
 
 
-@pytest.mark.parametrize(
-    ("page", "shows"),
-    [
-        ("", "Runs that ended"),
-        ("assistants/assistant/", "research"),
-        ("threads/thread/", "interrupted"),
-        ("runs/run/", "success"),
-        ("runs/worker/", "heartbeat"),
-        ("webhooks/webhookdelivery/", "webhook"),
-        ("crons/cron/", "0 9 * * MON"),
-        ("crons/cron/calendar/", "0 9 * * MON"),
-        ("store/storeitem/", "memories"),
-        ("store/storeitem/tree/?owner=", "memories"),
-        ("access/apikey/", "key"),
-        ("django_celery_beat/periodictask/", "tick"),
-    ],
-)
-def test_every_list_of_the_admin_opens(
-    admin: Chrome, examples: Server, work: dict[str, str], page: str, shows: str
+@pytest.fixture(scope="module")
+def rows(examples: Server, work: dict[str, str]) -> dict[str, str]:
+    """The rows of `PAGES`, and the session of a viewer."""
+    made: dict[str, str] = json.loads(
+        manage(examples, "shell", "--no-imports", "-c", MORE)
+    )
+    return work | made
+
+
+@pytest.mark.needs("node", "npm")
+@pytest.mark.parametrize(("page", "shows"), PAGES.items())
+def test_a_page_has_no_errors_is_accessible_and_fits_a_phone(
+    admin: Chrome,
+    examples: Server,
+    rows: dict[str, str],
+    program: str,
+    page: str,
+    shows: str,
 ) -> None:
     complaints(admin)
 
-    admin.get(f"{examples.url}/admin/{page}")
+    admin.get(f"{examples.url}/admin/{page.format_map(rows)}")
+    wait(admin, lambda: shows.lower() in admin.page_source.lower())
+    with phone(admin):
+        width = admin.execute_script("return document.documentElement.scrollWidth")
+    light = violations(admin, program)
+    admin.execute_script("document.documentElement.classList.add('dark')")
+    dark = violations(admin, program, "color-contrast")
 
-    assert shows.lower() in admin.page_source.lower()
     assert "Server Error" not in text_of(admin)
     assert complaints(admin) == []
+    assert width <= PHONE["width"]
+    assert light == []
+    assert dark == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_viewer_can_change_nothing(
+    admin: Chrome, examples: Server, rows: dict[str, str], page: str
+) -> None:
+    complaints(admin)
+    with session(admin, rows["cookie"], rows["session"]):
+        admin.get(f"{examples.url}/admin/{page.format_map(rows)}")
+        shown = text_of(admin)
+        found = admin.execute_script(CHANGES)
+
+    is_refused = any("403" in one for one in complaints(admin))
+    assert is_refused == (page.startswith(HIDDEN) or "/operations/" in page)
+    assert found == []
+    assert "Traceback" not in shown
+    assert "hidden-password" not in shown
+
+
+@contextmanager
+def phone(browser: Chrome) -> Iterator[None]:
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", PHONE)
+    try:
+        yield
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
+
+@contextmanager
+def session(browser: Chrome, name: str, value: str) -> Iterator[None]:
+    """Log in with the session of another user."""
+    cookie = browser.get_cookie(name)
+    assert cookie
+    browser.add_cookie({**cookie, "value": value})
+    try:
+        yield
+    finally:
+        browser.add_cookie(cookie)
 
 
 def test_a_thread_shows_its_values_and_checkpoints(
@@ -131,31 +264,6 @@ def test_an_assistant_shows_its_graph(admin: Chrome, examples: Server) -> None:
     labels = admin.find_elements(By.CSS_SELECTOR, "svg.graph text")
     assert {"start", "search", "write", "end"} <= {label.text for label in labels}
     assert complaints(admin) == []
-
-
-@pytest.mark.parametrize("theme", ["light", "dark"])
-def test_pages_fit_a_phone(
-    admin: Chrome, examples: Server, work: dict[str, str], theme: str
-) -> None:
-    size = admin.get_window_size()
-    pages = (
-        "",
-        f"runs/run/{work['slow']}/change/",
-        f"threads/thread/{work['done']}/change/",
-        f"crons/cron/{work['cron']}/change/",
-        "crons/cron/calendar/",
-        "store/storeitem/tree/?owner=",
-    )
-    try:
-        admin.set_window_size(390, 800)
-        admin.execute_script(f"localStorage.setItem('_x_adminTheme', '\"{theme}\"')")
-        for page in pages:
-            admin.get(f"{examples.url}/admin/{page}")
-            width = "return document.documentElement.scrollWidth - window.innerWidth"
-            assert admin.execute_script(width) <= 0, page
-    finally:
-        admin.execute_script("localStorage.removeItem('_x_adminTheme')")
-        admin.set_window_size(size["width"], size["height"])
 
 
 # What a click right above the visible bar of actions hits: a part of the last row?
