@@ -71,6 +71,7 @@ bench-scale: $(VENV)/.dev
 	-$(BIN)/python -m spool.bench.threads_scale
 	-$(BIN)/python -m spool.bench.threads_scale --open
 	-$(BIN)/python -m spool.bench.store_scale
+	-$(BIN)/python -m spool.bench.console_scale
 
 # What an earlier build has left would be packed again.
 wheel: $(VENV)/.dev

@@ -50,7 +50,7 @@ SELECT gen_random_uuid(),
         jsonb_build_object('type', 'ai', 'content', repeat(md5(n::text), 8)))),
     '{}', at, at + random() * interval '7 days', at + random() * interval '7 days',
     'delete'
-FROM generate_series(%(first)s, %(last)s) AS n,
+FROM generate_series(%(first)s::int, %(last)s::int) AS n,
     LATERAL (SELECT now() - n * interval '30 seconds' - interval '8 days' AS at) AS made
 """
 

@@ -1,0 +1,223 @@
+"""`python -m bench.console_scale`: each page of the console among a million runs.
+
+It starts a server of its own, as `make serve` does, and opens the pages in a process
+beside it, which counts their queries.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import django
+import psycopg
+from django.apps import apps
+from django.contrib.auth import get_user_model
+from django.db import connection
+from django.test import Client
+from django.urls import reverse
+
+from spool.bench import report, threads_scale
+from spool.bench.floor import Floor
+from spool.bench.measure import Row
+from spool.tests.live import ROOT, Server
+
+CONFIG = Path(__file__).parent / "langgraph.json"
+HEADING = "The console with a million runs, threads and items"
+ABOUT = """\
+`python -m bench.console_scale`. Pages of an administrator, rendered one after another in
+one process; the time is the fastest of five, and counts in multiples of the floor."""
+SETTINGS = "spool.config.settings"
+MAX_FLOORS = 300
+MAX_QUERIES = 20
+TURNS = 5
+
+# One run on each thread, of the same time and owner; a hundredth failed, few are active.
+SEED_RUNS = """
+INSERT INTO runs (
+    id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
+    multitask_strategy, is_temporary, owner, run_class, attempt, losses, created_at,
+    updated_at, started_at, ended_at, error
+)
+SELECT gen_random_uuid(), t.id, a.id, a.graph_id,
+    CASE WHEN n %% 100 = 0 THEN 'error' WHEN n %% 1000 = 1 THEN 'interrupted'
+        WHEN n %% 100000 = 2 THEN 'pending' ELSE 'success' END, '{}',
+    '{"input": {"messages": []}}', 'enqueue', false, t.owner, 'background', 1,
+    (n %% 10000 = 3)::int, t.created_at, t.created_at, t.created_at,
+    t.created_at + interval '2 seconds',
+    CASE WHEN n %% 100 = 0 THEN jsonb_build_object('error', 'RateLimitError', 'message',
+        'too many requests: ' || md5(n::text)) END
+FROM (SELECT *, row_number() OVER () AS n FROM threads) AS t,
+    LATERAL (SELECT id, graph_id FROM assistants WHERE graph_id = 'echo') AS a
+"""
+SEED = {
+    "runs": SEED_RUNS,
+    "run_attempts": """
+INSERT INTO run_attempts (
+    run_id, attempt, thread_id, owner, assistant_id, graph_id, run_class, revision,
+    queued_at, started_at, ended_at, outcome, error, node, traceback, steps
+)
+SELECT id, 1, thread_id, owner, assistant_id, graph_id, run_class, '', created_at,
+    started_at, ended_at, CASE WHEN losses > 0 THEN 'lost' ELSE status END, error, '', '',
+    3
+FROM runs WHERE status <> 'pending'
+""",
+    "store_items": """
+INSERT INTO store_items (owner, path, key, value)
+SELECT 'owner-' || n %% 1000, 'users.u' || n %% 1000 || '.n' || n / 1000 %% 20,
+    'key' || n, jsonb_build_object('text', repeat(md5(n::text) || ' ', 8))
+FROM generate_series(1, %(number)s::int) AS n
+""",
+    "webhook_deliveries": """
+INSERT INTO webhook_deliveries (
+    id, run_id, thread_id, url, payload, attempts, earlier_attempts, last_error,
+    created_at, delivered_at
+)
+SELECT gen_random_uuid(), id, thread_id, 'https://example.com/' || owner, '{}', 1, 0, '',
+    created_at, CASE WHEN status <> 'error' THEN created_at END
+FROM runs WHERE status <> 'pending'
+""",
+}
+# Of their lists: a search, and a filter.
+LISTS = {
+    "runs.run": (
+        "q=owner-7",
+        "status__exact=pending",
+        "trouble=lost",
+        "q=RateLimitError",
+    ),
+    "runs.worker": ("state=alive",),
+    "threads.thread": ("q=owner-7", "status__exact=interrupted", "waits=day"),
+    "assistants.assistant": ("q=echo",),
+    "crons.cron": ("q=owner-7", "trouble=overdue"),
+    "store.storeitem": ("q=owner-7 users.u7", "expiry=ends"),
+    "webhooks.webhookdelivery": ("state=given+up", "state=delivered"),
+    "access.apikey": ("q=owner-7",),
+}
+
+
+def seed(url: str, number: int) -> None:
+    threads_scale.seed(url, number)
+    with psycopg.connect(url, autocommit=True) as database:
+        for table, statement in SEED.items():
+            # Without parameters, `%%` would stay as it is.
+            database.execute(statement.encode(), {"number": number})
+            database.execute(f"VACUUM ANALYZE {table}".encode())
+
+
+def paths() -> list[str]:
+    """Each page, with the newest row of its kind."""
+    found = [
+        reverse("admin:index"),
+        f"{reverse('admin:index')}?range=7d",
+        reverse("console-owner", args=["owner-7"]),
+        reverse("admin:store_storeitem_tree"),
+        f"{reverse('admin:store_storeitem_tree')}?owner=owner-7",
+    ]
+    for label, queries in LISTS.items():
+        model: Any = apps.get_model(label)
+        page = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+        rows = reverse(f"{page}_changelist")
+        found += [rows, *(f"{rows}?{query}" for query in queries)]
+        if row := model._default_manager.order_by("-pk").first():
+            found.append(reverse(f"{page}_change", args=[row.pk]))
+    return found
+
+
+class Counter:
+    """Counts the statements of a connection."""
+
+    count = 0
+
+    def __call__(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        self.count += 1
+        return execute(*arguments)
+
+
+def open_pages() -> None:
+    """Print the queries and the milliseconds of each page, as JSON."""
+    django.setup()
+    user: Any = get_user_model()
+    client = Client(headers={"host": "localhost"})
+    client.force_login(user.objects.filter(is_superuser=True)[0])
+    measured = []
+    for path in paths():
+        counter = Counter()
+        with connection.execute_wrapper(counter):
+            response = client.get(path)
+        if response.status_code != 200:
+            raise RuntimeError(f"{path}: {response.status_code}")
+        taken = []
+        for _ in range(TURNS):
+            begun = time.perf_counter()
+            client.get(path)
+            taken.append(1000 * (time.perf_counter() - begun))
+        measured.append((path, counter.count, min(taken)))
+    print(json.dumps(measured))
+
+
+def measure(server: Server) -> list[Row]:
+    with Floor() as floor:
+        opened = subprocess.run(
+            [
+                sys.executable,
+                "-W",
+                "ignore",
+                "-m",
+                "spool.bench.console_scale",
+                "--open",
+            ],
+            cwd=ROOT,
+            env={
+                **os.environ,
+                **server.environment(),
+                "DJANGO_SETTINGS_MODULE": SETTINGS,
+            },
+            check=True,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        floor_ms = floor.ms()
+    rows = []
+    for path, queries, ms in json.loads(opened.stdout.splitlines()[-1]):
+        # Queries above the limit count as if the page were too slow.
+        name = path.removeprefix("/admin/") or "overview"
+        details = {"queries": queries}
+        rows.append(Row(name, ms, "ms", MAX_FLOORS, False, details, floor_ms))
+        if queries > MAX_QUERIES:
+            rows.append(Row(f"queries of {name}", queries, "", MAX_QUERIES))
+    return rows
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.console_scale", description=__doc__
+    )
+    parser.add_argument("--rows", type=int, default=1_000_000)
+    parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument("--open", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.open:
+        open_pages()
+        return 0
+    server = Server(CONFIG)
+    server.start()
+    try:
+        begun = time.monotonic()
+        seed(server.environment()["DATABASE_URL"], arguments.rows)
+        print(f"seeded in {time.monotonic() - begun:.0f} s")
+        rows = measure(server)
+    finally:
+        server.stop()
+    return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
