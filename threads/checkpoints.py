@@ -38,7 +38,7 @@ Conn = Pool | AsyncConnection[DictRow]
 
 # The maximum delay until a save is stored, in seconds. A run that takes less has one
 # save, with its end.
-LINGER_SECS = 0.05
+LINGER_SECS = 0.1
 # A graph that saves more than this waits until it is stored.
 MAX_BUFFERED_BYTES = 2**20
 

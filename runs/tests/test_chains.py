@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable
 from functools import partial
@@ -303,6 +304,46 @@ def test_a_chain_goes_on_behind_a_run_that_fails_or_is_rolled_back(
     assert not Run.objects.filter(pk=undone.pk).exists()
     # Only a graph's `RetryPolicy` retries.
     assert Run.objects.get(graph_id="fails").attempt == 1
+
+
+def test_a_chain_goes_on_behind_a_run_that_is_over_its_budget(
+    here: Here, alone: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    alone("a")
+    stopped, last = alone("b"), alone("c")
+    Run.objects.filter(pk=stopped.pk).update(cancel_action=Run.OVER_BUDGET)
+
+    execute_all(here)
+
+    stopped.refresh_from_db()
+    last.refresh_from_db()
+    assert (stopped.status, stopped.error) == ("error", Run.BUDGET_ERROR)
+    assert last.status == "success"
+
+
+def test_a_chain_leaves_what_is_paused_meanwhile(
+    here: Here, alone: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "go").touch()
+    alone("a")
+    paused, last = alone("b"), alone("c")
+    end = lifecycle.end
+
+    def pause() -> None:
+        queue.pause("owner", "b")
+        connection.close()
+
+    async def behind_a_pause(*args: Any, **kwargs: Any) -> Ended | None:
+        await asyncio.to_thread(pause)
+        return await end(*args, **kwargs)
+
+    monkeypatch.setattr("spool.runs.lifecycle.end", behind_a_pause)
+    execute_all(here)
+
+    paused.refresh_from_db()
+    last.refresh_from_db()
+    assert (paused.status, last.status) == ("pending", "success")
 
 
 def test_a_worker_that_stops_hands_back_what_it_has_just_claimed(

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 from uuid import UUID
 
 import pytest
 
 from spool.database.ids import uuid7
+from spool.database.redis import cancel
 from spool.runs.models import Run
 from spool.runs.run_request import RunKwargs
 from spool.runs.serializers import run_json
@@ -18,6 +20,7 @@ from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.run_stream import NEVER, next_events
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import EventWriter, publish_end
+from spool.web.thread_pool import database_threads
 
 
 @pytest.fixture
@@ -180,6 +183,23 @@ async def test_an_end_that_no_worker_publishes_arrives(own: Fanout) -> None:
         found = await seen(viewer)
 
     assert [event.name for event in found] == ["end"]
+
+
+@pytest.mark.django_db(transaction=True)
+async def test_an_end_that_is_never_published_is_found_in_postgres(
+    own: Fanout, settings: Any
+) -> None:
+    settings.STREAM_HEARTBEAT_SECS = 0.05
+    run_id = uuid7()
+    viewer = expect(own, run_id)
+    asking = asyncio.create_task(own._ask_postgres())
+    async with own.watch(uuid7(), run_id, viewer), asyncio.timeout(10):
+        while run_id not in viewer.over:
+            await asyncio.sleep(0.01)
+    await cancel([asking])
+    await asyncio.to_thread(database_threads.close)
+
+    assert viewer.has_gap
 
 
 async def test_nothing_is_expected_without_a_connection(own: Fanout) -> None:
