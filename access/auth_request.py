@@ -82,27 +82,27 @@ class AuthRequest:
         return loads(self._request.body)
 
 
-def argument(asked: AuthRequest, name: str) -> Any:
+def argument(request: AuthRequest, name: str) -> Any:
     """The value of the parameter `name`."""
     if name == "request":
-        return asked
+        return request
     if name == "body":
-        return _parsed_body(asked)
+        return _parsed_body(request)
     if name == "path":
-        return asked._request.path
+        return request._request.path
     if name == "headers":
         return {
             key.lower().encode("latin-1"): value.encode("latin-1", "replace")
-            for key, value in asked.headers.items()
+            for key, value in request.headers.items()
         }
     if name == "authorization":
-        return asked.headers.get("Authorization")
-    return getattr(asked, name)
+        return request.headers.get("Authorization")
+    return getattr(request, name)
 
 
-def _parsed_body(asked: AuthRequest) -> Any:
+def _parsed_body(request: AuthRequest) -> Any:
     """The parsed body; None if it is missing or malformed, which the view reports."""
     try:
-        return loads(asked._request.body)
+        return loads(request._request.body)
     except (ValueError, RecursionError):
         return None

@@ -69,8 +69,8 @@ class Handlers:
         digest = self._digest(request)
         if digest and (known := self._remembered.get(digest)):
             return known
-        asked = AuthRequest(request)
-        given = {name: argument(asked, name) for name in self._parameters}
+        described = AuthRequest(request)
+        given = {name: argument(described, name) for name in self._parameters}
         user = user_dict(_call(self._authenticate, given))
         caller = _caller(user)
         if digest:

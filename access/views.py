@@ -89,9 +89,9 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
         text = self.not_found_texts.get(self.action, self.not_found_text)
         return errors.NotFound(text.format(id=self.path_id))
 
-    def page_of(self, rows: QuerySet[M], asked: Mapping[str, Any]) -> list[M]:
+    def page_of(self, rows: QuerySet[M], query: Mapping[str, Any]) -> list[M]:
         """A page of a search; `get_paginated_response` adds its headers."""
-        limit, offset = asked["limit"], asked["offset"]
+        limit, offset = query["limit"], query["offset"]
         return self.paginator.cut(
             list(rows[offset : offset + limit + 1]), limit, offset
         )

@@ -88,25 +88,25 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         },
     )
     def create(self, request: Request) -> Response:
-        asked = valid_body(request, AssistantCreate)
+        body = valid_body(request, AssistantCreate)
         allowed = self.authorize(
             {
-                "assistant_id": asked.get("assistant_id") or uuid4(),
-                "config": asked.get("config", {}),
-                "context": asked.get("context", {}),
-                **{name: asked.get(name) for name in ("graph_id", "name", "if_exists")},
-                "metadata": asked["metadata"],
+                "assistant_id": body.get("assistant_id") or uuid4(),
+                "config": body.get("config", {}),
+                "context": body.get("context", {}),
+                **{name: body.get(name) for name in ("graph_id", "name", "if_exists")},
+                "metadata": body["metadata"],
             }
         )
         new = NewAssistant(
             id=allowed.value["assistant_id"],
-            graph_id=asked["graph_id"],
-            name=asked.get("name"),
-            description=asked.get("description"),
+            graph_id=body["graph_id"],
+            name=body.get("name"),
+            description=body.get("description"),
             config=allowed.value["config"],
             context=allowed.value["context"],
             metadata=allowed.value["metadata"],
-            if_exists=asked["if_exists"],
+            if_exists=body["if_exists"],
         )
         assistant = services.create_assistant(allowed.scope, new)
         return Response(assistant_json(assistant))
@@ -117,20 +117,20 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         responses={200: list_of(FOUND), 422: INVALID},
     )
     def search(self, request: Request) -> Response:
-        asked = valid_body(request, AssistantSearch)
-        found = self._matching(asked).in_order(
-            "id" if asked["sort_by"] == "assistant_id" else asked["sort_by"],
-            descending=asked["sort_order"] == "desc",
+        body = valid_body(request, AssistantSearch)
+        found = self._matching(body).in_order(
+            "id" if body["sort_by"] == "assistant_id" else body["sort_by"],
+            descending=body["sort_order"] == "desc",
         )
-        rows = [assistant_json(one) for one in self.page_of(found, asked)]
-        if names := asked["select"]:
+        rows = [assistant_json(one) for one in self.page_of(found, body)]
+        if names := body["select"]:
             rows = [{name: row[name] for name in names} for row in rows]
         return self.get_paginated_response(rows)
 
     @extend_schema(request=AssistantFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
-        asked = valid_body(request, AssistantFilter)
-        return Response(self._matching(asked).count())
+        body = valid_body(request, AssistantFilter)
+        return Response(self._matching(body).count())
 
     @extend_schema(responses={200: AssistantBody, **ERRORS})
     def retrieve(self, request: Request, assistant_id: str) -> Response:
@@ -141,12 +141,12 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         responses={200: AssistantBody, 400: CONTRADICTION, **ERRORS},
     )
     def partial_update(self, request: Request, assistant_id: str) -> Response:
-        asked = valid_body(request, AssistantUpdate)
+        body = valid_body(request, AssistantUpdate)
         names = ("graph_id", "config", "context", "name", "metadata")
-        value = {name: asked[name] for name in names if name in asked}
+        value = {name: body[name] for name in names if name in body}
         allowed = self.authorize({"assistant_id": self.path_id, **value})
         changes = AssistantChanges(
-            description=asked.get("description", UNCHANGED),
+            description=body.get("description", UNCHANGED),
             **{name: allowed.value[name] for name in value},
         )
         changed = services.update_assistant(self.get_queryset(), self.path_id, changes)
@@ -171,21 +171,21 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         request=VersionSearch, responses={200: VersionBody(many=True), **ERRORS}
     )
     def versions(self, request: Request, assistant_id: str) -> Response:
-        asked = valid_body(request, VersionSearch)
+        body = valid_body(request, VersionSearch)
         self.authorize({"assistant_id": self.path_id})
         versions = self.get_object().versions.order_by("-version")
-        if asked["metadata"]:
-            versions = versions.filter(metadata__contains=asked["metadata"])
-        page = rows_of_page(versions, asked)
+        if body["metadata"]:
+            versions = versions.filter(metadata__contains=body["metadata"])
+        page = rows_of_page(versions, body)
         return Response([version_json(version) for version in page])
 
     @extend_schema(request=SetLatest, responses={200: AssistantBody, **ERRORS})
     def latest(self, request: Request, assistant_id: str) -> Response:
-        asked = valid_body(request, SetLatest)
-        value = {**self.get_policy_value(), "version": asked["version"]}
+        body = valid_body(request, SetLatest)
+        value = {**self.get_policy_value(), "version": body["version"]}
         metadata = self.authorize(value).value["metadata"]
         changed = services.set_latest(
-            self.get_queryset(), self.path_id, asked["version"], metadata
+            self.get_queryset(), self.path_id, body["version"], metadata
         )
         if changed is None:
             raise self.not_found()
@@ -237,14 +237,14 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
         assistant, scope = self.get_object(), self.get_scope()
         return Response(schemas.subgraph_schemas(assistant, scope, namespace, recurse))
 
-    def _matching(self, asked: dict[str, Any]) -> AssistantQuerySet:
-        value = searched(asked, "graph_id", "metadata")
-        allowed = self.authorize({**value, "graph_id": asked["graph_id"] or None})
+    def _matching(self, body: dict[str, Any]) -> AssistantQuerySet:
+        value = searched(body, "graph_id", "metadata")
+        allowed = self.authorize({**value, "graph_id": body["graph_id"] or None})
         found = self.get_queryset()
         if metadata := allowed.value["metadata"]:
             found = found.filter(metadata__contains=metadata)
-        if asked["graph_id"]:
-            found = found.filter(graph_id=asked["graph_id"])
-        if asked["name"]:
-            found = found.filter(name__icontains=asked["name"])
+        if body["graph_id"]:
+            found = found.filter(graph_id=body["graph_id"])
+        if body["name"]:
+            found = found.filter(name__icontains=body["name"])
         return found

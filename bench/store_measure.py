@@ -63,12 +63,12 @@ def measure(url: str, items: int, owners: int, vectors: int) -> list[Row]:
 
     seed(items, owners, "owner", split=True)
     rows = [
-        tell(name, taken, BUDGET_MS)
+        report(name, taken, BUDGET_MS)
         for name, taken in operations(of_owners, chance, items, owners)
     ]
     seed(items, owners, "shared", split=False)
     rows += [
-        tell(f"all in one owner: {name}", taken)
+        report(f"all in one owner: {name}", taken)
         for name, taken in operations(of_one, chance, items, owners)
     ]
     rows += over_http(url)
@@ -154,14 +154,14 @@ def over_http(url: str) -> list[Row]:
     put = '{"namespace": ["bench"], "key": "k%d", "value": {"x": 1}}'
     path = "/store/items?namespace=bench&key=k1"
     body = '{"namespace_prefix": ["bench"]}'
-    asked: dict[str, Callable[[int], float]] = {
+    requests: dict[str, Callable[[int], float]] = {
         "PUT": lambda n: request("PUT", "/store/items", put % n),
         "GET": lambda n: request("GET", path),
         "search": lambda n: request("POST", "/store/items/search", body),
     }
     return [
-        tell(f"over HTTP: {name}", [ask(n) for n in range(TIMES)], BUDGET_MS)
-        for name, ask in asked.items()
+        report(f"over HTTP: {name}", [ask(n) for n in range(TIMES)], BUDGET_MS)
+        for name, ask in requests.items()
     ]
 
 
@@ -183,7 +183,7 @@ def by_meaning(count: int) -> list[Row]:
         found += len(set(near) & set(exact))
         best += len(exact)
     rows = [
-        tell("nearest 10 vectors", taken, VECTOR_BUDGET_MS),
+        report("nearest 10 vectors", taken, VECTOR_BUDGET_MS),
         Row("recall@10 against exact", found / best, "", RECALL, True),
     ]
     searches: dict[str, Callable[[int], SearchOp]] = {
@@ -196,7 +196,7 @@ def by_meaning(count: int) -> list[Row]:
         ),
     }
     return rows + [
-        tell(name, [_secs(make(n)) for n in range(50)], VECTOR_BUDGET_MS)
+        report(name, [_secs(make(n)) for n in range(50)], VECTOR_BUDGET_MS)
         for name, make in searches.items()
     ]
 
@@ -246,6 +246,6 @@ def _nearest(index: Any, query: list[float], *, exact: bool) -> list[str]:
         return [row[1] for row in cursor.fetchall()]
 
 
-def tell(name: str, seconds: list[float], budget: float | None = None) -> Row:
+def report(name: str, seconds: list[float], budget: float | None = None) -> Row:
     found = percentiles(seconds)
     return Row(name, found["p50 ms"], "ms p50", budget, False, found)

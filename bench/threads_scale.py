@@ -98,8 +98,8 @@ class Asker:
         found: dict[str, float] = {}
         for sort_by in SORTS:
             for order in ("desc", "asc"):
-                asked = {**body, "sort_by": sort_by, "sort_order": order}
-                found[f"{sort_by} {order}"] = await self.ms("/threads/search", asked)
+                query = {**body, "sort_by": sort_by, "sort_order": order}
+                found[f"{sort_by} {order}"] = await self.ms("/threads/search", query)
         slowest = max(found.values())
         return Row(f"search: {name}", slowest, "ms p50", BUDGET_MS, False, found)
 

@@ -121,12 +121,12 @@ class ApiKeyAdmin(OperatedAdmin):
     def save_model(
         self, request: HttpRequest, obj: ApiKey, form: Any, change: bool
     ) -> None:
-        asked = form.cleaned_data
+        cleaned = form.cleaned_data
         made, text = keys.create_key(
-            owner=asked["owner"],
-            name=asked["name"],
-            scopes=asked["scopes"],
-            expires_at=asked["expires_at"],
+            owner=cleaned["owner"],
+            name=cleaned["name"],
+            scopes=cleaned["scopes"],
+            expires_at=cleaned["expires_at"],
         )
         obj.pk, obj.prefix = made.pk, made.prefix
         obj._state.adding = False

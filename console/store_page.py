@@ -25,9 +25,9 @@ class Link:
     has_more: bool = False
 
 
-def figures(asked: QueryDict) -> dict[str, Any]:
+def figures(params: QueryDict) -> dict[str, Any]:
     """The context of `console/store.html`, for the query of its URL."""
-    owner, path = asked.get("owner"), asked.get("path", "")
+    owner, path = params.get("owner"), params.get("path", "")
     search = (owner and path) or owner or ""
     context = {
         "owner": owner,
@@ -37,14 +37,14 @@ def figures(asked: QueryDict) -> dict[str, Any]:
         "list_href": f"{reverse('admin:store_storeitem_changelist')}?{urlencode({'q': search})}",
         "has_index": index_config() is not None,
     }
-    query = asked.get("q", "").strip()
+    query = params.get("q", "").strip()
     if owner is not None and query:
-        return context | _found(owner, path, query, asked)
-    return context | _branches(owner, path, asked)
+        return context | _found(owner, path, query, params)
+    return context | _branches(owner, path, params)
 
 
-def _branches(owner: str | None, path: str, asked: QueryDict) -> dict[str, Any]:
-    start = asked.get("start", "")
+def _branches(owner: str | None, path: str, params: QueryDict) -> dict[str, Any]:
+    start = params.get("start", "")
     if owner is None:
         branches = store_tree.owners(start)
         links = [_link(one, owner=one.name, path="") for one in branches.rows]
@@ -52,7 +52,7 @@ def _branches(owner: str | None, path: str, asked: QueryDict) -> dict[str, Any]:
         return {"branches": Page(links), "branches_more": more}
     branches, items = store_tree.children(owner, path, start), Page[Any]([])
     if path:
-        items = store_tree.items(owner, path, asked.get("after"))
+        items = store_tree.items(owner, path, params.get("after"))
     here = {"owner": owner, "path": path}
     links = [_link(one, owner=owner, path=one.name) for one in branches.rows]
     return {
@@ -63,8 +63,8 @@ def _branches(owner: str | None, path: str, asked: QueryDict) -> dict[str, Any]:
     }
 
 
-def _found(owner: str, path: str, query: str, asked: QueryDict) -> dict[str, Any]:
-    by = "meaning" if asked.get("by") == "meaning" and index_config() else "text"
+def _found(owner: str, path: str, query: str, params: QueryDict) -> dict[str, Any]:
+    by = "meaning" if params.get("by") == "meaning" and index_config() else "text"
     context: dict[str, Any] = {
         "query": query,
         "by": by,
@@ -77,7 +77,7 @@ def _found(owner: str, path: str, query: str, asked: QueryDict) -> dict[str, Any
         except EmbeddingFailed as exc:
             return {**context, "found": Page[Found]([]), "error": str(exc.detail)}
         return {**context, "found": found}
-    after = (asked.get("after_path", ""), asked.get("after_key", ""))
+    after = (params.get("after_path", ""), params.get("after_key", ""))
     found = store_tree.with_text(owner, path, query, after)
     if found.more:
         last_path, last_key = found.more

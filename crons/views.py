@@ -135,10 +135,10 @@ class CronViewSet(OwnedViewSet[Cron]):
         responses={200: list_of(FOUND), 422: INVALID},
     )
     def search(self, request: Request) -> Response:
-        asked = valid(CronSearch, request.data)
-        found = self._matching(asked).order_by(*_order(asked))
-        rows = [cron_json(cron) for cron in self.page_of(found, asked)]
-        if names := asked["select"]:
+        query = valid(CronSearch, request.data)
+        found = self._matching(query).order_by(*_order(query))
+        rows = [cron_json(cron) for cron in self.page_of(found, query)]
+        if names := query["select"]:
             rows = [{name: row[name] for name in names} for row in rows]
         return self.get_paginated_response(rows)
 
@@ -146,17 +146,17 @@ class CronViewSet(OwnedViewSet[Cron]):
     def count(self, request: Request) -> Response:
         return Response(self._matching(valid(CronFilter, request.data)).count())
 
-    def _matching(self, asked: dict[str, Any]) -> CronQuerySet:
-        allowed = self.authorize(searched(asked, *FILTERS))
-        asked = {**asked, "metadata": allowed.value["metadata"]}
+    def _matching(self, query: dict[str, Any]) -> CronQuerySet:
+        allowed = self.authorize(searched(query, *FILTERS))
+        query = {**query, "metadata": allowed.value["metadata"]}
         found = self.get_queryset()
         for name in ("assistant_id", "thread_id"):
-            if asked[name]:
-                found = found.filter(**{name: asked[name]})
-        if asked["enabled"] is not None:
-            found = found.filter(enabled=asked["enabled"])
-        if asked["metadata"]:
-            found = found.filter(metadata__contains=asked["metadata"])
+            if query[name]:
+                found = found.filter(**{name: query[name]})
+        if query["enabled"] is not None:
+            found = found.filter(enabled=query["enabled"])
+        if query["metadata"]:
+            found = found.filter(metadata__contains=query["metadata"])
         return found
 
     @extend_schema(
@@ -192,8 +192,8 @@ class CronViewSet(OwnedViewSet[Cron]):
     def preview(self, request: Request) -> Response:
         """Describe a schedule in words, with its next dates."""
         self.authorize(searched(valid(CronFilter, {}), *FILTERS))
-        asked = valid(PreviewRequest, request.data)
-        schedule, timezone = asked["schedule"], asked["timezone"]
+        query = valid(PreviewRequest, request.data)
+        schedule, timezone = query["schedule"], query["timezone"]
         coming = slots(schedule, timezone, after=services.database_now())
         return Response(
             {
@@ -225,10 +225,10 @@ def _until_unchanged(act: Callable[[], T]) -> T:
     return act()
 
 
-def _order(asked: dict[str, Any]) -> list[Any]:
-    name = "id" if asked["sort_by"] == "cron_id" else asked["sort_by"]
+def _order(query: dict[str, Any]) -> list[Any]:
+    name = "id" if query["sort_by"] == "cron_id" else query["sort_by"]
     # Only for nullable fields: an index without NULLS LAST would not be used.
     last = True if Cron._meta.get_field(name).null else None
-    if asked["sort_order"] == "asc":
+    if query["sort_order"] == "asc":
         return [F(name).asc(nulls_last=last), "id"]
     return [F(name).desc(nulls_last=last), "id"]

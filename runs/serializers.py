@@ -137,8 +137,8 @@ class Tracing(serializers.Serializer[Any]):
     example_id = UUIDText(required=False, allow_null=True)
 
     def to_internal_value(self, data: Any) -> Any:
-        asked = super().to_internal_value(data)
-        return {key: str(value) for key, value in asked.items() if value is not None}
+        parsed = super().to_internal_value(data)
+        return {key: str(value) for key, value in parsed.items() if value is not None}
 
 
 class RunRequestSerializer(serializers.Serializer[Any]):
@@ -296,9 +296,9 @@ class RunListQuery(serializers.Serializer[Any]):
     select = QueryList(choices=tuple(RunBody().fields), required=False, default=None)
 
 
-def _again(**asked: list[str]) -> str:
+def _again(**options: list[str]) -> str:
     """A query for `Location`: clients that reconnect to a stream add none."""
-    query = urlencode({name: given for name, given in asked.items() if given}, True)
+    query = urlencode({name: given for name, given in options.items() if given}, True)
     return f"?{query}" if query else ""
 
 

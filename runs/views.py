@@ -212,20 +212,20 @@ class RunViewSet(OwnedViewSet[Run]):
     # --- Reading runs ---------------------------------------------------------------
     @extend_schema(parameters=[RunListQuery], responses={200: list_of(RUN), **ERRORS})
     def list(self, request: Request, thread_id: str) -> Response:
-        asked = valid(RunListQuery, request.query_params)
+        query = valid(RunListQuery, request.query_params)
         found = path_uuid(thread_id, "thread")
         read = authorize(request, "threads.read", {"thread_id": found})
         self.authorize({"thread_id": found, "metadata": {}})
         if not Thread.objects.visible_to(read.scope).filter(pk=found).exists():
             raise NotFound(f"Thread with ID {found} not found")
         runs = self.get_queryset().newest_first()
-        if asked["status"]:
-            runs = runs.filter(status=asked["status"])
-        names = asked["select"] or COLUMNS
+        if query["status"]:
+            runs = runs.filter(status=query["status"])
+        names = query["select"] or COLUMNS
         # A run's input may be megabytes: read it only if it is selected.
         columns = {COLUMNS[name] for name in names}
         runs = runs.only(*columns, *(["given"] if "kwargs" in columns else []))
-        page = rows_of_page(runs, asked)
+        page = rows_of_page(runs, query)
         return Response([run_json(run, names) for run in page])
 
     @extend_schema(responses={200: RunBody, **ERRORS})
@@ -328,16 +328,16 @@ class RunViewSet(OwnedViewSet[Run]):
         parameters=[ACTION], request=BulkCancel, responses={204: None, **ERRORS}
     )
     def cancel_many(self, request: Request) -> Response:
-        asked, action = valid(BulkCancel, request.data), _action(request)
-        thread_id = asked["thread_id"]
+        body, action = valid(BulkCancel, request.data), _action(request)
+        thread_id = body["thread_id"]
         allowed = self.authorize(
             {"thread_id": thread_id, "metadata": {}, "action": action}
         )
         runs = Run.objects.visible_to(allowed.scope).active()
         if thread_id:
-            runs = runs.filter(thread=thread_id, pk__in=asked["run_ids"])
-        elif asked["status"] != "all":
-            runs = runs.filter(status=asked["status"])
+            runs = runs.filter(thread=thread_id, pk__in=body["run_ids"])
+        elif body["status"] != "all":
+            runs = runs.filter(status=body["status"])
         if not services.cancel_runs(runs, action):
             raise NotFound(self.not_found_texts[self.action])
         return Response(status=204)

@@ -17,7 +17,7 @@ from spool.store.statements import ANY_TIME, Permit
 from spool.store.ttl import ttl_config
 
 T = TypeVar("T")
-Asked = tuple[list[Op], asyncio.Future[list[Result]]]
+Request = tuple[list[Op], asyncio.Future[list[Result]]]
 
 
 class PostgresStore(BaseStore):
@@ -37,7 +37,7 @@ class PostgresStore(BaseStore):
         self._owner = owner
         self._permit = permit
         self._loop = asyncio.get_running_loop()
-        self._waiting: list[Asked] = []
+        self._waiting: list[Request] = []
         self._sending: set[asyncio.Task[None]] = set()
 
     def batch(self, ops: Iterable[Op]) -> list[Result]:
@@ -56,8 +56,8 @@ class PostgresStore(BaseStore):
         listed = list(ops)
         if asyncio.get_running_loop() is not self._loop:
             # The node's thread runs an event loop of its own.
-            asked = asyncio.run_coroutine_threadsafe(self.abatch(listed), self._loop)
-            return await asyncio.wrap_future(asked)
+            requests = asyncio.run_coroutine_threadsafe(self.abatch(listed), self._loop)
+            return await asyncio.wrap_future(requests)
         for op in listed:
             check(self._owner, op)
         answer: asyncio.Future[list[Result]] = self._loop.create_future()
@@ -73,21 +73,21 @@ class PostgresStore(BaseStore):
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 
-    async def _answer(self, asked: list[Asked]) -> None:
+    async def _answer(self, requests: list[Request]) -> None:
         """Answer all requests of one loop iteration with one batch."""
-        together = [op for ops, _ in asked for op in ops]
+        together = [op for ops, _ in requests for op in ops]
         try:
             results = iter(await self._run(batch(self._owner, together, self._permit)))
         except Exception as exc:
-            if len(asked) > 1 and not isinstance(exc, CONNECTION_FAULTS):
+            if len(requests) > 1 and not isinstance(exc, CONNECTION_FAULTS):
                 # One request failed; run the others without it.
-                await asyncio.gather(*[self._answer([one]) for one in asked])
+                await asyncio.gather(*[self._answer([one]) for one in requests])
                 return
-            for _, answer in asked:
+            for _, answer in requests:
                 if not answer.done():
                     answer.set_exception(exc)
             return
-        for ops, answer in asked:
+        for ops, answer in requests:
             mine = [next(results) for _ in ops]
             if not answer.done():  # A cancelled node no longer waits.
                 answer.set_result(mine)

@@ -26,18 +26,18 @@ WHERE id > %(after)s ORDER BY id LIMIT %(batch)s
 
 
 def reindex(
-    index: Index, *, tell: Callable[[int, int], Any], batch: int = BATCH
+    index: Index, *, report: Callable[[int, int], Any], batch: int = BATCH
 ) -> int:
     """Index every item of all owners, and drop the tables of other configurations.
 
     `tell` is called with the number of items that are done, and the total.
     """
     total, done, after = StoreItem.objects.count(), 0, 0
-    tell(done, total)
+    report(done, total)
     while rows := _query(READ, {"after": after, "batch": batch}):
         _index_items(index, rows)
         after, done = rows[-1][0], done + len(rows)
-        tell(done, max(total, done))
+        report(done, max(total, done))
     drop_tables(kept=index)
     _query(f"COMMENT ON TABLE {index.table} IS NULL")
     _query(f"ANALYZE {index.table}")

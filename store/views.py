@@ -81,15 +81,15 @@ class StoreViewSet(ScopedViewSet):
 
     @extend_schema(request=PutItem, responses={204: None, **ERRORS})
     def put_item(self, request: Request) -> HttpResponse:
-        asked = _valid(PutItem, request.data)
+        body = _valid(PutItem, request.data)
         # A policy may prepend labels, so validate the client's labels first.
-        _checked(check_writable, asked["namespace"])
-        ttl = asked["ttl"] if "ttl" in asked else ttl_config().get("default_ttl")
+        _checked(check_writable, body["namespace"])
+        ttl = body["ttl"] if "ttl" in body else ttl_config().get("default_ttl")
         value = {
-            "namespace": asked["namespace"],
-            "key": asked["key"],
-            "value": asked["value"],
-            "index": asked["index"],
+            "namespace": body["namespace"],
+            "key": body["key"],
+            "value": body["value"],
+            "index": body["index"],
             "ttl": ttl,
         }
         self._perform(
@@ -101,7 +101,7 @@ class StoreViewSet(ScopedViewSet):
                 value["index"],
                 value["ttl"],
             ),
-            ApiExtras(asked.get("metadata")),
+            ApiExtras(body.get("metadata")),
         )
         return no_content()
 
@@ -137,14 +137,14 @@ class StoreViewSet(ScopedViewSet):
 
     @extend_schema(request=SearchItems, responses={200: FoundItemsBody, **ERRORS})
     def search(self, request: Request) -> Response:
-        asked = _valid(SearchItems, request.data)
+        body = _valid(SearchItems, request.data)
         value = {
-            "namespace": asked["namespace_prefix"] or (),
-            "filter": asked["filter"],
-            "limit": asked["limit"],
-            "offset": asked["offset"],
-            "query": asked["query"],
-            "refresh_ttl": _refresh(asked["refresh_ttl"]),
+            "namespace": body["namespace_prefix"] or (),
+            "filter": body["filter"],
+            "limit": body["limit"],
+            "offset": body["offset"],
+            "query": body["query"],
+            "refresh_ttl": _refresh(body["refresh_ttl"]),
         }
         found = self._perform(
             value,
@@ -156,19 +156,19 @@ class StoreViewSet(ScopedViewSet):
                 value["query"],
                 value["refresh_ttl"],
             ),
-            ApiExtras(asked["metadata"]),
+            ApiExtras(body["metadata"]),
         )
         return Response({"items": [found_json(item) for item in found]})
 
     @extend_schema(request=ListNamespaces, responses={200: NamespacesBody, **ERRORS})
     def list_namespaces(self, request: Request) -> Response:
-        asked = _valid(ListNamespaces, request.data)
+        body = _valid(ListNamespaces, request.data)
         value = {
-            "namespace": asked["prefix"],
-            "suffix": asked["suffix"],
-            "max_depth": asked["max_depth"],
-            "limit": asked["limit"],
-            "offset": asked["offset"],
+            "namespace": body["prefix"],
+            "suffix": body["suffix"],
+            "max_depth": body["max_depth"],
+            "limit": body["limit"],
+            "offset": body["offset"],
         }
         found = self._perform(
             value,
@@ -224,8 +224,8 @@ def _checked(call: Any, *args: Any) -> Any:
         raise BadRequest(str(exc)) from None
 
 
-def _refresh(asked: bool | None) -> bool:
-    return ttl_config().get("refresh_on_read", True) if asked is None else asked
+def _refresh(body: bool | None) -> bool:
+    return ttl_config().get("refresh_on_read", True) if body is None else body
 
 
 def _query_boolean(request: Request, name: str) -> bool | None:

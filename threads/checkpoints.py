@@ -358,16 +358,16 @@ UNDO = (
             ON w.checkpoint_ns = newest.checkpoint_ns
             AND w.checkpoint_id = newest.checkpoint_id
         WHERE w.thread_id = %(thread_id)s
-    ), asked AS (
+    ), interrupted AS (
         SELECT checkpoint_ns, task_id FROM writes WHERE channel = '__interrupt__'
     )
     DELETE FROM checkpoint_writes w USING writes
     WHERE w.thread_id = writes.thread_id AND w.checkpoint_ns = writes.checkpoint_ns
         AND w.checkpoint_id = writes.checkpoint_id AND w.task_id = writes.task_id
         AND w.idx = writes.idx AND w.channel <> '__interrupt__'
-        AND (w.channel = '__resume__' OR w.task_id IN (SELECT task_id FROM asked))
+        AND (w.channel = '__resume__' OR w.task_id IN (SELECT task_id FROM interrupted))
         AND (w.checkpoint_ns = '' OR substring(w.checkpoint_ns from '^[^:]*:([^|]*)')
-            IN (SELECT task_id FROM asked WHERE checkpoint_ns = ''))""",
+            IN (SELECT task_id FROM interrupted WHERE checkpoint_ns = ''))""",
     """DELETE FROM checkpoint_writes w USING checkpoints c
     WHERE c.thread_id = %(thread_id)s AND c.metadata ->> 'run_id' = %(run_id)s
         AND w.thread_id = c.thread_id AND w.checkpoint_ns = c.checkpoint_ns

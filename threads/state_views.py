@@ -54,12 +54,12 @@ class ThreadStateViewSet(OneThreadViewSet):
 
     @extend_schema(request=CheckpointStateBody, responses={200: STATE, **ERRORS})
     def from_checkpoint(self, request: Request, thread_id: str) -> Response:
-        asked = valid_body(request, CheckpointStateBody)
+        query = valid_body(request, CheckpointStateBody)
         thread = self.get_object()
         snapshot = state.get_state(
-            thread, checkpoint=asked["checkpoint"], subgraphs=asked["subgraphs"]
+            thread, checkpoint=query["checkpoint"], subgraphs=query["subgraphs"]
         )
-        return Response(state_json(snapshot, asked["select"]))
+        return Response(state_json(snapshot, query["select"]))
 
     @extend_schema(
         request=StateUpdateBody,
@@ -72,13 +72,13 @@ class ThreadStateViewSet(OneThreadViewSet):
     )
     def update(self, request: Request, thread_id: str) -> Response:
         try:
-            asked = valid_body(request, StateUpdateBody)
+            query = valid_body(request, StateUpdateBody)
         except ValidationError as exc:  # Only here a wrong shape is a 400.
             fields = cast("dict[str, list[str]]", exc.detail).items()
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = self.get_object()
-        checkpoint = asked["checkpoint"] or CheckpointRef(asked["checkpoint_id"])
-        step = [state_update(asked["values"], asked["as_node"])]
+        checkpoint = query["checkpoint"] or CheckpointRef(query["checkpoint_id"])
+        step = [state_update(query["values"], query["as_node"])]
         named = update_state(thread, [step], checkpoint)["configurable"]
         keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
         updated = {key: named.get(key) for key in keys}
@@ -97,26 +97,26 @@ class ThreadStateViewSet(OneThreadViewSet):
     @extend_schema(responses={200: list_of(STATE), **ERRORS})
     def history(self, request: Request, thread_id: str) -> Response:
         if request.method == "GET":
-            asked, default = _valid_query(request, HistoryQuery), 10
+            query, default = _valid_query(request, HistoryQuery), 10
         else:
-            asked, default = valid_body(request, HistoryBody), 1
+            query, default = valid_body(request, HistoryBody), 1
         thread = self.get_object()
         snapshots = state.get_history(
             thread,
-            limit=asked["limit"] or default,
-            before=asked["before"],
-            metadata=asked.get("metadata"),
-            checkpoint=asked.get("checkpoint") or NEWEST,
+            limit=query["limit"] or default,
+            before=query["before"],
+            metadata=query.get("metadata"),
+            checkpoint=query.get("checkpoint") or NEWEST,
         )
-        return Response([state_json(one, asked["select"]) for one in snapshots])
+        return Response([state_json(one, query["select"]) for one in snapshots])
 
     def _state(self, request: Request, checkpoint: CheckpointRef) -> Response:
-        asked = _valid_query(request, StateQuery)
+        query = _valid_query(request, StateQuery)
         thread = self.get_object()
         snapshot = state.get_state(
-            thread, checkpoint=checkpoint, subgraphs=asked["subgraphs"]
+            thread, checkpoint=checkpoint, subgraphs=query["subgraphs"]
         )
-        return Response(state_json(snapshot, asked["select"]))
+        return Response(state_json(snapshot, query["select"]))
 
 
 def _valid_query(request: Request, query: Any) -> dict[str, Any]:

@@ -90,24 +90,24 @@ class ThreadViewSet(OneThreadViewSet):
         },
     )
     def create(self, request: Request) -> HttpResponse:
-        asked = valid_body(request, ThreadCreate)
+        body = valid_body(request, ThreadCreate)
         allowed = self.authorize(
             {
-                "thread_id": asked["thread_id"] or uuid7(),
-                "metadata": asked["metadata"],
-                "if_exists": asked["if_exists"],
+                "thread_id": body["thread_id"] or uuid7(),
+                "metadata": body["metadata"],
+                "if_exists": body["if_exists"],
             }
         )
         new = NewThread(
             id=allowed.value["thread_id"],
             metadata=allowed.value["metadata"],
-            ttl=asked["ttl"],
-            if_exists=asked["if_exists"],
+            ttl=body["ttl"],
+            if_exists=body["if_exists"],
         )
         thread, is_new = services.create_thread(allowed.scope, new)
-        if not is_new or not asked["supersteps"]:
+        if not is_new or not body["supersteps"]:
             return json_response(thread)
-        return self._replay(new.id, asked["supersteps"])
+        return self._replay(new.id, body["supersteps"])
 
     def _replay(
         self, thread_id: UUID, supersteps: list[list[dict[str, Any]]]
@@ -144,18 +144,18 @@ class ThreadViewSet(OneThreadViewSet):
         },
     )
     def search(self, request: Request) -> HttpResponse:
-        asked = valid_body(request, ThreadSearch)
-        ids = [_searched_id(text) for text in asked["ids"]]
-        allowed = self.authorize({**searched(asked, *FILTERS), "ids": ids or None})
-        names, scope = asked["select"], self.get_scope()
-        query = _query(asked, allowed.value)
-        if asked["extract"]:
-            found = _extracted(asked, self._page(query))
+        body = valid_body(request, ThreadSearch)
+        ids = [_searched_id(text) for text in body["ids"]]
+        allowed = self.authorize({**searched(body, *FILTERS), "ids": ids or None})
+        names, scope = body["select"], self.get_scope()
+        query = _query(body, allowed.value)
+        if body["extract"]:
+            found = _extracted(body, self._page(query))
         elif scope.is_plain:
             found = rows.search(scope, query, names)
         else:
             found = rows.bodies(self._page(query), names)
-        page = self.paginator.cut(found, asked["limit"], asked["offset"])
+        page = self.paginator.cut(found, body["limit"], body["offset"])
         return json_response(page, self.paginator.headers)
 
     def _page(self, query: ThreadQuery) -> ThreadQuerySet:
@@ -170,17 +170,17 @@ class ThreadViewSet(OneThreadViewSet):
 
     @extend_schema(request=ThreadFilter, responses={200: int, 422: INVALID})
     def count(self, request: Request) -> Response:
-        asked = valid_body(request, ThreadFilter)
-        allowed = self.authorize({**searched(asked, *FILTERS), "ids": None})
+        body = valid_body(request, ThreadFilter)
+        allowed = self.authorize({**searched(body, *FILTERS), "ids": None})
         filters = [allowed.value[name] for name in FILTERS]
         return Response(self.get_queryset().matching(*filters).count())
 
     @extend_schema(request=Prune, responses={200: PrunedBody, 422: INVALID})
     def prune(self, request: Request) -> Response:
-        asked = valid_body(request, Prune)
-        threads = Thread.objects.visible_to(self._scope_of(asked["thread_ids"]))
+        body = valid_body(request, Prune)
+        threads = Thread.objects.visible_to(self._scope_of(body["thread_ids"]))
         return Response(
-            {"pruned_count": services.prune_threads(threads, asked["strategy"])}
+            {"pruned_count": services.prune_threads(threads, body["strategy"])}
         )
 
     def _scope_of(self, thread_ids: list[UUID]) -> Scope:
@@ -220,11 +220,11 @@ class ThreadViewSet(OneThreadViewSet):
         responses={200: ThreadBody, 204: None, **ERRORS},
     )
     def partial_update(self, request: Request, thread_id: str) -> Response:
-        asked = valid_body(request, ThreadUpdate)
-        value = {"thread_id": self.path_id, "metadata": asked["metadata"]}
+        body = valid_body(request, ThreadUpdate)
+        value = {"thread_id": self.path_id, "metadata": body["metadata"]}
         allowed = self.authorize(value)
         threads = self.get_queryset().filter(pk=self.path_id)
-        changes = ThreadChanges(allowed.value["metadata"], asked["ttl"])
+        changes = ThreadChanges(allowed.value["metadata"], body["ttl"])
         changed = services.update_thread(threads, changes)
         if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
@@ -268,32 +268,32 @@ class ThreadViewSet(OneThreadViewSet):
         return Response(checkpoint_rows.storage(self.get_object().id))
 
 
-def _query(asked: Mapping[str, Any], allowed: Mapping[str, Any]) -> ThreadQuery:
+def _query(body: Mapping[str, Any], allowed: Mapping[str, Any]) -> ThreadQuery:
     """`allowed` is the value of a search, as the policy allows it."""
-    sort_by = asked["sort_by"]
+    sort_by = body["sort_by"]
     return ThreadQuery(
         **{name: allowed[name] for name in FILTERS},
         ids=allowed["ids"] or (),
         sort_by="id" if sort_by == "thread_id" else sort_by,
-        descending=asked["sort_order"] == "desc",
-        limit=asked["limit"],
-        offset=asked["offset"],
+        descending=body["sort_order"] == "desc",
+        limit=body["limit"],
+        offset=body["offset"],
     )
 
 
-def _extracted(asked: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
+def _extracted(body: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
     """The bodies of a search's threads, with what `extract` asks for."""
-    names: list[str] = asked["select"]
+    names: list[str] = body["select"]
     if names:
         # States may be megabytes: read only those that are selected.
-        roots = {root_of(path) for path in asked["extract"].values()}
+        roots = {root_of(path) for path in body["extract"].values()}
         columns = {*(COLUMNS[name] for name in names), *roots}
         if "interrupts" in columns:
             columns.add("interrupt_order")
         threads = threads.only("id", *columns)
     return [
         (selected_json(thread, names) if names else thread_json(thread))
-        | {"extracted": extracted(thread, asked["extract"])}
+        | {"extracted": extracted(thread, body["extract"])}
         for thread in threads
     ]
 

@@ -40,11 +40,11 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
 
         Without authentication, it is the usage of all runs.
         """
-        asked = valid(UsageQuery, request.query_params)
-        found = report(self._matching(asked), asked["group_by"], self._runs(asked))
-        if asked["format"] == "csv":
-            return _csv(asked["group_by"], found)
-        return Response({"start": asked["start"], "end": asked["end"], **found})
+        query = valid(UsageQuery, request.query_params)
+        found = report(self._matching(query), query["group_by"], self._runs(query))
+        if query["format"] == "csv":
+            return _csv(query["group_by"], found)
+        return Response({"start": query["start"], "end": query["end"], **found})
 
     def get_queryset(self) -> UsageTotalQuerySet:
         owner = self.get_scope().identity
@@ -56,12 +56,12 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         value: dict[str, Any] = {"metadata": {}, "values": {}, "status": None}
         return {**value, "limit": 1, "offset": 0, "ids": None}
 
-    def _matching(self, asked: dict[str, Any]) -> UsageTotalQuerySet:
-        return self.get_queryset().filter(**_filters(asked))
+    def _matching(self, query: dict[str, Any]) -> UsageTotalQuerySet:
+        return self.get_queryset().filter(**_filters(query))
 
-    def _runs(self, asked: dict[str, Any]) -> UsageRunsQuerySet | None:
+    def _runs(self, query: dict[str, Any]) -> UsageRunsQuerySet | None:
         """The runs of the request; None if it is for a node or a model."""
-        filters = _filters(asked)
+        filters = _filters(query)
         if not filters.keys() <= FILTERS_OF_RUNS:
             return None
         owner = self.get_scope().identity
@@ -69,9 +69,9 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         return (runs.all() if owner is None else runs.of_owner(owner)).filter(**filters)
 
 
-def _filters(asked: dict[str, Any]) -> dict[str, Any]:
-    wanted = {name: asked[name] for name in FILTERS if asked[name] is not None}
-    return {"day__range": (asked["start"], asked["end"]), **wanted}
+def _filters(query: dict[str, Any]) -> dict[str, Any]:
+    wanted = {name: query[name] for name in FILTERS if query[name] is not None}
+    return {"day__range": (query["start"], query["end"]), **wanted}
 
 
 def _csv(groups: list[str], found: dict[str, Any]) -> HttpResponse:

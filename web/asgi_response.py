@@ -58,8 +58,8 @@ class ASGIResponse(StreamingHttpResponse):
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send the application's response, with the headers that middleware has added."""
-        heard = receive if self._outlives_client else _never
-        running = self._start(scope, heard, _Answer(send, self))
+        messages = receive if self._outlives_client else _never
+        running = self._start(scope, messages, _Answer(send, self))
         leaving = asyncio.create_task(
             _never() if self._outlives_client else _disconnect(receive)
         )

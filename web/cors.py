@@ -55,10 +55,10 @@ class Rules:
             or (regex is not None and regex.fullmatch(origin) is not None)
         )
 
-    def allows_headers(self, asked: list[str]) -> bool:
+    def allows_headers(self, requested: list[str]) -> bool:
         if "*" in self.headers:
             return True
-        return all(name in self.headers or name in SAFE_HEADERS for name in asked)
+        return all(name in self.headers or name in SAFE_HEADERS for name in requested)
 
 
 class CORSMiddleware:

@@ -218,15 +218,15 @@ class CustomRoutes:
         if hasattr(self.app, "routes"):
             await self.app(scope, receive, theirs)
             return
-        heard: list[Message] = []
+        received: list[Message] = []
         declined: list[Message] = []
 
         async def overhear() -> Message:
-            heard.append(await receive())
-            return heard[-1]
+            received.append(await receive())
+            return received[-1]
 
         async def again() -> Message:
-            return heard.pop(0) if heard else await receive()
+            return received.pop(0) if received else await receive()
 
         async def unless_declined(message: Message) -> None:
             if declined or message.get("status") in DECLINED:

@@ -36,12 +36,12 @@ class SearchPagination(BasePagination):
         return Response(data, headers=self.headers)
 
 
-def rows_of_page(rows: QuerySet[M], asked: Mapping[str, Any]) -> QuerySet[M]:
+def rows_of_page(rows: QuerySet[M], query: Mapping[str, Any]) -> QuerySet[M]:
     """The page of a list, whose answer has no headers."""
-    return rows[asked["offset"] : asked["offset"] + asked["limit"]]
+    return rows[query["offset"] : query["offset"] + query["limit"]]
 
 
-def searched(asked: dict[str, Any], *names: str) -> dict[str, Any]:
+def searched(query: dict[str, Any], *names: str) -> dict[str, Any]:
     """The value of a search for the policy. A count has that of the first page."""
-    page = {name: asked.get(name, first) for name, first in FIRST_PAGE.items()}
-    return {**{name: asked[name] for name in names}, **page}
+    page = {name: query.get(name, first) for name, first in FIRST_PAGE.items()}
+    return {**{name: query[name] for name in names}, **page}

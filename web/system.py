@@ -242,10 +242,10 @@ def _redis() -> redis.Redis:
 
 
 def _wants_checks(request: Request) -> bool:
-    asked = request.query_params.get("check_db", "").lower()
-    if asked not in TRUE | FALSE:
+    check_db = request.query_params.get("check_db", "").lower()
+    if check_db not in TRUE | FALSE:
         raise Unprocessable("check_db: must be true or false")
-    return asked in TRUE
+    return check_db in TRUE
 
 
 def favicon(request: HttpRequest) -> HttpResponse:

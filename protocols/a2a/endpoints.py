@@ -41,8 +41,8 @@ def application(action: str, assistant: str, path: dict[str, str]) -> App:
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:
         call = Call(request_of(scope), assistant)
-        asked = {**scope, "path_params": path, CALL: call}
-        response = await endpoint(Request(asked, receive))
+        scope_of_call = {**scope, "path_params": path, CALL: call}
+        response = await endpoint(Request(scope_of_call, receive))
         if refusal := call.refusal:
             response = JSONResponse(refusal.data, refusal.status_code, refusal.headers)
         if isinstance(response, EventSourceResponse):

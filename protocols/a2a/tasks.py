@@ -313,16 +313,16 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
         return EndState()
     if run is task.newest and task.is_latest:
         of_tasks = (task.thread.ordered_interrupts or {}).values()
-        asked = [one for some in of_tasks for one in some]
-        return EndState(task.thread.values, asked)
+        interrupts = [one for some in of_tasks for one in some]
+        return EndState(task.thread.values, interrupts)
     try:
         found = get_history(task.thread, limit=1, metadata={"run_id": str(run.id)})
     except Unprocessable:  # Its graph is not served any more.
         return EndState()
     if not found:
         return EndState()
-    asked = [one for task in found[0].tasks for one in task.interrupts]
-    return EndState(*loads(dumps([found[0].values, asked])))
+    interrupts = [one for task in found[0].tasks for one in task.interrupts]
+    return EndState(*loads(dumps([found[0].values, interrupts])))
 
 
 def conversation(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Entry]:
@@ -336,8 +336,8 @@ def conversation(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Entry]:
                 continue
             if built := message_of(message, **_ids(task)):
                 yield Entry(run, built, artifact_of(message))
-        if run is not task.newest and (asked := _question(task, run)):
-            yield Entry(run, asked)
+        if run is not task.newest and (interrupts := _question(task, run)):
+            yield Entry(run, interrupts)
 
 
 def _sent_message(task: TaskRuns, run: Run) -> Message:
@@ -379,11 +379,11 @@ def _parts(answer: Any) -> list[Any]:
 
 def _question(task: TaskRuns, run: Run) -> Message | None:
     """The run's interrupts as a message: a part for each, with its id in the metadata."""
-    asked = end_state(task, run).interrupts
-    parts = [value_part(interrupt.get("value")) for interrupt in asked]
+    interrupts = end_state(task, run).interrupts
+    parts = [value_part(interrupt.get("value")) for interrupt in interrupts]
     if not parts:
         return None
-    for part, interrupt in zip(parts, asked, strict=True):
+    for part, interrupt in zip(parts, interrupts, strict=True):
         part.metadata.update({"interrupt_id": str(interrupt.get("id"))})
     message_id = f"{run.id}-question"
     return Message(

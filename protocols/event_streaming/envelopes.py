@@ -118,12 +118,12 @@ def _envelope(
     )
 
 
-def _lifecycle(event: Event, namespace: tuple[str, ...], told: Any) -> Envelope:
+def _lifecycle(event: Event, namespace: tuple[str, ...], payload: Any) -> Envelope:
     """Clients read the run's id in the event's, and know a repeated one by it."""
     if not namespace:
-        told = {"event": told["event"], "graph_name": event.graph_id, **told}
-    event_id = f"synth:{event.run_id}:lc|{'|'.join(namespace)}|{told['event']}"
-    return _envelope(event, "lifecycle", namespace, dumps(told), event_id)
+        payload = {"event": payload["event"], "graph_name": event.graph_id, **payload}
+    event_id = f"synth:{event.run_id}:lc|{'|'.join(namespace)}|{payload['event']}"
+    return _envelope(event, "lifecycle", namespace, dumps(payload), event_id)
 
 
 def _requested(event: Event, namespace: tuple[str, ...]) -> Envelope:

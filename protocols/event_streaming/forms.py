@@ -1,7 +1,7 @@
 """How values, messages and tool results look in event streaming.
 
 Messages are compact: their type, content and id, and whatever else is not empty.
-Token usage is told once, at the end of a message.
+Token usage is published once, at the end of a message.
 """
 
 from __future__ import annotations

@@ -167,26 +167,28 @@ class _Normaliser:
 
     def _lifecycle(self, data: Any) -> WireEvent:
         namespace = tuple(data["namespace"])
-        told = {**data, "event": STATUSES.get(data["event"], data["event"])}
+        payload = {**data, "event": STATUSES.get(data["event"], data["event"])}
         if data["event"] == "started":
             self._graph_names[namespace] = data.get("graph_name", "")
         elif name := self._graph_names.get(namespace):
-            del told["namespace"]
-            told = {"event": told.pop("event"), "graph_name": name, **told}
-        return _named("lifecycle", namespace, told)
+            del payload["namespace"]
+            payload = {"event": payload.pop("event"), "graph_name": name, **payload}
+        return _named("lifecycle", namespace, payload)
 
     def _task(self, namespace: Namespace, data: Any) -> WireEvent:
-        told = {**data}
+        payload = {**data}
         if isinstance(data.get("error"), BaseException):
-            told["error"] = str(data["error"]) or type(data["error"]).__name__
+            payload["error"] = str(data["error"]) or type(data["error"]).__name__
         public = self._shown.get(namespace) if namespace else self.public
         if public is not None:
             for part in ("input", "result"):
-                if isinstance(told.get(part), dict):
-                    told[part] = {k: v for k, v in told[part].items() if k in public}
-                elif part in told:
-                    del told[part]
-        return _named("tasks", namespace, told)
+                if isinstance(payload.get(part), dict):
+                    payload[part] = {
+                        k: v for k, v in payload[part].items() if k in public
+                    }
+                elif part in payload:
+                    del payload[part]
+        return _named("tasks", namespace, payload)
 
     def _note_shown(self, namespace: Namespace, values: Any) -> None:
         if namespace and isinstance(values, dict):
@@ -226,8 +228,8 @@ class _Messages:
 def _custom(method: str, namespace: Namespace, data: Any) -> WireEvent:
     """Data that a node has written, or that the graph's own transformer returned."""
     if method != "custom":
-        told = {"name": method.removeprefix("custom:"), "payload": data}
-        return _named(method, namespace, told)
+        payload = {"name": method.removeprefix("custom:"), "payload": data}
+        return _named(method, namespace, payload)
     name = data.get("name") if isinstance(data, dict) else None
     is_named = isinstance(name, str) and name
     return _named(f"custom:{name}" if is_named else method, namespace, data)
@@ -241,8 +243,8 @@ def _named(channel: str, namespace: Namespace, data: Any) -> WireEvent:
 def _checkpoint(data: Any) -> dict[str, Any]:
     """The fields of a checkpoint that clients need to continue from it."""
     metadata, parent = data.get("metadata") or {}, data.get("parent_config") or {}
-    told = {"id": data["config"]["configurable"]["checkpoint_id"]}
+    payload = {"id": data["config"]["configurable"]["checkpoint_id"]}
     if parent_id := parent.get("configurable", {}).get("checkpoint_id"):
-        told["parent_id"] = parent_id
+        payload["parent_id"] = parent_id
     named = {"step": metadata.get("step"), "source": metadata.get("source")}
-    return {**told, **{k: v for k, v in named.items() if v is not None}}
+    return {**payload, **{k: v for k, v in named.items() if v is not None}}

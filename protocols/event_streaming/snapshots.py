@@ -83,8 +83,8 @@ def snapshot(
     thread = Thread.objects.filter(pk=thread_id).first()
     if thread is None:
         return []
-    told = [*_state(thread), *(_end(thread, until) if with_end else ())]
-    first, now = before - len(told), int(timezone.now().timestamp() * 1000)
+    events = [*_state(thread), *(_end(thread, until) if with_end else ())]
+    first, now = before - len(events), int(timezone.now().timestamp() * 1000)
     return [
         Envelope(
             first + index,
@@ -94,20 +94,20 @@ def snapshot(
             now,
             dumps(data),
         )
-        for index, (channel, event_id, data) in enumerate(told)
+        for index, (channel, event_id, data) in enumerate(events)
     ]
 
 
 def _state(thread: Thread) -> list[tuple[str, str, Any]]:
-    told: list[tuple[str, str, Any]] = []
+    events: list[tuple[str, str, Any]] = []
     if (values := _values(thread)) is not None:
-        told.append(("values", "", written(compact_json(values))))
+        events.append(("values", "", written(compact_json(values))))
     if thread.status != Thread.Status.BUSY:
         for one in in_order_of_tasks(thread.ordered_interrupts):
             value, interrupt_id = one.get("value"), one["id"]
             data = {"interrupt_id": interrupt_id, "payload": value, "value": value}
-            told.append(("input", f"synth:{thread.pk}:input||{interrupt_id}", data))
-    return told
+            events.append(("input", f"synth:{thread.pk}:input||{interrupt_id}", data))
+    return events
 
 
 def _values(thread: Thread) -> Any:

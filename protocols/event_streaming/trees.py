@@ -24,14 +24,14 @@ def tree_of(run: Run) -> dict[str, Any]:
             f"{NORMALISED}lifecycle|"
         ):
             continue
-        namespace, told = namespace_of(event), loads(event.data)
+        namespace, payload = namespace_of(event), loads(event.data)
         if known := nodes.get(namespace):
-            known["status"] = told["event"]
+            known["status"] = payload["event"]
             continue
         nodes[namespace] = {
             "namespace": list(namespace),
-            "status": told["event"],
-            "graph_name": told.get("graph_name", namespace[-1].partition(":")[0]),
+            "status": payload["event"],
+            "graph_name": payload.get("graph_name", namespace[-1].partition(":")[0]),
         }
         _parent(nodes, namespace).setdefault("children", []).append(nodes[namespace])
     return root

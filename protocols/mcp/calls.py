@@ -112,8 +112,10 @@ class Asking:
     @property
     def output(self) -> dict[str, Any]:
         """The result for clients that can't show forms to their user."""
-        asked = [{"id": one["id"], "value": one["value"]} for one in self.interrupts]
-        return {THREAD_ID: str(self.thread_id), INTERRUPTS: asked}
+        questions = [
+            {"id": one["id"], "value": one["value"]} for one in self.interrupts
+        ]
+        return {THREAD_ID: str(self.thread_id), INTERRUPTS: questions}
 
 
 Outcome = Finished | Failed | Asking
@@ -155,9 +157,13 @@ def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> 
     answers = {key: contents[key] for key in state.interrupt_ids}
     thread = Thread.objects.filter(pk=state.thread_id).first()
     if thread:  # Whether the caller may see it is asked below.
-        asked = {one.interrupt_id: one for one in map(question, interrupts_of(thread))}
+        questions = {
+            one.interrupt_id: one for one in map(question, interrupts_of(thread))
+        }
         answers |= {
-            key: asked[key].read(answers[key]) for key in asked if key in answers
+            key: questions[key].read(answers[key])
+            for key in questions
+            if key in answers
         }
     return _resume(call, Resume(state.thread_id, answers), state.interrupt_ids)
 

@@ -101,9 +101,9 @@ class Post:
         """The version to speak; a client names it once `initialize` has agreed on it."""
         message = self.message
         if isinstance(message, JSONRPCRequest) and message.method == "initialize":
-            asked = (message.params or {}).get("protocolVersion")
-            is_known = asked in HANDSHAKE_PROTOCOL_VERSIONS
-            return cast("str", asked) if is_known else LATEST_HANDSHAKE_VERSION
+            requested = (message.params or {}).get("protocolVersion")
+            is_known = requested in HANDSHAKE_PROTOCOL_VERSIONS
+            return cast("str", requested) if is_known else LATEST_HANDSHAKE_VERSION
         header = self.request.headers.get(MCP_PROTOCOL_VERSION_HEADER)
         return header or DEFAULT_NEGOTIATED_VERSION
 
@@ -265,11 +265,11 @@ class Exchange:
         if key is None or not self.can_send_request:
             raise NoBackChannelError(method)
         given = None if params is None else dict(params)
-        asked = JSONRPCRequest(
+        rpc_request = JSONRPCRequest(
             jsonrpc="2.0", id=request_id, method=method, params=given
         )
         with signals().expecting(key) as payload:
-            self._push(asked)
+            self._push(rpc_request)
             gone = asyncio.ensure_future(self._client_is_gone.wait())
             try:
                 await asyncio.wait(

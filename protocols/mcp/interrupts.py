@@ -63,8 +63,10 @@ def question(interrupt: Mapping[str, Any]) -> Question:
     """`interrupt` is one of a thread's `interrupts`."""
     value, schema = interrupt["value"], interrupt.get("response_schema")
     message = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    asked = _of_schema(schema) or _of_actions(value) or (_form(_TEXT), _read_text)
-    return Question(str(interrupt["id"]), message, *asked)
+    schema_and_reader = (
+        _of_schema(schema) or _of_actions(value) or (_form(_TEXT), _read_text)
+    )
+    return Question(str(interrupt["id"]), message, *schema_and_reader)
 
 
 def sign(state: RequestState) -> str:

@@ -141,15 +141,15 @@ class ToolCall:
     async def _ask(self, asking: Asking) -> dict[str, Content]:
         """Ask one after another. Raises `Declined` or `Dismissed`."""
         contents: dict[str, Content] = {}
-        for asked in map(question, asking.interrupts):
+        for one in map(question, asking.interrupts):
             try:
                 response = await self._context.session.elicit_form(
-                    asked.message, asked.schema, self._context.request_id
+                    one.message, one.schema, self._context.request_id
                 )
             except (MCPError, ValidationError):
                 # The client is gone, or can't ask it after all.
                 raise Dismissed from None
-            contents |= _contents({asked.interrupt_id: response})
+            contents |= _contents({one.interrupt_id: response})
         return contents
 
     def _state_of(self, asking: Asking) -> RequestState:
@@ -194,13 +194,13 @@ def _result(outcome: Outcome) -> CallToolResult:
 
 
 def _input_required(asking: Asking, state: RequestState) -> InputRequiredResult:
-    asked = [question(interrupt) for interrupt in asking.interrupts]
+    questions = [question(interrupt) for interrupt in asking.interrupts]
     requests: InputRequests = {
         one.interrupt_id: ElicitRequest(
             params=ElicitRequestFormParams(
                 message=one.message, requested_schema=one.schema
             )
         )
-        for one in asked
+        for one in questions
     }
     return InputRequiredResult(input_requests=requests, request_state=sign(state))

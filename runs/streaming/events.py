@@ -200,13 +200,13 @@ def decode(
 def decode_published(message: bytes) -> list[Event]:
     """The events of a batch as it is published."""
     head, _, batch = message.partition(b"\n")
-    first, previous, told, last_seq, graph_id = head.decode().split(" ", 4)
+    first, previous, generation, last_seq, graph_id = head.decode().split(" ", 4)
     return list(
         decode(
             parse_id(first),
             batch,
             parse_id(previous),
-            int(told),
+            int(generation),
             int(last_seq),
             graph_id,
         )
@@ -225,9 +225,9 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
     first = ms, last - int(fields[b"n"]) + 1
     before = fields.get(b"p")
     previous = parse_id(before.decode()) if before else None
-    told, last_seq = (int(fields.get(name, 0)) for name in (b"g", b"s"))
+    generation, last_seq = (int(fields.get(name, 0)) for name in (b"g", b"s"))
     graph_id = fields.get(b"h", b"").decode()
-    yield from decode(first, fields[b"e"], previous, told, last_seq, graph_id)
+    yield from decode(first, fields[b"e"], previous, generation, last_seq, graph_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -348,7 +348,7 @@ class Fanout:
                 continue
             watched = {run_id for viewer in viewers for run_id in viewer.watched}
             thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
-            asked = {viewer: set(viewer.watched) for viewer in viewers}
+            followed = {viewer: set(viewer.watched) for viewer in viewers}
             try:
                 active = await database_threads.query(active_runs, watched)
                 threads = await database_threads.query(_known_threads, thread_ids)
@@ -356,7 +356,7 @@ class Fanout:
                 logger.exception("Could not look up the watched runs")
                 continue
             for viewer in viewers:
-                over = asked[viewer] - active
+                over = followed[viewer] - active
                 gone = viewer.all_runs and viewer.thread_id not in threads
                 if over - viewer.over or gone:
                     viewer.tell(over, is_gone=gone)

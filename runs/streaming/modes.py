@@ -31,8 +31,8 @@ INTERRUPT = "__interrupt__"
 
 def graph_modes(wire_modes: Sequence[str]) -> Any:
     """The stream modes to run a graph with. Two of them are for the run's end."""
-    asked = {MESSAGES if mode == MESSAGES_TUPLE else mode for mode in wire_modes}
-    return sorted({*asked, "values", "updates"} - {EVENTS})
+    modes = {MESSAGES if mode == MESSAGES_TUPLE else mode for mode in wire_modes}
+    return sorted({*modes, "values", "updates"} - {EVENTS})
 
 
 class Translator:
@@ -126,33 +126,33 @@ async def stream_graph(
                 yield event
         return
     root = str(config["run_id"])
-    async for told in graph.astream_events(
+    async for emitted in graph.astream_events(
         graph_input, config, version="v2", **options
     ):
-        if told["event"] == "on_chain_stream" and told["run_id"] == root:
-            chunk = cast("dict[str, Any]", told["data"])["chunk"]
+        if emitted["event"] == "on_chain_stream" and emitted["run_id"] == root:
+            chunk = cast("dict[str, Any]", emitted["data"])["chunk"]
             for event in translator.translate(*_parts(chunk, options["subgraphs"])):
                 yield event
         else:
-            _name_message(told)
-            yield EVENTS, told
+            _name_message(emitted)
+            yield EVENTS, emitted
 
 
-def _name_message(told: Any) -> None:
+def _name_message(event: Any) -> None:
     """Give a tool's message its id, which it would get later, from the state's reducer.
 
     It is the same object, so that clients can find it in the state.
     """
-    output = told["data"].get("output")
+    output = event["data"].get("output")
     if isinstance(output, ToolMessage) and output.id is None:
         output.id = str(uuid4())
 
 
 def with_interrupts(values: Any, interrupts: Mapping[str, Any] | None) -> Any:
     """A thread's values as events show them, with the interrupts of its tasks."""
-    asked = in_order_of_tasks(interrupts)
-    if asked and isinstance(values, (dict, type(None))):
-        return {**(values or {}), INTERRUPT: asked}
+    ordered = in_order_of_tasks(interrupts)
+    if ordered and isinstance(values, (dict, type(None))):
+        return {**(values or {}), INTERRUPT: ordered}
     return values
 
 
@@ -163,8 +163,10 @@ def in_order_of_tasks(interrupts: Mapping[str, Any] | None) -> list[Any]:
 
 def _tells_interrupts(payload: Any) -> bool:
     """Whether the graph was interrupted. A state may also have a key of that name."""
-    told = payload.get(INTERRUPT) if isinstance(payload, dict) else None
-    return isinstance(told, tuple) and all(isinstance(i, Interrupt) for i in told)
+    interrupts = payload.get(INTERRUPT) if isinstance(payload, dict) else None
+    return isinstance(interrupts, tuple) and all(
+        isinstance(i, Interrupt) for i in interrupts
+    )
 
 
 def _parts(chunk: Any, subgraphs: bool) -> tuple[Sequence[str], str, Any]:

@@ -66,16 +66,16 @@ class RunForm:
         return self._message(event, namespace) if mode == MESSAGES else None
 
     def _message(self, event: Event, namespace: list[str]) -> Event | None:
-        told = loads(event.data)
+        payload = loads(event.data)
         active = self._active.setdefault((event.run_id, *namespace), {})
-        if told["event"] == "message-start":
-            return self._start(event, told, active)
-        model_run = told.get("run_id") or next(iter(active), "")
+        if payload["event"] == "message-start":
+            return self._start(event, payload, active)
+        model_run = payload.get("run_id") or next(iter(active), "")
         message = active.get(model_run)
         if message is None:  # The viewer came in the middle of it.
             return None
-        change = _changed(message, told)
-        if told["event"] in ("message-finish", "error"):
+        change = _changed(message, payload)
+        if payload["event"] in ("message-finish", "error"):
             del active[model_run]
         if change is None:
             return None
@@ -88,30 +88,30 @@ class RunForm:
         return replace(event, name=name, data=dumps([chunk, message.metadata]))
 
     def _start(
-        self, event: Event, told: Mapping[str, Any], active: dict[str, _Message]
+        self, event: Event, payload: Mapping[str, Any], active: dict[str, _Message]
     ) -> Event | None:
-        if told.get("role") != "ai":
+        if payload.get("role") != "ai":
             return None
-        model_run, node = told.get("run_id", ""), told.get("node")
+        model_run, node = payload.get("run_id", ""), payload.get("node")
         metadata = {
             "run_id": event.run_id,
             "graph_id": event.graph_id,
             "langgraph_node": node,
         }
-        message = active[model_run] = _Message(told.get("id") or "", metadata)
+        message = active[model_run] = _Message(payload.get("id") or "", metadata)
         if self.in_chunks:
             return None
         data = {message.id: {"metadata": metadata}}
         return replace(event, name="messages/metadata", data=dumps(data))
 
 
-def _changed(message: _Message, told: Mapping[str, Any]) -> dict[str, Any] | None:
+def _changed(message: _Message, payload: Mapping[str, Any]) -> dict[str, Any] | None:
     """Add to the message what an event says; that as the fields of a chunk."""
-    kind = told["event"]
-    if kind == "content-block-delta" and told["delta"].get("type") == "text-delta":
-        message.text += told["delta"]["text"]
-        return {"content": told["delta"]["text"]}
-    block = told.get("content") or {}
+    kind = payload["event"]
+    if kind == "content-block-delta" and payload["delta"].get("type") == "text-delta":
+        message.text += payload["delta"]["text"]
+        return {"content": payload["delta"]["text"]}
+    block = payload.get("content") or {}
     if kind == "content-block-finish" and block.get("type") == "tool_call":
         call = {name: block.get(name) for name in ("name", "args", "id")}
         message.tool_calls.append({**call, "type": "tool_call"})
@@ -119,7 +119,7 @@ def _changed(message: _Message, told: Mapping[str, Any]) -> dict[str, Any] | Non
         index = len(message.tool_calls) - 1
         chunk = {**call, "args": args, "index": index, "type": "tool_call_chunk"}
         return {"content": "", "tool_call_chunks": [chunk]}
-    if kind == "message-finish" and told.get("usage"):
-        message.usage = told["usage"]
-        return {"content": "", "usage_metadata": told["usage"]}
+    if kind == "message-finish" and payload.get("usage"):
+        message.usage = payload["usage"]
+        return {"content": "", "usage_metadata": payload["usage"]}
     return None

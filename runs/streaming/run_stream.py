@@ -99,8 +99,8 @@ async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
                 yield b"\n"
             for event in batch:
                 answer.see(event)
-    told = answer.json()
-    yield told or dumps(await database_threads.query(result, stream.run_id))
+    body = answer.json()
+    yield body or dumps(await database_threads.query(result, stream.run_id))
 
 
 async def current(run_id: UUID) -> AsyncGenerator[bytes, None]:

@@ -73,7 +73,7 @@ class _Runs:
     modes: frozenset[str]
     generation: int
     # Runs that were reported as done before their own end arrived, if it ever does.
-    told: set[str] = field(default_factory=set)
+    published: set[str] = field(default_factory=set)
     form: RunForm = field(default_factory=RunForm)
 
     def seen(self, batch: Iterable[Event]) -> Iterator[Event]:
@@ -83,7 +83,7 @@ class _Runs:
             run_id = UUID(event.run_id)
             if event.name == events.END:
                 self.viewer.watched.discard(run_id)
-                if event.run_id not in self.told:
+                if event.run_id not in self.published:
                     yield from self._wanted(_done(event))
                 continue
             self.viewer.watched.add(run_id)
@@ -94,7 +94,7 @@ class _Runs:
         """The ends of runs that are over, but whose end is not in Redis."""
         for run_id in over & self.viewer.watched:
             self.viewer.watched.discard(run_id)
-            self.told.add(str(run_id))
+            self.published.add(str(run_id))
             # Reuse the last id, so that a client that reconnects misses nothing.
             end = Event(str(run_id), last or NEVER, events.END, b"")
             yield from self._wanted(_done(end))

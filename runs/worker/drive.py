@@ -170,8 +170,8 @@ class Drive:
         known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
         if self.held.is_temporary:
             # Keyed by their own ids: only checkpoints have the ids of their tasks.
-            asked = {one.id: [one] for one in self.translator.interrupts}
-            return known | {"values": values, "interrupts": asked}
+            interrupts = {one.id: [one] for one in self.translator.interrupts}
+            return known | {"values": values, "interrupts": interrupts}
         if complete and streamed and not self.translator.interrupted:
             return known | {"values": values}
         return cached_columns(await read_state(self.graph, self._newest()))

@@ -423,14 +423,14 @@ class Executor:
 
     async def _unmade(self, attempt: Attempt) -> Outcome | None:
         """How a run ends whose graph was not built in time."""
-        asked = self._asked_of(attempt.held)
-        if asked == HAND_BACK:
+        action = self._asked_of(attempt.held)
+        if action == HAND_BACK:
             return None
-        if asked == Run.CancelAction.ROLLBACK:
+        if action == Run.CancelAction.ROLLBACK:
             return await self._undone(attempt)
-        if asked == Run.OVER_BUDGET:
+        if action == Run.OVER_BUDGET:
             return Outcome(Run.Status.ERROR, dict(Run.BUDGET_ERROR), settles=False)
-        if asked:
+        if action:
             return Outcome(Run.Status.INTERRUPTED, settles=False)
         return Outcome(Run.Status.TIMEOUT, TOOK_TOO_LONG)
 
@@ -444,10 +444,10 @@ class Executor:
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
         execution = Execution(held, task, asyncio.get_running_loop())
         self.executions[held.id] = execution
-        for asked in (held.cancel_action, self._asked.get(held.id)):
-            if asked:  # In an earlier attempt, or while the graph was built.
+        for action in (held.cancel_action, self._asked.get(held.id)):
+            if action:  # In an earlier attempt, or while the graph was built.
                 task.cancel()  # Before it has begun.
-                execution.stop(asked)
+                execution.stop(action)
         try:
             async with self._ending_with_client(execution):
                 is_in_time = await execution.comes_to_an_end()
@@ -496,9 +496,9 @@ class Executor:
         execution.stop(Run.CancelAction.INTERRUPT)
 
 
-def _build_timeout(asked: str | None) -> float:
-    """The build timeout of a run's graph in seconds. `asked`: a request to stop it."""
-    if asked is None:
+def _build_timeout(action: str | None) -> float:
+    """The build timeout of a run's graph in seconds. `action`: how it is to be stopped."""
+    if action is None:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # The outcome may need the thread's state, which only its graph can read.
-    return 0.0 if asked == HAND_BACK else CANCEL_TIMEOUT_SECS
+    return 0.0 if action == HAND_BACK else CANCEL_TIMEOUT_SECS

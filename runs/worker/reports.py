@@ -33,8 +33,8 @@ def end_trace(recorder: Recorder, outcome: Outcome) -> None:
         "gen_ai.usage.output_tokens": used.output,
     }
     error = outcome.error or {}
-    told = f"{error.get('error')}: {error.get('message')}" if error else ""
-    traces.annotate(about, told)
+    message = f"{error.get('error')}: {error.get('message')}" if error else ""
+    traces.annotate(about, message)
 
 
 def begin_log(held: Claim) -> None:

@@ -254,8 +254,8 @@ class Spans(BaseCallbackHandler):
     ) -> None:
         about = about_call("text_completion", place_of(metadata), kwargs)
         if self._capture:
-            asked: list[BaseMessage] = [HumanMessage(text) for text in prompts]
-            about["gen_ai.input.messages"] = messages_json(asked)
+            messages: list[BaseMessage] = [HumanMessage(text) for text in prompts]
+            about["gen_ai.input.messages"] = messages_json(messages)
         self._begin_model(run_id, parent_run_id, about)
 
     def _begin_model(

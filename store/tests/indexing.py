@@ -42,5 +42,5 @@ def reindexed() -> list[tuple[int, int]]:
     told: list[tuple[int, int]] = []
     current = index.index_config()
     assert current
-    reindex(current, tell=lambda done, total: told.append((done, total)), batch=2)
+    reindex(current, report=lambda done, total: told.append((done, total)), batch=2)
     return told

@@ -138,7 +138,7 @@ def test_reindexing_never_waits_in_a_ring_with_writers(
         current = index.index_config()
         assert current
         for _ in range(4):
-            reindex(current, tell=lambda done, total: None)
+            reindex(current, report=lambda done, total: None)
 
     assert at_once([partial(work, n) for n in range(4)]) == [None] * 4
 

@@ -25,10 +25,10 @@ class Command(BaseCommand):
             )
             return
         prepare_index(warn=False)
-        count = reindex(index, tell=self._tell)
+        count = reindex(index, report=self._report)
         self.stdout.write(f"{count} items indexed with {index.embed}")
 
-    def _tell(self, done: int, total: int) -> None:
+    def _report(self, done: int, total: int) -> None:
         """Rewrite one line on a terminal; in a log, print only the last one."""
         if not self.stdout.isatty() and done < total:
             return
