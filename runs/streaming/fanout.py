@@ -334,32 +334,36 @@ class Fanout:
                 confirmed.clear()
             await pubsub.subscribe(*self._confirmed)
 
-    def _all_viewers(self) -> list[Viewer]:
+    def _all_viewers(self) -> set[Viewer]:
+        """Those whose runs and threads are in Postgres, unless they were deleted."""
         watching = {one for found in self._viewers.values() for one in found}
-        return [*(watching | set(self._expected))]
+        # A run that is expected may not be stored yet, which is no end of it.
+        return watching | {one for one in self._expected if one.has_begun}
 
     async def _ask_postgres(self) -> None:
-        """Find ends that were not published because a worker was killed first."""
         while True:
             await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
             self._expected.forget_abandoned()
             viewers = self._all_viewers()
             if not viewers:
                 continue
-            watched = {run_id for viewer in viewers for run_id in viewer.watched}
-            thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
-            followed = {viewer: set(viewer.watched) for viewer in viewers}
             try:
-                active = await database_threads.query(active_runs, watched)
-                threads = await database_threads.query(_known_threads, thread_ids)
+                await self._look_up(viewers)
             except Exception:
                 logger.exception("Could not look up the watched runs")
-                continue
-            for viewer in viewers:
-                over = followed[viewer] - active
-                gone = viewer.all_runs and viewer.thread_id not in threads
-                if over - viewer.over or gone:
-                    viewer.tell(over, is_gone=gone)
+
+    async def _look_up(self, viewers: set[Viewer]) -> None:
+        """Find ends that were not published because a worker was killed first."""
+        watched = {run_id for viewer in viewers for run_id in viewer.watched}
+        thread_ids = {viewer.thread_id for viewer in viewers if viewer.all_runs}
+        followed = {viewer: set(viewer.watched) for viewer in viewers}
+        active = await database_threads.query(active_runs, watched)
+        threads = await database_threads.query(_known_threads, thread_ids)
+        for viewer in viewers:
+            over = followed[viewer] - active
+            gone = viewer.all_runs and viewer.thread_id not in threads
+            if over - viewer.over or gone:
+                viewer.tell(over, is_gone=gone)
 
 
 async def undisturbed(asking: Awaitable[T]) -> T:

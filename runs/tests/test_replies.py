@@ -186,6 +186,20 @@ async def test_an_end_that_no_worker_publishes_arrives(own: Fanout) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
+async def test_a_run_that_is_not_stored_yet_has_not_ended(own: Fanout) -> None:
+    run_id = uuid7()
+    viewer = expect(own, run_id)
+
+    await own._look_up(own._all_viewers())
+    ends_before = set(viewer.over)
+    async with own.watch(uuid7(), run_id, viewer):
+        await own._look_up(own._all_viewers())
+
+    assert ends_before == set()
+    assert viewer.over == {run_id}
+
+
+@pytest.mark.django_db(transaction=True)
 async def test_an_end_that_is_never_published_is_found_in_postgres(
     own: Fanout, settings: Any
 ) -> None:
