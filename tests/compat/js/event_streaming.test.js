@@ -140,14 +140,15 @@ for (const transport of TRANSPORTS) {
 
     const { run_id } = await thread.run.start({ input: { delay: 30 } });
     const events = await thread.subscribe({ channels: ["lifecycle"] });
-    await client.runs.cancel(thread.threadId, run_id);
-    const told = [];
+    const names = [];
     for await (const event of events) {
-      told.push(event.params.data.event);
-      if (event.params.data.event === "failed") break;
+      const name = event.params.data.event;
+      names.push(name);
+      if (name === "running") await client.runs.cancel(thread.threadId, run_id);
+      if (name === "failed") break;
     }
 
-    assert.deepEqual(told, ["running", "failed"]);
+    assert.deepEqual(names, ["running", "failed"]);
   });
 
   test(named("a run forks from a checkpoint"), async (t) => {
