@@ -89,6 +89,8 @@ def _executed(
     statement: str, params: Mapping[str, Any], *, is_constant: bool
 ) -> Iterator[psycopg.Cursor[Any]]:
     connection.validate_no_broken_transaction()
+    # As Django does before the first query of a request.
+    connection.close_if_health_check_failed()
     connection.ensure_connection()
     with (
         connection.wrap_database_errors,

@@ -21,6 +21,7 @@ PUBLIC = {
         "/docs",
         "/openapi.json",
         "/admin",
+        "/favicon.ico",
     ),
     "/.well-known/oauth-protected-resource",
     "/.well-known/oauth-protected-resource/mcp",

@@ -3,7 +3,12 @@ from __future__ import annotations
 from datetime import datetime
 
 import pytest
-from django.db import DatabaseError, connection, transaction
+from django.db import (
+    DatabaseError,
+    close_old_connections,
+    connection,
+    transaction,
+)
 
 from spool.database import prepared
 from spool.database.json import clean, dumps, from_jsonb, moment
@@ -32,6 +37,21 @@ def test_stored_json_survives_beside_what_is_written_slowly() -> None:
 
     assert from_jsonb(written) == {"values": from_jsonb(STORED), "other": 2**70}
     assert clean(stored()) == from_jsonb(STORED)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_connection_that_postgres_has_closed_is_replaced() -> None:
+    connection.ensure_connection()
+    pid = connection.connection.info.backend_pid
+    other = connection.copy()
+    with other.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
+    other.close()
+
+    close_old_connections()  # As before each request.
+    answers = prepared.fetch_all("SELECT 1", {})
+
+    assert answers == [(1,)]
 
 
 def test_it_is_part_of_the_transaction() -> None:

@@ -34,6 +34,8 @@ def main(given: argparse.Namespace) -> NoReturn:
     memory.bound()
     hooks.fill()
     langgraph_json()  # It may set variables.
+    # Before Celery starts, which takes the end of the process for a stop, and hides why.
+    registry()
     metric_export.start("worker", claim_export)
     worker_shutdown.connect(lambda **_: metric_export.stop(), weak=False)
     if settings.METRICS_PORT:
@@ -43,7 +45,6 @@ def main(given: argparse.Namespace) -> NoReturn:
 
         @worker_ready.connect(weak=False)
         def _say_so(**_: Any) -> None:
-            registry()  # Load the graphs before reporting ready.
             os.write(given.ready_fd, b"ready")
 
     if given.stopping_fd is not None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import psycopg
@@ -148,3 +150,18 @@ def test_no_config_at_all_is_refused(tmp_path: Path) -> None:
         f"spool: {tmp_path / 'none.json'} does not exist: set --config (or "
         "LANGGRAPH_CONFIG)"
     )
+
+
+def test_a_worker_whose_graph_is_broken_says_so(config: Path) -> None:
+    config.write_text('{"graphs": {"echo": "./agent.py:missing"}}')
+
+    start = subprocess.run(
+        [sys.executable, "-m", "spool", "worker", "--config", str(config)],
+        env=os.environ | given_servers(),
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+    assert start.returncode == 1
+    assert "spool: graph 'echo' (./agent.py:missing)" in start.stderr
