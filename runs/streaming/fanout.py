@@ -372,7 +372,10 @@ async def undisturbed(asking: Awaitable[T]) -> T:
     The Redis client sometimes swallows a cancellation, so that the viewer's task would
     go on; or it closes the connection that all viewers share.
     """
-    return await asyncio.shield(asyncio.ensure_future(asking))
+    call = asyncio.ensure_future(asking)
+    # Without a viewer, asyncio would log a failure with its traceback.
+    call.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(call)
 
 
 def active_runs(run_ids: set[UUID]) -> set[UUID]:

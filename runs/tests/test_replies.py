@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from collections.abc import AsyncIterator
 from typing import Any
 from uuid import UUID
 
 import pytest
+from redis.exceptions import RedisError
 
 from spool.database.ids import uuid7
 from spool.database.redis import cancel
@@ -183,6 +185,28 @@ async def test_an_end_that_no_worker_publishes_arrives(own: Fanout) -> None:
         found = await seen(viewer)
 
     assert [event.name for event in found] == ["end"]
+
+
+async def test_a_call_that_fails_after_its_viewer_has_left_is_not_logged() -> None:
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(
+        lambda _, what: logged.append(what)
+    )
+    may_fail = asyncio.Event()
+
+    async def fail() -> None:
+        await may_fail.wait()
+        raise RedisError
+
+    viewer = asyncio.create_task(fanout.undisturbed(fail()))
+    await asyncio.sleep(0)
+    await cancel([viewer])
+    may_fail.set()
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    gc.collect()
+
+    assert logged == []
 
 
 @pytest.mark.django_db(transaction=True)

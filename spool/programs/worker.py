@@ -34,8 +34,6 @@ def main(given: argparse.Namespace) -> NoReturn:
     memory.bound()
     hooks.fill()
     langgraph_json()  # It may set variables.
-    # Before Celery starts, which takes the end of the process for a stop, and hides why.
-    registry()
     metric_export.start("worker", claim_export)
     worker_shutdown.connect(lambda **_: metric_export.stop(), weak=False)
     if settings.METRICS_PORT:
@@ -57,4 +55,6 @@ def main(given: argparse.Namespace) -> NoReturn:
     if logs.is_json():
         # Celery prints that it stops.
         celery_worker.safe_say = _complain  # type: ignore[attr-defined]
+    # Before Celery starts, which takes the end of the process for a stop, and hides why.
+    registry()
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])

@@ -51,7 +51,10 @@ class Project:
     def __init__(self, folder: Path, url: str, output: Path) -> None:
         self.folder = folder
         self.output = output
-        self.http = httpx.Client(base_url=url, timeout=60)
+        # Requests that fail are not sent again by this client, so it must not use the
+        # connection of a web process that is stopping.
+        no_reuse = httpx.Limits(max_keepalive_connections=0)
+        self.http = httpx.Client(base_url=url, timeout=60, limits=no_reuse)
 
     def save(self, code: str) -> None:
         (self.folder / "agent.py").write_text(AGENT.replace("CODE", code))
