@@ -4,7 +4,9 @@ from django.db import migrations, models
 
 # The function of `0007_queue_fairly`, which also heeds pauses of assistants and the
 # limits of single owners. It is replaced under its name, since it takes and returns the
-# same: workers of the version before heed them, too.
+# same: workers of the version before heed them, too. Its cost does not grow with the
+# number of paused owners: `since` of their entries becomes `infinity`. The end of a pause
+# sets it again, and so does the tick.
 NEXT_RUN = """
 CREATE OR REPLACE FUNCTION spool_next_run_1(
     worker uuid, hint uuid, max_per_group integer, max_per_graph integer
@@ -46,20 +48,35 @@ BEGIN
             WHERE status = 'running' GROUP BY fairness_group) AS counted;
 
         SELECT array_agg(name) INTO closed FROM (
-            SELECT name FROM run_pauses WHERE kind = 'owner'
-            UNION SELECT key FROM jsonb_each(running)
-            UNION SELECT unnest(skipped)
+            SELECT key AS name FROM jsonb_each(running) UNION SELECT unnest(skipped)
         ) AS names;
 
         -- A group that nothing runs of; else the one that the least runs of.
-        SELECT idle.fairness_group INTO served
+        SELECT idle.graph_id, idle.fairness_group INTO served
         FROM unnest(graphs) AS graph, LATERAL (
-            SELECT q.fairness_group, q.since FROM run_queue q
-            WHERE q.graph_id = graph AND q.fairness_group <> ALL (coalesce(closed, '{}'))
+            SELECT q.graph_id, q.fairness_group, q.since FROM run_queue q
+            WHERE q.graph_id = graph AND q.since < 'infinity'
+                AND q.fairness_group <> ALL (coalesce(closed, '{}'))
             ORDER BY q.since LIMIT 1
         ) AS idle
         ORDER BY idle.since LIMIT 1;
-        IF NOT FOUND THEN
+        IF FOUND THEN
+            IF EXISTS (SELECT FROM run_pauses p
+                WHERE p.kind = 'owner' AND p.name = served.fairness_group)
+            THEN
+                -- Paused groups go to the end, where no claim reads them again.
+                UPDATE run_queue SET since = 'infinity' WHERE ctid = ANY (ARRAY(
+                    SELECT q.ctid FROM run_queue q WHERE q.ctid = ANY (ARRAY(
+                        SELECT f.ctid FROM run_queue f
+                        WHERE f.graph_id = served.graph_id AND f.since < 'infinity'
+                        ORDER BY f.since LIMIT 500
+                    )) AND EXISTS (SELECT FROM run_pauses p
+                        WHERE p.kind = 'owner' AND p.name = q.fairness_group)
+                    FOR UPDATE SKIP LOCKED));
+                skipped := skipped || served.fairness_group;
+                CONTINUE;
+            END IF;
+        ELSE
             SELECT q.fairness_group INTO served
             FROM jsonb_each(running) AS r
                 JOIN run_queue q ON q.fairness_group = r.key AND q.graph_id = ANY (graphs)
@@ -154,6 +171,8 @@ END $$
 BEFORE = import_module("spool.runs.migrations.0007_queue_fairly").NEXT_RUN.replace(
     "CREATE FUNCTION", "CREATE OR REPLACE FUNCTION"
 )
+# The function of before passes over paused owners itself.
+RESTORE = "UPDATE run_queue SET since = clock_timestamp() WHERE since = 'infinity'"
 
 
 class Migration(migrations.Migration):
@@ -180,5 +199,6 @@ class Migration(migrations.Migration):
             ],
             options={"db_table": "run_limits"},
         ),
+        migrations.RunSQL(migrations.RunSQL.noop, RESTORE),
         migrations.RunSQL(NEXT_RUN, BEFORE),
     ]
