@@ -2,6 +2,7 @@
 
 One process, its in-memory checkpointer, nothing stored and nothing sent. A machine's
 speed drifts, so each row of the benchmark is compared with a floor of the same moment.
+A streamed token has a floor of its own beside it: what LangGraph alone needs for it.
 """
 
 from __future__ import annotations
@@ -15,11 +16,15 @@ import uuid
 from pathlib import Path
 from typing import IO, Any, Self, cast
 
+from langchain_core.runnables import RunnableConfig
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.pregel import Pregel
 
-GRAPH = Path(__file__).parent / "agents" / "echo.py"
-INPUT = {"messages": [{"role": "user", "content": "hi"}]}
+Graph = Pregel[Any, Any, Any, Any]
+
+AGENTS = Path(__file__).parent / "agents"
 RUNS = 300
+TOKENS = 1000
 
 
 class Floor:
@@ -39,27 +44,62 @@ class Floor:
         self._process.communicate()
 
     def ms(self) -> float:
-        """CPU milliseconds for one run, now."""
+        """CPU milliseconds for one run of `echo`, now."""
+        return self._ask("run")
+
+    def token_ms(self) -> float:
+        """CPU milliseconds for one message event of `tokens`, streamed as tuples."""
+        return self._ask("token")
+
+    def protocol_token_ms(self) -> float:
+        """The same for one event of LangGraph's event streaming."""
+        return self._ask("protocol token")
+
+    def _ask(self, what: str) -> float:
         stdin = cast("IO[str]", self._process.stdin)
-        stdin.write(f"{RUNS}\n")
+        stdin.write(f"{what}\n")
         stdin.flush()
         return float(cast("IO[str]", self._process.stdout).readline())
 
 
-async def _drive(builder: Any, runs: int) -> float:
-    graph = builder.compile(checkpointer=InMemorySaver())
-    begun = time.process_time()
-    for _ in range(runs):
-        config = {"configurable": {"thread_id": str(uuid.uuid4())}}
-        async for _ in graph.astream(INPUT, config, stream_mode="values"):
+def _call(content: str) -> tuple[dict[str, Any], RunnableConfig]:
+    messages = [{"role": "user", "content": content}]
+    return {"messages": messages}, {"configurable": {"thread_id": str(uuid.uuid4())}}
+
+
+async def _run(graph: Graph) -> int:
+    for _ in range(RUNS):
+        async for _ in graph.astream(*_call("hi"), stream_mode="values"):
             pass
-    return 1000 * (time.process_time() - begun) / runs
+    return RUNS
+
+
+async def _stream_tokens(graph: Graph) -> int:
+    streamed = graph.astream(*_call(str(TOKENS)), stream_mode="messages")
+    return len([event async for event in streamed])
+
+
+async def _stream_protocol_tokens(graph: Graph) -> int:
+    async with await graph.astream_events(*_call(str(TOKENS)), version="v3") as run:
+        return len([event async for event in run])
+
+
+# What is asked for: the graph, and how it is driven. The answer is for one of the count.
+WORK = {
+    "run": ("echo", _run),
+    "token": ("tokens", _stream_tokens),
+    "protocol token": ("tokens", _stream_protocol_tokens),
+}
 
 
 def main() -> None:
-    builder = runpy.run_path(str(GRAPH))["builder"]
     for line in sys.stdin:
-        print(asyncio.run(_drive(builder, int(line))), flush=True)
+        name, drive = WORK[line.strip()]
+        builder = runpy.run_path(str(AGENTS / f"{name}.py"))["builder"]
+        graph = builder.compile(checkpointer=InMemorySaver())
+        begun = time.process_time()
+        count = asyncio.run(drive(graph))
+        print(1000 * (time.process_time() - begun) / count, flush=True)
 
 
 if __name__ == "__main__":
