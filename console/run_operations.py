@@ -7,6 +7,7 @@ from typing import Any
 from spool.console.operations import Operation
 from spool.runs import repeats, services
 from spool.runs.models import Run
+from spool.threads.checkpoint_rows import begin_of_run
 
 
 def _cancel(run: Run, answers: dict[str, Any]) -> bool:
@@ -19,6 +20,13 @@ def _roll_back(run: Run, answers: dict[str, Any]) -> bool:
 
 def _requeue(run: Run, answers: dict[str, Any]) -> Run | None:
     return services.requeue_run(run)
+
+
+def _has_begin(run: Run) -> bool:
+    """Whether its thread still holds the checkpoint where it began."""
+    if run.is_active or run.is_temporary:
+        return False
+    return begin_of_run(run.thread_id, run.pk) is not None
 
 
 CANCEL = Operation(
@@ -66,6 +74,6 @@ FROM_ITS_START = Operation(
     "checkpoints stay in its history.",
     asks_first=True,
     in_list=False,
-    applies=lambda run: not run.is_active and not run.is_temporary,
+    applies=_has_begin,
 )
 RUN_OPERATIONS = (CANCEL, ROLL_BACK, REQUEUE, ON_NEW_THREAD, FROM_ITS_START)

@@ -16,7 +16,7 @@ from spool.runs.lifecycle import NewRun
 from spool.runs.models import Run
 from spool.runs.new_run import run_again
 from spool.runs.run_request import RunKwargs
-from spool.threads.checkpoint_rows import checkpoint_before_run
+from spool.threads.checkpoint_rows import begin_of_run
 from spool.threads.models import Thread
 from spool.threads.services import create_thread
 from spool.threads.thread_request import NewThread
@@ -58,18 +58,21 @@ def repeat_on_new_thread(run: Run) -> Run:
 def repeat_from_its_start(run: Run) -> Run:
     """Start the run again on its thread, from the checkpoint where it began.
 
-    Raises `NotRepeatable` if there is none: it began on an empty thread, or the thread
-    is gone or busy.
+    If the thread was empty, it continues from the checkpoint with the run's input.
+    Raises `NotRepeatable` if there is neither, or if the thread is gone or busy.
     """
-    begin = checkpoint_before_run(run.thread_id, run.id)
+    begin = begin_of_run(run.thread_id, run.id)
     if begin is None:
         raise NotRepeatable(
-            "The thread was empty when the run began, or it is gone: run it on a new "
-            "thread."
+            "The checkpoint where the run began is gone, or was not saved: run it on a "
+            "new thread."
         )
     again = run_again(run)
-    point = {"checkpoint_id": begin, "checkpoint_ns": ""}
-    return _started(replace(again, kwargs=_continuing(again.kwargs, point)))
+    point = {"checkpoint_id": begin.checkpoint_id, "checkpoint_ns": ""}
+    kwargs = _continuing(again.kwargs, point)
+    if begin.has_input:
+        kwargs = replace(kwargs, input=None, command=None)
+    return _started(replace(again, kwargs=kwargs))
 
 
 @transaction.atomic

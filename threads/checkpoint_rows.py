@@ -193,14 +193,34 @@ def checkpoints_before(
         return [Checkpoint(*row) for row in cursor.fetchall()]
 
 
-def checkpoint_before_run(thread_id: UUID, run_id: UUID) -> str | None:
-    """The checkpoint that a run began from; None if there is none."""
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Where a run began: at the checkpoint before it, or at one that holds its input."""
+
+    checkpoint_id: str
+    has_input: bool
+
+
+BEGIN = """
+SELECT parent_checkpoint_id, checkpoint_id, metadata ->> 'source'
+FROM checkpoints
+WHERE thread_id = %s AND checkpoint_ns = '' AND metadata ->> 'run_id' = %s
+ORDER BY checkpoint_id LIMIT 1
+"""
+
+
+def begin_of_run(thread_id: UUID, run_id: UUID) -> Begin | None:
+    """Where a run can be started again; None if its thread does not hold it any more.
+
+    A run that began on an empty thread has no checkpoint before it. Its first one then
+    holds its input, unless it saved nothing before its end (`durability: exit`).
+    """
     with connection.cursor() as cursor:
-        cursor.execute(
-            """SELECT parent_checkpoint_id FROM checkpoints
-            WHERE thread_id = %s AND checkpoint_ns = '' AND metadata ->> 'run_id' = %s
-            ORDER BY checkpoint_id LIMIT 1""",
-            [str(thread_id), str(run_id)],
-        )
+        cursor.execute(BEGIN, [str(thread_id), str(run_id)])
         found = cursor.fetchone()
-        return found[0] if found else None
+    if found is None:
+        return None
+    parent_id, first_id, source = found
+    if parent_id:
+        return Begin(parent_id, has_input=False)
+    return Begin(first_id, has_input=True) if source == "input" else None

@@ -72,11 +72,28 @@ def test_a_run_is_repeated_from_where_it_began(
     assert log_of(thread) == thread.values["log"] == ["one", "two", "three"] * 2
 
 
-def test_a_run_that_began_on_an_empty_thread_has_no_start(
-    here: Here, make: MakeRun, tmp_path: Path
+def test_a_run_that_began_on_an_empty_thread_is_repeated_there(
+    here: Here, make: MakeRun, thread: Thread, tmp_path: Path
 ) -> None:
     (tmp_path / "go").touch()
     first = make()
+    here.execute(first)
+
+    again = repeat_from_its_start(first)
+    here.execute(again)
+    once_more = repeat_from_its_start(again)
+    here.execute(once_more)
+
+    once_more.refresh_from_db()
+    assert once_more.status == "success"
+    assert log_of(thread) == ["one", "two", "three"]
+
+
+def test_a_run_that_saved_only_its_end_can_not_be_repeated_there(
+    here: Here, make: MakeRun, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    first = make(durability="exit")
     here.execute(first)
 
     with pytest.raises(NotRepeatable, match="new thread"):
