@@ -10,10 +10,12 @@ from django.urls import reverse_lazy
 def _entry(
     title: str, model: str, icon: str, page: str = "changelist"
 ) -> dict[str, Any]:
+    app, _, name = model.rpartition("_")
     return {
         "title": title,
         "icon": icon,
         "link": reverse_lazy(f"admin:{model}_{page}"),
+        "permission": lambda request: request.user.has_perm(f"{app}.view_{name}"),
     }
 
 

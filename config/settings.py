@@ -360,6 +360,8 @@ USE_I18N = False
 APPEND_SLASH = False
 SESSION_COOKIE_NAME = "spool_session"
 CSRF_COOKIE_NAME = "spool_csrf"
+# Unfold's login form does not say where to go next.
+LOGIN_REDIRECT_URL = "admin:index"
 STATIC_URL = "/static/"
 
 INSTALLED_APPS = [

@@ -92,4 +92,19 @@ def test_members_see_every_list(name: str) -> None:
     assert set(pages.values()) == {200}
     keys = client.get(reverse("admin:access_apikey_changelist")).status_code
     assert keys == (403 if name == "viewer" else 200)
-    assert client.get(reverse("admin:index")).status_code == 200
+    overview = client.get(reverse("admin:index"))
+    assert overview.status_code == 200
+    # The menu has only what they may see.
+    menu = overview.content.decode()
+    assert (reverse("admin:access_apikey_changelist") in menu) == (keys == 200)
+    assert (reverse("admin:auth_user_changelist") in menu) == (name == "admin")
+
+
+def test_the_login_leads_to_the_overview(client: Client) -> None:
+    User.objects.create_user("ann", password="secret", is_staff=True)
+
+    page = client.post(
+        reverse("admin:login"), {"username": "ann", "password": "secret"}
+    )
+
+    assert page.headers["Location"] == reverse("admin:index")
