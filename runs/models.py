@@ -42,6 +42,8 @@ class Worker(models.Model):
     capacity = models.IntegerField()
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
+    # Resident memory at the last heartbeat; null where the system does not tell.
+    memory_bytes = models.BigIntegerField(null=True, blank=True)
     # Set when its runs are taken away. The process may be alive, but holds no run now.
     expired_at = models.DateTimeField(null=True, blank=True)
 

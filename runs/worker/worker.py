@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from uuid import UUID
 
 import psycopg
@@ -49,7 +50,7 @@ VALUES (%(id)s, %(hostname)s, %(pid)s, %(capacity)s, now(), now())
 # the response to a claim was lost).
 BEAT = """
 WITH alive AS (
-    UPDATE workers SET heartbeat_at = now()
+    UPDATE workers SET heartbeat_at = now(), memory_bytes = %(memory)s
     WHERE id = %(id)s AND expired_at IS NULL RETURNING id
 ), others AS (
     SELECT id, capacity FROM workers
@@ -265,7 +266,8 @@ class Worker:
 
     def _beat(self, conn: psycopg.Connection) -> None:
         lease = settings.WORKER_LEASE_SECS
-        rows = conn.execute(BEAT, {"id": self.id, "lease": lease}).fetchall()
+        params = {"id": self.id, "lease": lease, "memory": _memory_bytes()}
+        rows = conn.execute(BEAT, params).fetchall()
         if not rows and not self._has_left.is_set():
             self._start_anew(conn)
         for others_have_room, run_id, attempt, cancel_action, is_settled in rows:
@@ -273,8 +275,8 @@ class Worker:
             if run_id and cancel_action:
                 self._stop_run(run_id, cancel_action)
             if run_id and is_settled and not self._holds(run_id):
-                params = {"run_id": run_id, "attempt": attempt}
-                if conn.execute(lifecycle.LET_GO, params).rowcount:
+                held = {"run_id": run_id, "attempt": attempt}
+                if conn.execute(lifecycle.LET_GO, held).rowcount:
                     logger.error(
                         "run %s belongs to this worker, but is not being executed",
                         run_id,
@@ -307,6 +309,15 @@ class Worker:
     def _stop_run(self, run_id: UUID, action: str) -> None:
         for executor in self._executors:
             executor.stop(run_id, action)
+
+
+def _memory_bytes() -> int | None:
+    """The resident memory of this process; None where there is no Linux."""
+    try:
+        pages = Path("/proc/self/statm").read_text().split()[1]
+    except OSError:
+        return None
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 _worker: Worker | None = None
