@@ -32,6 +32,8 @@ COLOURS = {
     "paused": WARN,
     "disabled": BAD,
     "ended": INFO,
+    "late": BAD,
+    "used up": BAD,
     "valid": GOOD,
     "revoked": INFO,
     "expired": WARN,

@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, Q, QuerySet, Value
 from django.db.models.functions import Now
 from django.template.defaultfilters import pluralize
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.http import urlencode
 
+from spool.assistants.models import Assistant
 from spool.crons.models import Cron
+from spool.runs import waiting
 from spool.runs.figures import Failures, Outcomes, QueuePoint
 from spool.runs.models import Pause, Run
 from spool.runs.periods import Counting
 from spool.runs.recovery import LOST_ERROR
+from spool.runs.waiting import Limit, Paused, Waiting
 from spool.threads.models import Thread
+from spool.usage.budgets import Standing
 from spool.webhooks.models import WebhookDelivery
 
 # A run that waits longer than this is trouble.
@@ -44,34 +49,62 @@ FORGOTTEN = Q(
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    text: str
+    href: str
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """A sentence, the page that it leads to, and the owner whose page helps, too."""
+    """A sentence, the rows that it speaks of, and the page where they are helped."""
 
     text: str
     href: str
-    owner: str = ""
+    see: Link | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The workers that are alive, and how many of their slots are taken."""
+    """The workers that are alive, and how many slots of those that take runs are taken."""
 
     workers: int
     capacity: int
     taken: int
+    draining: int = 0
 
     @property
     def are_full(self) -> bool:
         return self.taken >= self.capacity
 
 
+def counts() -> Mapping[str, int]:
+    """Webhooks that wait or were given up, and forgotten threads; one statement."""
+    parts: dict[str, QuerySet[Any]] = {
+        "waiting": WebhookDelivery.objects.exclude(next_attempt_at=None),
+        "given up": WebhookDelivery.objects.filter(
+            next_attempt_at=None,
+            delivered_at=None,
+            created_at__gte=Now() - timedelta(days=1),
+        ),
+        "forgotten": Thread.objects.filter(FORGOTTEN),
+    }
+    first, *others = (
+        rows.order_by().annotate(part=Value(name)).values_list("part")[:MAX_COUNTED]
+        for name, rows in parts.items()
+    )
+    return Counter(name for (name,) in first.union(*others, all=True))
+
+
 def problems(
     *,
     queue: dict[str, QueuePoint],
     slots: Slots,
+    paused: Mapping[Paused, Link],
     outcomes: Outcomes,
     failures: Sequence[Failures],
     crons: Sequence[Cron],
+    counts: Mapping[str, int],
+    budgets: Sequence[Standing],
 ) -> list[Problem]:
     """What an operator should look at, the most urgent first.
 
@@ -80,12 +113,14 @@ def problems(
     return [
         *_silent_tick(),
         *_waiting(queue, slots),
+        *_held_back(paused),
         *_failing(outcomes, failures),
         *_given_up(failures),
         *_lost(outcomes),
-        *_webhooks(),
+        *_webhooks(counts["given up"]),
         *_crons(crons),
-        *_interrupts(),
+        *_interrupts(counts["forgotten"]),
+        *_budgets(budgets),
     ]
 
 
@@ -98,27 +133,83 @@ def _silent_tick() -> Iterator[Problem]:
 
 
 def _waiting(queue: dict[str, QueuePoint], slots: Slots) -> Iterator[Problem]:
-    waiting = sum(one.waiting for one in queue.values())
+    count = sum(one.waiting for one in queue.values())
     oldest = max((one.oldest_secs for one in queue.values()), default=0)
-    if not waiting or (oldest < LONG_WAIT_SECS and slots.workers):
+    is_long = oldest >= LONG_WAIT_SECS or not slots.workers
+    if not count or not is_long:
         return
-    what = f"{waiting} run{pluralize(waiting)} wait{pluralize(waiting, 's,')}"
-    why, owner = _why(slots)
-    text = f"{what}, the oldest for {_age(oldest)}: {why}."
-    yield Problem(text, _list("runs_run", status__exact="pending"), owner)
+    free = waiting.not_paused()
+    if free.waiting.oldest_secs < LONG_WAIT_SECS and slots.workers:
+        return
+    if free.waiting.count:
+        why, see = _why(slots, free.limit)
+        text = f"{_wait(free.waiting)}: {why}."
+        yield Problem(text, _list("runs_run", status__exact="pending"), see)
 
 
-def _why(slots: Slots) -> tuple[str, str]:
-    """Why runs wait, and the owner who has most of the slots, if one has."""
+def _held_back(paused: Mapping[Paused, Link]) -> Iterator[Problem]:
+    for one, link in paused.items():
+        if one.waiting.count:
+            text = f"{_wait(one.waiting)}: {link.text} is paused."
+            yield Problem(text, _held_rows(one), link)
+
+
+def with_links(paused: Iterable[Paused]) -> dict[Paused, Link]:
+    """What is paused, with its name and the page where the pause is ended."""
+    ids = [one.name for one in paused if one.kind == Pause.Kind.ASSISTANT]
+    found = Assistant.objects.filter(pk__in=ids).values_list("pk", "name")
+    names = {str(pk): name for pk, name in found} if ids else {}
+    return {
+        one: Link(f"{one.kind} {names.get(one.name, one.name)}", _page_of(one))
+        for one in paused
+    }
+
+
+def _page_of(paused: Paused) -> str:
+    """A graph's pause is ended on the page of any of its assistants."""
+    match paused.kind:
+        case Pause.Kind.OWNER:
+            return reverse("console-owner", args=[paused.name])
+        case Pause.Kind.ASSISTANT:
+            return reverse("admin:assistants_assistant_change", args=[paused.name])
+        case _:
+            return _list("assistants_assistant", q=paused.name)
+
+
+def _held_rows(paused: Paused) -> str:
+    """The runs that a pause holds back."""
+    by = {"graph": paused.name} if paused.kind == "graph" else {"q": paused.name}
+    return _list("runs_run", status__exact="pending", **by)
+
+
+def _wait(waiting: Waiting) -> str:
+    """Such as `3 runs wait, the oldest for 7 min`."""
+    count = waiting.count
+    what = f"{count} run{pluralize(count)} wait{pluralize(count, 's,')}"
+    return f"{what}, the oldest for {_age(waiting.oldest_secs)}"
+
+
+def _why(slots: Slots, limit: Limit | None) -> tuple[str, Link | None]:
+    """Why runs wait, and the page of the owner who has most of the slots, if one has."""
     if not slots.workers:
-        return "no worker is alive", ""
+        return "no worker is alive", None
+    if slots.draining == slots.workers:
+        drained = "the only worker" if slots.workers == 1 else "all workers"
+        return f"{drained} drain{pluralize(slots.workers, 's,')}", Link(
+            "workers", _list("runs_worker", state="alive")
+        )
     if slots.are_full:
         by_whom, owner = _by_whom(slots.taken)
-        return f"all {slots.capacity} slots are taken{by_whom}", owner
-    paused = [f"{pause.kind} {pause.name}" for pause in Pause.objects.all()[:5]]
-    if paused:
-        return f"paused: {', '.join(paused)}", ""
-    return "they wait for earlier runs of their threads, or a limit holds them back", ""
+        return f"all {slots.capacity} slots are taken{by_whom}", _owner(owner)
+    if limit:
+        text = f"the limit of {limit.kind} {limit.name}, {limit.max_running} running"
+        see = _owner(limit.name) if limit.kind == "owner" else None
+        return f"{text}, is reached", see
+    return "they wait for earlier runs of their threads", None
+
+
+def _owner(name: str) -> Link | None:
+    return Link(name, reverse("console-owner", args=[name])) if name else None
 
 
 def _by_whom(taken: int) -> tuple[str, str]:
@@ -166,14 +257,10 @@ def _lost(outcomes: Outcomes) -> Iterator[Problem]:
         yield Problem(f"{count} {was} worker.", _list("runs_run", trouble="lost"))
 
 
-def _webhooks() -> Iterator[Problem]:
-    since = Now() - timedelta(days=1)
-    given_up = WebhookDelivery.objects.filter(
-        next_attempt_at=None, delivered_at=None, created_at__gte=since
-    )
-    if count := _counted(given_up):
-        was = "webhook was" if count == 1 else "webhooks were"
-        text = f"{count} {was} given up within a day."
+def _webhooks(given_up: int) -> Iterator[Problem]:
+    if given_up:
+        was = "webhook was" if given_up == 1 else "webhooks were"
+        text = f"{given_up} {was} given up within a day."
         yield Problem(text, _list("webhooks_webhookdelivery", state="given up"))
 
 
@@ -190,16 +277,30 @@ def _crons(crons: Sequence[Cron]) -> Iterator[Problem]:
     yield Problem(text, _list("crons_cron", trouble="overdue"))
 
 
-def _interrupts() -> Iterator[Problem]:
-    if count := _counted(Thread.objects.filter(FORGOTTEN)):
+def _interrupts(count: int) -> Iterator[Problem]:
+    if count:
         text = f"{count} thread{pluralize(count, ' has,s have')} waited for an answer "
         yield Problem(
             f"{text}for more than a day.", _list("threads_thread", waits="day")
         )
 
 
-def _counted(rows: Any) -> int:
-    return int(rows.order_by().values("pk")[:MAX_COUNTED].count())
+def _budgets(budgets: Sequence[Standing]) -> Iterator[Problem]:
+    for one in budgets:
+        if one.is_used_up:
+            payer = payer_of(one)
+            text = f"The budget of {payer.text} is used up: its new runs are refused."
+            yield Problem(text, payer.href)
+
+
+def payer_of(standing: Standing) -> Link:
+    """The owner or the API key of a budget."""
+    budget = standing.budget
+    if budget.api_key_id is None:
+        owner = reverse("console-owner", args=[budget.owner])
+        return Link(f"owner {budget.owner}", owner)
+    key = reverse("admin:access_apikey_change", args=[budget.api_key_id])
+    return Link(f"API key {budget.api_key_id}", key)
 
 
 def _age(seconds: float) -> str:

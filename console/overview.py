@@ -19,15 +19,15 @@ from django.utils.safestring import SafeString
 
 from spool.console import health
 from spool.console.charts import Series, stacked_bars
+from spool.console.workers import with_load
 from spool.crons.models import Cron
-from spool.runs import figures
+from spool.runs import figures, waiting
 from spool.runs.figures import Failures, Outcomes, Point, QueuePoint, Range
 from spool.runs.models import Run, Worker
 from spool.runs.periods import RunFailure
 from spool.usage.budgets import nearest_to_limit
 from spool.usage.models import UsageTotal
 from spool.usage.report import report
-from spool.webhooks.models import WebhookDelivery
 
 MAX_FAILURES = 10
 MAX_GRAPHS = 20
@@ -55,12 +55,17 @@ def overview_view(request: HttpRequest) -> HttpResponse:
 
 
 def parts(within: Range) -> dict[str, Any]:
-    points = figures.over_time(within)
+    """The context of `console/overview_parts.html`."""
+    points, graphs = figures.over_time_and_by_graph(within)
     failures = figures.failures(within)
     queue = figures.queue_now()
-    workers = list(Worker.objects.alive().order_by("hostname", "pid"))
-    slots = _slots(workers, queue)
+    workers = _workers()
+    slots = _slots(workers)
+    paused = health.with_links(waiting.paused())
     crons = _crons()
+    counts = health.counts()
+    budgets = nearest_to_limit(MAX_BUDGETS)
+    tables = figures.table_sizes(within)
     outcomes = _sum(points)
     today = report(UsageTotal.objects.filter(day=timezone.now().date()), [])
     return {
@@ -69,25 +74,37 @@ def parts(within: Range) -> dict[str, Any]:
         "problems": health.problems(
             queue=queue,
             slots=slots,
+            paused=paused,
             outcomes=outcomes,
             failures=failures,
             crons=crons,
+            counts=counts,
+            budgets=budgets,
         ),
+        "paused": [link for one, link in paused.items() if not one.waiting.count],
         "slots": slots,
+        "running": sum(one.running for one in queue.values()),
         "queue": [queue[run_class] for run_class in RUN_CLASSES],
         "outcomes": outcomes,
         "runs_chart": _runs_chart(points),
         "queue_chart": _queue_chart(within, figures.queue_over_time(within)),
-        "graphs": figures.by_graph(within)[:MAX_GRAPHS],
+        "graphs": graphs[:MAX_GRAPHS],
         "failures": [_failure(one) for one in failures[:MAX_FAILURES]],
         "workers": workers[:MAX_WORKERS],
-        "tables": figures.table_sizes(within)[:MAX_TABLES],
+        "tables": tables[:MAX_TABLES],
+        "database": {
+            "bytes": sum(one.bytes for one in tables),
+            "growth": sum(one.growth for one in tables),
+        },
         "crons": crons,
-        "webhooks_waiting": WebhookDelivery.objects.exclude(next_attempt_at=None)[
-            : health.MAX_COUNTED
-        ].count(),
+        "late": timezone.now() - health.LATE_CRON,
+        "webhooks_waiting": counts["waiting"],
+        "webhooks_given_up": counts["given up"],
+        "bar_secs": within.step.total_seconds(),
         "today": today,
-        "budgets": nearest_to_limit(MAX_BUDGETS),
+        "budgets": [
+            {"standing": one, "payer": health.payer_of(one)} for one in budgets
+        ],
     }
 
 
@@ -95,10 +112,20 @@ def _range(request: HttpRequest) -> Range:
     return Range.named(request.GET.get("range", ""))
 
 
-def _slots(workers: list[Worker], queue: dict[str, QueuePoint]) -> health.Slots:
-    capacity = sum(worker.capacity for worker in workers)
-    taken = sum(one.running for one in queue.values())
-    return health.Slots(len(workers), capacity, taken)
+def _workers() -> list[Any]:
+    """Those that are alive, with the number of runs that each executes."""
+    alive = with_load(Worker.objects.alive())
+    return list(alive.order_by("hostname", "pid"))
+
+
+def _slots(workers: list[Any]) -> health.Slots:
+    taking = [worker for worker in workers if not worker.drains]
+    return health.Slots(
+        workers=len(workers),
+        capacity=sum(worker.capacity for worker in taking),
+        taken=sum(worker.running for worker in taking),
+        draining=len(workers) - len(taking),
+    )
 
 
 def _crons() -> list[Cron]:

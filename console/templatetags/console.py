@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+from decimal import Decimal
 from typing import Any
 
 from django import template
 from django.db.models import Model
+from django.utils import timezone
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
@@ -33,7 +36,7 @@ def linked(key: Any, page: str) -> SafeString | str:
 
 @register.filter
 def duration(milliseconds: float | None) -> str:
-    """Milliseconds for reading: `12 ms`, `3.4 s`, `2 min 5 s`; `-` for None."""
+    """Milliseconds for reading: `12 ms`, `3.4 s`, `2 min 5 s`, `1 h`; `-` for None."""
     if milliseconds is None:
         return "-"
     if milliseconds < 1000:
@@ -41,11 +44,11 @@ def duration(milliseconds: float | None) -> str:
     seconds = milliseconds / 1000
     if seconds < 60:
         return f"{seconds:.1f} s"
-    minutes, seconds = divmod(round(seconds), 60)
+    minutes, rest = divmod(round(seconds), 60)
     if minutes < 60:
-        return f"{minutes} min {seconds} s"
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min"
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, rest = divmod(minutes, 60)
+    return f"{hours} h {rest} min" if rest else f"{hours} h"
 
 
 @register.filter
@@ -58,3 +61,21 @@ def seconds(value: float | None) -> str:
 def quantile(histogram: Histogram, part: float) -> str:
     """The time that this part of a histogram's values is below."""
     return seconds(histogram.quantile(part))
+
+
+@register.filter
+def age(time: datetime) -> str:
+    """How long ago it was: `3 s`."""
+    return seconds(max((timezone.now() - time).total_seconds(), 0))
+
+
+@register.filter
+def percent(part: float) -> str:
+    """A part of 1, without decimals: `27 %`; a small one is not `0 %`."""
+    return "< 1 %" if 0 < part < 0.01 else f"{part:.0%}".replace("%", " %")
+
+
+@register.filter
+def money(amount: str) -> str:
+    """An amount with two decimals, or as many as it has."""
+    return f"{Decimal(amount).normalize() + Decimal('0.00'):f}"

@@ -95,15 +95,62 @@ def test_runs_wait_because_one_owner_has_all_slots(
     assert f'href="{reverse("console-owner", args=["acme"])}"' in page
 
 
-def test_runs_wait_because_their_graph_is_paused(
+@pytest.mark.parametrize("kind", ["graph", "owner", "assistant"])
+def test_runs_wait_because_of_a_pause(
+    admin_client: Client, make_run: MakeRun, worker: Worker, kind: str
+) -> None:
+    held = make_run(thread_id=None)
+    free = make_run(thread_id=None)
+    name = {"graph": "echo", "owner": "acme", "assistant": str(held.assistant_id)}[kind]
+    old = {"created_at": Now() - timedelta(minutes=7)}
+    Run.objects.filter(pk=held.pk).update(**old, owner="acme", fairness_group="acme")
+    Run.objects.filter(pk=free.pk).update(graph_id="other", assistant_id=uuid4())
+    queue.pause(kind, name)
+
+    shown = name if kind != "assistant" else "echo"
+    assert problems(admin_client) == [
+        f"1 run waits, the oldest for 7 min: {kind} {shown} is paused."
+    ]
+    assert leads_to(admin_client, "paused") == {held.pk}
+    [problem] = admin_client.get(reverse("admin:index")).context["problems"]
+    assert admin_client.get(problem.see.href).status_code == 200
+
+    Run.objects.filter(pk=free.pk).update(**old)
+    assert len(problems(admin_client)) == 2
+
+
+def test_a_pause_without_runs_is_no_trouble(
+    admin_client: Client, worker: Worker
+) -> None:
+    queue.pause("owner", "acme")
+
+    page = admin_client.get(reverse("admin:index")).content.decode()
+    assert "All is well." in page
+    assert "Paused: <a" in page
+
+
+def test_runs_wait_because_all_workers_drain(
     admin_client: Client, make_run: MakeRun, worker: Worker
 ) -> None:
     run = make_run()
     Run.objects.filter(pk=run.pk).update(created_at=Now() - timedelta(minutes=7))
-    queue.pause("graph", "echo")
+    queue.pause("worker", str(worker.pk))
 
     [text] = problems(admin_client)
-    assert "paused: graph echo" in text
+    assert text.endswith(": the only worker drains.")
+
+
+def test_runs_wait_because_of_a_limit(
+    admin_client: Client, make_run: MakeRun, worker: Worker
+) -> None:
+    running, run = make_run(thread_id=None), make_run(thread_id=None)
+    Run.objects.update(owner="acme", fairness_group="acme")
+    Run.objects.filter(pk=running.pk).update(status="running", worker=worker)
+    Run.objects.filter(pk=run.pk).update(created_at=Now() - timedelta(minutes=7))
+    queue.limit_owner("acme", 1)
+
+    [text] = problems(admin_client)
+    assert text.endswith(": the limit of owner acme, 1 running, is reached.")
 
 
 def test_failures_are_grouped(
@@ -197,16 +244,19 @@ def test_tokens_and_budgets(admin_client: Client, worker: Worker) -> None:
     page = admin_client.get(reverse("admin:index"))
 
     assert page.context["today"]["total"]["total_tokens"] == 91
-    assert [str(one.budget.owner) for one in page.context["budgets"]] == [
-        "acme",
-        "other",
-    ]
+    payers = [one["payer"].text for one in page.context["budgets"]]
+    assert payers == ["owner acme", "owner other"]
     assert "90 of 100 tokens used" in page.content.decode()
+    UsageTotal.objects.filter(owner="acme").update(input=80)
+    assert problems(admin_client) == [
+        "The budget of owner acme is used up: its new runs are refused."
+    ]
 
 
 @pytest.mark.parametrize("shown", ["15m", "1h", "24h", "7d", "no range"])
 def test_every_range_has_few_queries(
     admin_client: Client,
+    make_run: MakeRun,
     worker: Worker,
     counted: Callable[..., None],
     shown: str,
@@ -214,12 +264,22 @@ def test_every_range_has_few_queries(
 ) -> None:
     counted(("success", {}), ("error", {}))
     Budget.objects.create(owner="acme", period="day", unit="tokens", limit=100)
+    # The most is read while runs wait for several reasons.
+    held = make_run(thread_id=None)
+    queue.pause("assistant", str(held.assistant_id))
+    Run.objects.filter(pk=make_run(thread_id=None).pk).update(assistant_id=uuid4())
+    Run.objects.update(created_at=Now() - timedelta(minutes=7))
+    Run.objects.update(dispatched_at=Now())
+    Run.objects.filter(pk=make_run(thread_id=None).pk).update(
+        status="running", worker=worker
+    )
+    Worker.objects.update(capacity=1)
 
     with django_assert_max_num_queries(20):
         page = admin_client.get(reverse("console-overview"), {"range": shown})
 
-    assert page.status_code == 200
     assert page.context["outcomes"].ended == 2
+    assert len(page.context["problems"]) == 2
 
 
 def test_what_a_graph_raised_is_shown_as_text(

@@ -8,3 +8,18 @@ document.addEventListener("click", (event) => {
     setTimeout(() => button.classList.remove("copied"), 1500);
   });
 });
+
+// The overview refreshes itself: it says if that fails, and leaves the page once the
+// session has ended.
+document.addEventListener("htmx:beforeSwap", ({ detail }) => {
+  if (new URL(detail.xhr.responseURL).pathname.endsWith("/login/")) {
+    detail.shouldSwap = false;
+    location.reload();
+  }
+});
+for (const event of ["htmx:afterRequest", "htmx:sendError"]) {
+  document.addEventListener(event, ({ detail }) => {
+    const stale = document.getElementById("stale");
+    if (stale && detail.elt.id === "overview") stale.hidden = Boolean(detail.successful);
+  });
+}
