@@ -13,7 +13,7 @@ from django.db.models import Exists, OuterRef, Sum
 from django.db.models.functions import Now
 
 from spool.runs import lifecycle, presence
-from spool.runs.lifecycle import Ended, Outcome
+from spool.runs.lifecycle import Ended, Outcome, Searched
 from spool.runs.models import Run, Worker
 from spool.runs.streaming.events import generation
 from spool.runs.streaming.writer import publish_end
@@ -29,6 +29,8 @@ LOGGED = ("id", "thread_id", "owner", "user")
 MESSAGE_TIMEOUT_SECS = 3.0
 # The error of a run that was lost with its worker in each attempt.
 LOST_ERROR = "WorkerLost"
+# How far this process has searched for runs to wake.
+_searched = Searched()
 # How long workers that are gone are kept, to show which worker had a run.
 REMEMBERED = timedelta(days=7)
 
@@ -116,19 +118,19 @@ def sweep_workers() -> int:
     return Worker.objects.filter(expired_at__lt=Now() - REMEMBERED).delete()[0]
 
 
-def spare_capacity() -> int:
-    """How many more runs the workers that are alive could execute now."""
-    capacity = Worker.objects.alive().aggregate(total=Sum("capacity"))["total"] or 0
-    return max(capacity - Run.objects.running().count(), 0)
-
-
 def runs_to_wake() -> list[UUID]:
     """Return runs to send a message for, up to the number of free slots.
 
     One even if all seem to be taken: a run that waits for another one lends its slot,
     which only its worker knows.
     """
-    if not Worker.objects.alive().filter(capacity__gt=0).exists():
+    global _searched
+    ready, _searched = lifecycle.make_ready(_searched)
+    capacity = Worker.objects.alive().aggregate(total=Sum("capacity"))["total"]
+    if not capacity:
         return []
-    limit = max(spare_capacity(), 1)
-    return lifecycle.wake(timeout=MESSAGE_TIMEOUT_SECS, limit=limit)
+    limit = max(capacity - Run.objects.running().count(), 1)
+    if len(ready) >= limit:
+        return ready[:limit]
+    missed = lifecycle.missed(timeout=MESSAGE_TIMEOUT_SECS, limit=limit - len(ready))
+    return [*ready, *missed]

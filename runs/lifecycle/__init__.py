@@ -47,8 +47,8 @@ from spool.runs.lifecycle.requeueing import (
     hold_back,
     let_in,
     take_back,
-    wake,
 )
+from spool.runs.lifecycle.waking import Searched, make_ready, missed
 
 __all__ = [
     "LET_GO",
@@ -60,6 +60,7 @@ __all__ = [
     "Ended",
     "NewRun",
     "Outcome",
+    "Searched",
     "ask_to_stop",
     "claim",
     "create",
@@ -72,8 +73,9 @@ __all__ = [
     "is_held",
     "let_in",
     "lock_thread",
+    "make_ready",
+    "missed",
     "note_reason",
     "note_reason_of",
     "take_back",
-    "wake",
 ]

@@ -1,4 +1,4 @@
-"""Running runs that become pending again, and pending runs that wait too long."""
+"""Running runs that become pending again, and pending runs of paused assistants."""
 
 from __future__ import annotations
 
@@ -53,32 +53,6 @@ WITH lost AS MATERIALIZED (
 SELECT id FROM taken_back
 """
 
-# Pending runs whose turn it is, but which no worker has claimed: their message was
-# lost, their start time has come (`after_seconds`), or a race left them behind.
-# `NOT IN` filters paused ones by a hash, before their threads are looked at: there may
-# be many.
-WAKE = f"""
-WITH woken AS (
-    UPDATE runs SET dispatched_at = clock_timestamp()
-    WHERE id IN (
-        SELECT id FROM runs
-        WHERE status = 'pending' AND created_at <= clock_timestamp()
-            AND (dispatched_at IS NULL OR dispatched_at
-                < clock_timestamp() - make_interval(secs => %(timeout)s))
-            AND graph_id NOT IN (SELECT name FROM run_pauses WHERE kind = 'graph')
-            AND fairness_group NOT IN
-                (SELECT name FROM run_pauses WHERE kind = 'owner')
-            AND assistant_id::text NOT IN
-                (SELECT name FROM run_pauses WHERE kind = 'assistant')
-            AND {FIRST}
-        ORDER BY created_at LIMIT %(limit)s
-        FOR UPDATE SKIP LOCKED
-    )
-    RETURNING id, graph_id, fairness_group
-), {QUEUE.format(moved="woken")}
-SELECT id FROM woken
-"""
-
 # Takes the pending runs of an assistant out of the queue, as if their turn had not come.
 # Claims do so with those that come later, or are locked.
 HOLD_BACK = """
@@ -117,11 +91,6 @@ async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
 def take_back(*, max_attempts: int) -> list[UUID]:
     """Release all runs whose worker is gone. Returns the ids of those to resume."""
     return _ids(TAKE_BACK, max_attempts=max_attempts)
-
-
-def wake(*, timeout: float, limit: int) -> list[UUID]:
-    """Find runs without a message for `timeout` seconds; mark one as sent now."""
-    return _ids(WAKE, timeout=timeout, limit=limit)
 
 
 def hold_back(assistant_id: UUID) -> None:

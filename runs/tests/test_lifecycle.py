@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs import lifecycle, recovery, services, tasks
-from spool.runs.lifecycle import Claim, Outcome
+from spool.runs.lifecycle import Claim, Outcome, Searched
 from spool.runs.models import Run, Worker
 from spool.threads.models import Thread
 from spool.webhooks.models import WebhookDelivery
@@ -155,7 +155,7 @@ def test_a_run_for_later_is_not_claimed_early(make_run: Any, claim: Any) -> None
     assert claim(run) is None
     assert run.dispatched_at is None
     Run.objects.update(created_at=Now())
-    assert lifecycle.wake(timeout=3, limit=10) == [run.id]
+    assert lifecycle.make_ready(Searched())[0] == [run.id]
     assert claim(run) is not None
 
 
@@ -169,7 +169,7 @@ def test_a_run_for_later_does_not_delay_others(make_run: Any, claim: Any) -> Non
 
 def test_a_lost_message_is_noticed_after_a_while(make_run: Any, worker: Worker) -> None:
     run = make_run()
-    assert lifecycle.wake(timeout=3, limit=10) == []
+    assert lifecycle.missed(timeout=3, limit=10) == []
 
     Run.objects.update(dispatched_at=Now() - timedelta(seconds=4))
 

@@ -22,6 +22,7 @@ from spool.database.loop import Loop
 from spool.database.tests.locks import answer_behind, wait_until_blocked
 from spool.database.tests.together import at_once, closing
 from spool.runs import lifecycle, services
+from spool.runs.lifecycle import Searched
 from spool.runs.models import Run, Worker
 from spool.runs.run_request import AllowedRun
 from spool.runs.serializers import parse_run_request
@@ -349,7 +350,8 @@ class Storm:
     def execute_until_calm(self) -> None:
         while not (self.is_over.is_set() and not Run.objects.active().exists()):
             self.loop.run(self.executor.execute_all())
-            for run_id in lifecycle.wake(timeout=0, limit=10):
+            ready, _ = lifecycle.make_ready(Searched())
+            for run_id in [*ready, *lifecycle.missed(timeout=0, limit=10)]:
                 self.loop.run(self.executor.execute_all(run_id))
 
 
