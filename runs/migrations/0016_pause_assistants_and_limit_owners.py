@@ -104,7 +104,7 @@ BEGIN
             CONTINUE;
         END IF;
 
-        SELECT first.graph_id INTO head FROM unnest(graphs) AS graph, LATERAL (
+        SELECT first.* INTO head FROM unnest(graphs) AS graph, LATERAL (
             SELECT r.graph_id, r.queue_rank, r.created_at, r.id FROM runs r
             WHERE r.status = 'pending' AND r.dispatched_at IS NOT NULL
                 AND r.graph_id = graph AND r.fairness_group = served.fairness_group
@@ -124,10 +124,14 @@ BEGIN
             CONTINUE;
         END IF;
 
-        SELECT r.id, r.thread_id, r.assistant_id, r.graph_id, r.created_at INTO head
-        FROM runs r
+        -- From there on: in front of it are index entries of runs that were claimed since
+        -- the last vacuum, in a long queue many.
+        SELECT r.id, r.thread_id, r.assistant_id, r.graph_id, r.queue_rank, r.created_at
+        INTO head FROM runs r
         WHERE r.status = 'pending' AND r.dispatched_at IS NOT NULL
             AND r.graph_id = head.graph_id AND r.fairness_group = served.fairness_group
+            AND (r.queue_rank, r.created_at, r.id)
+                >= (head.queue_rank, head.created_at, head.id)
         ORDER BY r.queue_rank, r.created_at, r.id LIMIT 1
         FOR NO KEY UPDATE SKIP LOCKED;
         IF NOT FOUND THEN
@@ -152,11 +156,17 @@ BEGIN
         SELECT q.ctid AS place INTO entry FROM run_queue q
         WHERE q.graph_id = head.graph_id AND q.fairness_group = served.fairness_group
         FOR UPDATE SKIP LOCKED;
-        IF FOUND AND EXISTS (
+        IF FOUND AND (EXISTS (
+            SELECT FROM runs r WHERE r.status = 'pending' AND r.dispatched_at IS NOT NULL
+                AND r.graph_id = head.graph_id
+                AND r.fairness_group = served.fairness_group
+                AND (r.queue_rank, r.created_at, r.id)
+                    > (head.queue_rank, head.created_at, head.id)
+        ) OR EXISTS (
             SELECT FROM runs r WHERE r.status = 'pending' AND r.dispatched_at IS NOT NULL
                 AND r.graph_id = head.graph_id
                 AND r.fairness_group = served.fairness_group AND r.id <> head.id
-        ) THEN
+        )) THEN
             UPDATE run_queue SET since = clock_timestamp()
             WHERE ctid = entry.place AND EXISTS (
                 SELECT FROM run_queue o WHERE o.fairness_group <> served.fairness_group);
