@@ -66,6 +66,7 @@ bench: $(VENV)/.dev
 bench-scale: $(VENV)/.dev
 	-$(BIN)/python -m spool.bench.runs_scale
 	-$(BIN)/python -m spool.bench.claims_scale
+	-$(BIN)/python -m spool.bench.fairness_scale
 	-$(BIN)/python -m spool.bench.subscribers_scale
 	-$(BIN)/python -m spool.bench.crons_scale
 	-$(BIN)/python -m spool.bench.threads_scale

@@ -1,6 +1,7 @@
 """`python -m bench.claims_scale`: what a claim costs where many runs wait.
 
-It starts a server of its own, without workers, and claims runs beside it.
+It starts two servers without workers, and claims runs beside them: from a long queue,
+and in turns with it from one of ten runs.
 """
 
 from __future__ import annotations
@@ -8,7 +9,8 @@ from __future__ import annotations
 import argparse
 import statistics
 import sys
-import time
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -17,49 +19,94 @@ import psycopg
 
 from spool.bench import beside, report
 from spool.bench.measure import Row
-from spool.tests.live import Server
+from spool.tests.live import Server, serving
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "Claims from a long queue"
 ABOUT = """\
-`python -m bench.claims_scale`. The median of single claims in Postgres, each compared
-with that of ten waiting runs of one owner, measured before and after it."""
+`python -m bench.claims_scale`. The median of single claims, as Postgres measures them, and
+the pages that it reads. Each is followed by one of a queue with ten runs of one owner,
+and the medians of both are compared. After each claim a run ends and another one is added."""
 FEW = 10
+SOME = 10_000
 OWNERS = 10_000
 PAUSED = 5_000
-CLAIMS = 200
+AT_LIMIT = 50
+TURNS = 300
+WARM_UP = 20
 
-SEED = """
-WITH made AS (
-    INSERT INTO threads (id, status, resting_status, metadata, config, ttl_strategy)
-    SELECT gen_random_uuid(), 'busy', 'idle', '{}', '{}', 'delete'
-    FROM generate_series(1, %(runs)s)
-    RETURNING id
-), numbered AS (
-    SELECT id, row_number() OVER () AS number FROM made
-)
+# Without triggers: those of foreign keys take most of the time.
+SESSION = """
+SET session_replication_role = replica; SET synchronous_commit = off;
+SET maintenance_work_mem = '256MB'
+"""
+CLEAR = "TRUNCATE runs, threads, run_queue, run_pauses CASCADE"
+THREADS = """
+INSERT INTO threads (id, status, resting_status, metadata, config, ttl_strategy)
+SELECT lpad(to_hex(number), 32, '0')::uuid, 'busy', 'idle', '{}', '{}', 'delete'
+FROM generate_series(%(first)s::int, %(last)s::int) AS number
+"""
+RUNS = """
 INSERT INTO runs (id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
     multitask_strategy, is_temporary, owner, fairness_group, attempt, losses,
-    dispatched_at)
-SELECT gen_random_uuid(), id, %(assistant_id)s,
-    CASE WHEN number %% 2 = 0 THEN %(second_graph)s ELSE 'echo' END, 'pending', '{}',
-    '{}', 'enqueue', false, 'o' || number %% %(owners)s, 'o' || number %% %(owners)s,
-    0, 0, clock_timestamp()
-FROM numbered
+    created_at, dispatched_at)
+SELECT lpad(to_hex(number), 32, '0')::uuid, lpad(to_hex(number), 32, '0')::uuid,
+    %(assistant_id)s, CASE WHEN number %% 2 = 0 THEN %(second_graph)s ELSE 'echo' END,
+    'pending', '{}', '{}', 'enqueue', false,
+    owner, owner, 0, 0, clock_timestamp(), clock_timestamp()
+FROM generate_series(%(first)s::int, %(last)s::int) AS number, LATERAL (
+    SELECT 'o' || %(full)s + number %% (%(owners)s - %(full)s) AS owner
+) AS named
 """
 QUEUE = """
 INSERT INTO run_queue (graph_id, fairness_group)
 SELECT DISTINCT graph_id, fairness_group FROM runs
+WHERE id >= lpad(to_hex(%(first)s::int), 32, '0')::uuid
+ON CONFLICT DO NOTHING
+"""
+INDEXES = """
+SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
+WHERE indrelid = ANY (ARRAY['runs', 'threads']::regclass[])
+    AND NOT EXISTS (SELECT FROM pg_constraint WHERE conindid = indexrelid)
 """
 WORKER = """
-INSERT INTO workers (id, hostname, pid, capacity) VALUES (%(id)s, 'bench', 0, 10)
+INSERT INTO workers (id, hostname, pid, capacity) VALUES (%(worker_id)s, 'bench', 0, 10)
+"""
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT JSON) "
+END = "UPDATE runs SET status = 'success' WHERE worker_id = %(worker_id)s"
+END_NEW = END + " AND status = 'running'"
+CLAIM_MANY = """
+DO $$ BEGIN FOR number IN 1..%d LOOP
+    PERFORM spool_claim_1(NULL, '%s', NULL, 0, 0, '{}');
+    UPDATE runs SET status = 'success' WHERE worker_id = '%s' AND status = 'running';
+    COMMIT;
+END LOOP; END $$
 """
 PAUSE_OWNERS = """
 INSERT INTO run_pauses (kind, name)
 SELECT 'owner', 'o' || number FROM generate_series(0, %(paused)s - 1) AS number
 """
 PAUSE_GRAPH = "INSERT INTO run_pauses (kind, name) VALUES ('graph', 'other')"
-CLEAR = "TRUNCATE runs, threads, run_queue, run_pauses CASCADE"
+# Each has a running run, and others that wait in front of all.
+FULL = """
+WITH busy AS (
+    SELECT DISTINCT ON (fairness_group) id FROM runs
+    WHERE fairness_group = ANY (
+        SELECT 'o' || number FROM generate_series(0, %(owners)s - 1) AS number)
+    ORDER BY fairness_group, created_at
+), front AS (
+    UPDATE run_queue SET since = '2000-01-01' WHERE fairness_group = ANY (
+        SELECT 'o' || number FROM generate_series(0, %(owners)s - 1) AS number)
+)
+UPDATE runs SET status = 'running', worker_id = gen_random_uuid()
+WHERE id IN (SELECT id FROM busy)
+"""
+
+
+@dataclass(frozen=True)
+class Cost:
+    ms: float
+    pages: int
 
 
 class Queue:
@@ -67,78 +114,118 @@ class Queue:
         url = server.environment()["DATABASE_URL"]
         self._connection = psycopg.connect(url, autocommit=True)
         self._claim = beside.load(server, "spool.runs.lifecycle.claiming").CLAIM
-        self._worker = {"id": uuid4()}
-        self.do(WORKER, **self._worker)
+        self._worker_id = uuid4()
+        self._last = 0
+        self._owners = 1
+        # The first of them have as many running runs as they may.
+        self._full = 0
+        self.do(SESSION)
+        self.do(WORKER)
 
     def do(self, statement: str, **params: Any) -> None:
-        self._connection.execute(statement.encode(), params)
+        if params or "%(" in statement:
+            params["worker_id"] = self._worker_id
+            self._connection.execute(statement.encode(), params)
+        else:
+            self._connection.execute(statement.encode())
 
     def fill(self, runs: int, owners: int, second_graph: str = "echo") -> None:
+        """Rows first, and then their indexes: that takes a tenth of the time."""
         self.do(CLEAR)
-        given = {"runs": runs, "owners": owners, "second_graph": second_graph}
-        self.do(SEED, assistant_id=uuid4(), **given)
-        self.do(QUEUE)
+        self._last, self._owners, self._full = 0, owners, 0
+        indexes = self._connection.execute(INDEXES).fetchall()
+        for name, _ in indexes:
+            self.do(f"DROP INDEX {name}")
+        self.add(runs, second_graph)
+        for _, definition in indexes:
+            self.do(definition)
         for table in ("runs", "threads", "run_queue"):
             self.do(f"VACUUM ANALYZE {table}")
 
-    def claim(self) -> float:
-        """Milliseconds of a claim; its run ends at once."""
+    def add(self, runs: int = 1, second_graph: str = "echo") -> None:
+        numbers = {"first": self._last + 1, "last": self._last + runs}
+        self._last += runs
+        self.do(THREADS, **numbers)
+        owners = {"owners": self._owners, "full": self._full}
+        others = {"assistant_id": uuid4(), "second_graph": second_graph}
+        self.do(RUNS, **numbers, **owners, **others)
+        self.do(QUEUE, first=numbers["first"])
+
+    def fill_up(self, owners: int) -> None:
+        """Let these owners have as many running runs as they may, and others that wait."""
+        self._full = owners
+        self.do(FULL, owners=owners)
+
+    def claim(self) -> Cost:
+        """Claim a run, which ends at once, and add another one."""
         params = {
             "run_id": None,
-            "worker_id": self._worker["id"],
+            "worker_id": self._worker_id,
             "hint": None,
-            "max_per_group": 0,
+            "max_per_group": 1 if self._full else 0,
             "max_per_graph": 0,
             "revisions": "{}",
         }
-        begun = time.perf_counter()
-        found = self._connection.execute(self._claim.encode(), params).fetchone()
-        taken = 1000 * (time.perf_counter() - begun)
-        if found is None:
+        explained = self._connection.execute((EXPLAIN + self._claim).encode(), params)
+        [[plan]] = (row[0] for row in explained.fetchall())
+        found = plan["Plan"]
+        if not found["Actual Rows"]:
             raise RuntimeError("there was no run to claim")
-        self.do("UPDATE runs SET status = 'success' WHERE id = %(id)s", id=found[0])
-        return taken
+        self.do(END_NEW)
+        self.add()
+        pages = found["Shared Hit Blocks"] + found["Shared Read Blocks"]
+        return Cost(plan["Execution Time"], pages)
 
-    def claims(self) -> float:
-        for _ in range(20):
-            self.claim()
-        return statistics.median(self.claim() for _ in range(CLAIMS))
-
-    def few(self) -> float:
-        """The same with ten waiting runs."""
-        taken = []
-        for _ in range(CLAIMS // FEW):
-            self.fill(FEW, 1)
-            taken += [self.claim() for _ in range(FEW - 2)]
-        return statistics.median(taken)
+    def claim_many(self, claims: int) -> None:
+        """Claim runs that end at once, in Postgres itself."""
+        self.do(CLAIM_MANY % (claims, self._worker_id, self._worker_id))
 
 
-def measure(server: Server, waiting: int) -> list[Row]:
-    queue = Queue(server)
-    rows = []
+def compared(name: str, many: Queue, few: Queue) -> Row:
+    """Claims from both queues in turns."""
+    for _ in range(WARM_UP):
+        many.claim(), few.claim()
+    costs = [(many.claim(), few.claim()) for _ in range(TURNS)]
+    ms = [
+        statistics.median(cost.ms for cost in one) for one in zip(*costs, strict=True)
+    ]
+    pages = [
+        statistics.median(cost.pages for cost in one)
+        for one in zip(*costs, strict=True)
+    ]
+    details = {
+        "ms": ms[0],
+        "ms with ten": ms[1],
+        "pages": pages[0],
+        "pages with ten": pages[1],
+    }
+    return Row(name, ms[0] / ms[1], "times", 1.25, False, details)
 
-    def row(name: str, before: float) -> None:
-        many = queue.claims()
-        after = queue.few()
-        few = (before + after) / 2
-        details = {"ms": many, "ms with ten": few}
-        rows.append(Row(name, many / few, "times", 1.25, False, details))
 
-    before = queue.few()
-    queue.fill(waiting, 1)
-    row(f"a claim, {waiting:,} runs of one owner wait", before)
-    before = queue.few()
-    queue.fill(waiting, OWNERS)
-    row(f"  of {OWNERS:,} owners", before)
-    before = queue.few()
-    queue.fill(waiting, OWNERS)
-    queue.do(PAUSE_OWNERS, paused=PAUSED)
-    row(f"  {PAUSED:,} of the owners paused", before)
-    before = queue.few()
-    queue.fill(waiting, OWNERS, "other")
-    queue.do(PAUSE_GRAPH)
-    row("  half of the runs of a paused graph", before)
-    return rows
+def measure(many: Queue, few: Queue, waiting: int) -> Iterator[Row]:
+    # Rows that change between two vacuums: each claimed run changes twice.
+    claimed = waiting // 100
+    few.fill(FEW, 1)
+    for runs in (SOME, waiting):
+        many.fill(runs, 1)
+        yield compared(f"a claim, {runs:,} runs of one owner wait", many, few)
+    many.claim_many(claimed)
+    yield compared(f"  after {claimed:,} claims", many, few)
+    for runs in (SOME, waiting):
+        many.fill(runs, OWNERS)
+        yield compared(f"  {runs:,} runs of {OWNERS:,} owners", many, few)
+    many.claim_many(claimed)
+    yield compared(f"  after {claimed:,} claims", many, few)
+    many.do(PAUSE_OWNERS, paused=PAUSED)
+    yield compared(f"  {PAUSED:,} of the owners paused", many, few)
+    many.fill(waiting, OWNERS, "other")
+    many.do(PAUSE_GRAPH)
+    yield compared("  half of the runs of a paused graph", many, few)
+    many.fill(waiting, OWNERS)
+    few.fill(3 * (AT_LIMIT + 1), AT_LIMIT + 1)
+    for queue in (many, few):
+        queue.fill_up(AT_LIMIT)
+    yield compared(f"  {AT_LIMIT} owners at their limit in front, of both", many, few)
 
 
 def main() -> int:
@@ -148,12 +235,8 @@ def main() -> int:
     parser.add_argument("--waiting", type=int, default=1_000_000, help="runs that wait")
     parser.add_argument("--no-write", action="store_true", help="print only")
     arguments = parser.parse_args()
-    server = Server(CONFIG, workers=0)
-    server.start()
-    try:
-        rows = measure(server, arguments.waiting)
-    finally:
-        server.stop()
+    with serving(CONFIG, 0) as one, serving(CONFIG, 0) as other:
+        rows = list(measure(Queue(one), Queue(other), arguments.waiting))
     return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
 
 
