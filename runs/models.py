@@ -32,6 +32,10 @@ class WorkerQuerySet(models.QuerySet["Worker"]):
         lease = timedelta(seconds=settings.WORKER_LEASE_SECS)
         return self.filter(expired_at=None, heartbeat_at__gt=Now() - lease)
 
+    def silent(self) -> WorkerQuerySet:
+        lease = timedelta(seconds=settings.WORKER_LEASE_SECS)
+        return self.filter(expired_at=None, heartbeat_at__lte=Now() - lease)
+
 
 class Worker(models.Model):
     """One worker process. A restarted worker is a new row."""
@@ -239,14 +243,8 @@ class Run(models.Model):
                 F("id").desc(),
                 name="runs_by_thread",
             ),
-            # Runs whose turn it is. Runs behind another run of their thread are left
-            # out.
-            models.Index(
-                fields=["dispatched_at"],
-                name="runs_dispatched",
-                condition=Q(status="pending", dispatched_at__isnull=False),
-            ),
-            # For claims, see `spool_next_run_1`.
+            # Runs whose turn it is, for claims: see `spool_next_run_1`. Runs behind another
+            # run of their thread are left out.
             models.Index(
                 fields=["graph_id", "fairness_group", "queue_rank", "created_at", "id"],
                 name="runs_queue",

@@ -9,7 +9,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Exists, OuterRef, Sum
+from django.db.models import Sum
 from django.db.models.functions import Now
 
 from spool.runs import lifecycle, presence
@@ -37,10 +37,7 @@ REMEMBERED = timedelta(days=7)
 
 def expire_workers() -> None:
     """Expire workers whose last heartbeat is older than the lease."""
-    silent = Worker.objects.filter(expired_at=None).exclude(
-        pk__in=Worker.objects.alive().values("pk")
-    )
-    if count := silent.update(expired_at=Now()):
+    if count := Worker.objects.silent().update(expired_at=Now()):
         logger.warning("%d workers have stopped sending heartbeats", count)
 
 
@@ -64,11 +61,10 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     _log_lost(recovered)
     record_lost(recovered)
     ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
-    holder = Worker.objects.filter(pk=OuterRef("worker_id"), expired_at=None)
-    # A worker may have expired since `take_back`: its runs may have attempts left.
-    too_many = settings.BG_JOB_MAX_ATTEMPTS - 1
-    lost = Run.objects.running().filter(~Exists(holder), losses__gte=too_many)
-    lost = lost.select_related("thread")
+    too_often = lifecycle.lost_too_often(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
+    if not too_often:
+        return ends
+    lost = Run.objects.filter(pk__in=too_often).select_related("thread")
     return ends + [ended for run in lost if (ended := _give_up(run))]
 
 
@@ -125,6 +121,8 @@ def runs_to_wake() -> list[UUID]:
     which only its worker knows.
     """
     global _searched
+    if not lifecycle.any_waits():
+        return []
     ready, _searched = lifecycle.make_ready(_searched)
     capacity = Worker.objects.alive().aggregate(total=Sum("capacity"))["total"]
     if not capacity:

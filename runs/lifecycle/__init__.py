@@ -46,9 +46,10 @@ from spool.runs.lifecycle.requeueing import (
     hand_back,
     hold_back,
     let_in,
+    lost_too_often,
     take_back,
 )
-from spool.runs.lifecycle.waking import Searched, make_ready, missed
+from spool.runs.lifecycle.waking import Searched, any_waits, make_ready, missed
 
 __all__ = [
     "LET_GO",
@@ -61,6 +62,7 @@ __all__ = [
     "NewRun",
     "Outcome",
     "Searched",
+    "any_waits",
     "ask_to_stop",
     "claim",
     "create",
@@ -73,6 +75,7 @@ __all__ = [
     "is_held",
     "let_in",
     "lock_thread",
+    "lost_too_often",
     "make_ready",
     "missed",
     "note_reason",

@@ -53,6 +53,14 @@ WITH lost AS MATERIALIZED (
 SELECT id FROM taken_back
 """
 
+# A worker may have expired since `TAKE_BACK`: its runs may have attempts left.
+LOST_TOO_OFTEN = """
+SELECT id FROM runs
+WHERE status = 'running' AND losses + 1 >= %(max_attempts)s AND NOT EXISTS (
+    SELECT FROM workers WHERE workers.id = runs.worker_id AND expired_at IS NULL
+)
+"""
+
 # Takes the pending runs of an assistant out of the queue, as if their turn had not come.
 # Claims do so with those that come later, or are locked.
 HOLD_BACK = """
@@ -91,6 +99,11 @@ async def hand_back(pool: Pool, held: Claim, written: Record = NOTHING) -> bool:
 def take_back(*, max_attempts: int) -> list[UUID]:
     """Release all runs whose worker is gone. Returns the ids of those to resume."""
     return _ids(TAKE_BACK, max_attempts=max_attempts)
+
+
+def lost_too_often(*, max_attempts: int) -> list[UUID]:
+    """Find runs that have no worker, and no attempt left."""
+    return _ids(LOST_TOO_OFTEN, max_attempts=max_attempts)
 
 
 def hold_back(assistant_id: UUID) -> None:

@@ -23,6 +23,16 @@ GROUPS_LOOKED_AT = 100
 # A transaction that takes longer may hide a run, until it is looked at again.
 MARGIN_SECS = 10.0
 
+# Most ticks find nothing, and look no further.
+ANY_WAITS = """
+SELECT EXISTS (
+    SELECT FROM runs WHERE status = 'pending' AND dispatched_at IS NOT NULL
+) OR EXISTS (
+    SELECT FROM runs WHERE status = 'pending' AND dispatched_at IS NULL
+        AND created_at <= clock_timestamp()
+)
+"""
+
 # Makes runs ready whose turn it is: their start time has come (`after_seconds`), or a
 # race left them behind. Adds groups to the queue that it lacks: a race or an older
 # version did not add them, or the pause of their owner has ended.
@@ -125,7 +135,7 @@ OTHERS = """
 SELECT id FROM runs
 WHERE status = 'pending' AND id <> %(run_id)s
     AND dispatched_at < clock_timestamp() - make_interval(secs => %(timeout)s)
-ORDER BY dispatched_at LIMIT %(limit)s
+ORDER BY graph_id, fairness_group, queue_rank, created_at, id LIMIT %(limit)s
 """
 
 
@@ -139,6 +149,13 @@ class Searched:
     after: datetime | None = None
     graph_id: str = ""
     fairness_group: str = ""
+
+
+def any_waits() -> bool:
+    """Whether there are pending runs whose start time has come."""
+    with connection.cursor() as cursor:
+        cursor.execute(ANY_WAITS)
+        return bool(cursor.fetchone()[0])
 
 
 def make_ready(searched: Searched) -> tuple[list[UUID], Searched]:

@@ -3,10 +3,14 @@ from importlib import import_module
 from django.db import migrations, models
 
 # The function of `0007_queue_fairly`, which also heeds pauses of assistants and the
-# limits of single owners. It is replaced under its name, since it takes and returns the
-# same: workers of the version before heed them, too. Its cost does not grow with the
-# number of paused owners: `since` of their entries becomes `infinity`. The end of a pause
-# sets it again, and so does the tick.
+# limits of single owners. Its cost does not grow with the number of paused owners:
+# `since` of their entries becomes `infinity`. The end of a pause sets it again, and so
+# does the tick.
+#
+# It is replaced under its name, since it takes and returns the same. Workers of the version
+# before must heed these pauses and limits, too; under another name they would not, and the
+# functions for claims and ends, which call it, would need copies. If a process of the version
+# before ends a pause, the next tick of a worker of this version sets `since`.
 NEXT_RUN = """
 CREATE OR REPLACE FUNCTION spool_next_run_1(
     worker uuid, hint uuid, max_per_group integer, max_per_graph integer
@@ -30,10 +34,11 @@ BEGIN
     END IF;
     FOR attempt IN 1..20 LOOP
         WITH RECURSIVE named AS (
-            (SELECT graph_id FROM run_queue ORDER BY graph_id LIMIT 1)
+            -- By the primary key: the index of `since` has old entries in front.
+            (SELECT graph_id FROM run_queue ORDER BY graph_id, fairness_group LIMIT 1)
             UNION ALL
-            SELECT (SELECT q.graph_id FROM run_queue q
-                WHERE q.graph_id > named.graph_id ORDER BY q.graph_id LIMIT 1)
+            SELECT (SELECT q.graph_id FROM run_queue q WHERE q.graph_id > named.graph_id
+                ORDER BY q.graph_id, q.fairness_group LIMIT 1)
             FROM named WHERE named.graph_id IS NOT NULL
         )
         SELECT array_agg(named.graph_id) INTO graphs FROM named

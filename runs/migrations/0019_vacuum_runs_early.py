@@ -2,10 +2,11 @@ from django.db import migrations
 
 # While a long queue is claimed, the index of claims keeps an entry of each claimed run in
 # front of the next one until a vacuum, which by default comes only after a fifth of the
-# table has changed. Vacuums that leave out the indexes would not help.
+# table has changed, and may leave out the indexes. A vacuum of a million rows takes a
+# second, now for each 10,000 claims.
 VACUUM_EARLY = """
 ALTER TABLE runs SET (
-    autovacuum_vacuum_scale_factor = 0.05, vacuum_index_cleanup = on
+    autovacuum_vacuum_scale_factor = 0.02, vacuum_index_cleanup = on
 )
 """
 BY_DEFAULT = """
