@@ -1,4 +1,9 @@
-"""Calls scripts of Redis from an event loop, those of one turn in one round trip."""
+"""Calls scripts of Redis from an event loop: those of one turn in one round trip.
+
+The client of redis-py takes a connection from its pool for each command, and looks after
+each with timeouts, retries and events: three times what the call itself costs. Here one
+connection is held, and all calls that wait are sent together.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +14,32 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import redis.asyncio
-from redis.exceptions import NoScriptError
+from redis.exceptions import ConnectionError as Disconnected
+from redis.exceptions import NoScriptError, ResponseError
+
+Argument = bytes | str | int
 
 
 class Call(NamedTuple):
     script: str
     key: str
-    args: Sequence[Any]
+    args: Sequence[Argument]
     answer: asyncio.Future[Any]
 
 
 class ScriptCalls:
-    """The scripts that run on one loop. Calls that come meanwhile wait for the next."""
+    """The scripts that one loop calls. Calls that come meanwhile wait for the next turn.
+
+    Scripts must be safe to run twice: after a lost connection they are sent again.
+    """
 
     def __init__(self, client: redis.asyncio.Redis) -> None:
-        self._client = client
+        self._pool: Any = client.connection_pool  # Without types.
+        self._connection: redis.asyncio.Connection | None = None
         self._waiting: list[Call] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def call(self, script: str, key: str, args: Sequence[Any]) -> Any:
+    async def call(self, script: str, key: str, args: Sequence[Argument]) -> Any:
         """The script's answer. Raises what Redis or the connection raises."""
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(script, key, args, answer))
@@ -38,12 +50,14 @@ class ScriptCalls:
     async def _send(self) -> None:
         try:
             while self._waiting:
-                calls, self._waiting = self._waiting, []
+                calls = [one for one in self._waiting if not one.answer.cancelled()]
+                self._waiting = []
                 await self._send_all(calls)
         finally:
             self._sending = None
 
-    async def _send_all(self, calls: list[Call]) -> None:
+    async def _send_all(self, calls: Sequence[Call]) -> None:
+        answers: list[Any]
         try:
             answers = await self._answers(calls)
         except Exception as exc:
@@ -56,20 +70,57 @@ class ScriptCalls:
             else:
                 call.answer.set_result(answer)
 
-    async def _answers(self, calls: list[Call]) -> list[Any]:
-        pipeline = self._client.pipeline(transaction=False)
-        for script, key, args, _ in calls:
-            pipeline.evalsha(sha(script), 1, key, *args)
-        answers = await pipeline.execute(raise_on_error=False)
+    async def _answers(self, calls: Sequence[Call]) -> list[Any]:
+        answers = await self._execute(
+            [("EVALSHA", sha(script), 1, key, *args) for script, key, args, _ in calls]
+        )
         unknown = [i for i, one in enumerate(answers) if isinstance(one, NoScriptError)]
-        if unknown:  # Redis was restarted, or knows this version's scripts not yet.
-            for i in unknown:
-                script, key, args, _ = calls[i]
-                pipeline.eval(script, 1, key, *args)
-            found = await pipeline.execute(raise_on_error=False)
+        if unknown:  # Redis was restarted, or has not seen this version's scripts yet.
+            again = [("EVAL", calls[i][0], 1, *calls[i][1:3]) for i in unknown]
+            found = await self._execute([(*one[:4], *one[4]) for one in again])
             for i, answer in zip(unknown, found, strict=True):
                 answers[i] = answer
         return answers
+
+    async def _execute(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """The answers to these commands, which may be errors of Redis."""
+        packed = b"".join(map(pack, commands))
+        if self._connection is None:
+            self._connection = await self._pool.get_connection()
+        elif self._connection.is_connected:
+            try:
+                return await _exchange(self._connection, packed, len(commands))
+            except Disconnected:
+                pass  # While it was idle, as a rule: Redis was restarted.
+        return await _exchange(self._connection, packed, len(commands))
+
+
+async def _exchange(
+    connection: redis.asyncio.Connection, packed: bytes, count: int
+) -> list[Any]:
+    try:
+        await connection.send_packed_command(packed)
+        return [await _answer(connection) for _ in range(count)]
+    except BaseException:
+        # What is still to come would be taken for the answer to another command.
+        await connection.disconnect(nowait=True)
+        raise
+
+
+async def _answer(connection: redis.asyncio.Connection) -> Any:
+    try:
+        return await connection.read_response()
+    except ResponseError as exc:
+        return exc
+
+
+def pack(command: Sequence[Argument]) -> bytes:
+    """A command in the protocol of Redis."""
+    parts = [b"*%d\r\n" % len(command)]
+    for one in command:
+        text = one if isinstance(one, bytes) else str(one).encode()
+        parts.append(b"$%d\r\n%b\r\n" % (len(text), text))
+    return b"".join(parts)
 
 
 @cache

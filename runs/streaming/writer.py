@@ -16,7 +16,6 @@ from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
-import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
@@ -35,6 +34,7 @@ from spool.runs.streaming.events import (
     reply_channel,
     stream_key,
 )
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.telemetry import outages
 
 logger = logging.getLogger(__name__)
@@ -137,7 +137,7 @@ class EventWriter:
 
     def __init__(
         self,
-        client: redis.asyncio.Redis,
+        calls: ScriptCalls,
         *,
         thread_id: UUID,
         run_id: UUID,
@@ -148,9 +148,8 @@ class EventWriter:
         reply_to: str | None = None,
         is_held: Callable[[], Awaitable[bool]] = _is_held,
     ) -> None:
-        self._append = client.register_script(scripts.APPEND)
-        self._restore = client.register_script(scripts.RESTORE)
-        self._remove = client.register_script(scripts.REMOVE)
+        self._calls = calls
+        self._key = stream_key(thread_id)
         self._thread_id = thread_id
         self._run_id = run_id
         self._attempt = attempt
@@ -237,8 +236,7 @@ class EventWriter:
         """Remove the events of a run that was deleted meanwhile."""
         try:
             async with self._in_order:  # A late write would add events again.
-                key = stream_key(self._thread_id)
-                await self._remove(keys=[key], args=[str(self._run_id)])
+                await self._call(scripts.REMOVE, [str(self._run_id)])
         except FAULTS as exc:
             logger.warning("run %s: could not delete its events: %s", self._run_id, exc)
 
@@ -374,20 +372,19 @@ class EventWriter:
 
     async def _append_once(self, batch: Batch) -> None:
         """Write a batch, after restoring earlier ones that Redis may have lost."""
-        key, last_id = stream_key(self._thread_id), self._last_id
         argv = append_arguments(
             self._thread_id,
             self._run_id,
             batch,
             self._attempt,
-            last_id,
+            self._last_id,
             self._generation,
             self.used_seq,
             self._graph_id,
             has_begun=self._attempt > 1,
             reply_channel=self._reply_channel,
         )
-        while (found := await self._append(keys=[key], args=argv)) == scripts.LOST:
+        while (found := await self._call(scripts.APPEND, argv)) == scripts.LOST:
             await self._write_again()
         if found is None:
             self._give_up()
@@ -400,6 +397,9 @@ class EventWriter:
             self._written.append(written)
             self._written_bytes += len(written.data)
             self._last_id, self._sent = written.last, None
+
+    async def _call(self, script: str, argv: list[Any]) -> Any:
+        return await self._calls.call(script, self._key, argv)
 
     async def _write_again(self) -> None:
         logger.warning(
@@ -417,7 +417,7 @@ class EventWriter:
         for batch in self._written:
             argv += [batch.last, batch.count, batch.data]
             argv += [batch.index, batch.previous, batch.last_seq]
-        await self._restore(keys=[stream_key(self._thread_id)], args=argv)
+        await self._call(scripts.RESTORE, argv)
 
     def _give_up(self) -> None:
         """Stop publishing: another attempt has the run, or it is over."""

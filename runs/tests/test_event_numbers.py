@@ -18,6 +18,7 @@ from spool.runs.lifecycle import SEQS_OF_ATTEMPT, Outcome
 from spool.runs.models import Run, Worker
 from spool.runs.streaming import events
 from spool.runs.streaming.events import kept_events
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.scripts import SEQ_JUMP
 from spool.runs.streaming.writer import EventWriter, publish_end
 from spool.runs.tests.executing import Here
@@ -44,7 +45,7 @@ class Attempt:
         self._loop = loop
         self.client = events.new_async_redis()
         given = {"thread_id": thread_id, "run_id": uuid7(), **known}
-        self.writer = EventWriter(self.client, **given)
+        self.writer = EventWriter(ScriptCalls(self.client), **given)
 
     def tell(self, *words: str) -> None:
         async def write() -> None:

@@ -25,6 +25,7 @@ from spool.runs.streaming import events, run_stream, scripts, thread_stream
 from spool.runs.streaming.batches import Batch, append_arguments
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Fanout, active_runs
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import EventWriter, publish_end
@@ -52,7 +53,9 @@ def test_the_end_of_a_waiting_run_leaves_the_writer_the_running_one(
 
     async def emit() -> None:
         client = events.new_async_redis()
-        writer = EventWriter(client, thread_id=thread.id, run_id=running.id)
+        writer = EventWriter(
+            ScriptCalls(client), thread_id=thread.id, run_id=running.id
+        )
         writer.emit("values", {"x": 1})
         await writer._flushing  # type: ignore[misc]
         await client.aclose()
@@ -324,14 +327,14 @@ async def test_what_comes_behind_a_gap_waits_until_the_gap_is_closed() -> None:
 
 async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
     run_id, client = uuid7(), events.new_async_redis()
-    writer = EventWriter(client, thread_id=thread.id, run_id=run_id)
-    append_now: Any = writer._append
+    writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=run_id)
+    append_now: Any = writer._call
 
-    async def late(**arguments: Any) -> Any:
+    async def late(*arguments: Any) -> Any:
         await asyncio.sleep(0.2)
-        return await append_now(**arguments)
+        return await append_now(*arguments)
 
-    writer._append = late  # type: ignore[assignment]
+    writer._call = late  # type: ignore[assignment]
     writer._waiting.append(("values", b"1"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("spool.runs.streaming.writer.SETTLE_TIMEOUT_SECS", 0.05)

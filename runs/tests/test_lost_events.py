@@ -18,6 +18,7 @@ from spool.runs.streaming import events, run_stream, thread_stream
 from spool.runs.streaming.events import Event, stream_key
 from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.run_stream import NEVER, RunStream
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.streaming.writer import EventWriter, last_events, publish_end
 
@@ -34,7 +35,7 @@ class Writing:
 
     def attempt(self, number: int) -> EventWriter:
         return EventWriter(
-            self.client,
+            ScriptCalls(self.client),
             thread_id=self.thread_id,
             run_id=self.run_id,
             attempt=number,
@@ -133,16 +134,16 @@ async def test_an_older_copy_of_the_stream_is_made_whole(writing: Writing) -> No
 async def test_a_batch_whose_answer_was_lost_is_written_once(
     writing: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    append: Any = writing.writer._append
+    append: Any = writing.writer._call
     is_cut_off = [False, True, False, True]
 
-    async def cut_off(**arguments: Any) -> Any:
-        found = await append(**arguments)
+    async def cut_off(*arguments: Any) -> Any:
+        found = await append(*arguments)
         if is_cut_off and is_cut_off.pop(0):
             raise redis.asyncio.ConnectionError("cut off")
         return found
 
-    writing.writer._append = cut_off  # type: ignore[assignment]
+    writing.writer._call = cut_off  # type: ignore[assignment]
     await writing.emit("a", "b", "c")
     await writing.close()
 
@@ -152,15 +153,15 @@ async def test_a_batch_whose_answer_was_lost_is_written_once(
 async def test_what_redis_had_no_room_for_is_written_once_it_has(
     writing: Writing,
 ) -> None:
-    append: Any = writing.writer._append
+    append: Any = writing.writer._call
     is_full = True
 
-    async def refuse(**arguments: Any) -> Any:
+    async def refuse(*arguments: Any) -> Any:
         if is_full:
             raise OutOfMemoryError("command not allowed")
-        return await append(**arguments)
+        return await append(*arguments)
 
-    writing.writer._append = refuse  # type: ignore[assignment]
+    writing.writer._call = refuse  # type: ignore[assignment]
     for word in "abc":
         writing.writer.emit("custom", word)
     await asyncio.sleep(0.1)
@@ -265,7 +266,10 @@ async def test_events_of_an_earlier_thread_with_the_same_id_are_not_shown(
 
     await writing.emit("of the earlier one")
     later = EventWriter(
-        writing.client, thread_id=writing.thread_id, run_id=uuid7(), generation=8
+        ScriptCalls(writing.client),
+        thread_id=writing.thread_id,
+        run_id=uuid7(),
+        generation=8,
     )
     later.emit("custom", "of this one")
     part = await next_part

@@ -12,6 +12,7 @@ from spool.runs.models import Run
 from spool.runs.streaming import events, run_stream
 from spool.runs.streaming.fanout import close_fanout
 from spool.runs.streaming.run_stream import NEVER, RunStream
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.writer import EventWriter
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +33,7 @@ def test_who_comes_back_with_the_id_of_a_made_end_is_told_nothing_twice(
     async def write() -> None:
         client = events.new_async_redis()
         ids: Any = {"thread_id": run.thread_id, "run_id": run.id}
-        writer = EventWriter(client, **ids)
+        writer = EventWriter(ScriptCalls(client), **ids)
         writer.emit("metadata", {"attempt": 1})
         await writer.settle()
         await client.aclose()

@@ -10,6 +10,7 @@ import pytest
 from spool.database.ids import uuid7
 from spool.database.loop import Loop
 from spool.runs.streaming import events
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.writer import EventWriter, publish_end
 from spool.runs.tests.executing import told as told_of
 
@@ -27,7 +28,7 @@ class Told:
         async def write() -> None:
             client = events.new_async_redis()
             ids: Any = {"thread_id": self.thread_id, "run_id": run_id}
-            writer = EventWriter(client, **ids, attempt=attempt)
+            writer = EventWriter(ScriptCalls(client), **ids, attempt=attempt)
             for word in words:
                 writer.emit("custom", word)
             await writer.settle()

@@ -11,6 +11,7 @@ from spool.database.ids import uuid7
 from spool.runs.streaming import events
 from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.run_stream import NEVER
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.viewer import MAX_WAITING
 from spool.runs.streaming.writer import EventWriter
 
@@ -26,7 +27,7 @@ async def write(thread_id: UUID, texts: list[str]) -> None:
     """Write each text as a separate entry."""
     client = events.new_async_redis()
     for text in texts:
-        writer = EventWriter(client, thread_id=thread_id, run_id=uuid7())
+        writer = EventWriter(ScriptCalls(client), thread_id=thread_id, run_id=uuid7())
         writer.emit("custom", text)
         await writer.settle()
     await client.aclose()

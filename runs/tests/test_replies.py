@@ -20,6 +20,7 @@ from spool.runs.streaming import events, expected, fanout, run_stream
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.run_stream import NEVER, next_events
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import EventWriter, publish_end
 from spool.web.thread_pool import database_threads
@@ -45,7 +46,10 @@ class Running:
         self.thread_id, self.id = uuid7(), uuid7()
         self._client = events.new_async_redis()
         self._writer = EventWriter(
-            self._client, thread_id=self.thread_id, run_id=self.id, reply_to=reply_to
+            ScriptCalls(self._client),
+            thread_id=self.thread_id,
+            run_id=self.id,
+            reply_to=reply_to,
         )
 
     async def publish(self, *values: int) -> None:

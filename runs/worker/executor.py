@@ -45,6 +45,7 @@ from spool.runs.streaming.events import (
     SUBSCRIBERS_ONLY,
     generation,
 )
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.writer import EventWriter
 from spool.runs.worker.drive import Attempt, Drive
 from spool.runs.worker.ends import final_values_of, last_events_of, numbered
@@ -100,6 +101,7 @@ class Executor:
     # Whether the worker may take more runs.
     may_claim: Callable[[], bool] = lambda: True
     flusher: Flusher = field(init=False)
+    _script_calls: ScriptCalls = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
     # Runs from just before their claim to their end, not only while their graph runs.
     holding: list[UUID] = field(default_factory=list)
@@ -112,6 +114,7 @@ class Executor:
 
     def __post_init__(self) -> None:
         self.flusher = Flusher(self.pool, meter)
+        self._script_calls = ScriptCalls(self.redis)
 
     def stop(self, run_id: UUID, reason: str) -> None:
         """Stop a run if it is executed here, from any thread."""
@@ -241,7 +244,7 @@ class Executor:
 
     def _writer(self, held: Claim) -> EventWriter:
         return EventWriter(
-            self.redis,
+            self._script_calls,
             thread_id=held.thread_id,
             run_id=held.id,
             attempt=held.attempt,

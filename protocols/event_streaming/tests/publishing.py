@@ -11,6 +11,7 @@ from spool.runs.lifecycle import SEQS_OF_ATTEMPT
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import generation
+from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.writer import EventWriter
 
 
@@ -30,7 +31,7 @@ def publish(loop: Loop, run: Run, attempt: int, *events_: tuple[str, Any]) -> No
 
 def writer_of(run: Run, client: Redis, attempt: int = 1) -> EventWriter:
     return EventWriter(
-        client,
+        ScriptCalls(client),
         thread_id=run.thread_id,
         run_id=run.id,
         attempt=attempt,
