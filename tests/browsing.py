@@ -5,15 +5,21 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from selenium.common.exceptions import (
+    NoSuchElementException,
+    StaleElementReferenceException,
+)
 from selenium.webdriver import Chrome, ChromeOptions
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
+
+GONE = NoSuchElementException, StaleElementReferenceException
 
 
 @contextmanager
@@ -46,8 +52,10 @@ def log_in(browser: Chrome, server: Server) -> None:
     wait(browser, lambda: "/login/" not in browser.current_url)
 
 
-def wait(browser: Chrome, condition: object) -> None:
-    WebDriverWait(browser, 20).until(lambda _: condition())  # type: ignore[operator]
+def wait(browser: Chrome, condition: Callable[[], object]) -> None:
+    """Wait for a condition, whose elements may be replaced while it is looked at."""
+    waiting = WebDriverWait(browser, WAIT_SECS, ignored_exceptions=GONE)
+    waiting.until(lambda _: condition())
 
 
 def text_of(browser: Chrome) -> str:

@@ -7,6 +7,7 @@ recovery takes less time than in production.
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -15,16 +16,14 @@ import httpx
 import psutil
 import psycopg
 
-from spool.tests.live import Server, Worker, wait_until
+from spool.tests.live import WAIT_SECS, Server, Worker, wait_until
 
 LEASE_SECS = 2.0
 GRACE_SECS = 3
-TIMEOUT_SECS = 9
 ENVIRONMENT = {
     "WORKER_HEARTBEAT_SECS": "0.3",
     "WORKER_LEASE_SECS": str(LEASE_SECS),
     "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": str(GRACE_SECS),
-    "BG_JOB_TIMEOUT_SECS": str(TIMEOUT_SECS),
     "STREAM_HEARTBEAT_SECS": "1",
 }
 STEPS = [f"step{number}" for number in range(1, 6)]
@@ -36,7 +35,7 @@ class Company:
 
     def __init__(self, server: Server) -> None:
         self.server = server
-        self.http = httpx.Client(base_url=server.url, timeout=40)
+        self.http = httpx.Client(base_url=server.url, timeout=WAIT_SECS)
         self.workers: list[Worker] = []
         self._database = server.environment()["DATABASE_URL"]
 
@@ -48,7 +47,7 @@ class Company:
         ]
         self.workers += hired
         for worker in hired:
-            wait_until(lambda pid=worker.pid: self.is_alive(pid), 40)  # type: ignore[misc]
+            wait_until(lambda pid=worker.pid: self.is_alive(pid))  # type: ignore[misc]
         return hired
 
     def servers(self, name: str) -> list[psutil.Process]:
@@ -101,7 +100,7 @@ class Company:
         created.raise_for_status()
         return Run(self.http, thread_id, created.json()["run_id"])
 
-    def steps(self, file: Path, delay: float) -> Run:
+    def steps(self, file: Path, delay: float = 0) -> Run:
         return self.run("steps", input={"file": str(file), "delay": delay})
 
 
@@ -116,7 +115,7 @@ class Run:
     def status(self) -> str:
         return str(asked(self.http, self.path)["status"])
 
-    def ended(self, seconds: float = 40) -> str:
+    def ended(self, seconds: float = WAIT_SECS) -> str:
         """Its last status, once it has one."""
         wait_until(lambda: self.status() not in ("pending", "running"), seconds)
         return self.status()
@@ -133,7 +132,7 @@ class Run:
 
 def asked(http: httpx.Client, path: str) -> Any:
     """A GET that retries, as clients do while Postgres is unavailable."""
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + WAIT_SECS
     while (answer := http.get(path)).status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.1)
     return answer.json()
@@ -148,3 +147,19 @@ def begun(file: Path) -> list[list[str]]:
 
 def has_begun(file: Path, what: str) -> bool:
     return any(words[0] == what for words in begun(file))
+
+
+def hold(file: Path, *steps: str) -> Callable[[], None]:
+    """Keep the runs of this file in these steps. Returns the function that ends that.
+
+    What a test does meanwhile happens in the middle of a run, on any machine.
+    """
+    gates = [Path(f"{file}.{step}") for step in steps]
+    for gate in gates:
+        gate.touch()
+
+    def let_go() -> None:
+        for gate in gates:
+            gate.unlink(missing_ok=True)
+
+    return let_go

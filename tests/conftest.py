@@ -14,9 +14,15 @@ CONFIG = Path(__file__).parent / "graphs" / "langgraph.json"
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """One server for all tests that want it whole; crashes have their own."""
-    server = Server(CONFIG)
+    server = Server(CONFIG, STREAM_HEARTBEAT_SECS="1")
     server.start()
     yield server
     if request.session.testsfailed:
         sys.stderr.write(f"\nThe server's logs are kept in {server.home}\n")
     server.stop(keep_home=bool(request.session.testsfailed))
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    """The file in which graphs note the steps that they begin."""
+    return tmp_path / "begun"

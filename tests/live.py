@@ -25,7 +25,10 @@ import psutil
 from spool.embedded import processes
 
 ROOT = Path(__file__).resolve().parent.parent
-START_SECS = 90
+START_SECS = 180
+# How long a test waits for what will happen: far longer than it takes, since the machine
+# may have other things to do. Only a test that fails waits so long.
+WAIT_SECS = 60
 # Variables that would make the server use another Postgres or Redis.
 OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 
@@ -74,7 +77,7 @@ class Server:
         if not self._stopped():
             self._process.send_signal(signal.SIGTERM)
             try:
-                self._process.wait(timeout=30)
+                self._process.wait(timeout=WAIT_SECS)
             except subprocess.TimeoutExpired:
                 for process in self.processes():
                     process.kill()
@@ -89,7 +92,7 @@ class Server:
 
     def wait(self) -> int:
         """The supervisor's exit status, once it has ended."""
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=WAIT_SECS)
 
     def output(self) -> str:
         return (self.home / "output").read_text(errors="replace")
@@ -130,7 +133,7 @@ class Server:
 
     def _answers(self) -> bool:
         try:
-            with urllib.request.urlopen(f"{self.url}/ok?check_db=1", timeout=5) as ok:  # noqa: S310
+            with urllib.request.urlopen(f"{self.url}/ok?check_db=1", timeout=10) as ok:  # noqa: S310
                 return bool(ok.status == 200)
         except (urllib.error.URLError, OSError):
             return False
@@ -168,7 +171,7 @@ class Worker:
 
     def kill(self) -> None:
         self.process.kill()
-        self.process.wait(timeout=10)
+        self.process.wait(timeout=WAIT_SECS)
 
     def cpu_times(self) -> tuple[float, float]:
         times = psutil.Process(self.pid).cpu_times()
@@ -193,7 +196,7 @@ def manage(server: Server, *arguments: str) -> str:
 
 
 def wait_until(
-    condition: Callable[[], object], seconds: float, pause: float = 0.05
+    condition: Callable[[], object], seconds: float = WAIT_SECS, pause: float = 0.05
 ) -> None:
     deadline = time.monotonic() + seconds
     while not condition():

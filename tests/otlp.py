@@ -50,14 +50,14 @@ class Receiver:
     def of_trace(self, trace_id: str) -> list[Span]:
         return [span for span in list(self.spans) if span.trace_id == trace_id]
 
-    def wait_for(self, trace_id: str, *names: str, seconds: float = 20) -> list[Span]:
+    def wait_for(self, trace_id: str, *names: str) -> list[Span]:
         """The spans of a trace, once those with these names have arrived."""
 
         def have_arrived() -> bool:
             return set(names) <= {span.name for span in self.of_trace(trace_id)}
 
         try:
-            wait_until(have_arrived, seconds)
+            wait_until(have_arrived)
         except TimeoutError:
             found = sorted(span.name for span in self.of_trace(trace_id))
             raise AssertionError(f"{names} are not all in {found}") from None

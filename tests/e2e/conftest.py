@@ -76,9 +76,3 @@ def company(staffless: Server) -> Iterator[Company]:
     company = Company(staffless)
     yield company
     company.dismiss()
-
-
-@pytest.fixture
-def file(tmp_path: Path) -> Path:
-    """The file in which graphs note the steps that they begin."""
-    return tmp_path / "begun"

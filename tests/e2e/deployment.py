@@ -25,7 +25,7 @@ import psycopg
 import redis
 
 from spool.embedded import postgres, processes
-from spool.tests.live import OURS, ROOT, free_port, wait_until
+from spool.tests.live import OURS, ROOT, WAIT_SECS, free_port, wait_until
 
 PROGRAMS = ("nginx", "pgbouncer", "redis-server")
 NGINX_CONF = Path("/etc/nginx/nginx.conf")
@@ -73,7 +73,7 @@ class Part:
                 cwd=ROOT,
                 before=self.before,
             )
-        wait_until(lambda: self._has_ended() or self.is_ready(), 60)
+        wait_until(lambda: self._has_ended() or self.is_ready())
         if self._has_ended():
             raise RuntimeError(f"{self.name} ended; see {logs}")
 
@@ -279,7 +279,9 @@ class Deployment:
 
         def answers() -> bool:
             try:
-                found = httpx.get(f"http://127.0.0.1:{port}/ok?check_db=1")
+                found = httpx.get(
+                    f"http://127.0.0.1:{port}/ok?check_db=1", timeout=WAIT_SECS
+                )
             except httpx.HTTPError:
                 return False
             return found.status_code == 200
@@ -328,7 +330,9 @@ class Deployment:
 
         def answers() -> bool:
             try:
-                found = httpx.get(f"{self.url}/ok", verify=self.trust())
+                found = httpx.get(
+                    f"{self.url}/ok", verify=self.trust(), timeout=WAIT_SECS
+                )
             except httpx.HTTPError:
                 return False
             return found.status_code == 200

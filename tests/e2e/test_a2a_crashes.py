@@ -54,11 +54,10 @@ async def begun(file: Path, number: str) -> None:
     def is_begun() -> bool:
         return number in [words[0] for words in company.begun(file)]
 
-    await asyncio.to_thread(wait_until, is_begun, 20)
+    await asyncio.to_thread(wait_until, is_begun)
 
 
-async def followed(agent: Agent, task_id: str) -> Received:
-    received = Received()
+async def followed(agent: Agent, task_id: str, received: Received) -> Received:
     async for event in agent.subscribe(task_id):
         received.add(event)
     return received
@@ -78,12 +77,16 @@ async def test_a_follower_outlives_the_worker(
     steps: Agent, crashing: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "steps"
-    task = await steps.send({"file": str(file), "delay": 0.5}, configuration=NOW)
-    following = asyncio.create_task(followed(steps, task.id))
+    let_go = company.hold(file, "2")
+    task = await steps.send({"file": str(file), "delay": 0}, configuration=NOW)
+    received = Received()
+    following = asyncio.create_task(followed(steps, task.id, received))
     await begun(file, "2")
+    await asyncio.to_thread(wait_until, lambda: received.states[-1:] == [WORKING])
 
     crashing.worker().kill()
-    received = await following
+    let_go()
+    await following
 
     assert received.states[-3:] == [WORKING, WORKING, COMPLETED]
     [[output]] = received.artifacts.values()
@@ -103,7 +106,7 @@ async def test_a_follower_comes_back_after_the_web_process(
 
     with pytest.raises((A2AClientError, httpx.HTTPError)):
         await heard_until(dictating, task.id, "one", lambda: web.send_signal(number))
-    await asyncio.to_thread(wait_until, lambda: not web.is_running(), 20)
+    await asyncio.to_thread(wait_until, lambda: not web.is_running())
     await asyncio.to_thread(crashing.wait_until_ready)
     received = await heard_until(
         dictating, task.id, "one", lambda: gate.unlink(missing_ok=True)

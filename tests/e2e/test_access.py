@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spool.tests.live import ROOT, Server, new_key, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -41,9 +41,19 @@ def test_moved_routes_and_none_about_the_server(tmp_path: Path) -> None:
     config.write_text(json.dumps({"graphs": graphs, "http": http}))
 
     with serving(config, SPOOL_AUTH="api_key") as server:
-        assert httpx.get(f"{server.url}/agents/info").status_code == 404
-        assert httpx.post(f"{server.url}/agents/threads", json={}).status_code == 401
-        assert httpx.post(f"{server.url}/threads", json={}).status_code == 404
+        assert (
+            httpx.get(f"{server.url}/agents/info", timeout=WAIT_SECS).status_code == 404
+        )
+        assert (
+            httpx.post(
+                f"{server.url}/agents/threads", json={}, timeout=WAIT_SECS
+            ).status_code
+            == 401
+        )
+        assert (
+            httpx.post(f"{server.url}/threads", json={}, timeout=WAIT_SECS).status_code
+            == 404
+        )
 
 
 @pytest.fixture

@@ -49,8 +49,8 @@ def test_a_server_runs_on_where_nothing_can_be_noted(config: Path) -> None:
         before = server.worker()
         before.kill()
 
-        wait_until(lambda: "cannot write the list of processes" in server.output(), 20)
-        wait_until(lambda: server.worker().pid != before.pid, 20)
+        wait_until(lambda: "cannot write the list of processes" in server.output())
+        wait_until(lambda: server.worker().pid != before.pid)
         server.wait_until_ready()
     finally:
         server.stop()

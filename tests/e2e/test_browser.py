@@ -15,7 +15,7 @@ from selenium.webdriver.support.ui import Select
 
 from spool.tests.accessibility import axe, violations
 from spool.tests.browsing import browsing, log_in, text_of, wait
-from spool.tests.live import ROOT, Server, manage, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, manage, serving
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
 
@@ -127,7 +127,7 @@ def admin(browser: Chrome, examples: Server) -> Chrome:
 @pytest.fixture(scope="module")
 def work(examples: Server) -> dict[str, str]:
     """Create a finished run, a failed one, and one that is running."""
-    call = httpx.Client(base_url=examples.url, timeout=60)
+    call = httpx.Client(base_url=examples.url, timeout=WAIT_SECS)
     done = call.post("/threads", json={"metadata": {"topic": "tea"}}).json()
     words = [{"role": "user", "content": "remember: I like tea"}]
     call.post(
@@ -308,7 +308,10 @@ def test_a_run_is_cancelled_from_its_list(
     path = f"/threads/{work['slow_thread']}/runs/{work['slow']}"
     wait(
         admin,
-        lambda: httpx.get(examples.url + path).json()["status"] == "interrupted",
+        lambda: (
+            httpx.get(examples.url + path, timeout=WAIT_SECS).json()["status"]
+            == "interrupted"
+        ),
     )
 
 

@@ -12,14 +12,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spool.tests.live import ROOT, Server, new_key, serving, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
 BUDGET, TOKENS_PER_CALL, DELAY = 100, 15, 0.25
 # A run is stopped within this time after its budget is used up, by the promise of the
-# documentation; the rest is for a busy machine.
-STOPPED_WITHIN_SECS, SPARE_SECS = 2.0, 1.0
+# documentation.
+STOPPED_WITHIN_SECS = 2.0
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +31,7 @@ def server() -> Iterator[Server]:
 
 def client_of(server: Server, owner: str) -> httpx.Client:
     headers = {"x-api-key": new_key(server, owner)}
-    return httpx.Client(base_url=server.url, headers=headers, timeout=30)
+    return httpx.Client(base_url=server.url, headers=headers, timeout=WAIT_SECS)
 
 
 def start(client: httpx.Client, file: Path, delay: float = DELAY) -> str:
@@ -51,7 +51,7 @@ def ended(client: httpx.Client, path: str) -> str:
     def status() -> str:
         return str(client.get(path).json()["status"])
 
-    wait_until(lambda: status() not in ("pending", "running"), 60)
+    wait_until(lambda: status() not in ("pending", "running"))
     return status()
 
 
@@ -61,10 +61,15 @@ def calls(file: Path) -> list[float]:
     return [float(word) for word in words if word != "caught"]
 
 
+# What a machine may need that has many other things to do, and one that has not.
+@pytest.mark.parametrize(
+    "spare_secs", [30.0, pytest.param(1.0, marks=pytest.mark.long)]
+)
 def test_all_runs_of_the_owner_are_stopped_in_time(
-    server: Server, tmp_path: Path
+    server: Server, tmp_path: Path, spare_secs: float
 ) -> None:
-    command = [sys.executable, "manage.py", "set_budget", "--owner=acme"]
+    owner = f"acme {spare_secs}"
+    command = [sys.executable, "manage.py", "set_budget", f"--owner={owner}"]
     subprocess.run(
         [*command, "--per=day", f"--tokens={BUDGET}"],
         cwd=ROOT,
@@ -73,11 +78,11 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
         capture_output=True,
     )
     spender, idler, other = (tmp_path / name for name in ("spender", "idler", "other"))
-    with client_of(server, "acme") as acme, client_of(server, "bob") as bob:
+    with client_of(server, owner) as acme, client_of(server, "bob") as bob:
         # One that makes a single call, and waits then.
         idle = start(acme, idler, delay=600)
         theirs = start(bob, other)
-        wait_until(lambda: bool(calls(idler)), 30)
+        wait_until(lambda: bool(calls(idler)))
         run = start(acme, spender)
 
         for path in (run, idle):
@@ -87,14 +92,14 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
         answered = calls(spender)
         crossing = math.ceil(BUDGET / TOKENS_PER_CALL) - 1  # The idler made one.
         late = answered[-1] - answered[crossing - 1]
-        assert late < STOPPED_WITHIN_SECS + SPARE_SECS
+        assert late < STOPPED_WITHIN_SECS + spare_secs
         # What was spent counts, to the token.
         spent = (len(answered) + 1) * TOKENS_PER_CALL
         usage = "/usage?graph_id=insatiable"
-        wait_until(lambda: acme.get(usage).json()["total"]["total_tokens"] == spent, 10)
+        wait_until(lambda: acme.get(usage).json()["total"]["total_tokens"] == spent)
         refused = acme.post("/runs", json={"assistant_id": "echo"})
         assert refused.status_code == 402
         # Others are left alone.
         before = len(calls(other))
-        wait_until(lambda: len(calls(other)) > before, 30)
+        wait_until(lambda: len(calls(other)) > before)
         assert bob.get(theirs).json()["status"] == "running"

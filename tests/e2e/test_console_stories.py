@@ -12,23 +12,26 @@ from typing import Any
 import httpx
 import psycopg
 import pytest
-from selenium.common.exceptions import (
-    NoSuchElementException,
-    StaleElementReferenceException,
-    TimeoutException,
-)
+from selenium.common.exceptions import TimeoutException
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from selenium.webdriver.support.ui import Select, WebDriverWait
+from selenium.webdriver.support.ui import Select
 
-from spool.tests.browsing import browsing, log_in, text_of
-from spool.tests.live import ROOT, Server, free_port, manage, serving, wait_until
+from spool.tests.browsing import browsing, log_in, text_of, wait
+from spool.tests.live import (
+    ROOT,
+    WAIT_SECS,
+    Server,
+    free_port,
+    manage,
+    serving,
+    wait_until,
+)
 
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
 
 CONFIG = ROOT / "tests" / "graphs" / "troubled.langgraph.json"
-GONE = NoSuchElementException, StaleElementReferenceException
 SLOTS = 2
 NEW_KEYS = """
 from spool.access.keys import create_key
@@ -135,9 +138,8 @@ class Operator:
 
     def _until(self, condition: Callable[[], object], what: object) -> None:
         # Parts of the overview are loaded anew all the time.
-        waiting = WebDriverWait(self.browser, 20, ignored_exceptions=GONE)
         try:
-            waiting.until(lambda _: condition())
+            wait(self.browser, condition)
         except TimeoutException:
             text = text_of(self.browser)
             raise AssertionError(f"no {what} in\n{text}") from None
@@ -148,7 +150,9 @@ class Caller:
 
     def __init__(self, server: Server, key: str) -> None:
         headers = {"x-api-key": key}
-        self._http = httpx.Client(base_url=server.url, headers=headers, timeout=40)
+        self._http = httpx.Client(
+            base_url=server.url, headers=headers, timeout=WAIT_SECS
+        )
         self.close = self._http.close
 
     def starts(self, graph: str, **body: Any) -> Run:
@@ -180,7 +184,7 @@ class Run:
         self.id = run_id
 
     def until(self, status: str) -> None:
-        wait_until(lambda: self.status() == status, 40)
+        wait_until(lambda: self.status() == status)
 
     def status(self) -> str:
         [run] = self._caller.runs_of(self.thread)
@@ -243,7 +247,7 @@ def test_a_worker_is_lost(
         run.until("running")
         server.worker().kill()
         lost = "SELECT 1 FROM run_attempts WHERE run_id = %s AND outcome = 'lost'"
-        wait_until(lambda: rows(server, lost, run.id), 20)
+        wait_until(lambda: rows(server, lost, run.id))
         operator.opens_the_overview()
         operator.follows("lost with")
     operator.reads("bob")
@@ -349,9 +353,9 @@ def test_a_receiver_of_webhooks_is_dead(
         operator.follows("Send again")
         operator.confirms("they have repaired it")
         operator.reads("sent again")
-        assert receiver.received.wait(20)
+        assert receiver.received.wait(WAIT_SECS)
     delivered = "SELECT delivered_at FROM webhook_deliveries WHERE run_id = %s"
-    wait_until(lambda: rows(server, delivered, run.id) != [(None,)], 20)
+    wait_until(lambda: rows(server, delivered, run.id) != [(None,)])
     operator.browser.refresh()
     operator.reads("delivered", "12")
 
@@ -360,7 +364,7 @@ def test_an_interrupt_is_forgotten(
     operator: Operator, server: Server, bob: Caller
 ) -> None:
     run = bob.starts("approval", input={"topic": "the meeting"})
-    wait_until(lambda: bob.thread(run.thread)["status"] == "interrupted", 40)
+    wait_until(lambda: bob.thread(run.thread)["status"] == "interrupted")
     yesterday = """UPDATE threads SET created_at = now() - interval '25 hours',
         state_updated_at = now() - interval '25 hours' WHERE id = %s"""
     change(server, yesterday, run.thread)
@@ -372,5 +376,5 @@ def test_an_interrupt_is_forgotten(
     operator.follows("Answer")
     operator.confirms("asked by phone", answer='{"approved": true}')
 
-    wait_until(lambda: bob.thread(run.thread)["status"] == "idle", 40)
+    wait_until(lambda: bob.thread(run.thread)["status"] == "idle")
     assert bob.thread(run.thread)["values"]["sent"] is True

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -17,17 +16,19 @@ from langgraph_sdk import get_client
 from spool.tests import company
 from spool.tests.compat.wire import Event, parse
 from spool.tests.conftest import CONFIG
-from spool.tests.live import Server, serving, wait_until
+from spool.tests.live import WAIT_SECS, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
-RECOVERY_SECS = 15
+SLOTS = 5
+# A lease that runs out in no test: what is lost is noticed without it.
+ENVIRONMENT = {"N_JOBS_PER_WORKER": str(SLOTS), "WORKER_LEASE_SECS": "600"}
 
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Server]:
     """Not the server that the other tests share: these take parts of it away."""
-    with serving(CONFIG) as server:
+    with serving(CONFIG, workers=1, **ENVIRONMENT) as server:
         yield server
 
 
@@ -43,8 +44,8 @@ def begun(file: Path) -> list[str]:
     return [words[0] for words in company.begun(file)]
 
 
-async def until(condition: Any, seconds: float) -> None:
-    await asyncio.to_thread(wait_until, condition, seconds)
+async def until(condition: Any) -> None:
+    await asyncio.to_thread(wait_until, condition)
 
 
 async def test_a_web_process_that_is_told_to_stop_takes_no_run_with_it(
@@ -52,20 +53,25 @@ async def test_a_web_process_that_is_told_to_stop_takes_no_run_with_it(
 ) -> None:
     """Its clients have not left: they come back to the next one."""
     file = tmp_path / "steps"
+    let_go = company.hold(file, "2")
     thread = await client.threads.create()
     body = {
         "assistant_id": "steps",
-        "input": {"file": str(file), "delay": 0.7},
+        "input": {"file": str(file), "delay": 0},
         "on_disconnect": "cancel",
     }
     path = f"{crashing.url}/threads/{thread['thread_id']}/runs/stream"
-    async with httpx.AsyncClient() as http, http.stream("POST", path, json=body) as cut:
-        await until(lambda: "2" in begun(file), 20)
+    async with (
+        httpx.AsyncClient(timeout=WAIT_SECS) as http,
+        http.stream("POST", path, json=body) as cut,
+    ):
+        await until(lambda: "2" in begun(file))
 
         crashing.web().terminate()
         with pytest.raises(httpx.RemoteProtocolError):
             [part async for part in cut.aiter_bytes()]
     await asyncio.to_thread(crashing.wait_until_ready)
+    let_go()
 
     [run] = await client.runs.list(thread["thread_id"])
     values = await client.runs.join(thread["thread_id"], run["run_id"])
@@ -76,22 +82,21 @@ async def test_a_killed_workers_run_goes_on_where_it_was(
     client: Any, crashing: Server, tmp_path: Path
 ) -> None:
     file = tmp_path / "steps"
+    let_go = company.hold(file, "3")
     thread = await client.threads.create()
     run = await client.runs.create(
         thread["thread_id"],
         "steps",
-        input={"file": str(file), "delay": 0.7},
+        input={"file": str(file), "delay": 0},
         durability="sync",  # Otherwise step two may be repeated.
     )
-    await until(lambda: "3" in begun(file), 20)
+    await until(lambda: "3" in begun(file))
 
     crashing.worker().kill()
-    killed_at = time.monotonic()
-    await until(lambda: begun(file)[-1] > "3" or begun(file).count("3") > 1, 30)
-    resumed_after = time.monotonic() - killed_at
-    values = await client.runs.join(thread["thread_id"], run["run_id"])
+    let_go()
+    async with asyncio.timeout(WAIT_SECS):
+        values = await client.runs.join(thread["thread_id"], run["run_id"])
 
-    assert resumed_after <= RECOVERY_SECS
     # Steps one and two are not repeated, and what follows is run once.
     counts = Counter(begun(file))
     assert counts == {"1": 1, "2": 1, "3": 2, "4": 1, "5": 1}
@@ -114,7 +119,7 @@ async def test_a_viewer_of_a_killed_web_process_misses_nothing(
     )
     path = f"/threads/{thread['thread_id']}/runs/{run['run_id']}/stream"
 
-    async with httpx.AsyncClient(base_url=crashing.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=crashing.url, timeout=WAIT_SECS) as http:
         seen = await view(http, path, "0", kill_after=3, server=crashing)
         await asyncio.to_thread(crashing.wait_until_ready)
         assert seen[-1].id is not None
@@ -142,7 +147,7 @@ async def view(
         async with http.stream("GET", path, headers=headers) as response:
             async for piece in response.aiter_text():
                 text += piece
-                if server and len(parse(text)) == kill_after:
+                if server and kill_after and len(parse(text)) >= kill_after:
                     server.web().kill()
                     server = None
     except httpx.RemoteProtocolError:
@@ -153,18 +158,19 @@ async def view(
 async def test_runs_outlive_an_emptied_redis(
     client: Any, crashing: Server, tmp_path: Path
 ) -> None:
-    threads = [await client.threads.create() for _ in range(14)]
+    # More than the worker runs at once, so that some are still pending.
+    threads = [await client.threads.create() for _ in range(SLOTS + 4)]
     thread_ids = [thread["thread_id"] for thread in threads]
     file = tmp_path / "steps"
+    let_go = company.hold(file, "1")
 
     async def create(thread_id: str) -> str:
-        body = {"file": str(file), "delay": 0.5}
+        body = {"file": str(file), "delay": 0}
         run = await client.runs.create(thread_id, "steps", input=body)
         return str(run["run_id"])
 
-    # More than the worker runs at once, so that some are still pending.
     run_ids = [await create(thread_id) for thread_id in thread_ids]
-    await until(lambda: begun(file), 20)
+    await until(lambda: len(begun(file)) == SLOTS)
     waiting = asyncio.create_task(client.runs.join(thread_ids[0], run_ids[0]))
 
     with redis.Redis.from_url(crashing.environment()["REDIS_URL"]) as server:
@@ -172,7 +178,8 @@ async def test_runs_outlive_an_emptied_redis(
             await status(client, *ids) for ids in zip(thread_ids, run_ids, strict=True)
         ]
         server.flushall()
-    async with asyncio.timeout(40):
+    let_go()
+    async with asyncio.timeout(WAIT_SECS):
         for ids in zip(thread_ids, run_ids, strict=True):
             while await status(client, *ids) in {"pending", "running"}:
                 await asyncio.sleep(0.2)
@@ -185,7 +192,7 @@ async def test_runs_outlive_an_emptied_redis(
     assert set(after) == {"success"}
     assert joined["log"] == [f"step{number}" for number in range(1, 6)]
     # Nothing was run twice.
-    assert Counter(begun(file)) == {str(number): 14 for number in range(1, 6)}
+    assert Counter(begun(file)) == {str(number): SLOTS + 4 for number in range(1, 6)}
 
 
 async def status(client: Any, thread_id: str, run_id: str) -> str:

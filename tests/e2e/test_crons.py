@@ -17,7 +17,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from spool.tests.conftest import CONFIG
-from spool.tests.live import ROOT, Server, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -34,7 +34,7 @@ def ticking() -> Iterator[Server]:
 
 @pytest.fixture
 async def client(ticking: Server) -> AsyncIterator[Any]:
-    async with get_client(url=ticking.url, timeout=30) as client:
+    async with get_client(url=ticking.url, timeout=WAIT_SECS) as client:
         yield client
 
 
@@ -50,7 +50,9 @@ class Watched:
         path = f"/runs/crons/{self.cron_id}/firings?limit=1000"
         return list(reversed(await self.client.http.get(path)))
 
-    async def until(self, condition: Any, seconds: float = 30) -> list[dict[str, Any]]:
+    async def until(
+        self, condition: Any, seconds: float = WAIT_SECS
+    ) -> list[dict[str, Any]]:
         async with asyncio.timeout(seconds):
             while not condition(firings := await self.firings()):
                 await asyncio.sleep(0.1)
@@ -108,7 +110,7 @@ def another(server: Server, log: Path, *arguments: str) -> Iterator[None]:
         assert second.poll() is None, log.read_text()
     finally:
         second.terminate()
-        second.wait(30)
+        second.wait(WAIT_SECS)
 
 
 async def test_a_cron_fires_on_time(client: Any) -> None:

@@ -208,7 +208,7 @@ def test_no_restart_of_any_part_loses_a_run(
                 time.sleep(1)
         load.client.call("PATCH", f"/runs/crons/{cron_id}", {"enabled": False})
     active = "SELECT count(*) FROM runs WHERE status IN ('pending', 'running')"
-    wait_until(lambda: deployment.rows(active) == [(0,)], 60)
+    wait_until(lambda: deployment.rows(active) == [(0,)])
 
     assert load.failures == []
     assert len(load.runs) > 20

@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from spool.tests.e2e.starting import started
-from spool.tests.live import free_port, wait_until
+from spool.tests.live import WAIT_SECS, free_port, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -54,13 +54,13 @@ class Project:
         # Requests that fail are not sent again by this client, so it must not use the
         # connection of a web process that is stopping.
         no_reuse = httpx.Limits(max_keepalive_connections=0)
-        self.http = httpx.Client(base_url=url, timeout=60, limits=no_reuse)
+        self.http = httpx.Client(base_url=url, timeout=WAIT_SECS, limits=no_reuse)
 
     def save(self, code: str) -> None:
         (self.folder / "agent.py").write_text(AGENT.replace("CODE", code))
 
     def wait_for(self, text: str, times: int = 1) -> None:
-        wait_until(lambda: self.output.read_text().count(text) >= times, 60)
+        wait_until(lambda: self.output.read_text().count(text) >= times)
 
     def thread(self) -> str:
         thread_id: str = self.http.post("/threads", json={}).json()["thread_id"]
@@ -98,7 +98,7 @@ def test_new_code_is_served_and_broken_code_is_not(project: Project) -> None:
     url = f"/threads/{begun}/runs"
     request = {"assistant_id": "agent", "input": {"secs": 3}}
     slow = project.http.post(url, json=request).json()
-    wait_until(lambda: status(project, slow) == "running", 20)
+    wait_until(lambda: status(project, slow) == "running")
 
     project.save("new")
     project.wait_for("The new code is in use")

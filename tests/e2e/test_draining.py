@@ -8,18 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from spool.tests.company import ENVIRONMENT, Company, has_begun
+from spool.tests.company import ENVIRONMENT, Company, has_begun, hold
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
 # Longer than a draining worker needs for its run.
-LONG = {
-    **ENVIRONMENT,
-    "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "60",
-    "BG_JOB_TIMEOUT_SECS": "60",
-}
+LONG = {**ENVIRONMENT, "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS": "300"}
 
 
 @pytest.fixture(scope="module")
@@ -40,16 +36,18 @@ def test_runs_start_on_the_successor_while_a_worker_drains(
 ) -> None:
     # Without the tick, which would make up for a message that the old one takes.
     company.server.beat().suspend()
-    long = company.steps(file, delay=2)
-    wait_until(lambda: has_begun(file, "1"), 20)
+    let_go = hold(file, "1")
+    long = company.steps(file)
+    wait_until(lambda: has_begun(file, "1"))
     worker = company.server.worker()
 
     worker.send_signal(signal.SIGTERM)
-    short = company.run("steps", input={"file": str(file), "delay": 0})
+    short = company.steps(file.with_name("other"))
 
     assert short.ended() == "success"
     assert long.status() == "running"
     assert worker.is_running()
     company.server.beat().resume()
+    let_go()
     assert long.ended() == "success"
     assert company.attempts(long) == (1, 0)

@@ -14,6 +14,7 @@ from spool.runs.streaming.scripts import SEQ_JUMP
 from spool.tests.company import Company
 from spool.tests.compat.streaming import Thread, after, ends_run
 from spool.tests.e2e.event_clients import is_snapshot
+from spool.tests.live import WAIT_SECS
 
 pytestmark = pytest.mark.e2e
 
@@ -22,7 +23,7 @@ WATCHED = ["lifecycle", "values", "custom"]
 
 @pytest.fixture
 def thread(company: Company) -> Iterator[Thread]:
-    with httpx.Client(base_url=company.server.url, timeout=60) as http:
+    with httpx.Client(base_url=company.server.url, timeout=WAIT_SECS) as http:
         yield Thread(http)
 
 

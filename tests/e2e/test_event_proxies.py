@@ -12,7 +12,7 @@ import pytest
 
 from spool.tests.company import Company
 from spool.tests.e2e.event_clients import check, check_same, storming
-from spool.tests.live import ROOT, free_port, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -58,7 +58,7 @@ def webs(company: Company) -> Iterator[list[str]]:
         env={**company.server.environment(), "PORT": str(port)},
     )
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: _answers(url), 60)
+    wait_until(lambda: _answers(url))
     yield [company.server.url, url]
     uvicorn.terminate()
     uvicorn.wait(timeout=20)
@@ -73,7 +73,7 @@ def proxy(webs: list[str], tmp_path: Path) -> Iterator[str]:
     config.write_text(NGINX.format(folder=tmp_path, port=port, servers=servers))
     nginx = subprocess.Popen(["nginx", "-c", config, "-p", tmp_path])
     url = f"http://127.0.0.1:{port}"
-    wait_until(lambda: _answers(url), 20)
+    wait_until(lambda: _answers(url))
     yield url
     nginx.terminate()
     nginx.wait(timeout=20)
@@ -81,7 +81,7 @@ def proxy(webs: list[str], tmp_path: Path) -> Iterator[str]:
 
 def _answers(url: str) -> bool:
     try:
-        return httpx.get(f"{url}/ok").status_code == 200
+        return httpx.get(f"{url}/ok", timeout=WAIT_SECS).status_code == 200
     except httpx.HTTPError:
         return False
 
@@ -89,7 +89,7 @@ def _answers(url: str) -> bool:
 async def test_streams_move_between_web_processes(
     company: Company, webs: list[str]
 ) -> None:
-    company.hire(BG_JOB_TIMEOUT_SECS="120")
+    company.hire()
 
     async with storming(webs, threads=8, each=2, count=COUNT) as clients:
         pass
@@ -103,7 +103,7 @@ async def test_streams_move_between_web_processes(
 async def test_a_proxy_neither_delays_nor_loses_events(
     company: Company, proxy: str
 ) -> None:
-    company.hire(BG_JOB_TIMEOUT_SECS="120")
+    company.hire()
 
     async with storming([proxy], threads=4, each=2, count=COUNT) as clients:
         pass

@@ -30,18 +30,18 @@ def kill_worker(company: Company) -> None:
 def kill_web(company: Company) -> None:
     web = company.server.web()
     web.kill()
-    wait_until(lambda: not web.is_running(), 20)
+    wait_until(lambda: not web.is_running())
     company.server.wait_until_ready()
 
 
 def kill_valkey(company: Company) -> None:
     # It may have been killed just before.
-    wait_until(lambda: company.servers("valkey"), 20)
+    wait_until(lambda: company.servers("valkey"))
     [valkey] = company.servers("valkey")
     valkey.kill()
 
 
-WORKER = {"BG_JOB_TIMEOUT_SECS": "120", "N_JOBS_PER_WORKER": "50"}
+WORKER = {"N_JOBS_PER_WORKER": "50"}
 
 
 async def storm(

@@ -8,7 +8,7 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from spool.tests.company import ENVIRONMENT, STEPS, Company
+from spool.tests.company import ENVIRONMENT, STEPS, Company, has_begun, hold
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving, wait_until
 
@@ -40,12 +40,15 @@ def test_a_worker_that_is_killed_at_an_end_loses_neither_run(
 ) -> None:
     """Postgres finishes a statement whose client has died, or undoes all of it."""
     [worker] = company.hire(N_JOBS_PER_WORKER="1")
-    first = company.steps(file, delay=0.1)
+    let_go = hold(file, "5")
+    first = company.steps(file)
+    wait_until(lambda: has_begun(file, "5"))
     url = company.server.environment()["DATABASE_URL"]
     with psycopg.connect(url) as lock:
         lock.execute("SELECT FROM threads WHERE id = %s FOR UPDATE", [first.thread_id])
-        second = company.steps(file, delay=0)
-        wait_until(lambda: company.rows(WAITS), 20)
+        second = company.steps(file.with_name("second"))
+        let_go()
+        wait_until(lambda: company.rows(WAITS))
 
         worker.kill()
         if not is_committed:

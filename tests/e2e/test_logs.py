@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.tests.company import ENVIRONMENT, has_begun
+from spool.tests.company import ENVIRONMENT, has_begun, hold
 from spool.tests.conftest import CONFIG
-from spool.tests.live import Server, wait_until
+from spool.tests.live import WAIT_SECS, Server, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -45,19 +45,21 @@ def lines_of(server: Server) -> list[dict[str, Any]]:
 
 def drive(server: Server, file: Path) -> str:
     """Runs that succeed and fail, and one whose worker is killed: its id."""
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
         for graph in ("echo", "raises"):
             http.post("/runs/wait", json={"assistant_id": graph, "input": {}})
         http.get("/no/such/page")
         thread = http.post("/threads", json={}).json()["thread_id"]
-        body = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0.5}}
+        body = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0}}
+        let_go = hold(file, "2")
         path = f"/threads/{thread}/runs"
         headers = {"x-request-id": "request-1"}
         made = http.post(path, json=body, headers=headers).json()
-        wait_until(lambda: has_begun(file, "2"), 30)
+        wait_until(lambda: has_begun(file, "2"))
         server.worker().kill()
+        let_go()
         run = f"{path}/{made['run_id']}"
-        wait_until(lambda: http.get(run).json()["status"] == "success", 60)
+        wait_until(lambda: http.get(run).json()["status"] == "success")
     return str(made["run_id"])
 
 

@@ -21,9 +21,9 @@ import httpx
 import pytest
 import redis
 
-from spool.tests.company import Company, Run, has_begun
+from spool.tests.company import Company, Run, has_begun, hold
 from spool.tests.compat.wire import parse
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -64,7 +64,7 @@ def be_full(company: Company) -> None:
 
 
 def lose_worker(company: Company) -> None:
-    company.replace(BG_JOB_TIMEOUT_SECS="60")
+    company.replace()
 
 
 def stop_worker(company: Company) -> None:
@@ -72,8 +72,8 @@ def stop_worker(company: Company) -> None:
     [worker] = company.workers
     # Before another one starts, in which time the run might end.
     worker.send(signal.SIGSTOP)
-    company.hire(BG_JOB_TIMEOUT_SECS="60")
-    wait_until(lambda: worker.pid in company.expired(), 20)
+    company.hire()
+    wait_until(lambda: worker.pid in company.expired())
     worker.send(signal.SIGCONT)
 
 
@@ -144,17 +144,17 @@ def start(company: Company) -> Run:
 async def storm(
     company: Company, how_many: int, *hurts: Callable[[Company], None]
 ) -> list[Viewer]:
-    company.hire(BG_JOB_TIMEOUT_SECS="60")
+    company.hire()
     run = start(company)
     url = f"{company.server.url}{run.path}/stream"
     viewers = [Viewer(url) for _ in range(how_many)]
     limits = httpx.Limits(max_connections=how_many)
-    async with httpx.AsyncClient(timeout=30, limits=limits) as http:
+    async with httpx.AsyncClient(timeout=WAIT_SECS, limits=limits) as http:
         watching = [asyncio.create_task(one.watch(http)) for one in viewers]
         for hurt in hurts:
             await asyncio.sleep(1.5)
             await asyncio.to_thread(hurt, company)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(2 * WAIT_SECS):
             await asyncio.gather(*watching)
     return viewers
 
@@ -203,7 +203,7 @@ async def test_no_viewer_misses_an_event_of_any_attempt(
 
 @pytest.mark.long
 async def test_viewers_are_told_of_events_beyond_the_bound(company: Company) -> None:
-    company.hire(STREAM_BUFFER_BYTES=str(2**16), BG_JOB_TIMEOUT_SECS="60")
+    company.hire(STREAM_BUFFER_BYTES=str(2**16))
     run = company.run(
         "ticking",
         # About 200 KB, so that the first ones are not kept.
@@ -213,11 +213,11 @@ async def test_viewers_are_told_of_events_beyond_the_bound(company: Company) -> 
     )
     url = f"{company.server.url}{run.path}/stream"
     early, late = Viewer(url), Viewer(url)
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with httpx.AsyncClient(timeout=WAIT_SECS) as http:
         watching = asyncio.create_task(early.watch(http))
-        await asyncio.to_thread(wait_until, lambda: len(early.ticks) > 3000, 30)
+        await asyncio.to_thread(wait_until, lambda: len(early.ticks) > 3000)
         await asyncio.to_thread(forget, company)
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(WAIT_SECS):
             await watching
             await late.watch(http)
 
@@ -237,12 +237,14 @@ def test_viewers_see_that_a_run_goes_on_in_another_attempt(
     company: Company, file: Path
 ) -> None:
     company.hire()
+    let_go = hold(file, "2")
     run = company.run(
-        "steps", input={"file": str(file), "delay": 0.4}, stream_resumable=True
+        "steps", input={"file": str(file), "delay": 0}, stream_resumable=True
     )
-    wait_until(lambda: has_begun(file, "2"), 20)
+    wait_until(lambda: has_begun(file, "2"))
 
     company.replace()
+    let_go()
     headers = {"Last-Event-ID": "-1"}
     params = {"stream_mode": "values"}
     seen = company.http.get(f"{run.path}/stream", headers=headers, params=params)

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from spool.tests.company import ENVIRONMENT, Company, has_begun
+from spool.tests.company import ENVIRONMENT, Company, has_begun, hold
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
-LONG = {**ENVIRONMENT, "WORKER_LEASE_SECS": "300", "BG_JOB_TIMEOUT_SECS": "60"}
+LONG = {**ENVIRONMENT, "WORKER_LEASE_SECS": "600"}
 
 
 @pytest.fixture(scope="module")
@@ -34,10 +34,12 @@ def company(lasting: Server) -> Iterator[Company]:
 def test_the_run_of_a_killed_worker_goes_on_with_its_successor(
     company: Company, file: Path
 ) -> None:
-    run = company.steps(file, delay=0.5)
-    wait_until(lambda: has_begun(file, "2"), 20)
+    let_go = hold(file, "2")
+    run = company.steps(file)
+    wait_until(lambda: has_begun(file, "2"))
 
     company.server.worker().kill()
+    let_go()
 
     assert run.ended() == "success"
     assert company.attempts(run) == (2, 1)
@@ -45,10 +47,12 @@ def test_the_run_of_a_killed_worker_goes_on_with_its_successor(
 
 def test_a_neighbour_notices_a_killed_worker(company: Company, file: Path) -> None:
     [worker] = company.hire(N_JOBS_PER_WORKER="1")
-    runs = [company.steps(file, delay=0.5) for _ in range(11)]
-    wait_until(lambda: company.rows(HELD_BY, worker.pid), 20)
+    let_go = hold(file, "1")
+    runs = [company.steps(file) for _ in range(11)]
+    wait_until(lambda: company.rows(HELD_BY, worker.pid))
 
     worker.kill()
+    let_go()
 
     assert {run.ended() for run in runs} == {"success"}
 
@@ -66,16 +70,19 @@ def test_a_run_ends_with_its_client_although_web_died_with_it(
     thread = company.http.post("/threads", json={}).json()["thread_id"]
     body = {
         "assistant_id": "steps",
-        "input": {"file": str(file), "delay": 2},
+        "input": {"file": str(file), "delay": 0},
         "on_disconnect": on_disconnect,
     }
+    let_go = hold(file, "1")
     with company.http.stream("POST", f"/threads/{thread}/runs/stream", json=body):
-        wait_until(lambda: has_begun(file, "1"), 20)
+        wait_until(lambda: has_begun(file, "1"))
         company.server.web().kill()
 
     ended = {"cancel": "interrupted", "continue": "success"}
     company.server.wait_until_ready()
-    wait_until(lambda: statuses(company, thread) <= {"success", "interrupted"}, 40)
+    if on_disconnect == "continue":
+        let_go()
+    wait_until(lambda: statuses(company, thread) <= {"success", "interrupted"})
     assert statuses(company, thread) == {ended[on_disconnect]}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from mcp_types import (
     InputResponses,
 )
 
+from spool.tests.company import STEPS, hold
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving
 
@@ -62,19 +64,23 @@ async def test_an_answer_reaches_a_run_whose_web_process_is_gone(
 
 
 @pytest.mark.parametrize("mode", ["2026-07-28", "legacy"])
-async def test_a_call_outlives_its_worker(own_server: Server, mode: str) -> None:
+async def test_a_call_outlives_its_worker(
+    own_server: Server, mode: str, file: Path
+) -> None:
+    let_go = hold(file, "2")
     has_begun = asyncio.Event()
 
     async def report(progress: float, total: float | None, message: str | None) -> None:
         has_begun.set()
 
     async with connect(own_server, mode) as client:
-        arguments = {"delay": 0.5}
+        arguments = {"file": str(file), "delay": 0}
         calling = asyncio.create_task(
-            client.call_tool("slow", arguments, progress_callback=report)
+            client.call_tool("steps", arguments, progress_callback=report)
         )
         await has_begun.wait()
         own_server.worker().kill()
+        let_go()
         result = await calling
 
-    assert result.structured_content["log"] == [f"step{n}" for n in range(1, 6)]
+    assert result.structured_content["log"] == STEPS

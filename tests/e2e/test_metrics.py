@@ -15,14 +15,12 @@ from spool.telemetry.tests.otlp_metrics import Receiver, receiving
 from spool.telemetry.tests.prometheus import Family, parse, problems
 from spool.tests import promql
 from spool.tests.conftest import CONFIG
-from spool.tests.live import ROOT, free_port, serving, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, free_port, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
 ALERTS = ROOT / "deploy/prometheus/alerts.yaml"
 DASHBOARD = ROOT / "deploy/grafana/spool.json"
-# The tick counts every 5 s.
-COUNTED_SECS = 20
 
 
 @dataclass
@@ -44,7 +42,7 @@ class Scrapes:
 
 
 def scrape(url: str) -> dict[str, Family]:
-    with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
+    with urllib.request.urlopen(url, timeout=WAIT_SECS) as response:  # noqa: S310
         return parse(response.read().decode())
 
 
@@ -74,10 +72,10 @@ def scrapes() -> Iterator[Scrapes]:
     ):
         for graph in ("echo", "chat", "raises"):
             body: Any = {"assistant_id": graph, "input": {"messages": []}}
-            httpx.post(f"{server.url}/runs/wait", json=body, timeout=20)
+            httpx.post(f"{server.url}/runs/wait", json=body, timeout=WAIT_SECS)
         web, worker = f"{server.url}/metrics", f"http://127.0.0.1:{port}/metrics"
-        wait_until(lambda: ended(scrape(web)).total() == 3, COUNTED_SECS)
-        wait_until(lambda: len(exporters(receiver)) == 3, COUNTED_SECS)
+        wait_until(lambda: ended(scrape(web)).total() == 3)
+        wait_until(lambda: len(exporters(receiver)) == 3)
         yield Scrapes(scrape(web), scrape(worker), receiver)
 
 
@@ -114,7 +112,7 @@ def test_a_worker_shows_its_tasks(scrapes: Scrapes) -> None:
 def test_the_same_is_exported(scrapes: Scrapes) -> None:
     assert "server" in exporters(scrapes.receiver)
     assert scrapes.receiver.named("spool_worker_runs")
-    wait_until(lambda: scrapes.receiver.named("spool_runs_ended"), COUNTED_SECS)
+    wait_until(lambda: scrapes.receiver.named("spool_runs_ended"))
 
 
 @pytest.mark.parametrize("name", sorted(promql.of_alerts(ALERTS)))

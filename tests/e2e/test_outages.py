@@ -15,9 +15,9 @@ from typing import Any
 import pytest
 import redis
 
-from spool.tests.company import LEASE_SECS, STEPS, Company, has_begun
+from spool.tests.company import LEASE_SECS, STEPS, Company, has_begun, hold
 from spool.tests.compat.wire import parse
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -37,7 +37,8 @@ def test_viewers_and_runs_outlive_redis(
     company: Company, file: Path, hurt: Any
 ) -> None:
     company.hire()
-    run = company.steps(file, delay=0.5)
+    let_go = hold(file, "2")
+    run = company.steps(file)
     texts: list[str] = []
 
     def view() -> None:
@@ -46,9 +47,10 @@ def test_viewers_and_runs_outlive_redis(
 
     with ThreadPoolExecutor(1) as pool:
         viewing = pool.submit(view)
-        wait_until(lambda: has_begun(file, "2"), 20)
+        wait_until(lambda: has_begun(file, "2"))
         hurt(company)
-        viewing.result(timeout=40)
+        let_go()
+        viewing.result(timeout=WAIT_SECS)
     events = parse("".join(texts))
 
     assert run.ended() == "success"
@@ -59,14 +61,16 @@ def test_viewers_and_runs_outlive_redis(
 
 def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> None:
     company.hire()
-    run = company.steps(file, delay=0.5)
-    wait_until(lambda: has_begun(file, "1"), 20)
+    let_go = hold(file, "1")
+    run = company.steps(file)
+    wait_until(lambda: has_begun(file, "1"))
     [valkey] = company.servers("valkey")
 
     valkey.suspend()
     try:
         # More than the web has threads.
         late = [company.run("slow", input={"delay": 0}) for _ in range(10)]
+        let_go()
         joined = company.http.get(f"{run.path}/join").json()
     finally:
         valkey.resume()
@@ -81,11 +85,13 @@ def test_runs_outlive_postgres(
     company: Company, file: Path, number: signal.Signals
 ) -> None:
     company.hire(2)
-    runs = [company.steps(file, delay=0.3) for _ in range(50)]
-    wait_until(lambda: has_begun(file, "3"), 20)
+    let_go = hold(file, "3")
+    runs = [company.steps(file) for _ in range(50)]
+    wait_until(lambda: has_begun(file, "3"))
 
     [postgres] = company.servers("postgres")
     os.kill(postgres.pid, number)
+    let_go()
     company.server.wait_until_ready()
 
     assert Counter(run.ended() for run in runs) == {"success": 50}
@@ -124,10 +130,12 @@ def test_a_postgres_that_is_away_for_long_costs_no_lease(
 ) -> None:
     company.hire(2)
     time.sleep(1)  # Until both can detect which process is gone.
-    runs = [company.steps(file, delay=0.6) for _ in range(6)]
-    wait_until(lambda: has_begun(file, "2"), 20)
+    let_go = hold(file, "2")
+    runs = [company.steps(file) for _ in range(6)]
+    wait_until(lambda: has_begun(file, "2"))
 
     with away(company):
+        let_go()
         time.sleep(1.5 * LEASE_SECS)
     company.server.wait_until_ready()
 
@@ -143,4 +151,4 @@ def test_a_late_run_comes_although_beat_was_killed(company: Company) -> None:
 
     run = company.run("slow", input={"delay": 0}, after_seconds=1)
 
-    assert run.ended(20) == "success"
+    assert run.ended() == "success"

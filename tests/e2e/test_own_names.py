@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.tests.live import ROOT, Server, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, Server, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -149,7 +149,7 @@ def run(server: Server, thread: str, **request: Any) -> dict[str, Any]:
     answer = httpx.post(
         f"{server.url}/threads/{thread}/runs/wait",
         json={"assistant_id": "agent", **request},
-        timeout=60,
+        timeout=WAIT_SECS,
     )
     assert answer.status_code == 200, answer.text
     found: dict[str, Any] = answer.json()
@@ -158,12 +158,14 @@ def run(server: Server, thread: str, **request: Any) -> dict[str, Any]:
 
 def test_each_side_finds_its_own_modules(project: tuple[Server, str]) -> None:
     server, submodule = project
-    thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
+    thread = httpx.post(f"{server.url}/threads", json={}, timeout=WAIT_SECS).json()[
+        "thread_id"
+    ]
     asked = run(server, thread, input={})
     killed = server.worker()
 
     killed.kill()
-    wait_until(lambda: not killed.is_running() and has_worker(server), 30)
+    wait_until(lambda: not killed.is_running() and has_worker(server))
     values = run(server, thread, command={"resume": "yes"})
 
     assert "__interrupt__" in asked

@@ -18,7 +18,7 @@ import pytest
 from spool.tests.company import Company
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.test_outages import refusing
-from spool.tests.live import ROOT, Server, free_port, serving, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, Server, free_port, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -59,7 +59,7 @@ def web(server: Server, config: Path, *options: str) -> Iterator[tuple[Any, str]
 def get(url: str) -> tuple[int, Any]:
     """Status and body; 0 if nothing answers."""
     try:
-        response = httpx.get(url, timeout=10)
+        response = httpx.get(url, timeout=WAIT_SECS)
     except httpx.TransportError:
         return 0, None
     return response.status_code, response.json()
@@ -76,7 +76,7 @@ def test_a_process_that_starts_says_so(server: Server, tmp_path: Path) -> None:
     config.write_text(json.dumps({"graphs": {"slow": "./agent.py:graph"}}))
     (tmp_path / "agent.py").write_text(CODE)
     with web(server, config) as (_, url):
-        wait_until(lambda: get(f"{url}/live")[0], 60)
+        wait_until(lambda: get(f"{url}/live")[0])
 
         assert get(f"{url}/live") == (200, {"live": True})
         assert get(f"{url}/ready") == (
@@ -84,58 +84,68 @@ def test_a_process_that_starts_says_so(server: Server, tmp_path: Path) -> None:
             {"ready": False, "reasons": ["it is starting"]},
         )
         assert get(f"{url}/ok")[0] == 503
-        assert httpx.post(f"{url}/threads", json={}).status_code == 503
+        assert (
+            httpx.post(f"{url}/threads", json={}, timeout=WAIT_SECS).status_code == 503
+        )
         assert health(server, url) == 1
         (tmp_path / "go").touch()
-        wait_until(lambda: get(f"{url}/ready")[0] == 200, 60)
+        wait_until(lambda: get(f"{url}/ready")[0] == 200)
         assert get(f"{url}/ready") == (200, {"ready": True, "reasons": []})
-        assert httpx.post(f"{url}/threads", json={}).status_code == 200
+        assert (
+            httpx.post(f"{url}/threads", json={}, timeout=WAIT_SECS).status_code == 200
+        )
         assert health(server, url) == 0
 
 
 @contextmanager
 def streaming(url: str) -> Iterator[tuple[str, list[str]]]:
     """A stream of a run that waits: the path of its thread's runs, and its lines."""
-    thread = httpx.post(f"{url}/threads", json={}).json()["thread_id"]
+    thread = httpx.post(f"{url}/threads", json={}, timeout=WAIT_SECS).json()[
+        "thread_id"
+    ]
     path = f"{url}/threads/{thread}/runs"
     body = {"assistant_id": "echo", "input": {}, "on_disconnect": "continue"}
     lines: list[str] = []
     opened = threading.Event()
 
     def follow() -> None:
-        with httpx.stream("POST", f"{path}/stream", json=body, timeout=60) as stream:
+        with httpx.stream(
+            "POST", f"{path}/stream", json=body, timeout=WAIT_SECS
+        ) as stream:
             opened.set()
             lines.extend(stream.iter_lines())
         lines.append("complete")
 
     following = threading.Thread(target=follow)
     following.start()
-    opened.wait(20)
+    opened.wait(WAIT_SECS)
     yield path, lines
-    following.join(20)
+    following.join(WAIT_SECS)
 
 
 def test_a_process_that_stops_finishes_its_streams_and_says_so(server: Server) -> None:
     with web(server, CONFIG, "--grace", "60") as (process, url):
-        wait_until(lambda: get(f"{url}/ready")[0] == 200, 60)
+        wait_until(lambda: get(f"{url}/ready")[0] == 200)
         with streaming(url) as (path, lines):
             process.send_signal(signal.SIGTERM)
-            wait_until(lambda: get(f"{url}/ready")[0] == 503, 20)
+            wait_until(lambda: get(f"{url}/ready")[0] == 503)
 
             assert get(f"{url}/ready") == (503, {"ready": False, "reasons": STOPPING})
             assert get(f"{url}/live") == (200, {"live": True})
             assert process.poll() is None
-            [run] = httpx.get(path).json()
-            httpx.post(f"{path}/{run['run_id']}/cancel").raise_for_status()
-        process.wait(20)
+            [run] = httpx.get(path, timeout=WAIT_SECS).json()
+            httpx.post(
+                f"{path}/{run['run_id']}/cancel", timeout=WAIT_SECS
+            ).raise_for_status()
+        process.wait(WAIT_SECS)
     assert lines[-1] == "complete"
     assert get(f"{url}/live") == (0, None)
 
 
 def test_a_process_without_postgres_says_so(server: Server) -> None:
     with refusing(Company(server)):
-        wait_until(lambda: get(f"{server.url}/ready")[0] == 503, 20)
+        wait_until(lambda: get(f"{server.url}/ready")[0] == 503)
         status, body = get(f"{server.url}/ready")
         assert (status, body["reasons"]) == (503, ["Postgres is away"])
         assert get(f"{server.url}/live")[0] == 200
-    wait_until(lambda: get(f"{server.url}/ready")[0] == 200, 40)
+    wait_until(lambda: get(f"{server.url}/ready")[0] == 200)

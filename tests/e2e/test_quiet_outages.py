@@ -15,7 +15,7 @@ import pytest
 from spool.tests.company import Company
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.test_outages import hanging, refusing
-from spool.tests.live import Server, serving
+from spool.tests.live import WAIT_SECS, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -40,7 +40,7 @@ def logs(server: Server) -> list[Path]:
 
 def load(server: Server, stop: threading.Event) -> None:
     """One client after another, until it is told to stop."""
-    with httpx.Client(base_url=server.url, timeout=60) as http:
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
         while not stop.is_set():
             body = {"assistant_id": "echo", "input": {"messages": []}}
             with suppress(httpx.HTTPError):

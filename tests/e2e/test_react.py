@@ -18,9 +18,10 @@ from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
 
 from spool.tests.browsing import wait
+from spool.tests.company import hold
 from spool.tests.compat.javascript import install
 from spool.tests.e2e.test_browser import browser as browser
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
 FOLDER = Path(__file__).parent / "react"
 PAGE = '<div id="root"></div><script type="module" src="page.js"></script>'
@@ -42,7 +43,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         cwd=FOLDER,
         check=True,
         capture_output=True,
-        timeout=120,
+        timeout=300,
     )
     (folder / "index.html").write_text(PAGE)
     handler = partial(Quiet, directory=str(folder))
@@ -62,7 +63,11 @@ class Page:
         self.browser = browser
 
     def click(self, selector: str) -> None:
-        self.browser.find_element(By.CSS_SELECTOR, selector).click()
+        def is_clicked() -> bool:
+            self.browser.find_element(By.CSS_SELECTOR, selector).click()
+            return True
+
+        self.until(is_clicked)
 
     def text(self, selector: str) -> str:
         return self.browser.find_element(By.CSS_SELECTOR, selector).text
@@ -109,9 +114,9 @@ def test_an_answer_is_shown(open_page: Callable[..., Page]) -> None:
     page = open_page("chat", HI)
 
     page.click("#send")
-    page.until(lambda: page.all("li.ai") and page.is_idle())
+    page.until(lambda: page.all("li.ai") == ["hello brave new world"])
+    page.until(page.is_idle)
 
-    assert page.all("li.ai") == ["hello brave new world"]
     assert page.text("#error") == ""
 
 
@@ -120,8 +125,7 @@ def test_tool_calls_are_shown(open_page: Callable[..., Page]) -> None:
 
     page.click("#send")
     page.until(lambda: len(page.all("li.ai")) == 2 and page.is_idle())
-
-    assert page.all("ol li") == ['weather: "sunny in Oslo"']
+    page.until(lambda: page.all("ol li") == ['weather: "sunny in Oslo"'])
 
 
 def test_an_interrupt_is_answered(open_page: Callable[..., Page]) -> None:
@@ -131,17 +135,20 @@ def test_an_interrupt_is_answered(open_page: Callable[..., Page]) -> None:
     page.until(lambda: "approve" in page.text("#interrupt"))
     page.click("#answer")
     page.until(lambda: page.values().get("answer") == "yes" and page.is_idle())
+    page.until(lambda: page.text("#interrupt") == "null")
 
-    assert page.text("#interrupt") == "null"
 
-
-def test_a_reload_in_mid_run_goes_on(open_page: Callable[..., Page]) -> None:
-    page = open_page("slow", {"delay": 1})
+def test_a_reload_in_mid_run_goes_on(
+    open_page: Callable[..., Page], file: Path
+) -> None:
+    let_go = hold(file, "2")
+    page = open_page("steps", {"file": str(file), "delay": 0})
 
     page.click("#send")
     page.until(lambda: page.values().get("log"))
     page.browser.refresh()
     page.until(lambda: page.all("#send") and page.text("#state") == "loading")
+    let_go()
     page.until(lambda: len(page.values().get("log", ())) == 5 and page.is_idle())
 
     assert page.text("#error") == ""
@@ -156,7 +163,12 @@ def test_a_run_is_stopped(open_page: Callable[..., Page], server: Server) -> Non
     page.click("#stop")
     page.until(page.is_idle)
     path = f"{server.url}/threads/{thread_of(page)}"
-    page.until(lambda: httpx.get(f"{path}/runs").json()[0]["status"] == "interrupted")
+    page.until(
+        lambda: (
+            httpx.get(f"{path}/runs", timeout=WAIT_SECS).json()[0]["status"]
+            == "interrupted"
+        )
+    )
 
     assert page.text("#error") == ""
 

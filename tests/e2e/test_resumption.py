@@ -8,13 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from spool.tests.company import STEPS, Company, begun, has_begun
-from spool.tests.live import wait_until
+from spool.tests.company import STEPS, Company, begun, has_begun, hold
+from spool.tests.live import WAIT_SECS, wait_until
 
 pytestmark = pytest.mark.e2e
-
-DELAY = 0.4
-
 
 # With `sync`: by default, a step may be repeated that ended just before the kill.
 
@@ -26,11 +23,13 @@ def counts(file: Path) -> dict[str, int]:
 
 def test_a_subgraph_goes_on_where_it_was(company: Company, file: Path) -> None:
     company.hire()
-    given = {"file": str(file), "delay": DELAY}
+    let_go = hold(file, "3")
+    given = {"file": str(file), "delay": 0}
     run = company.run("family", input=given, durability="sync")
-    wait_until(lambda: has_begun(file, "3"), 20)
+    wait_until(lambda: has_begun(file, "3"))
 
     company.replace()
+    let_go()
     status = run.ended()
 
     assert status == "success"
@@ -51,13 +50,15 @@ def test_an_answer_is_neither_lost_nor_asked_for_again(
     company: Company, file: Path, killed_at: str, expected: dict[str, int]
 ) -> None:
     company.hire()
-    asking = company.run("asking", input={"file": str(file), "delay": DELAY})
+    asking = company.run("asking", input={"file": str(file), "delay": 0})
     asking.ended()
+    let_go = hold(file, killed_at)
     resume = {"resume": "yes"}
     run = company.run_on(asking.thread_id, "asking", command=resume, durability="sync")
-    wait_until(lambda: has_begun(file, killed_at), 20)
+    wait_until(lambda: has_begun(file, killed_at))
 
     company.replace()
+    let_go()
     status = run.ended()
 
     assert status == "success"
@@ -67,10 +68,12 @@ def test_an_answer_is_neither_lost_nor_asked_for_again(
 
 def test_a_run_that_was_lost_still_stops_to_ask(company: Company, file: Path) -> None:
     company.hire()
-    run = company.run("asking", input={"file": str(file), "delay": DELAY})
-    wait_until(lambda: has_begun(file, "1"), 20)
+    let_go = hold(file, "1")
+    run = company.run("asking", input={"file": str(file), "delay": 0})
+    wait_until(lambda: has_begun(file, "1"))
 
     company.replace()
+    let_go()
     run.ended()
 
     thread = company.http.get(run.thread_path).json()
@@ -82,11 +85,13 @@ def test_a_run_that_was_lost_still_stops_to_ask(company: Company, file: Path) ->
 
 def test_a_run_that_keeps_no_steps_begins_anew(company: Company, file: Path) -> None:
     company.hire()
-    given = {"file": str(file), "delay": DELAY}
+    let_go = hold(file, "3")
+    given = {"file": str(file), "delay": 0}
     run = company.run("steps", input=given, durability="exit")
-    wait_until(lambda: has_begun(file, "3"), 20)
+    wait_until(lambda: has_begun(file, "3"))
 
     company.replace()
+    let_go()
     status = run.ended()
 
     assert status == "success"
@@ -96,14 +101,16 @@ def test_a_run_that_keeps_no_steps_begins_anew(company: Company, file: Path) -> 
 
 def test_a_stateless_run_begins_anew(company: Company, file: Path) -> None:
     company.hire()
-    given = {"file": str(file), "delay": DELAY}
+    let_go = hold(file, "3")
+    given = {"file": str(file), "delay": 0}
     body = {"assistant_id": "steps", "input": given}
 
     with ThreadPoolExecutor(1) as pool:
         waiting = pool.submit(company.http.post, "/runs/wait", json=body)
-        wait_until(lambda: has_begun(file, "3"), 20)
+        wait_until(lambda: has_begun(file, "3"))
         company.replace()
-        answer = waiting.result(timeout=40).json()
+        let_go()
+        answer = waiting.result(timeout=WAIT_SECS).json()
 
     assert answer["log"] == STEPS
     assert counts(file) == {"1": 2, "2": 2, "3": 2, "4": 1, "5": 1}

@@ -15,7 +15,7 @@ import pytest
 
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.starting import given_servers, refused, started
-from spool.tests.live import ROOT, Server, serving, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -63,14 +63,14 @@ def test_the_first_start_tells_everything_once(fresh: Server) -> None:
 def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(
     fresh: Server,
 ) -> None:
-    thread = httpx.post(f"{fresh.url}/threads", json={}).json()
+    thread = httpx.post(f"{fresh.url}/threads", json={}, timeout=WAIT_SECS).json()
     everything = fresh.processes()
 
     fresh.kill()
     fresh.start()
 
     assert not [process for process in everything if is_alive(process)]
-    kept = httpx.get(f"{fresh.url}/threads/{thread['thread_id']}")
+    kept = httpx.get(f"{fresh.url}/threads/{thread['thread_id']}", timeout=WAIT_SECS)
     assert kept.status_code == 200
 
 
@@ -90,8 +90,8 @@ def test_a_killed_child_is_started_again(hurt: Server, words: set[str]) -> None:
 
     killed.kill()
 
-    wait_until(lambda: has_successor(hurt, killed, words), 30)
-    wait_until(lambda: runs_to_the_end(hurt), 30)
+    wait_until(lambda: has_successor(hurt, killed, words))
+    wait_until(lambda: runs_to_the_end(hurt))
 
 
 @pytest.mark.parametrize(
@@ -115,7 +115,7 @@ def test_a_server_with_unusual_settings_is_ready_too(
         _,
         output,
     ):
-        wait_until(lambda: "Spool is ready at http://" in output.read_text(), 60)
+        wait_until(lambda: "Spool is ready at http://" in output.read_text())
 
 
 def test_the_password_is_told_where_a_first_start_fails_late(
@@ -150,7 +150,7 @@ def test_a_server_that_is_to_survive_its_terminal_does(
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     with started(config, tmp_path, no_hang_up, **given_servers()) as (server, output):
-        wait_until(lambda: "Spool is ready" in output.read_text(), 60)
+        wait_until(lambda: "Spool is ready" in output.read_text())
 
         status = Path(f"/proc/{server.pid}/status").read_text()
 
@@ -164,16 +164,18 @@ def test_a_stop_hands_runs_back_for_the_next_start() -> None:
     )
     server.start()
     asked = {"assistant_id": "slow", "input": {"steps": 300, "delay": 0.2}}
-    thread = httpx.post(f"{server.url}/threads", json={}).json()["thread_id"]
-    httpx.post(f"{server.url}/threads/{thread}/runs", json=asked)
-    wait_until(lambda: attempts(server) == [("running", 1, 0)], 20)
+    thread = httpx.post(f"{server.url}/threads", json={}, timeout=WAIT_SECS).json()[
+        "thread_id"
+    ]
+    httpx.post(f"{server.url}/threads/{thread}/runs", json=asked, timeout=WAIT_SECS)
+    wait_until(lambda: attempts(server) == [("running", 1, 0)])
 
     server.stop(keep_home=True)
     server.start()
 
     try:
         # A worker that was killed instead would count as a loss.
-        wait_until(lambda: attempts(server) == [("running", 2, 0)], 20)
+        wait_until(lambda: attempts(server) == [("running", 2, 0)])
     finally:
         server.stop()
 
@@ -216,7 +218,7 @@ def runs_to_the_end(server: Server) -> bool:
         answer = httpx.post(
             f"{server.url}/runs/wait",
             json={"assistant_id": "echo", "input": {"messages": []}},
-            timeout=30,
+            timeout=WAIT_SECS,
         )
     except httpx.HTTPError:
         return False

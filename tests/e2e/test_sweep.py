@@ -14,7 +14,11 @@ from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
-TTL = {"default_ttl": 0.05, "sweep_interval_minutes": 0.02}
+TTL = {"default_ttl": 60, "sweep_interval_minutes": 0.02}
+AN_HOUR_LATER = """
+UPDATE threads SET expires_at = expires_at - interval '1 hour',
+    discarded_at = discarded_at - interval '1 hour'
+"""
 LEFT = """
 SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM runs)
     + (SELECT count(*) FROM checkpoints) + (SELECT count(*) FROM checkpoint_blobs)
@@ -25,9 +29,7 @@ SELECT (SELECT count(*) FROM threads) + (SELECT count(*) FROM runs)
 @pytest.fixture
 def server() -> Iterator[Server]:
     checkpointer = json.dumps({"ttl": TTL})
-    with serving(
-        CONFIG, LANGGRAPH_CHECKPOINTER=checkpointer, RESUMABLE_STREAM_TTL_SECONDS="1"
-    ) as server:
+    with serving(CONFIG, LANGGRAPH_CHECKPOINTER=checkpointer) as server:
         yield server
 
 
@@ -44,10 +46,11 @@ def test_nothing_is_left_of_old_threads(server: Server) -> None:
         first = database.execute(LEFT).fetchone()
         assert first is not None
         assert first[0] > 5
+        database.execute(AN_HOUR_LATER)
 
-        wait_until(lambda: database.execute(LEFT).fetchone() == (0,), 30)
+        wait_until(lambda: database.execute(LEFT).fetchone() == (0,))
 
         swept = database.execute("SELECT kind, total FROM swept_threads").fetchall()
         assert sorted(swept) == [("discarded", 1), ("expired", 1)]
         log = server.home / "logs" / "worker.log"
-        wait_until(lambda: "swept threads: 1 expired" in log.read_text(), 5)
+        wait_until(lambda: "swept threads: 1 expired" in log.read_text())

@@ -11,9 +11,9 @@ import httpx
 import pytest
 from mcp import Client
 
-from spool.tests.company import ENVIRONMENT, Company, Run, begun, has_begun
+from spool.tests.company import ENVIRONMENT, Company, Run, begun, has_begun, hold
 from spool.tests.conftest import CONFIG
-from spool.tests.live import Server, serving, wait_until
+from spool.tests.live import WAIT_SECS, Server, serving, wait_until
 from spool.tests.otlp import Receiver, Span, receiving
 
 pytestmark = pytest.mark.e2e
@@ -81,7 +81,7 @@ class Tree:
 def whole(receiver: Receiver, trace_id: str, *names: str) -> Tree:
     """A trace, once spans with these names and the parents of all have arrived."""
     receiver.wait_for(trace_id, *names)
-    wait_until(lambda: not Tree(receiver.of_trace(trace_id)).orphans, 20)
+    wait_until(lambda: not Tree(receiver.of_trace(trace_id)).orphans)
     return Tree(receiver.of_trace(trace_id))
 
 
@@ -153,19 +153,21 @@ def killed(company: Company, receiver: Receiver, file: Path) -> Tree:
     trace_id, headers = new_trace()
     thread = company.http.post("/threads", json={}).json()["thread_id"]
     path = f"/threads/{thread}/runs"
-    given = {"file": str(file), "delay": 1.6}
+    given = {"file": str(file), "delay": 0}
+    let_go = hold(file, "2")
     body = {"assistant_id": "spending", "input": given}
     made = company.http.post(path, json=body, headers=headers).json()
-    wait_until(lambda: has_begun(file, "2"), 20)
+    wait_until(lambda: has_begun(file, "2"))
     # The spans of the first node are exported, and those of the second are not.
     receiver.wait_for(trace_id, "node s1")
 
     company.by_pid(int(begun(file)[-1][1])).kill()
+    let_go()
 
     assert Run(company.http, thread, made["run_id"]).ended() == "success"
     company.server.worker().resume()
     receiver.wait_for(trace_id, "node s3")
-    wait_until(lambda: len(Tree(receiver.of_trace(trace_id)).all(AGENT)) == 2, 20)
+    wait_until(lambda: len(Tree(receiver.of_trace(trace_id)).all(AGENT)) == 2)
     return Tree(receiver.of_trace(trace_id))
 
 
@@ -246,7 +248,7 @@ def test_a_cron_begins_a_trace_of_its_own(company: Company, receiver: Receiver) 
     body = {"assistant_id": "echo", "schedule": "* * * * * *", "input": INPUT}
 
     made = company.http.post("/runs/crons", json=body, headers=headers).json()
-    wait_until(lambda: [s for s in receiver.spans if trace_id in s.links], 20)
+    wait_until(lambda: [s for s in receiver.spans if trace_id in s.links])
     company.http.delete(f"/runs/crons/{made['cron_id']}")
 
     firing = next(span for span in receiver.spans if trace_id in span.links)
@@ -304,11 +306,11 @@ def test_a_receiver_that_is_away_holds_nothing_up(file: Path) -> None:
     with receiving() as away:
         pass
     with serving(CONFIG, OTEL_EXPORTER_OTLP_ENDPOINT=away.url) as server:
-        http = httpx.Client(base_url=server.url, timeout=40)
+        http = httpx.Client(base_url=server.url, timeout=WAIT_SECS)
         body = {"assistant_id": "spending", "input": {"file": str(file), "delay": 0}}
         for _ in range(5):
             assert http.post("/runs/wait", json=body).status_code == 200
-        wait_until(lambda: dropped(http) > 0, 30)
+        wait_until(lambda: dropped(http) > 0)
         logs = [
             (server.home / "logs" / f"{n}.log").read_text() for n in ("web", "worker")
         ]
@@ -330,12 +332,12 @@ def test_a_receiver_that_hangs_holds_up_neither_runs_nor_the_stop(file: Path) ->
             "OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "2",
         }
         with serving(CONFIG, workers=1, **given) as server:
-            http = httpx.Client(base_url=server.url, timeout=40)
+            http = httpx.Client(base_url=server.url, timeout=WAIT_SECS)
             noted = {"file": str(file), "delay": 0}
             body = {"assistant_id": "spending", "input": noted}
             for _ in range(5):
                 assert http.post("/runs/wait", json=body).status_code == 200
-            wait_until(lambda: dropped(http) > 0, 30)
+            wait_until(lambda: dropped(http) > 0)
             http.close()
         # It has stopped within the timeout of `serving`.
         hanging.may_answer.set()
@@ -355,7 +357,7 @@ def test_the_sampler_the_name_and_the_end_are_honoured() -> None:
         ) as server:
             trace_id, headers = new_trace()
             body = {"assistant_id": "traced", "input": INPUT}
-            with httpx.Client(base_url=server.url, timeout=40) as http:
+            with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
                 http.post("/runs/wait", json=body).raise_for_status()
                 http.post("/runs/wait", json=body, headers=headers).raise_for_status()
             assert receiver.spans == []

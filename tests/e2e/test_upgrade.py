@@ -25,7 +25,7 @@ from spool.embedded import processes
 from spool.embedded.home import Home
 from spool.embedded.postgres import Postgres
 from spool.embedded.valkey import Valkey
-from spool.tests.live import OURS, ROOT, free_port, wait_until
+from spool.tests.live import OURS, ROOT, WAIT_SECS, free_port, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long, pytest.mark.needs("git")]
 
@@ -124,14 +124,14 @@ class Installation:
         """It takes all new requests, as behind a load balancer."""
         port = free_port()
         self.start(name, checkout, *arguments, "--port", str(port))
-        wait_until(lambda: self._answers(port), 60)
+        wait_until(lambda: self._answers(port))
         self.port = port
 
     def start_worker(self, name: str, checkout: Path, *arguments: str) -> None:
         self.start(name, checkout, *arguments)
         pid = self._processes[name].pid
         alive = "SELECT 1 FROM workers WHERE pid = %s AND expired_at IS NULL"
-        wait_until(lambda: self.rows(alive, pid), 60)
+        wait_until(lambda: self.rows(alive, pid))
 
     def stop(self, name: str) -> None:
         process = self._processes[name]
@@ -157,7 +157,10 @@ class Installation:
 
     def _answers(self, port: int) -> bool:
         try:
-            return httpx.get(f"http://127.0.0.1:{port}/ok").status_code == 200
+            return (
+                httpx.get(f"http://127.0.0.1:{port}/ok", timeout=WAIT_SECS).status_code
+                == 200
+            )
         except httpx.HTTPError:
             return False
 
@@ -370,12 +373,12 @@ def begin(it: Installation, load: Load) -> str:
     with client_of(it) as http:
         asking = f"/threads/{new_thread(http)}/runs"
         asked = created(http, asking, assistant_id="asking", input={"log": []})
-        wait_until(lambda: has_ended(http, asking, asked), 30)
+        wait_until(lambda: has_ended(http, asking, asked))
         cron = {"assistant_id": "steps", "schedule": SCHEDULE, "input": {"log": []}}
         created(http, "/runs/crons", **cron)
     load.begin(load.stream, 2)
     load.begin(load.background, 5)
-    wait_until(lambda: len(load.accepted) > 15 and firings(it) > 2, 60)
+    wait_until(lambda: len(load.accepted) > 15 and firings(it) > 2)
     return asking
 
 
@@ -391,7 +394,7 @@ def end(it: Installation, asking: str) -> dict[str, Any]:
         # As the tick has seen them.
         " SELECT id FROM cron_firings WHERE status IN ('pending', 'running')"
     )
-    wait_until(lambda: not it.rows(active), 60)
+    wait_until(lambda: not it.rows(active))
     return resumed
 
 
@@ -401,8 +404,8 @@ def client_of(it: Installation) -> httpx.Client:
 
 def go_on_for_a_while(it: Installation, load: Load) -> None:
     accepted, fired = len(load.accepted), firings(it)
-    wait_until(lambda: len(load.accepted) > accepted + 15, 60)
-    wait_until(lambda: firings(it) > fired + 3, 30)
+    wait_until(lambda: len(load.accepted) > accepted + 15)
+    wait_until(lambda: firings(it) > fired + 3)
 
 
 def assert_each_slot_fired_once(it: Installation) -> None:

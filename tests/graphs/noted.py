@@ -18,6 +18,8 @@ from langchain_core.runnables import RunnableConfig
 from langgraph.config import get_stream_writer
 from langgraph.types import interrupt
 
+PAUSE_SECS = 0.02
+
 
 class Steps(TypedDict, total=False):
     file: str
@@ -42,11 +44,22 @@ def note(state: Steps, *words: object) -> None:
         file.write(" ".join(map(str, words)) + "\n")
 
 
+def is_held(state: Steps, what: object) -> bool:
+    """Whether a test keeps the graph in this step, see `tests/company.py`."""
+    return Path(f"{state['file']}.{what}").exists()
+
+
+async def pause(state: Steps, what: object) -> None:
+    await asyncio.sleep(state.get("delay", 0.2))
+    while is_held(state, what):
+        await asyncio.sleep(PAUSE_SECS)
+
+
 def step(number: int) -> tuple[str, Any]:
     async def take(state: Steps, config: RunnableConfig) -> dict[str, Any]:
         note(state, number, os.getpid(), config["metadata"].get("run_attempt"))
         get_stream_writer()({"step": number})
-        await asyncio.sleep(state.get("delay", 0.2))
+        await pause(state, number)
         return {"log": [f"step{number}"]}
 
     return f"s{number}", take
@@ -72,7 +85,7 @@ def spend(number: int) -> tuple[str, Any]:
     async def call(state: Steps) -> dict[str, Any]:
         await Counted(messages=iter([])).ainvoke("hm")
         note(state, number, os.getpid())
-        await asyncio.sleep(state.get("delay", 0.2))
+        await pause(state, number)
         return {"log": [f"call{number}"]}
 
     return f"s{number}", call
@@ -92,13 +105,15 @@ async def never_enough(state: Steps) -> dict[str, Any]:
 async def ask(state: Steps) -> dict[str, Any]:
     said = interrupt("go on?")
     note(state, said, os.getpid())
-    await asyncio.sleep(state.get("delay", 0.2))
+    await pause(state, said)
     return {"log": [said]}
 
 
 async def block(state: Steps) -> dict[str, Any]:
     note(state, "block", os.getpid())
     time.sleep(state["delay"])
+    while is_held(state, "block"):
+        time.sleep(PAUSE_SECS)
     return {"log": ["blocked"]}
 
 
