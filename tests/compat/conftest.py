@@ -15,7 +15,7 @@ from langgraph_sdk import get_client, get_sync_client
 from spool.tests.compat.javascript import install
 from spool.tests.compat.runs import Runs
 from spool.tests.compat.test_javascript import FOLDER
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
 
 @pytest.fixture(scope="session")
@@ -25,13 +25,13 @@ def javascript_client() -> None:
 
 @pytest.fixture
 async def http(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as http:
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT_SECS) as http:
         yield http
 
 
 @pytest.fixture
 def sync_http(server: Server) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=server.url, timeout=30) as http:
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
         yield http
 
 

@@ -12,8 +12,8 @@ NEEDS_NODE = [
     pytest.mark.e2e,
     pytest.mark.needs("node", "npm"),
 ]
-INSTALL_SECS = 300
-SUITE_SECS = 120
+INSTALL_SECS = 600
+SUITE_SECS = 600
 
 
 def install(folder: Path) -> None:

@@ -12,6 +12,8 @@ import httpx
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from spool.tests.live import WAIT_SECS
+
 ENDS = ("completed", "failed", "interrupted")
 
 Stop = Callable[[dict[str, Any]], bool]
@@ -43,7 +45,7 @@ class Thread:
         self.http = http
         self.id = thread_id or str(uuid4())
         # How long a stream may last, in seconds.
-        self.timeout = 60.0
+        self.timeout: float = WAIT_SECS
 
     def command(self, method: str, **params: Any) -> dict[str, Any]:
         body = {"id": 1, "method": method, "params": params}
@@ -108,7 +110,7 @@ class Socket:
         self.connection.send(text)
 
     def receive(self) -> dict[str, Any]:
-        message: dict[str, Any] = json.loads(self.connection.recv(timeout=20))
+        message: dict[str, Any] = json.loads(self.connection.recv(timeout=WAIT_SECS))
         if message["type"] == "event":
             self.events.append(message)
         return message

@@ -21,7 +21,7 @@ from langgraph_sdk.errors import (
     PermissionDeniedError,
 )
 
-from spool.tests.live import ROOT, Server, new_key, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -125,15 +125,15 @@ async def test_a_stream_tells_nothing_of_who_takes_the_threads_id(people: Any) -
     alice, bob = people
     thread_id = (await alice.threads.create())["thread_id"]
     await alice.runs.wait(thread_id, "chat", input=say("only alice knows 4711"))
-    watching = await alice.threads.join_stream(thread_id)
+    watching = await alice.threads.join_stream(thread_id, last_event_id="0")
+    first = await anext(watching)
     hearing = asyncio.create_task(whole(watching))
-    await asyncio.sleep(0.5)
 
     await alice.threads.delete(thread_id)
     await bob.threads.create(thread_id=thread_id)
     await bob.runs.wait(thread_id, "chat", input=say("only bob knows 4712"))
 
-    heard = await asyncio.wait_for(hearing, timeout=10)
+    heard = [first, *await asyncio.wait_for(hearing, timeout=WAIT_SECS)]
     of_bob = await bob.threads.join_stream(thread_id, last_event_id="0")
     told = json.dumps(await until_done(of_bob))
     assert "4712" not in json.dumps(heard)
@@ -262,7 +262,7 @@ async def test_crons_remember_for_their_owner(with_keys: Server) -> None:
         cron: Any = await dora.crons.create(
             "memory", schedule="* * * * * *", input=say("remember: a secret")
         )
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_SECS):
             while await dora.store.get_item(["memories"], "a secret") is None:
                 await asyncio.sleep(0.1)
         await dora.crons.delete(cron["cron_id"])
@@ -289,5 +289,5 @@ async def test_a_handlers_no_is_a_403(with_handlers: Server) -> None:
 
 def test_the_servers_own_pages_are_public(with_keys: Server) -> None:
     for path in ("/ok", "/info", "/metrics", "/docs", "/openapi.json"):
-        assert httpx.get(with_keys.url + path).status_code == 200
-    assert httpx.get(with_keys.url + "/nothing").status_code == 401
+        assert httpx.get(with_keys.url + path, timeout=WAIT_SECS).status_code == 200
+    assert httpx.get(with_keys.url + "/nothing", timeout=WAIT_SECS).status_code == 401

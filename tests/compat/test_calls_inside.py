@@ -12,7 +12,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import NotFoundError
 
-from spool.tests.live import Server, serving
+from spool.tests.live import WAIT_SECS, Server, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -129,9 +129,11 @@ async def test_a_run_can_not_wait_for_its_own_thread(alice: LangGraphClient) -> 
 
 
 def test_a_lifespan_acts_as_the_system(one_slot: Server) -> None:
-    made = httpx.get(f"{one_slot.url}/made-by-lifespan").json()
+    made = httpx.get(f"{one_slot.url}/made-by-lifespan", timeout=WAIT_SECS).json()
     read = httpx.get(
-        f"{one_slot.url}/threads/{made['thread_id']}", headers=headers("alice")
+        f"{one_slot.url}/threads/{made['thread_id']}",
+        headers=headers("alice"),
+        timeout=WAIT_SECS,
     )
 
     assert made["seen"] >= 1
@@ -145,7 +147,7 @@ async def test_a_route_acts_as_its_caller(
     url = f"{one_slot.url}/my/threads/{thread_id}"
 
     def read(**given: str) -> Any:
-        return httpx.get(url, headers=given).json()
+        return httpx.get(url, headers=given, timeout=WAIT_SECS).json()
 
     assert read(**headers("alice"))["thread_id"] == thread_id
     assert read(**headers("bob")) == {"refused": 404}
@@ -155,6 +157,8 @@ async def test_a_route_acts_as_its_caller(
 
 
 def test_a_route_streams_a_run(one_slot: Server) -> None:
-    parts = httpx.get(f"{one_slot.url}/chat", headers=headers("alice"), timeout=30)
+    parts = httpx.get(
+        f"{one_slot.url}/chat", headers=headers("alice"), timeout=WAIT_SECS
+    )
 
     assert parts.text.splitlines() == ["metadata", "values", "values", "end"]

@@ -16,6 +16,8 @@ from langgraph_sdk.errors import (
 )
 from langgraph_sdk.schema import CronSelectField, CronSortBy
 
+from spool.tests.live import WAIT_SECS
+
 pytestmark = pytest.mark.e2e
 
 ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0"
@@ -201,7 +203,7 @@ async def test_a_cron_makes_runs_of_its_thread(client: Any, thread_id: str) -> N
         input=HI,
         metadata={"kind": "tick"},
     )
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECS):
         while not (runs := await client.runs.list(thread_id, status="success")):
             await asyncio.sleep(0.2)
     await client.crons.update(cron["cron_id"], enabled=False)

@@ -15,7 +15,7 @@ from spool.runs.streaming.run_form import UNCHANGED
 from spool.tests.compat.streaming import Thread, after
 from spool.tests.compat.test_event_streaming import ALL, HI
 from spool.tests.compat.wire import parse
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
 pytestmark = [
     pytest.mark.e2e,
@@ -82,12 +82,12 @@ async def test_an_agent_that_plans_delegates_and_asks(
                     return names
             return names
 
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(WAIT_SECS):
             calls, _ = await asyncio.gather(call(), delegate())
             heard = await asyncio.gather(*helpers)
         [asked] = thread.interrupts
         await thread.run.respond({"decisions": [{"type": "approve"}]})
-        output = await thread.output.with_timeout(20)
+        output = await thread.output.with_timeout(WAIT_SECS)
 
     assert calls == ["write_todos", "task"]
     assert ["calling weather ", "Rome is sunny. "] in [said for _, said in heard]

@@ -15,7 +15,7 @@ from langgraph_sdk import get_client, get_sync_client
 from langgraph_sdk.client import LangGraphClient
 
 from spool.tests.compat.streaming import Socket, Thread, after, ends_run
-from spool.tests.live import Server, wait_until
+from spool.tests.live import WAIT_SECS, Server, wait_until
 
 HI = {"messages": [{"role": "user", "content": "hi"}]}
 WORDS = "hello brave new world"
@@ -66,13 +66,13 @@ async def test_an_interrupt_is_answered(
         await thread.run.start(input={"topic": "q"})
         # The client ends `values` when another connection, its own, receives the
         # interrupt: values that arrive later than that are not among them.
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECS):
             async for _ in thread.values:
                 pass
         [asked] = thread.interrupts
         paused = await official.threads.get_state(thread.thread_id)
         await thread.run.respond("yes")
-        output = await thread.output.with_timeout(20)
+        output = await thread.output.with_timeout(WAIT_SECS)
 
     assert paused["next"] == ["ask"]
     assert cast("dict[str, Any]", paused["values"])["topic"] == "q"
@@ -88,14 +88,14 @@ async def test_parallel_interrupts_are_answered_one_by_one(
         assistant_id="par", transport=transport
     ) as thread:
         await thread.run.start(input={})
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECS):
             while len(thread.interrupts) < 2:
                 await asyncio.sleep(0.01)
         for asked in list(thread.interrupts):
             await thread.run.respond(
                 f"to {asked['value']}", interrupt_id=asked["interrupt_id"]
             )
-        output = await thread.output.with_timeout(20)
+        output = await thread.output.with_timeout(WAIT_SECS)
 
     assert sorted(output["log"]) == ["a:to qa", "b:to qb"]
 
@@ -143,14 +143,14 @@ async def test_a_failure_and_a_cancel_end_the_wait(
     ) as thread:
         await thread.run.start(input={"x": "1"})
         with pytest.raises(RuntimeError, match="boom happened"):
-            await thread.output.with_timeout(20)
+            await thread.output.with_timeout(WAIT_SECS)
     async with official.threads.stream(
         assistant_id="slow", transport=transport
     ) as thread:
         run = await thread.run.start(input={"delay": 30})
         await official.runs.cancel(thread.thread_id, run["run_id"])
         with pytest.raises(RuntimeError, match="cancelled"):
-            await thread.output.with_timeout(20)
+            await thread.output.with_timeout(WAIT_SECS)
 
 
 @transports
@@ -193,7 +193,7 @@ def test_the_synchronous_client(server: Server, transport: Any) -> None:
     ):
         thread.run.start(input={"topic": "q"})
         list(thread.values)
-        wait_until(lambda: bool(thread.interrupts), seconds=20)
+        wait_until(lambda: bool(thread.interrupts))
         thread.run.respond("yes")
         answered = thread.output
 
@@ -532,8 +532,8 @@ def test_a_socket_answers_commands_and_sends_each_event_once(
         count = len(socket.events)
         second = socket.command("subscription.subscribe", channels=["values"])
         both = socket.events[count:]
-        socket.command("run.start", assistant_id="echo", input=HI)
         socket.events.clear()
+        socket.command("run.start", assistant_id="echo", input=HI)
         events = list(socket.until())
         ended = socket.command(
             "subscription.unsubscribe",

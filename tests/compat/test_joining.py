@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
+from spool.tests.company import STEPS, hold
 from spool.tests.compat.wire import Event, normalised, parse, recorded, without_end
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
-SLOW = {
-    "assistant_id": "slow",
-    "input": {"delay": 0.3},
-    "stream_mode": ["values", "custom"],
-}
+MODES = ["values", "custom"]
+HEARTBEAT = ": heartbeat\r\n\r\n"
 
 pytestmark = pytest.mark.e2e
 
@@ -29,9 +30,31 @@ async def runs(http: httpx.AsyncClient) -> str:
 
 
 async def start(http: httpx.AsyncClient, runs: str, **body: Any) -> str:
-    """The path of a new run."""
-    run = (await http.post(runs, json={**SLOW, **body})).json()
+    """The path of a new run, of five short steps if the body has no other graph."""
+    given = {"assistant_id": "slow", "input": {"delay": 0}, "stream_mode": MODES}
+    run = (await http.post(runs, json={**given, **body})).json()
     return f"{runs}/{run['run_id']}"
+
+
+async def start_held(
+    http: httpx.AsyncClient, runs: str, file: Path, **body: Any
+) -> str:
+    """The path of a new run that tells of each step, and waits where a test holds it."""
+    given = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0}}
+    return await start(http, runs, **{**given, **body})
+
+
+@asynccontextmanager
+async def joining(
+    http: httpx.AsyncClient, run: str, after: str | None = None
+) -> AsyncIterator[list[Event]]:
+    """A stream of a run that is open meanwhile; it has its events in the end."""
+    events: list[Event] = []
+    headers = {"Last-Event-ID": after} if after else {}
+    async with http.stream("GET", f"{run}/stream", headers=headers) as response:
+        assert response.status_code == 200
+        yield events
+        events += parse((await response.aread()).decode())
 
 
 async def joined(
@@ -70,11 +93,14 @@ async def test_recorded_joins_come_out_the_same(
     whole = recorded("other_recordings/join_resumable")
     rest = recorded("other_recordings/join_last_event_id")
     # Joined before it began, as the recorded one was.
-    run = await start(http, runs, **whole["body"], after_seconds=0.5)
+    first = await start(http, runs, input={"delay": 30})
+    run = await start(http, runs, **whole["body"])
 
-    seen = await joined(http, run)
+    async with joining(http, run) as seen:
+        rolled_back = await http.post(f"{first}/cancel?action=rollback")
     later = await joined(http, run, after=seen[3].id)
 
+    assert rolled_back.status_code == 202
     assert normalised(without_end(seen)) == whole["events"]
     assert normalised(without_end(later)) == rest["events"]
     assert [event.id for event in later] == [event.id for event in seen[4:]]
@@ -82,12 +108,14 @@ async def test_recorded_joins_come_out_the_same(
 
 # --- While it runs ------------------------------------------------------------------
 async def test_a_viewer_without_a_place_gets_only_what_is_to_come(
-    http: httpx.AsyncClient, runs: str
+    http: httpx.AsyncClient, runs: str, file: Path
 ) -> None:
-    run = await start(http, runs, stream_resumable=True)
+    let_go = hold(file, "2")
+    run = await start_held(http, runs, file, stream_resumable=True)
     await has_said(http, run, 2)
 
-    events = await joined(http, run)
+    async with joining(http, run) as events:
+        let_go()
 
     steps = [event.data["step"] for event in events if event.name == "custom"]
     assert steps == [3, 4, 5]
@@ -107,11 +135,15 @@ async def test_several_viewers_see_the_same(http: httpx.AsyncClient, runs: str) 
 
 
 async def test_without_resumable_there_are_no_ids(
-    http: httpx.AsyncClient, runs: str
+    http: httpx.AsyncClient, runs: str, file: Path
 ) -> None:
-    run = await start(http, runs)
+    let_go = hold(file, "1")
+    run = await start_held(http, runs, file)
 
-    assert {event.id for event in await joined(http, run)} == {None}
+    async with joining(http, run) as events:
+        let_go()
+
+    assert {event.id for event in events} == {None}
 
 
 @pytest.mark.parametrize(
@@ -128,7 +160,7 @@ async def test_without_resumable_there_are_no_ids(
 async def test_modes_can_be_chosen_when_joining(
     http: httpx.AsyncClient, runs: str, query: dict[str, Any], seen: set[str]
 ) -> None:
-    run = await start(http, runs, input={"delay": 0}, stream_resumable=True)
+    run = await start(http, runs, stream_resumable=True)
 
     events = await joined(http, run, after="0", **query)
 
@@ -140,7 +172,7 @@ async def test_who_comes_back_finds_the_query_in_the_location(
     http: httpx.AsyncClient, runs: str
 ) -> None:
     """The Python client requests `Location`, without its original query."""
-    run = await start(http, runs, input={"delay": 0})
+    run = await start(http, runs)
 
     async def location(path: str) -> str:
         response = await http.get(f"{run}/{path}")
@@ -174,15 +206,23 @@ async def test_messages_can_be_chosen_when_joining(
     [("1", "interrupted"), ("true", "interrupted"), ("0", "success"), ("", "success")],
 )
 async def test_a_joiner_may_take_the_run_along(
-    http: httpx.AsyncClient, runs: str, kind: str, query: str, expected: str
+    http: httpx.AsyncClient,
+    runs: str,
+    file: Path,
+    kind: str,
+    query: str,
+    expected: str,
 ) -> None:
-    run = await start(http, runs, stream_resumable=True)
+    if expected == "interrupted":
+        hold(file, "2")
+    given = {"file": str(file), "delay": 0.1}
+    run = await start_held(http, runs, file, input=given, stream_resumable=True)
     params = {"cancel_on_disconnect": query} if query else {}
 
     async with http.stream("GET", f"{run}/{kind}", params=params) as response:
         assert response.status_code == 200
         await has_said(http, run, 1)
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECS):
         while await status(http, run) in ("pending", "running"):
             await asyncio.sleep(0.1)
 
@@ -195,15 +235,19 @@ async def test_a_client_that_leaves_at_any_moment_cancels_the_run(
 ) -> None:
     threads = [(await http.post("/threads", json={})).json() for _ in range(16)]
     runs = [f"/threads/{thread['thread_id']}/runs" for thread in threads]
-    content = json.dumps({**SLOW, "on_disconnect": "cancel"}).encode()
+    body = {"assistant_id": "slow", "input": {"delay": 30}, "on_disconnect": "cancel"}
+    content = json.dumps(body).encode()
 
     for number, path in enumerate(runs):
         head = f"POST {path}/{kind} HTTP/1.1\r\nHost: localhost\r\n"
         length = f"Content-Length: {len(content)}\r\n\r\n"
-        _, writer = await asyncio.open_connection("127.0.0.1", server.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         writer.write(head.encode() + length.encode() + content)
         await writer.drain()
-        await asyncio.sleep(number * 0.004)
+        if path == runs[-1]:
+            await reader.readuntil(b"\r\n\r\n")
+        else:
+            await asyncio.sleep(number * 0.004)
         writer.transport.abort()
 
     statuses = [await ended_before(http, path) for path in runs]
@@ -221,24 +265,35 @@ async def ended_before(http: httpx.AsyncClient, runs: str) -> list[str]:
 
 
 async def test_streams_and_waits_show_that_they_are_alive(
-    http: httpx.AsyncClient, runs: str
+    http: httpx.AsyncClient, runs: str, file: Path
 ) -> None:
-    run = await start(http, runs, input={"delay": 1.2})
+    let_go = hold(file, "1")
+    run = await start_held(http, runs, file)
 
-    stream, join = await asyncio.gather(
-        http.get(f"{run}/stream"), http.get(f"{run}/join")
-    )
+    async def read(kind: str, sign: str) -> str:
+        async with http.stream("GET", f"{run}/{kind}") as response:
+            pieces, text = response.aiter_text(), ""
+            while sign not in text:
+                text += await anext(pieces)
+            shown.append(kind)
+            if len(shown) == 2:
+                let_go()
+            return text + "".join([piece async for piece in pieces])
 
-    assert ": heartbeat\r\n\r\n" in stream.text
-    assert join.text.startswith("\n")
-    assert json.loads(join.text)["log"] == [f"step{number}" for number in range(1, 6)]
+    shown: list[str] = []
+    stream, join = await asyncio.gather(read("stream", HEARTBEAT), read("join", "\n"))
+
+    assert HEARTBEAT in stream
+    assert parse(stream)[-1].name == "end"
+    assert join.startswith("\n")
+    assert json.loads(join)["log"] == STEPS
 
 
 # --- Afterwards -----------------------------------------------------------------------
 async def test_a_run_that_is_over_has_nothing_to_come(
     http: httpx.AsyncClient, runs: str
 ) -> None:
-    run = await start(http, runs, input={"delay": 0})
+    run = await start(http, runs)
     await http.get(f"{run}/join")
 
     assert names(await joined(http, run)) == []
@@ -247,7 +302,7 @@ async def test_a_run_that_is_over_has_nothing_to_come(
 
 
 async def test_what_a_join_answers_with(http: httpx.AsyncClient, runs: str) -> None:
-    fine = await start(http, runs, input={"delay": 0})
+    fine = await start(http, runs)
     values = (await http.get(f"{fine}/join")).json()
     failing = await start(http, runs, assistant_id="raises", input={})
     error = (await http.get(f"{failing}/join")).json()
@@ -264,13 +319,14 @@ async def test_what_a_join_answers_with(http: httpx.AsyncClient, runs: str) -> N
 # --- Cancelled --------------------------------------------------------------------------
 @pytest.mark.parametrize("action", ["interrupt", "rollback"])
 async def test_a_cancel_that_waits_answers_when_the_worker_has_stopped(
-    http: httpx.AsyncClient, runs: str, action: str
+    http: httpx.AsyncClient, runs: str, file: Path, action: str
 ) -> None:
-    run = await start(http, runs, stream_resumable=True)
+    hold(file, "2")
+    run = await start_held(http, runs, file, stream_resumable=True)
     await has_said(http, run, 2)
-    viewing = asyncio.create_task(joined(http, run, after="0"))
 
-    response = await http.post(f"{run}/cancel?wait=1&action={action}")
+    async with joining(http, run, after="0") as events:
+        response = await http.post(f"{run}/cancel?wait=1&action={action}")
     found = await http.get(run)
     thread = (await http.get(runs.removesuffix("/runs"))).json()
 
@@ -279,7 +335,6 @@ async def test_a_cancel_that_waits_answers_when_the_worker_has_stopped(
     assert found.status_code == {"interrupt": 200, "rollback": 404}[action]
     assert thread["status"] == {"interrupt": "interrupted", "rollback": "idle"}[action]
     # No error event: the stream just ends.
-    events = await viewing
     assert "error" not in names(events)
     assert events[-1].name == "end"
 
@@ -287,11 +342,10 @@ async def test_a_cancel_that_waits_answers_when_the_worker_has_stopped(
 async def test_a_cancel_that_does_not_wait_answers_at_once(
     http: httpx.AsyncClient, runs: str
 ) -> None:
-    run = await start(http, runs)
-    running = asyncio.create_task(http.get(f"{run}/join"))
-
-    response = await http.post(f"{run}/cancel")
-    joined_values = await running
+    run = await start(http, runs, input={"delay": 30})
+    async with http.stream("GET", f"{run}/join") as joined_values:
+        response = await http.post(f"{run}/cancel")
+        await joined_values.aread()
 
     assert (response.status_code, response.content) == (202, b"")
     assert await status(http, run) == "interrupted"
@@ -301,19 +355,20 @@ async def test_a_cancel_that_does_not_wait_answers_at_once(
 async def test_a_run_that_is_deleted_while_it_runs_is_stopped(
     http: httpx.AsyncClient, runs: str
 ) -> None:
-    run = await start(http, runs, stream_resumable=True)
+    long = {"input": {"delay": 30}, "stream_resumable": True}
+    run = await start(http, runs, **long)
     await has_said(http, run, 1)
-    joining = asyncio.create_task(http.get(f"{run}/join"))
-    await asyncio.sleep(0.2)
 
-    deleted = await http.delete(run)
-    answer = await joining
+    async with http.stream("GET", f"{run}/join") as answer:
+        deleted = await http.delete(run)
+        await answer.aread()
     thread = runs.removesuffix("/runs")
-    again = await http.post(f"{runs}/wait", json={**SLOW, "input": {"delay": 0}})
+    body = {"assistant_id": "slow", "input": {"delay": 0}}
+    again = await http.post(f"{runs}/wait", json=body)
 
     assert deleted.status_code == 204
     assert answer.status_code == 200
     assert (await http.get(run)).status_code == 404
     # The next one is not disturbed by it.
-    assert again.json()["log"] == [f"step{number}" for number in range(1, 6)]
+    assert again.json()["log"] == STEPS
     assert (await http.get(thread)).json()["status"] == "idle"

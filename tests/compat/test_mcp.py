@@ -6,6 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import Any, cast
 from uuid import uuid4
 
@@ -17,7 +18,8 @@ from mcp.client.streamable_http import streamable_http_client
 from mcp.shared.exceptions import MCPError
 from mcp_types import CallToolResult, ElicitResult, InputRequiredResult, TextContent
 
-from spool.tests.live import ROOT, Server, new_key, serving
+from spool.tests.company import hold
+from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -58,7 +60,7 @@ def text_of(result: CallToolResult) -> str:
 
 
 async def until(condition: Callable[[], Any]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECS):
         while not await condition():
             await asyncio.sleep(0.02)
 
@@ -253,8 +255,9 @@ async def test_an_unknown_thread_is_a_failure(connect: Opened) -> None:
 
 
 async def test_a_cancelled_call_cancels_its_run(
-    connect: Opened, http: httpx.AsyncClient
+    connect: Opened, http: httpx.AsyncClient, file: Path
 ) -> None:
+    hold(file, "2")
     thread_id = (await http.post("/threads", json={})).json()["thread_id"]
     has_begun = asyncio.Event()
 
@@ -262,9 +265,9 @@ async def test_a_cancelled_call_cancels_its_run(
         has_begun.set()
 
     async with connect() as client:
-        arguments = {"delay": 1, "thread_id": thread_id}
+        arguments = {"file": str(file), "delay": 0, "thread_id": thread_id}
         calling = asyncio.create_task(
-            client.call_tool("slow", arguments, progress_callback=report)
+            client.call_tool("steps", arguments, progress_callback=report)
         )
         await has_begun.wait()
         calling.cancel()
@@ -424,10 +427,10 @@ async def test_a_change_of_the_list_is_heard_of(
         client.listen(tools_list_changed=True) as heard,
     ):
         made = (await http.post("/assistants", json={"graph_id": "echo"})).json()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECS):
             await anext(aiter(heard))
         await http.delete(f"/assistants/{made['assistant_id']}")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_SECS):
             await anext(aiter(heard))
 
 
@@ -576,7 +579,7 @@ async def client_of(
         return ElicitResult(action="accept", content={"response": answer})
 
     headers = {"x-api-key": key}
-    async with httpx2.AsyncClient(headers=headers, timeout=30) as http:
+    async with httpx2.AsyncClient(headers=headers, timeout=WAIT_SECS) as http:
         transport = streamable_http_client(f"{server.url}/mcp", http_client=http)
         callback = elicit if answer else None
         async with Client(
@@ -588,7 +591,9 @@ async def client_of(
 async def test_bob_sees_nothing_of_alices(with_keys: Server, mode: str) -> None:
     keys = {name: new_key(with_keys, name) for name in ("alice", "bob")}
     headers = {"x-api-key": keys["alice"]}
-    async with httpx.AsyncClient(base_url=with_keys.url, headers=headers) as http:
+    async with httpx.AsyncClient(
+        base_url=with_keys.url, headers=headers, timeout=WAIT_SECS
+    ) as http:
         made = {"graph_id": "human", "name": f"alices-{mode}"}
         await http.post("/assistants", json=made)
         thread_id = (await http.post("/threads", json={})).json()["thread_id"]
@@ -625,7 +630,7 @@ async def test_bob_cannot_answer_for_alice(with_keys: Server) -> None:
         httpx.AsyncClient(
             base_url=with_keys.url,
             headers={**JSON, "x-api-key": new_key(with_keys, name)},
-            timeout=30,
+            timeout=WAIT_SECS,
         )
         for name in ("alice", "bob")
     )
@@ -660,13 +665,16 @@ async def test_bob_cannot_answer_for_alice(with_keys: Server) -> None:
     assert last["result"]["structuredContent"]["answer"] == "alice's"
 
 
-async def test_the_limit_of_runs_is_told(with_keys: Server) -> None:
+async def test_the_limit_of_runs_is_told(with_keys: Server, file: Path) -> None:
     key = new_key(with_keys, "carol")
+    let_go = hold(file, "1")
+    given = {"file": str(file), "delay": 0}
     async with client_of(with_keys, key, MODES[0]) as client:
         calls = [
-            asyncio.create_task(client.call_tool("slow", {"delay": 0.3}))
-            for _ in range(5)
+            asyncio.create_task(client.call_tool("steps", given)) for _ in range(5)
         ]
+        await asyncio.wait(calls, return_when=asyncio.FIRST_COMPLETED)
+        let_go()
         results = await asyncio.gather(*calls)
 
     refused = [one for one in results if one.is_error]
@@ -688,7 +696,9 @@ async def test_a_key_that_may_only_look_lists_and_does_not_call(
 
 
 async def test_without_a_key_there_is_no_answer(with_keys: Server) -> None:
-    answer = httpx.post(f"{with_keys.url}/mcp", json=INITIALIZE, headers=JSON)
+    answer = httpx.post(
+        f"{with_keys.url}/mcp", json=INITIALIZE, headers=JSON, timeout=WAIT_SECS
+    )
 
     assert answer.status_code == 401
     assert answer.headers["www-authenticate"] == "Bearer"

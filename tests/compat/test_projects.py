@@ -16,7 +16,7 @@ from langgraph_sdk import get_client
 from langgraph_sdk.client import LangGraphClient
 from langgraph_sdk.errors import AuthenticationError, NotFoundError
 
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
 pytestmark = pytest.mark.e2e
 
@@ -202,10 +202,13 @@ async def talk_to_custom_auth(client: LangGraphClient, server: Server) -> None:
 
 
 async def talk_to_custom_lifespan(client: LangGraphClient, server: Server) -> None:
-    hello = httpx.get(f"{server.url}/hello")
+    hello = httpx.get(f"{server.url}/hello", timeout=WAIT_SECS)
 
     assert hello.json() == {"is_open": True, "assistants": ["agent"]}
-    assert httpx.get(f"{server.url}/info").headers["x-served-by"] == "my app"
+    assert (
+        httpx.get(f"{server.url}/info", timeout=WAIT_SECS).headers["x-served-by"]
+        == "my app"
+    )
     assert (await said(client, "agent", "hi"))[-1] == "Hello"
 
 

@@ -12,8 +12,16 @@ from typing import Any
 import httpx
 import pytest
 
-from spool.tests.compat.wire import Event, normalised, parse, recorded, without_end
-from spool.tests.live import Server
+from spool.tests.company import hold
+from spool.tests.compat.wire import (
+    Event,
+    normalised,
+    parse,
+    recorded,
+    without,
+    without_end,
+)
+from spool.tests.live import WAIT_SECS, Server
 
 RECORDINGS = Path(__file__).parent / "recordings"
 # Of tasks that run side by side, whose events come as they finish.
@@ -28,7 +36,7 @@ def recording(name: str) -> dict[str, Any]:
 
 @pytest.fixture
 def client(server: Server) -> Any:
-    with httpx.Client(base_url=server.url, timeout=30) as client:
+    with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as client:
         yield client
 
 
@@ -43,15 +51,9 @@ def play(client: httpx.Client, thread_id: str, name: str) -> list[Event]:
     if "after" in played:
         play(client, thread_id, played["after"])
     path = played["path"].format(thread_id=thread_id)
-    with client.stream("POST", path, json=played["body"]) as response:
-        assert response.status_code == 200
-        pieces = []
-        for piece in response.iter_text():
-            pieces.append(piece)
-            if len(parse("".join(pieces))) == played.get("cancel_after"):
-                run = response.headers["content-location"]
-                client.post(f"{run}/cancel").raise_for_status()
-    return parse("".join(pieces))
+    response = client.post(path, json=played["body"])
+    assert response.status_code == 200
+    return parse(response.text)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("*")))
@@ -63,6 +65,26 @@ def test_a_recorded_stream_comes_out_the_same(client: httpx.Client, name: str) -
     if name in PARALLEL:
         found, expected = sorted(found), sorted(expected)
     assert found == expected
+
+
+def test_a_recorded_cancel_comes_out_the_same(client: httpx.Client, file: Path) -> None:
+    recorded_cancel = recorded("other_recordings/cancel_interrupt_mid")
+    # The recorded steps; the second waits here for the cancel.
+    hold(file, "2")
+    given = {"file": str(file), "delay": 0}
+    body = {**recorded_cancel["body"], "assistant_id": "steps", "input": given}
+    pieces: list[str] = []
+
+    path = recorded_cancel["path"].format(thread_id=new_thread(client))
+    with client.stream("POST", path, json=body) as response:
+        for piece in response.iter_text():
+            pieces.append(piece)
+            if len(parse("".join(pieces))) == recorded_cancel["cancel_after"]:
+                run = response.headers["content-location"]
+                client.post(f"{run}/cancel").raise_for_status()
+
+    found = without(normalised(without_end(parse("".join(pieces)))), *given)
+    assert found == without(recorded_cancel["events"], "delay")
 
 
 def test_the_frames_are_the_official_ones(client: httpx.Client) -> None:

@@ -95,7 +95,7 @@ def hook() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
             """Not in the output of the tests."""
 
     def first() -> dict[str, Any]:
-        wait_until(lambda: received, 20)
+        wait_until(lambda: received)
         return received[0]
 
     server = HTTPServer(("127.0.0.1", 0), Handler)

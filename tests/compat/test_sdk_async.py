@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +18,8 @@ from langgraph_sdk.errors import (
     UnprocessableEntityError,
 )
 
-from spool.tests.live import Server
+from spool.tests.company import has_begun, hold
+from spool.tests.live import WAIT_SECS, Server, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -169,9 +171,11 @@ async def test_a_stream_is_joined_where_it_was_left(
 
 
 async def test_a_run_is_cancelled(client: Any, thread_id: str) -> None:
-    run = await client.runs.create(thread_id, "slow", input={"delay": 5})
-    stream = client.runs.join_stream(thread_id, run["run_id"])
-    await asyncio.sleep(0.5)
+    run = await client.runs.create(
+        thread_id, "slow", input={"delay": 30}, stream_resumable=True
+    )
+    stream = client.runs.join_stream(thread_id, run["run_id"], last_event_id="0")
+    assert (await anext(stream)).event == "metadata"
 
     await client.runs.cancel(thread_id, run["run_id"], wait=True)
 
@@ -182,11 +186,15 @@ async def test_a_run_is_cancelled(client: Any, thread_id: str) -> None:
         await client.runs.cancel(thread_id, run["run_id"])
 
 
-async def test_a_rolled_back_run_leaves_nothing(client: Any, thread_id: str) -> None:
+async def test_a_rolled_back_run_leaves_nothing(
+    client: Any, thread_id: str, file: Path
+) -> None:
     await client.runs.wait(thread_id, "slow", input={"delay": 0})
     before = await client.threads.get_state(thread_id)
-    run = await client.runs.create(thread_id, "slow", input={"delay": 5})
-    await asyncio.sleep(0.5)
+    hold(file, "2")
+    given = {"file": str(file), "delay": 0}
+    run = await client.runs.create(thread_id, "steps", input=given, durability="sync")
+    await asyncio.to_thread(wait_until, lambda: has_begun(file, "2"))
 
     await client.runs.cancel(thread_id, run["run_id"], wait=True, action="rollback")
 
@@ -310,8 +318,12 @@ async def test_what_is_malformed_is_refused(client: Any, thread_id: str) -> None
         )
 
 
-async def test_a_busy_thread_can_reject_or_queue(client: Any, thread_id: str) -> None:
-    first = await client.runs.create(thread_id, "slow", input={"delay": 0.1})
+async def test_a_busy_thread_can_reject_or_queue(
+    client: Any, thread_id: str, file: Path
+) -> None:
+    let_go = hold(file, "1")
+    given = {"file": str(file), "delay": 0}
+    first = await client.runs.create(thread_id, "steps", input=given)
     with pytest.raises(ConflictError):
         await client.runs.create(
             thread_id, "slow", input={"delay": 0}, multitask_strategy="reject"
@@ -319,6 +331,7 @@ async def test_a_busy_thread_can_reject_or_queue(client: Any, thread_id: str) ->
     second = await client.runs.create(
         thread_id, "slow", input={"delay": 0}, multitask_strategy="enqueue"
     )
+    let_go()
     values: Any = await client.runs.join(thread_id, second["run_id"])
 
     assert len(values["log"]) == 10
@@ -354,13 +367,13 @@ async def test_the_client_that_goes_may_take_its_run_along(
     client: Any, thread_id: str
 ) -> None:
     stream = client.runs.stream(
-        thread_id, "slow", input={"delay": 5}, on_disconnect="cancel"
+        thread_id, "slow", input={"delay": 30}, on_disconnect="cancel"
     )
     first = await anext(stream)
     await stream.aclose()
 
     run_id = first.data["run_id"]
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECS):
         while (await client.runs.get(thread_id, run_id))["status"] != "interrupted":
             await asyncio.sleep(0.1)
 

@@ -13,7 +13,7 @@ import pytest
 from langgraph_sdk import get_client
 
 from spool.tests.compat.wire import Event, normalised, parse
-from spool.tests.live import Server
+from spool.tests.live import WAIT_SECS, Server
 
 RECORDING = Path(__file__).parent / "thread_recordings" / "slow.json"
 FAST = {"assistant_id": "echo", "input": {"messages": []}}
@@ -64,12 +64,25 @@ def done(events: list[Event]) -> list[str]:
 
 async def watched(view: View, http: httpx.AsyncClient, path: str, *bodies: Any) -> Any:
     """What a client sees that looked before these runs were made."""
-    ready = asyncio.Event()
-    viewing = asyncio.create_task(view(len(bodies), ready=ready))
-    await ready.wait()
+    [seen] = await all_watched([view], http, path, *bodies)
+    return seen
+
+
+async def all_watched(
+    views: list[View], http: httpx.AsyncClient, path: str, *bodies: Any
+) -> list[list[Event]]:
+    viewing = [await viewed(view, len(bodies)) for view in views]
     for body in bodies:
         (await http.post(path, json=body)).raise_for_status()
-    return await asyncio.wait_for(viewing, 30)
+    return await asyncio.wait_for(asyncio.gather(*viewing), WAIT_SECS)
+
+
+async def viewed(view: View, runs: int) -> asyncio.Task[list[Event]]:
+    """The events of a stream that is already open."""
+    ready = asyncio.Event()
+    viewing = asyncio.create_task(view(runs, ready=ready))
+    await ready.wait()
+    return viewing
 
 
 async def test_a_recorded_thread_comes_out_the_same(
@@ -95,10 +108,9 @@ def lines(events: list[list[Any]]) -> list[str]:
 
 async def test_runs_follow_one_another(http: httpx.AsyncClient, thread_id: str) -> None:
     path = f"/threads/{thread_id}/runs"
-    first, second = await asyncio.gather(
-        watched(View(http, thread_id), http, path, FAST, FAST),
-        View(http, thread_id)(2),
-    )
+    views = [View(http, thread_id) for _ in range(2)]
+
+    first, second = await all_watched(views, http, path, FAST, FAST)
 
     runs = [run["run_id"] for run in (await http.get(path)).json()]
     assert done(first) == runs[::-1]
@@ -155,16 +167,14 @@ async def test_a_run_that_fails_or_is_cancelled_is_done_too(
     path = f"/threads/{thread_id}/runs"
     bodies = [
         {"assistant_id": "raises", "input": {}},
-        {"assistant_id": "slow", "input": {"delay": 5}},
+        {"assistant_id": "slow", "input": {"delay": 30}},
     ]
-    ready = asyncio.Event()
-    viewing = asyncio.create_task(View(http, thread_id)(2, ready=ready))
-    await ready.wait()
+    viewing = await viewed(View(http, thread_id), 2)
     await http.post(f"{path}/wait", json=bodies[0])
     run = (await http.post(path, json=bodies[1])).json()
     await http.post(f"{path}/{run['run_id']}/cancel?wait=1")
 
-    seen = await asyncio.wait_for(viewing, 30)
+    seen = await asyncio.wait_for(viewing, WAIT_SECS)
 
     assert done(seen)[-1] == run["run_id"]
     assert [event.data for event in seen if event.name == "error"] == [
@@ -175,12 +185,11 @@ async def test_a_run_that_fails_or_is_cancelled_is_done_too(
 async def test_the_stream_of_a_deleted_thread_ends(
     http: httpx.AsyncClient, thread_id: str
 ) -> None:
-    viewing = asyncio.create_task(View(http, thread_id)(1))
-    await asyncio.sleep(0.2)
+    viewing = await viewed(View(http, thread_id), 1)
 
     (await http.delete(f"/threads/{thread_id}")).raise_for_status()
 
-    assert await asyncio.wait_for(viewing, 20) == []
+    assert await asyncio.wait_for(viewing, WAIT_SECS) == []
 
 
 async def test_the_sdk_joins_a_thread(server: Server, thread_id: str) -> None:

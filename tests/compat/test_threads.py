@@ -10,6 +10,7 @@ import uuid
 from pathlib import Path
 from typing import Any, get_args
 
+import httpx
 import pytest
 from langgraph_sdk._async.threads import ThreadsClient
 from langgraph_sdk.errors import (
@@ -19,6 +20,8 @@ from langgraph_sdk.errors import (
     UnprocessableEntityError,
 )
 from langgraph_sdk.schema import ThreadSelectField, ThreadSortBy
+
+from spool.tests.live import WAIT_SECS
 
 pytestmark = pytest.mark.e2e
 
@@ -141,19 +144,21 @@ async def test_a_thread_is_deleted(client: Any, waiting: str) -> None:
             await call(waiting)
 
 
-async def test_a_thread_is_deleted_while_it_runs(client: Any) -> None:
+async def test_a_thread_is_deleted_while_it_runs(
+    client: Any, http: httpx.AsyncClient
+) -> None:
     thread_id = (await client.threads.create())["thread_id"]
     run = await client.runs.create(thread_id, "slow", input={"delay": 30})
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(WAIT_SECS):
         while (await client.runs.get(thread_id, run["run_id"]))["status"] == "pending":
             await asyncio.sleep(0.05)
 
-    joined = asyncio.ensure_future(client.runs.join(thread_id, run["run_id"]))
-    await asyncio.sleep(0.2)
-    await client.threads.delete(thread_id)
+    path = f"/threads/{thread_id}/runs/{run['run_id']}/join"
+    async with http.stream("GET", path) as joined:
+        await client.threads.delete(thread_id)
+        await joined.aread()
 
-    async with asyncio.timeout(10):
-        await joined
+    assert joined.status_code == 200
     await client.threads.create(thread_id=thread_id, graph_id="slow")
     state = await client.threads.get_state(thread_id)
     assert state["values"] == {}

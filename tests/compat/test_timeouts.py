@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 from langgraph_sdk import get_sync_client
 
-from spool.tests.compat.wire import normalised, parse, recorded, without_end
+from spool.tests.company import hold
+from spool.tests.compat.wire import (
+    normalised,
+    parse,
+    recorded,
+    without,
+    without_end,
+)
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving
 
@@ -20,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    with serving(CONFIG, BG_JOB_TIMEOUT_SECS="2") as server:
+    with serving(CONFIG, BG_JOB_TIMEOUT_SECS="3") as server:
         yield server
 
 
@@ -30,24 +38,35 @@ def thread(sync_http: httpx.Client) -> str:
     return f"/threads/{sync_http.post('/threads', json={}).json()['thread_id']}"
 
 
+@pytest.fixture
+def given(file: Path) -> dict[str, Any]:
+    """The input of a graph whose third step takes too long."""
+    hold(file, "3")
+    return {"file": str(file), "delay": 0}
+
+
 def test_a_recorded_timeout_comes_out_the_same(
-    sync_http: httpx.Client, thread: str
+    sync_http: httpx.Client, thread: str, given: dict[str, Any]
 ) -> None:
     recording = recorded("other_recordings/timeout_stream")
+    body = {**recording["body"], "assistant_id": "steps", "input": given}
 
-    response = sync_http.post(f"{thread}/runs/stream", json=recording["body"])
+    response = sync_http.post(f"{thread}/runs/stream", json=body)
 
     events = parse(response.text)
-    assert normalised(without_end(events)) == recording["events"]
+    expected = without(recording["events"], "delay")
+    assert without(normalised(without_end(events)), *given) == expected
     assert events[-1].name == "end"
     [run] = sync_http.get(f"{thread}/runs").json()
     assert run["status"] == "timeout"
 
 
-def test_a_wait_answers_with_what_there_was(server: Server, thread: str) -> None:
+def test_a_wait_answers_with_what_there_was(
+    server: Server, thread: str, given: dict[str, Any]
+) -> None:
     thread_id = thread.removeprefix("/threads/")
     with get_sync_client(url=server.url) as client:
-        values: Any = client.runs.wait(thread_id, "slow", input={"delay": 0.8})
+        values: Any = client.runs.wait(thread_id, "steps", input=given)
         found: Any = client.threads.get(thread_id)
         # The thread goes on from there.
         after: Any = client.runs.wait(thread_id, "slow", input={"delay": 0})

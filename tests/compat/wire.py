@@ -62,6 +62,14 @@ def without_end(events: list[Event]) -> list[Event]:
     return [event for event in events if event.name != "end"]
 
 
+def without(events: list[list[Any]], *keys: str) -> list[list[Any]]:
+    """Normalised events, without these keys of their data."""
+    return [
+        [name, {key: value for key, value in data.items() if key not in keys}]
+        for name, data in events
+    ]
+
+
 def normalised(events: list[Event]) -> list[list[Any]]:
     ids: dict[str, str] = {}
 

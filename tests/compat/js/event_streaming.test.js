@@ -20,7 +20,7 @@ function until(ready) {
     const started = Date.now();
     (function look() {
       if (ready()) resolve();
-      else if (Date.now() - started > 10_000) reject(new Error("not in time"));
+      else if (Date.now() - started > 60_000) reject(new Error("not in time"));
       else setTimeout(look, 10);
     })();
   });
