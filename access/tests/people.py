@@ -12,7 +12,7 @@ from spool.config import lazy
 from spool.runs.streaming.fanout import close_fanout
 
 # How long a stream may take in the tests.
-STREAM_SECS = 20
+STREAM_SECS = 60
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from spool.crons.services import database_now
 from spool.crons.tests.conftest import MakeCron, MakeDue
 from spool.database.loop import conninfo
 from spool.runs.models import Run
-from spool.tests.live import ROOT, wait_until
+from spool.tests.live import ROOT, WAIT_SECS, wait_until
 from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -84,9 +84,9 @@ def test_a_tick_that_dies_at_any_line_fires_at_most_once(
         lines += 1
         tick = DyingTick(lines)
         tick.start()
-        tick.join(30)
+        tick.join(WAIT_SECS)
         # Until Postgres notices, the dead connection still holds the rows' locks.
-        wait_until(partial(is_gone, tick.backend), 30, pause=0.01)
+        wait_until(partial(is_gone, tick.backend), pause=0.01)
         assert_fired_at_most_once(crons)
         if tick.survived:
             break
@@ -147,7 +147,7 @@ def test_a_process_that_is_killed_fires_at_most_once(
         for cron in crons:
             make_due(cron)
         ended = killed_before(lines, ticks)
-        wait_until(no_other_session_is_in_a_transaction, 30, pause=0.01)
+        wait_until(no_other_session_is_in_a_transaction, pause=0.01)
         assert_fired_at_most_once(crons)
         lines += 17
 

@@ -97,6 +97,7 @@ def test_downtime_fires_once_and_counts_what_was_missed(
     cron = make_cron(schedule="*/10 * * * * *")
     make_due(cron, seconds=65)
     Cron.objects.update(next_run_date=cron.next_run_date)
+    before = database_now()
 
     firing.fire_due()
 
@@ -106,7 +107,7 @@ def test_downtime_fires_once_and_counts_what_was_missed(
     cron.refresh_from_db()
     assert cron.missed == missed
     assert cron.next_run_date is not None
-    assert cron.next_run_date > database_now() - timedelta(seconds=1)
+    assert cron.next_run_date > before
 
 
 @pytest.mark.parametrize(
@@ -152,6 +153,7 @@ def test_years_of_downtime_take_no_time_to_catch_up(
 ) -> None:
     cron = make_cron(schedule="* * * * * *", catch_up=catch_up)
     make_due(cron, seconds=10**8)
+    before = database_now()
 
     firing.fire_due()
 
@@ -159,19 +161,20 @@ def test_years_of_downtime_take_no_time_to_catch_up(
     cron.refresh_from_db()
     assert cron.missed >= slots.MAX_COUNTED
     assert cron.next_run_date is not None
-    assert cron.next_run_date > database_now() - timedelta(seconds=5)
+    assert cron.next_run_date > before
 
 
 def test_years_of_downtime_take_no_time(make_cron: MakeCron, make_due: MakeDue) -> None:
     cron = make_cron(schedule="* * * * * *")
     make_due(cron, seconds=10**8)
+    before = database_now()
 
     firing.fire_due()
 
     assert cron.firings.get().missed == slots.MAX_COUNTED
     cron.refresh_from_db()
     assert cron.next_run_date is not None
-    assert cron.next_run_date > database_now() - timedelta(seconds=5)
+    assert cron.next_run_date > before
 
 
 def test_a_busy_thread_costs_the_slot_of_a_cron_that_rejects(

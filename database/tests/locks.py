@@ -19,12 +19,12 @@ def answer_behind(first: Callable[[], Any], second: Callable[[], Any]) -> Any:
             first()
             waiting = pool.submit(closing(second))
             wait_until_blocked()
-        return waiting.result(timeout=30)
+        return waiting.result(timeout=60)
 
 
 def wait_until_blocked() -> None:
     """Return when a connection waits for a lock."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         with connection.cursor() as cursor:
             cursor.execute("SELECT EXISTS (SELECT FROM pg_locks WHERE NOT granted)")

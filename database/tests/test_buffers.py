@@ -59,4 +59,4 @@ def test_connections_of_a_loop_are_replaced_when_they_are_returned() -> None:
     first, still = shared.run(keep())
 
     assert first == still
-    wait_until(lambda: shared.run(pid()) != first, 10)
+    wait_until(lambda: shared.run(pid()) != first)

@@ -15,13 +15,13 @@ def at_once(jobs: Sequence[Callable[[], Any]]) -> list[Any]:
     barrier = threading.Barrier(len(jobs))
 
     def one(job: Callable[[], Any]) -> Any:
-        barrier.wait(30)
+        barrier.wait(60)
         return closing(job)()
 
     pool = ThreadPoolExecutor(len(jobs))
     running = [pool.submit(one, job) for job in jobs]
     # With a timeout: a job may wait for a lock that the test itself holds.
-    wait(running, timeout=60)
+    wait(running, timeout=120)
     pool.shutdown(wait=False)
     return [job.result(timeout=0) for job in running]
 

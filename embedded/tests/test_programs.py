@@ -59,7 +59,7 @@ def started(home: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
 
 def wait_for_word(home: Path) -> None:
     log = home / "logs" / "program.log"
-    wait_until(lambda: "here" in log.read_text(), 10)
+    wait_until(lambda: "here" in log.read_text())
 
 
 @pytest.fixture
@@ -104,7 +104,7 @@ def test_a_program_is_known_by_its_command_line(home: Path) -> None:
         words = " ".join(program.cmdline()).split()
         assert words[1:] == ["-m", "waiting", "--port", "8123"]
         program.kill()
-        assert parent.wait(timeout=10) == (-9) % 256
+        assert parent.wait(timeout=60) == (-9) % 256
 
 
 def test_a_program_ends_with_a_supervisor_that_is_killed(home: Path) -> None:
@@ -117,7 +117,7 @@ def test_a_program_ends_with_a_supervisor_that_is_killed(home: Path) -> None:
         parent.kill()
         parent.wait()
 
-    wait_until(lambda: processes.start_time(pid) is None, 10)
+    wait_until(lambda: processes.start_time(pid) is None)
 
 
 def test_a_program_does_not_hold_the_lock_of_the_home(home: Path) -> None:

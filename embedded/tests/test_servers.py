@@ -29,7 +29,7 @@ def running(server: Postgres | Valkey) -> Iterator[subprocess.Popen[bytes]]:
         server.wait_ready(process)
         yield process
     finally:
-        processes.stop(process, server.stop_signal, 10)
+        processes.stop(process, server.stop_signal, 60)
 
 
 @pytest.mark.parametrize(

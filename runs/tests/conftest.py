@@ -23,6 +23,7 @@ from spool.runs.serializers import parse_run_request
 from spool.runs.services import create_run
 from spool.runs.tests.executing import CONFIG, Here, forget_config
 from spool.runs.tests.oddities import Executing
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 
 ECHO = {"assistant_id": "echo"}
@@ -166,7 +167,7 @@ class _Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["content-length"]))
         headers = {name.lower(): value for name, value in self.headers.items()}
         receiver.received.append(Received(self.path, headers, body))
-        receiver.may_answer.wait(20)
+        receiver.may_answer.wait(WAIT_SECS)
         answers = receiver.answers
         self.send_response(answers.pop(0) if len(answers) > 1 else answers[0])
         if receiver.location:
@@ -175,7 +176,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.end_headers()
         if receiver.keeps_body:
             receiver.may_answer.clear()
-            receiver.may_answer.wait(20)
+            receiver.may_answer.wait(WAIT_SECS)
         else:
             self.wfile.write(receiver.body)
 

@@ -25,7 +25,7 @@ from spool.webhooks import addresses
 
 CONFIG = Path(__file__).parent / "langgraph.json"
 CHECKPOINT_TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")
-wait_for = partial(wait_until, seconds=20, pause=0.01)
+wait_for = partial(wait_until, pause=0.01)
 
 
 def forget_config() -> None:

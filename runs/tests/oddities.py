@@ -19,6 +19,7 @@ from spool.runs.serializers import parse_run_request
 from spool.runs.streaming import events
 from spool.runs.tests.executing import forget_config
 from spool.runs.worker.executor import Executor
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 
 
@@ -61,7 +62,7 @@ class Executing:
     def execute(self, graph: str, thread: Thread | None) -> Run:
         """Create a run and execute it to its end."""
         run, done = self.start(graph, thread)
-        done.result(timeout=20)
+        done.result(timeout=WAIT_SECS)
         run.refresh_from_db()
         return run
 
@@ -71,7 +72,7 @@ class Executing:
         return self._threads.submit(self._loop.run, executing)
 
     def execute_again(self, run: Run) -> None:
-        self.start_again(run).result(timeout=20)
+        self.start_again(run).result(timeout=WAIT_SECS)
 
     def close(self) -> None:
         # Blocked graphs wait for this file; see `spending`.

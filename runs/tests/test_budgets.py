@@ -18,6 +18,7 @@ from spool.runs.budget_stops import stop_over_budget
 from spool.runs.models import Run, RunAttempt
 from spool.runs.tests.executing import begun, wait_for
 from spool.runs.tests.oddities import Executing, served
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.usage import budgets
 from spool.usage.meter import meter
@@ -154,7 +155,7 @@ def test_a_run_that_crosses_its_budget_is_stopped(
 
     stop_over_budget()
     oddly.executor.stop(run.id, Run.OVER_BUDGET)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     thread.refresh_from_db()
@@ -177,7 +178,7 @@ def test_a_graph_that_goes_on_calls_no_more_models(
     run, done = start(alice_client, oddly, thread, tmp_path, "stubborn")
 
     oddly.executor.stop(run.id, Run.OVER_BUDGET)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     assert (run.status, run.error) == ("error", ERROR)
@@ -198,7 +199,7 @@ def test_others_go_on(
     run.refresh_from_db()
     assert run.cancel_action is None
     (tmp_path / "go").touch()
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
 
 # --- Set ----------------------------------------------------------------------------

@@ -21,6 +21,7 @@ from spool.runs import lifecycle, queue
 from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome
 from spool.runs.models import Run, Worker
 from spool.runs.tests.executing import Here, begun, wait_for
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 
 pytestmark = [
@@ -254,7 +255,7 @@ def test_a_run_whose_thread_has_just_started_another_is_not_claimed(
         ending.start()
         wait_until_blocked()
         other.commit()
-    ending.join(30)
+    ending.join(WAIT_SECS)
 
     [ended] = found
     assert (ended_by(ended).has_asked, ended_by(ended).claim) == (False, None)

@@ -29,7 +29,7 @@ from spool.runs.periods import (
 from spool.runs.services import cancel_run, delete_run
 from spool.runs.tests.attempts import HOUR, MINUTE, SECOND, ago, count_now, ended
 from spool.runs.tests.executing import Here, wait_for
-from spool.tests.live import ROOT
+from spool.tests.live import ROOT, WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 from spool.usage.models import UsageRuns
@@ -193,7 +193,7 @@ def test_two_ticks_at_once_count_once() -> None:
 
     def tick(_: int) -> None:
         try:
-            start.wait(timeout=10)
+            start.wait(timeout=WAIT_SECS)
             counting.count()
         finally:
             connection.close()

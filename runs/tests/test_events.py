@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import threading
-import time
 from collections.abc import AsyncIterator
 from contextlib import suppress
 from datetime import timedelta
@@ -14,7 +13,7 @@ from uuid import UUID
 
 import pytest
 import redis
-from django.conf import settings
+from django.conf import LazySettings, settings
 from django.db.models.functions import Now
 
 from spool.database.ids import uuid7
@@ -29,12 +28,15 @@ from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import EventWriter, publish_end
+from spool.tests.live import WAIT_SECS, wait_until
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def fanout() -> AsyncIterator[Fanout]:
+async def fanout(settings: LazySettings) -> AsyncIterator[Fanout]:
+    # In Postgres it would find the ends of the tests' runs, most of which are not stored.
+    settings.STREAM_HEARTBEAT_SECS = 600
     before = asyncio.all_tasks()
     fanout = Fanout()
     yield fanout
@@ -108,7 +110,7 @@ async def test_it_is_closed_even_if_a_cancellation_is_swallowed(
     async with fanout.watch(uuid7()):
         pass
 
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(WAIT_SECS):
         await fanout.close()
 
     assert swallowed.is_set()
@@ -119,7 +121,10 @@ def test_a_run_counts_as_over_once_its_end_can_have_arrived(
     make_run: Any,
 ) -> None:
     going_on, ended, over = [make_run() for _ in range(3)]
-    ended_at = [(ended, Now()), (over, Now() - timedelta(seconds=4))]
+    ended_at = [
+        (ended, Now() + timedelta(minutes=1)),
+        (over, Now() - timedelta(seconds=4)),
+    ]
     for run, moment in ended_at:
         Run.objects.filter(pk=run.pk).update(status="success", ended_at=moment)
 
@@ -146,7 +151,7 @@ async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]
     """The next `count` events after `last`, or more."""
     found: list[Event] = []
     clock = asyncio.get_running_loop().time
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECS):
         while len(found) < count:
             found += await run_stream.next_events(viewer, last, clock() + 0.1)
             last = found[-1].id if found else last
@@ -165,7 +170,9 @@ async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
     async with fanout.watch(thread_id, run_id) as viewer:
         first = await run_stream.next_events(viewer, run_stream.NEVER, 0)
         append(thread_id, run_id, *batches)
-        await asyncio.sleep(0.3)
+        async with asyncio.timeout(WAIT_SECS):
+            while not viewer._overflows:
+                await asyncio.sleep(0.01)
         waiting = sum(len(batch) for batch in viewer._batches)
         found = await seen(viewer, run_stream.NEVER, 20)
 
@@ -198,7 +205,8 @@ async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
 
     def then_ends(asked: UUID) -> bool:
         append(thread_id, run_id, b"1")
-        time.sleep(0.1)
+        [viewer] = fanout._viewers[events.channel(thread_id)]
+        wait_until(lambda: viewer._batches, pause=0.01)
         return is_over(asked)
 
     monkeypatch.setattr(run_stream, "_is_over", then_ends)
@@ -266,8 +274,9 @@ async def test_a_redis_that_hangs_is_not_waited_for_one_by_one(settings: Any) ->
         async with fanout.watch(uuid7()):
             pass
 
-    async with asyncio.timeout(10):
-        await asyncio.gather(*(view() for _ in range(20)))
+    # Each would wait for a second.
+    async with asyncio.timeout(WAIT_SECS):
+        await asyncio.gather(*(view() for _ in range(2 * WAIT_SECS)))
 
     for task in fanout._tasks:
         task.cancel()
@@ -302,7 +311,7 @@ async def test_a_viewer_may_leave_at_any_moment(
         for _ in range(steps):
             await asyncio.sleep(0)
         viewing.cancel()
-        done, _ = await asyncio.wait([viewing], timeout=5)
+        done, _ = await asyncio.wait([viewing], timeout=WAIT_SECS)
         assert done, f"it stays after {steps} steps"
 
     assert left == list(range(1, 25))
@@ -360,7 +369,7 @@ async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
 
     await asyncio.to_thread(publish_success, thread_id, run_id)
     await asyncio.to_thread(events.forget, [thread_id])
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECS):
         while not viewer.is_gone:
             await asyncio.sleep(0.01)
     rest = b"".join([part async for part in seen])
@@ -387,6 +396,7 @@ def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
         # A separate client for this test, as each process has its own.
         client = events.redis_client.__wrapped__()
         monkeypatch.setattr(events, "redis_client", lambda: client)
+        monkeypatch.setattr("spool.database.redis.SILENCE", 600.0)
         found = [events.newest_id(uuid7()) for _ in range(5)]
         events.signal_stop(uuid7(), "interrupt")
         publish_success(uuid7(), uuid7())

@@ -20,6 +20,7 @@ from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.tests.executing import Here, checkpoint_rows, published
 from spool.runs.worker.failures import described
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.state import get_history, get_state
 from spool.threads.updates import state_update, update_state
@@ -98,7 +99,7 @@ def test_held_events_are_written_while_the_end_takes_long(
     end = lifecycle.end
 
     async def late_end(*args: Any, **more: Any) -> Any:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECS):
             while [name for name, _ in published(thread.id)][-1:] != ["updates"]:
                 await asyncio.sleep(0.01)
         return await end(*args, **more)
@@ -124,7 +125,7 @@ def test_a_redis_that_hangs_keeps_no_run_from_its_end(
     run = make()
 
     events.redis_client().client_pause(30_000, all=False)
-    here.start(run).result(timeout=20)
+    here.start(run).result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     assert (told_at_the_end, run.status) == ([], "success")
@@ -183,8 +184,8 @@ def test_a_node_that_exits_takes_only_its_own_run_with_it(
     (tmp_path / "go").touch()
     run = make("exits")
 
-    here.start(run).result(timeout=20)
-    here.start(after := make()).result(timeout=20)
+    here.start(run).result(timeout=WAIT_SECS)
+    here.start(after := make()).result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     after.refresh_from_db()

@@ -12,6 +12,7 @@ from spool.database.ids import uuid7
 from spool.runs import tasks
 from spool.runs.models import Worker
 from spool.runs.worker import worker as worker_module
+from spool.tests.live import WAIT_SECS
 from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -41,7 +42,7 @@ def test_a_worker_waits_for_who_is_about_to_claim_a_run(
     wait((stopping,), timeout=0.3)
     has_stopped = stopping.done()
     me.free_slot()
-    stopping.result(timeout=10)
+    stopping.result(timeout=WAIT_SECS)
 
     assert not has_stopped
 

@@ -21,6 +21,7 @@ from spool.runs.streaming.run_stream import NEVER, RunStream
 from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.thread_stream import ThreadStream
 from spool.runs.streaming.writer import EventWriter, last_events, publish_end
+from spool.tests.live import WAIT_SECS
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -71,7 +72,11 @@ async def writing() -> AsyncIterator[Writing]:
 
 
 @pytest.fixture
-async def fanout(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fanout]:
+async def fanout(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> AsyncIterator[Fanout]:
+    # In Postgres it would find that the runs, which are not stored, are over.
+    settings.STREAM_HEARTBEAT_SECS = 600
     fanout = Fanout()
     monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     monkeypatch.setattr(thread_stream, "fanout", lambda: fanout)
@@ -105,7 +110,7 @@ async def test_a_silent_run_finds_out_what_redis_forgot(
 
     await writing.lose()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECS):
         while words(await writing.kept()) != ["a", "b"]:
             await asyncio.sleep(0.01)
     await writing.close()

@@ -11,7 +11,7 @@ from django.conf import LazySettings
 from spool.runs.models import Run
 from spool.runs.tests.oddities import Executing, served
 from spool.runs.worker.execution import HAND_BACK
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -37,10 +37,10 @@ def test_a_run_is_stopped_while_its_graph_is_made(
 ) -> None:
     monkeypatch.setattr("spool.runs.worker.executor.CANCEL_TIMEOUT_SECS", 0.05)
     run, done = oddly.start("never", thread)
-    wait_until(oddly.begun.exists, 20)
+    wait_until(oddly.begun.exists)
 
     oddly.executor.stop(run.id, reason)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     thread.refresh_from_db()
@@ -52,10 +52,10 @@ def test_a_run_is_rolled_back_while_its_graph_is_made(
 ) -> None:
     monkeypatch.setattr("spool.runs.worker.executor.CANCEL_TIMEOUT_SECS", 0.05)
     run, done = oddly.start("never", thread)
-    wait_until(oddly.begun.exists, 20)
+    wait_until(oddly.begun.exists)
 
     oddly.executor.stop(run.id, "rollback")
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     thread.refresh_from_db()
     assert thread.status == "idle"

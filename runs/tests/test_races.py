@@ -29,6 +29,7 @@ from spool.runs.serializers import parse_run_request
 from spool.runs.streaming import events
 from spool.runs.tests.executing import CONFIG, forget_config
 from spool.runs.worker.executor import Executor
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
@@ -274,7 +275,7 @@ def test_a_run_waits_for_a_sweep_that_holds_its_thread(
             run = pool.submit(closing(create))
             wait_until_blocked()
             delete_threads(Thread.objects.filter(pk=thread.pk))
-        made = run.result(timeout=30)
+        made = run.result(timeout=WAIT_SECS)
 
     assert made.thread_id == thread.pk
     assert Thread.objects.get().status == "busy"

@@ -21,6 +21,7 @@ from spool.runs.tests.executing import wait_for
 from spool.runs.tests.oddities import Executing, served
 from spool.runs.timeline import timeline_of
 from spool.runs.worker.execution import HAND_BACK
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 from spool.threads.sweeping import sweep
@@ -131,7 +132,7 @@ def test_a_stream_that_is_cancelled_has_used_what_it_said(
     wait_for(oddly.begun.exists)
 
     oddly.executor.stop(run.id, Run.CancelAction.INTERRUPT)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     # Its last callback is called when its task is cancelled, perhaps after its end.
     wait_for(lambda: used(run) == [("stream", "tiny-1", 1, 7, 1)])
@@ -184,7 +185,7 @@ def test_what_a_run_used_is_written_while_it_goes_on(
     timeline = timeline_of(run)
     assert [a["outcome"] for a in timeline["attempts"]] == ["running"]
     (tmp_path / "go").touch()
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
     assert used(run) == [("holds", "tiny-1", 2, 20, 10)]
 
 
@@ -193,7 +194,7 @@ def test_an_attempt_that_is_handed_back_stays_on_record(
 ) -> None:
     run, done = hold(oddly, thread)
     oddly.executor.stop_all(HAND_BACK)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
     (tmp_path / "go").touch()
 
     oddly.execute_again(run)
@@ -218,7 +219,7 @@ def test_an_attempt_that_is_lost_stays_on_record(
     attempt = RunAttempt.objects.get(run_id=run.id)
     assert (attempt.outcome, attempt.worker_id) == ("lost", worker.id)
     (tmp_path / "go").touch()
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
     # Usage after the run was lost is counted, too.
     wait_for(lambda: used(run) == [("holds", "tiny-1", 2, 20, 10)])
     assert RunAttempt.objects.filter(run_id=run.id).count() == 1
@@ -230,7 +231,7 @@ def test_a_run_that_is_rolled_back_stays_on_record(
     run, done = hold(oddly, thread)
 
     oddly.executor.stop(run.id, Run.CancelAction.ROLLBACK)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
 
     attempt = RunAttempt.objects.get(run_id=run.id)
     assert attempt.outcome == "rolled_back"
@@ -271,7 +272,7 @@ def test_the_record_goes_with_a_thread_that_its_client_deletes(
 ) -> None:
     run, done = hold(oddly, thread)
     oddly.executor.stop(run.id, Run.CancelAction.ROLLBACK)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
     oddly.execute("spends", thread)
 
     delete_threads(Thread.objects.filter(pk=thread.id))

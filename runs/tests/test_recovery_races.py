@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 from spool.runs import recovery
 from spool.runs.lifecycle import Ended
 from spool.runs.models import Run, Worker
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 
@@ -49,7 +50,7 @@ def tick() -> Iterator[Callable[[], list[Ended]]]:
             connection.close()
 
     with ThreadPoolExecutor(1) as pool:
-        yield lambda: pool.submit(recover).result(timeout=20)
+        yield lambda: pool.submit(recover).result(timeout=WAIT_SECS)
 
 
 def test_recovery_does_not_wait_for_deletions_of_threads(

@@ -9,6 +9,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from django.conf import LazySettings
 from redis.exceptions import RedisError
 
 from spool.database.ids import uuid7
@@ -23,16 +24,21 @@ from spool.runs.streaming.run_stream import NEVER, next_events
 from spool.runs.streaming.script_calls import ScriptCalls
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import EventWriter, publish_end
+from spool.tests.live import WAIT_SECS
 from spool.web.thread_pool import database_threads
 
 
 @pytest.fixture
-async def own(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Fanout]:
-    """A fan-out that is connected."""
+async def own(
+    monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+) -> AsyncIterator[Fanout]:
+    """A fan-out that is connected, and does by itself only what a test is about."""
+    settings.STREAM_HEARTBEAT_SECS = 600
+    monkeypatch.setattr(fanout, "REPLY_TIMEOUT_SECS", 600.0)
     found = Fanout()
     monkeypatch.setattr(run_stream, "fanout", lambda: found)
     async with found.watch(uuid7()):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECS):
             while found.expect(uuid7()) is None:
                 await asyncio.sleep(0.01)
         yield found
@@ -74,7 +80,7 @@ async def seen(
     """The events after `last`, up to one with this data or name."""
     found: list[Event] = []
     clock = asyncio.get_running_loop().time
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(WAIT_SECS):
         while not found or until not in (found[-1].name, found[-1].data.decode()):
             last = found[-1].id if found else last
             found += await next_events(viewer, last, clock() + 0.1)
@@ -155,7 +161,7 @@ async def test_a_slow_run_is_watched_twice_until_it_answers(
     viewer = expect(own, run.id)
     name = events.channel(run.thread_id)
     async with own.watch(run.thread_id, run.id, viewer):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_SECS):
             while name not in own._confirmed or not own._confirmed[name].is_set():
                 await asyncio.sleep(0.01)
         await run.publish(1, 2)
@@ -235,7 +241,7 @@ async def test_an_end_that_is_never_published_is_found_in_postgres(
     run_id = uuid7()
     viewer = expect(own, run_id)
     asking = asyncio.create_task(own._ask_postgres())
-    async with own.watch(uuid7(), run_id, viewer), asyncio.timeout(10):
+    async with own.watch(uuid7(), run_id, viewer), asyncio.timeout(WAIT_SECS):
         while run_id not in viewer.over:
             await asyncio.sleep(0.01)
     await cancel([asking])

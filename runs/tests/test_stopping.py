@@ -24,6 +24,7 @@ from spool.runs.tests.executing import (
     wait_for,
 )
 from spool.runs.worker.execution import HAND_BACK
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 from spool.threads.state import get_state
@@ -64,7 +65,7 @@ def test_a_run_is_stopped_before_its_graph_is_made(
 
     monkeypatch.setattr(registry(), "open", stopped_first)
 
-    here.start(run).result(timeout=20)
+    here.start(run).result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     assert run.status == "interrupted"
@@ -78,7 +79,7 @@ def claiming(monkeypatch: pytest.MonkeyPatch) -> Iterator[Barrier]:
     async def claim_and_wait(*args: Any, **kwargs: Any) -> Claim | None:
         held = await claim(*args, **kwargs)
         for _ in range(2):
-            await asyncio.to_thread(barrier.wait, 20)
+            await asyncio.to_thread(barrier.wait, WAIT_SECS)
         return held
 
     monkeypatch.setattr("spool.runs.lifecycle.claim", claim_and_wait)
@@ -94,10 +95,10 @@ def test_a_run_is_stopped_while_it_is_claimed(
     run = make()
     done = here.start_next()
 
-    claiming.wait(20)
+    claiming.wait(WAIT_SECS)
     here.executor.stop(run.id, "interrupt")
-    claiming.wait(20)
-    done.result(timeout=20)
+    claiming.wait(WAIT_SECS)
+    done.result(timeout=WAIT_SECS)
 
     run.refresh_from_db()
     assert (run.status, begun(tmp_path)) == ("interrupted", [])
@@ -110,15 +111,15 @@ def test_a_stop_of_another_run_is_not_kept_for_later(
     (tmp_path / "go").touch()
     first, second = make(), make()
     done = here.start_next()
-    claiming.wait(20)
+    claiming.wait(WAIT_SECS)
     here.executor.stop(second.id, HAND_BACK)
-    claiming.wait(20)
-    done.result(timeout=20)
+    claiming.wait(WAIT_SECS)
+    done.result(timeout=WAIT_SECS)
 
     done = here.start_next()
     for _ in range(2):
-        claiming.wait(20)
-    done.result(timeout=20)
+        claiming.wait(WAIT_SECS)
+    done.result(timeout=WAIT_SECS)
 
     ended = Run.objects.filter(pk__in=[first.id, second.id])
     assert [(run.status, run.attempt) for run in ended] == [("success", 1)] * 2
@@ -161,7 +162,7 @@ def test_a_wish_to_roll_back_that_comes_at_the_very_end_is_heeded(
     # The graph is not stopped, and runs to its end.
     Run.objects.filter(pk=run.pk).update(cancel_action="rollback")
     (tmp_path / "go").touch()
-    ended = done.result(timeout=20)
+    ended = done.result(timeout=WAIT_SECS)
 
     assert ended is not None
     assert not Run.objects.filter(pk=run.pk).exists()
@@ -185,14 +186,14 @@ def test_a_node_that_does_not_stop_delays_no_other(
     statuses: list[str],
 ) -> None:
     monkeypatch.setattr("spool.runs.worker.execution.CANCEL_TIMEOUT_SECS", 0.05)
-    settings.BG_JOB_TIMEOUT_SECS = 0.3 if reason == "too long" else 60
+    settings.BG_JOB_TIMEOUT_SECS = 2 if reason == "too long" else 600
     run = make("deaf", durability="sync")
     done = here.start(run)
     wait_for((tmp_path / "begun").exists)
 
     if reason != "too long":
         here.stop(run, reason)
-    done.result(timeout=20)
+    done.result(timeout=WAIT_SECS)
     saved, told = checkpoint_rows(thread.id), published(thread.id)
     (graph,) = (
         task

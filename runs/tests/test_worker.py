@@ -14,7 +14,7 @@ from spool.runs import lifecycle, recovery, tasks
 from spool.runs.models import Run, Worker
 from spool.runs.worker import worker as worker_module
 from spool.runs.worker.slots import Slots
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 from spool.threads.models import Thread
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -45,10 +45,10 @@ def test_one_slot_executes_all_that_came_at_once(
     )
 
     executing.start()
-    executing.join(8)
+    executing.join(WAIT_SECS)
     spins = executing.is_alive()
     me._stopping.set()
-    executing.join(5)
+    executing.join(WAIT_SECS)
     loop, executor = me._loop_and_executor()
     loop.run(executor.redis.aclose())
     loop.close()
@@ -126,6 +126,6 @@ def create_at_once(make_run: Any, thread: Any, count: int) -> None:
         creating = [threading.Thread(target=create) for _ in range(count)]
         for one in creating:
             one.start()
-        wait_until(lambda: waiting_for_locks() == count, 20)
+        wait_until(lambda: waiting_for_locks() == count)
     for one in creating:
         one.join()

@@ -34,7 +34,7 @@ class Server:
 
     def start(self) -> None:
         self._thread.start()
-        wait_until(lambda: self._uvicorn.started, 10, pause=0.01)
+        wait_until(lambda: self._uvicorn.started, pause=0.01)
 
     def stop(self) -> None:
         self._uvicorn.should_exit = True

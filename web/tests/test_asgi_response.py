@@ -13,6 +13,7 @@ from django.test import Client, override_settings
 from pytest_django import DjangoDbBlocker
 
 from spool.access.tests.people import streamed
+from spool.tests.live import WAIT_SECS
 from spool.web.handler import Application
 from spool.web.tests.serving import Server, serving
 from spool.web.tests.urls import app_events
@@ -33,12 +34,12 @@ def server(
 
 @pytest.fixture
 async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(base_url=server.url, timeout=30) as client:
+    async with httpx.AsyncClient(base_url=server.url, timeout=WAIT_SECS) as client:
         yield client
 
 
 async def next_event() -> str:
-    return await asyncio.to_thread(app_events.get, timeout=20)
+    return await asyncio.to_thread(app_events.get, timeout=WAIT_SECS)
 
 
 async def test_the_application_answers(client: httpx.AsyncClient) -> None:

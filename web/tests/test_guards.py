@@ -9,6 +9,7 @@ import httpx
 import pytest
 from django.conf import LazySettings
 
+from spool.tests.live import WAIT_SECS
 from spool.web.guards import HEADERS_MAX_BYTES, Gate
 from spool.web.http_protocol import HEAD_MAX_BYTES, BoundedHead
 from spool.web.tests.serving import serving
@@ -183,7 +184,7 @@ def test_a_head_without_an_end_is_not_read_to_it(
 
 def test_bodies_and_later_requests_are_not_counted(address: tuple[str, int]) -> None:
     host, port = address
-    with httpx.Client(base_url=f"http://{host}:{port}") as client:
+    with httpx.Client(base_url=f"http://{host}:{port}", timeout=WAIT_SECS) as client:
         body = b"x" * (2 * HEAD_MAX_BYTES)
         answers = [client.post("/", content=body) for _ in range(3)]
         answers += [client.get("/", headers={"x": "y" * 60_000}) for _ in range(30)]

@@ -20,7 +20,7 @@ from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
 from spool.database.loop import conninfo
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 from spool.web.handler import Application
 from spool.web.tests import urls
 from spool.web.tests.serving import Server, serving
@@ -84,7 +84,7 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 
 def new_client(server: Server) -> httpx.AsyncClient:
     limits = httpx.Limits(max_connections=256)
-    return httpx.AsyncClient(base_url=server.url, limits=limits, timeout=30)
+    return httpx.AsyncClient(base_url=server.url, limits=limits, timeout=WAIT_SECS)
 
 
 def ask_postgres(query: str) -> list[Any]:
@@ -167,7 +167,7 @@ async def test_a_client_gone_mid_stream_closes_the_iterator(
         assert await anext(response.aiter_lines()) == "0"
         assert not urls.stream_closed.is_set()
 
-    assert await asyncio.to_thread(urls.stream_closed.wait, 10)
+    assert await asyncio.to_thread(urls.stream_closed.wait, WAIT_SECS)
 
 
 async def test_a_client_gone_before_the_first_byte_closes_the_iterator() -> None:
@@ -198,7 +198,7 @@ async def test_a_client_that_stops_reading_and_goes_closes_the_iterator(
         await asyncio.sleep(0.3)
         assert not urls.stream_closed.is_set()
 
-    assert await asyncio.to_thread(urls.stream_closed.wait, 10)
+    assert await asyncio.to_thread(urls.stream_closed.wait, WAIT_SECS)
 
 
 async def test_the_admin_asks_for_a_login(client: httpx.AsyncClient) -> None:
@@ -353,7 +353,7 @@ async def test_stopping_gives_the_connections_back() -> None:
             await asyncio.gather(*[client.get("/t/pid") for _ in range(20)])
             serving_with = database_connections()
 
-    wait_until(lambda: database_connections() < serving_with, 10)
+    wait_until(lambda: database_connections() < serving_with)
 
 
 async def test_stopping_cuts_streams_instead_of_ending_them() -> None:

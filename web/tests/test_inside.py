@@ -14,7 +14,7 @@ import pytest
 from langgraph_sdk import get_client
 from langgraph_sdk._async import client as client_module
 
-from spool.tests.live import wait_until
+from spool.tests.live import WAIT_SECS, wait_until
 from spool.web import inside
 from spool.web.inside import ORIGIN, SYSTEM, OfRun, TooManyWaiting, Transport
 
@@ -78,7 +78,7 @@ async def test_parts_arrive_while_the_response_goes_on() -> None:
         is_left = app.is_left.is_set()
 
     assert (first, is_left) == (b"part", False)
-    assert app.is_left.wait(5)
+    assert app.is_left.wait(WAIT_SECS)
 
 
 async def test_a_slow_caller_holds_the_application_up() -> None:
@@ -89,9 +89,9 @@ async def test_a_slow_caller_holds_the_application_up() -> None:
         for number in (1, 2):
             await anext(parts)
             ahead = number + inside.MAX_QUEUED
-            await asyncio.to_thread(wait_until, lambda: app.sent == ahead, 5)  # noqa: B023
+            await asyncio.to_thread(wait_until, lambda: app.sent == ahead)  # noqa: B023
 
-    assert app.is_left.wait(5)
+    assert app.is_left.wait(WAIT_SECS)
     assert app.sent == 2 + inside.MAX_QUEUED
 
 
@@ -103,7 +103,7 @@ def test_the_end_of_the_callers_loop_ends_the_response() -> None:
 
     asyncio.run(leave())
 
-    assert app.is_left.wait(5)
+    assert app.is_left.wait(WAIT_SECS)
 
 
 async def test_a_failure_in_mid_stream_is_no_clean_end() -> None:

@@ -8,6 +8,7 @@ from contextvars import ContextVar
 import pytest
 from django.test import override_settings
 
+from spool.tests.live import WAIT_SECS
 from spool.web.thread_pool import DatabaseThreads
 
 variable: ContextVar[str] = ContextVar("variable", default="")
@@ -55,10 +56,10 @@ async def test_a_call_that_was_given_up_before_its_turn_does_not_run(
 
     def wait() -> bool:
         begun.set()
-        return release.wait(10)
+        return release.wait(WAIT_SECS)
 
     first = asyncio.ensure_future(threads.run(wait))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, WAIT_SECS)
     second = asyncio.ensure_future(threads.run(ran.append, "second"))
     await asyncio.sleep(0)
     assert threads.active == 2
@@ -78,11 +79,11 @@ async def test_closing_waits_for_what_runs(threads: DatabaseThreads) -> None:
 
     def work() -> str:
         begun.set()
-        release.wait(10)
+        release.wait(WAIT_SECS)
         return "done"
 
     working = asyncio.ensure_future(threads.run(work))
-    await asyncio.to_thread(begun.wait, 10)
+    await asyncio.to_thread(begun.wait, WAIT_SECS)
     closing = asyncio.ensure_future(asyncio.to_thread(threads.close))
     release.set()
 

@@ -251,7 +251,7 @@ def test_a_name_server_that_does_not_answer_refuses_no_run(
     client: APIClient, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = threading.Event()
-    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **kw: answers.wait(20) or [])
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *a, **kw: answers.wait(60) or [])
     monkeypatch.setattr(addresses, "RESOLVE_TIMEOUT_SECS", 0.05)
     body = {"assistant_id": "echo", "webhook": "https://slow.example.com/"}
 

@@ -19,6 +19,7 @@ from spool.runs.streaming.events import generation
 from spool.runs.streaming.fanout import _fanouts
 from spool.runs.streaming.writer import MAX_BATCH_BYTES, publish_end
 from spool.tests.compat.streaming import Socket
+from spool.tests.live import WAIT_SECS
 from spool.threads.models import Thread
 from spool.web.cors import rules
 from spool.web.http_protocol import BoundedHead
@@ -135,7 +136,9 @@ def test_a_thread_that_comes_later_is_subscribed_to(web: Server, alice: Person) 
         started = socket.command("run.start", assistant_id="memory", input=MESSAGES)
         run_id = started["result"]["run_id"]
         cancel = f"{web.url}/threads/{thread_id}/runs/{run_id}/cancel"
-        httpx.post(cancel, headers={"x-api-key": alice.key}).raise_for_status()
+        httpx.post(
+            cancel, headers={"x-api-key": alice.key}, timeout=WAIT_SECS
+        ).raise_for_status()
         [event] = socket.until()
 
     assert event["params"]["data"]["event"] == "failed"
@@ -174,7 +177,10 @@ def test_a_caller_holds_so_many_connections_and_no_more(
         socket.command("state.get")
         second = close_code(opened(web, thread.pk, alice))
         stream = httpx.post(
-            path, json={"channels": ["values"]}, headers={"x-api-key": alice.key}
+            path,
+            json={"channels": ["values"]},
+            headers={"x-api-key": alice.key},
+            timeout=WAIT_SECS,
         )
 
     assert (second, stream.status_code) == (4429, 429)
