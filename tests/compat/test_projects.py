@@ -184,21 +184,21 @@ async def talk_to_requirements_file(client: LangGraphClient, server: Server) -> 
 
 
 async def talk_to_custom_auth(client: LangGraphClient, server: Server) -> None:
-    first, second = (
-        get_client(url=server.url, headers={"Authorization": f"Bearer {user}-token"})
-        for user in ("user1", "user2")
-    )
-    thread = await new_thread(first)
+    def of(user: str) -> LangGraphClient:
+        headers = {"Authorization": f"Bearer {user}-token"}
+        return get_client(url=server.url, headers=headers)
 
     with pytest.raises(AuthenticationError):
         await new_thread(client)
-    assert (await said(first, "agent", "hi", thread))[-1] == "Hello user1 of free"
-    assert (await said(second, "agent", "hi"))[-1] == "Hello user2 of paid"
-    with pytest.raises(NotFoundError):
-        await second.threads.get_state(thread)
-    await first.store.put_item(("user1", "notes"), "a", {"text": "mine"})
-    with pytest.raises(httpx.HTTPStatusError):
-        await second.store.get_item(("user1", "notes"), "a")
+    async with of("user1") as first, of("user2") as second:
+        thread = await new_thread(first)
+        assert (await said(first, "agent", "hi", thread))[-1] == "Hello user1 of free"
+        assert (await said(second, "agent", "hi"))[-1] == "Hello user2 of paid"
+        with pytest.raises(NotFoundError):
+            await second.threads.get_state(thread)
+        await first.store.put_item(("user1", "notes"), "a", {"text": "mine"})
+        with pytest.raises(httpx.HTTPStatusError):
+            await second.store.get_item(("user1", "notes"), "a")
 
 
 async def talk_to_custom_lifespan(client: LangGraphClient, server: Server) -> None:
