@@ -13,11 +13,12 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 from langgraph_sdk import get_client
 
 from spool.tests.conftest import CONFIG
-from spool.tests.live import ROOT, WAIT_SECS, Server, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -131,6 +132,33 @@ async def test_a_beat_that_is_killed_comes_back(client: Any, ticking: Server) ->
         firings = await cron.stop()
 
     assert_each_slot_once(firings)
+
+
+async def test_beat_stops_while_it_waits_for_postgres(
+    client: Any, ticking: Server
+) -> None:
+    async with watched(client) as cron:
+        await cron.more(2)
+        with blocked(ticking, "django_celery_beat_periodictasks"):
+            beat = ticking.beat()
+            beat.terminate()
+            wait_until(lambda: not beat.is_running())
+        await cron.more(3)
+        firings = await cron.stop()
+
+    assert_each_slot_once(firings)
+
+
+@contextmanager
+def blocked(server: Server, table: str) -> Iterator[None]:
+    """Lock a table, and wait until another connection waits for it."""
+    waiting = (
+        "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = %s::regclass::oid"
+    )
+    with psycopg.connect(server.environment()["DATABASE_URL"]) as conn:
+        conn.execute(f"LOCK TABLE {table}".encode())
+        wait_until(lambda: conn.execute(waiting, [table]).fetchone())
+        yield
 
 
 async def test_two_beats_and_two_workers_fire_each_slot_once(
