@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
+from typing import IO
 from uuid import uuid4
 
 import pytest
@@ -232,13 +235,14 @@ def test_processes_that_are_killed_while_they_count_count_nothing_twice() -> Non
         ended(at, "error", error={"error": "E"}, assistant_id=ASSISTANT)
     Counting.objects.update(closed_until=first - MINUTE, counted_at=first)
 
-    while (begin := Counting.objects.get().closed_until) < ago(30 * MINUTE):
-        processes = [counting_process() for _ in range(2)]
-        goal = begin + 40 * MINUTE
-        wait_for(lambda: Counting.objects.get().closed_until > goal)  # noqa: B023
-        for process in processes:
-            process.kill()
-            process.communicate()
+    latest = ago(30 * MINUTE)
+    while (begin := Counting.objects.get().closed_until) < latest:
+        # Never a minute that can't be closed yet.
+        goal = min(begin + HOUR, latest)
+        with counting_process() as one, counting_process() as other:
+            one.write(b"\n")
+            other.write(b"\n")
+            wait_for(lambda: Counting.objects.get().closed_until >= goal)  # noqa: B023
     for _ in range(9):
         counting.count()
 
@@ -259,27 +263,35 @@ from datetime import timedelta
 from spool.runs import counting
 counting.COUNT_EVERY, counting.MAX_CLOSED = timedelta(), timedelta(minutes=1)
 print("ready", flush=True)
+input()
 while True:
     counting.count()
 """
 
 
-def counting_process() -> subprocess.Popen[bytes]:
-    """A process that counts without a pause, until it is killed."""
+@contextmanager
+def counting_process() -> Iterator[IO[bytes]]:
+    """A process that, once it has a line, counts without a pause, until it is killed."""
     environment = {
         **os.environ,
         "DATABASE_URL": conninfo(),
         "DJANGO_SETTINGS_MODULE": "spool.config.settings",
     }
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, "-c", COUNTS],
         env=environment,
         cwd=ROOT,
+        bufsize=0,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
-    )
-    assert process.stdout
-    assert process.stdout.readline() == b"ready\n"
-    return process
+    ) as process:
+        try:
+            assert process.stdin
+            assert process.stdout
+            assert process.stdout.readline() == b"ready\n"
+            yield process.stdin
+        finally:
+            process.kill()
 
 
 def test_an_end_that_is_committed_late_is_counted_when_its_minute_is_closed() -> None:
