@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 from _pytest import pathlib
+from _pytest.nodeid import NodeId
 
 from spool.embedded import processes
 from spool.embedded.home import Home
@@ -87,6 +88,15 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         if missing := [name for name in mark.args if not shutil.which(name)]:
             give_up = pytest.fail if os.environ.get("REQUIRE_ALL") else pytest.skip
             give_up(f"not installed: {', '.join(missing)}")
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Give each operation of a schema a test id of its own.
+
+    Schemathesis puts the operation into the name only, and `-n` runs one test of each id.
+    """
+    if item.parent and not item.nodeid.endswith(item.name):
+        item._id = NodeId.parse(f"{item.parent.nodeid}::{item.name}")
 
 
 def _with_our_name(

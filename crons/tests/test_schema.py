@@ -34,7 +34,7 @@ def test_what_is_documented_is_what_happens(case: Any) -> None:
 
 @pytest.mark.long
 @ours.parametrize()
-@tried(times=200)
+@tried(times=200, edges=True)
 def test_what_is_documented_is_what_happens_each_time(case: Any) -> None:
     check(case)
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import schemathesis
 from django.core.wsgi import get_wsgi_application
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from schemathesis.checks import not_a_server_error
 from schemathesis.config import SchemathesisConfig
 from schemathesis.specs.openapi.checks import (
@@ -40,10 +40,15 @@ schema = schemathesis.openapi.from_wsgi(
 without_more(schema.raw_schema)
 
 
-def tried(times: int) -> settings:
-    """Try each operation this many times, with the same requests in every test run."""
+def tried(times: int, *, edges: bool = False) -> settings:
+    """Try each operation this many times, with the same requests in every test run.
+
+    With `edges`, many more requests are derived from the limits and types of its schema.
+    """
+    phases = [Phase.generate, Phase.shrink]
     return settings(
         max_examples=times,
+        phases=[Phase.explicit, *phases] if edges else phases,
         deadline=None,
         database=None,
         derandomize=True,

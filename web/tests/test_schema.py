@@ -17,3 +17,10 @@ SYSTEM = r"^/(ok|live|ready|info|metrics|usage)$"
 @tried(times=10)
 def test_what_is_documented_is_what_happens(case: Any) -> None:
     conforms(case)
+
+
+def test_each_test_has_an_id_of_its_own(request: pytest.FixtureRequest) -> None:
+    # Of several with the same one, `-n` runs only the first.
+    ids = [item.nodeid for item in request.session.items]
+
+    assert len(set(ids)) == len(ids)
