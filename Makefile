@@ -23,7 +23,7 @@ test: $(VENV)/.dev
 	$(BIN)/pytest $(if $(ARGS),$(ARGS),-n 4)
 
 test-long: $(VENV)/.dev
-	$(BIN)/pytest -m long $(ARGS)
+	$(BIN)/pytest -m long $(if $(ARGS),$(ARGS),-n 2)
 
 # The newest version of everything that pyproject.toml allows, and private names of it.
 # Without ARGS only what is likely to break; ARGS="-n 4" runs the whole suite.
