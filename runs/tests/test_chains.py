@@ -14,6 +14,8 @@ import psycopg
 import pytest
 from django.db import connection
 
+from spool.access.keys import create_key, revoke
+from spool.access.models import ApiKey
 from spool.database.loop import Loop, conninfo
 from spool.database.tests.locks import wait_until_blocked
 from spool.database.tests.together import at_once
@@ -171,6 +173,19 @@ def test_an_owner_that_is_paused_in_mid_chain_is_served_after_its_pause(
 
     assert taken is not None
     assert [taken.id, claim().id] == [other.id, second.id]
+
+
+def test_a_limit_that_is_set_in_mid_chain_holds_at_the_next_run(
+    alone: Make, claim: Any, end: Any
+) -> None:
+    for _ in range(3):
+        alone("alice")
+    first, second = claim(), claim()
+
+    queue.limit_owner("alice", 1)
+
+    assert ended_by(end(first)).claim is None
+    assert ended_by(end(second)).claim is not None
 
 
 def test_runs_of_a_thread_keep_their_order_under_limits_ranks_and_pauses(
@@ -345,6 +360,23 @@ def test_a_chain_leaves_what_is_paused_meanwhile(
     paused.refresh_from_db()
     last.refresh_from_db()
     assert (paused.status, last.status) == ("pending", "success")
+
+
+@pytest.mark.parametrize("end_key", [lambda key: revoke([key]), ApiKey.delete])
+def test_a_chain_executes_what_a_key_asked_for_before_its_end(
+    here: Here, alone: Make, tmp_path: Path, end_key: Callable[[ApiKey], object]
+) -> None:
+    """Runs that were accepted are executed. Pauses and deletions stop them."""
+    (tmp_path / "go").touch()
+    key, _ = create_key(owner="a")
+    for owner in ("a", "b", "a"):
+        alone(owner)
+    Run.objects.filter(fairness_group="a").update(api_key_id=key.pk)
+
+    end_key(key)
+    execute_all(here)
+
+    assert set(Run.objects.values_list("status", "attempt")) == {("success", 1)}
 
 
 def test_a_worker_that_stops_hands_back_what_it_has_just_claimed(

@@ -13,8 +13,9 @@ import pytest
 from spool.access.tests.people import Client
 from spool.assistants.services import register_system_assistants
 from spool.assistants.tests.served import write_echo
-from spool.crons.firing import run_now
+from spool.crons.firing import fire_due, run_now
 from spool.crons.models import Cron
+from spool.protocols.a2a.tests.calling import Caller
 from spool.runs import priority
 from spool.runs.models import Run
 from spool.runs.tests.conftest import ECHO
@@ -37,6 +38,14 @@ async def assign(ctx):
     with ASKED.open("a") as file:
         file.write(json.dumps([ctx.user.identity, ctx.thread_id, ctx.graph_id,
             ctx.thread_metadata, ctx.run_metadata, ctx.cron_id]) + "\\n")
+"""
+
+ECHO_MESSAGES = """
+from langgraph.graph import MessagesState, StateGraph
+
+echo = StateGraph(MessagesState)
+echo.add_node("echo", lambda state: {})
+echo.set_entry_point("echo")
 """
 
 
@@ -134,6 +143,43 @@ def test_a_cron_is_named(alice_client: Client, assign: Any, tmp_path: Path) -> N
 
     assert asked(tmp_path)[-1][-1] == cron_id
     assert run.queue_rank == 22
+
+
+def test_crons_that_fire_together_are_named(
+    alice_client: Client, assign: Any, tmp_path: Path
+) -> None:
+    assign("return {'priority': 2, 'fairness_group': ctx.cron_id}")
+    body = {**ECHO, "schedule": "0 0 1 1 *"}
+    crons = {
+        alice_client.call("post", "/runs/crons", body).json()["cron_id"]
+        for _ in range(3)
+    }
+    Cron.objects.update(next_run_date="2020-01-01T00:00Z")
+
+    assert fire_due() == 3
+
+    assert {last for *_, last in asked(tmp_path)} == crons
+    assert set(Run.objects.values_list("fairness_group", "queue_rank")) == {
+        (cron_id, 22) for cron_id in crons
+    }
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_task_of_a2a_has_the_priority_of_its_context(
+    alice_client: Client, assign: Any, tmp_path: Path
+) -> None:
+    assign("return {'priority': -3, 'fairness_group': 'org1'}")
+    (tmp_path / "echo.py").write_text(ECHO_MESSAGES)
+    forget_config()
+    calls = Caller(alice_client)
+
+    first = calls.send("hi")
+    calls.send("and now?", contextId=first["contextId"])
+
+    [[identity, _, graph_id, *_]] = asked(tmp_path)
+    assert (identity, graph_id) == ("alice", "echo")
+    ranks = Run.objects.values_list("fairness_group", "queue_rank")
+    assert list(ranks) == [("org1", -29)] * 2
 
 
 def test_threads_do_not_show_it(

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import psycopg
 import pytest
 
-from spool.tests.company import ENVIRONMENT, STEPS, Company, has_begun, hold
+from spool.tests.company import ENVIRONMENT, STEPS, Company, begun, has_begun, hold
 from spool.tests.conftest import CONFIG
 from spool.tests.live import Server, serving, wait_until
 
@@ -19,6 +20,8 @@ WAITS = """
 SELECT pid FROM pg_stat_activity
 WHERE query LIKE '%%spool_end_1%%' AND wait_event_type = 'Lock'
 """
+
+OUTCOMES = "SELECT outcome FROM run_attempts WHERE run_id = %s ORDER BY attempt"
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +65,8 @@ def test_a_worker_that_is_killed_at_an_end_loses_neither_run(
     attempts = {(1, 0), (2, 1)}
     assert {company.attempts(first), company.attempts(second)} == attempts
     assert company.attempts(first) == ((1, 0) if is_committed else (2, 1))
+    # Only its last step may be taken again, whose result came with its end.
+    taken = Counter(words[0] for words in begun(file))
+    assert taken - Counter("12345" * 2) == (Counter() if is_committed else Counter("5"))
+    ends = company.rows(OUTCOMES, first.id)
+    assert ends == ([("success",)] if is_committed else [("lost",), ("success",)])

@@ -80,6 +80,38 @@ def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> N
     assert {one.ended() for one in late} == {"success"}
 
 
+def test_no_kind_of_message_is_missed_where_redis_hangs_and_dies(
+    company: Company, file: Path
+) -> None:
+    """Wake-ups, signals to stop, and events on the channel of a run's creator."""
+    company.hire()
+    stopped = company.steps(file.with_name("stopped"), delay=3)
+    thread = company.http.post("/threads", json={}).json()
+    body = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0.5}}
+    texts: list[str] = []
+
+    def create_and_view() -> None:
+        path = f"/threads/{thread['thread_id']}/runs/stream"
+        with company.http.stream("POST", path, json=body) as response:
+            texts.extend(response.iter_text())
+
+    with ThreadPoolExecutor(1) as pool:
+        viewing = pool.submit(create_and_view)
+        wait_until(lambda: has_begun(file, "2"), 20)
+        [valkey] = company.servers("valkey")
+        valkey.suspend()
+        late = company.run("slow", input={"delay": 0})
+        company.http.post(f"{stopped.path}/cancel")
+        valkey.kill()
+        viewing.result(timeout=40)
+    events = parse("".join(texts))
+
+    assert late.ended() == "success"
+    assert stopped.ended() == "interrupted"
+    logs = [e.data.get("log", []) for e in events if e.name == "values"]
+    assert [log for log in logs if log] == [STEPS[:number] for number in range(1, 6)]
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_runs_outlive_postgres(
     company: Company, file: Path, number: signal.Signals
