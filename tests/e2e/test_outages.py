@@ -80,31 +80,34 @@ def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> N
     assert {one.ended() for one in late} == {"success"}
 
 
+def created_stream(company: Company, file: Path) -> str:
+    """The stream that creates its run."""
+    thread = company.http.post("/threads", json={}).json()
+    path = f"/threads/{thread['thread_id']}/runs/stream"
+    body = {"assistant_id": "steps", "input": {"file": str(file)}}
+    return company.http.post(path, json=body).text
+
+
 def test_no_kind_of_message_is_missed_where_redis_hangs_and_dies(
     company: Company, file: Path
 ) -> None:
     """Wake-ups, signals to stop, and events on the channel of a run's creator."""
     company.hire()
-    stopped = company.steps(file.with_name("stopped"), delay=3)
-    thread = company.http.post("/threads", json={}).json()
-    body = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0.5}}
-    texts: list[str] = []
-
-    def create_and_view() -> None:
-        path = f"/threads/{thread['thread_id']}/runs/stream"
-        with company.http.stream("POST", path, json=body) as response:
-            texts.extend(response.iter_text())
+    endless = file.with_name("endless")
+    hold(endless, "1")
+    stopped = company.steps(endless)
+    let_go = hold(file, "2")
 
     with ThreadPoolExecutor(1) as pool:
-        viewing = pool.submit(create_and_view)
-        wait_until(lambda: has_begun(file, "2"), 20)
+        viewing = pool.submit(created_stream, company, file)
+        wait_until(lambda: has_begun(file, "2") and has_begun(endless, "1"))
         [valkey] = company.servers("valkey")
         valkey.suspend()
         late = company.run("slow", input={"delay": 0})
         company.http.post(f"{stopped.path}/cancel")
+        let_go()
         valkey.kill()
-        viewing.result(timeout=40)
-    events = parse("".join(texts))
+        events = parse(viewing.result(timeout=40))
 
     assert late.ended() == "success"
     assert stopped.ended() == "interrupted"
