@@ -80,6 +80,7 @@ class Loop:
 
     def __init__(self, *, name: str, pool_size: int, checks: bool = False) -> None:
         self.asyncio_loop = asyncio.new_event_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(
             target=self._keep_running, name=name, daemon=True
         )
@@ -100,6 +101,16 @@ class Loop:
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
         """Run `coroutine` on the loop, and wait for it from another thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio_loop).result()
+
+    def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start `coroutine` on the loop, from another thread, which does not wait."""
+        self.asyncio_loop.call_soon_threadsafe(self._begin, coroutine)
+
+    def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self.asyncio_loop.create_task(coroutine)
+        # A loop refers to its tasks weakly.
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def replace_connections(self) -> None:
         """Close the pool's connections, each once it is idle; see `buffers`."""

@@ -24,7 +24,7 @@ from redis.exceptions import RedisError
 from spool.assistants.graphs import registry
 from spool.database import task_connections
 from spool.database.redis import RedisHangs, circuit_breaker
-from spool.runs import counting, messages, record, recovery
+from spool.runs import counting, messages, record, recovery, wakeups
 from spool.runs.budget_stops import stop_over_budget
 from spool.runs.lifecycle import Ended
 from spool.runs.worker import worker
@@ -43,20 +43,40 @@ TICKS = threading.Semaphore(3)
 EXIT_TIMEOUT_SECS = 4.0
 
 
-@shared_task(name="runs.tasks.execute_run")
+def wake(run_id: UUID, hops: int = 0) -> None:
+    """Execute a run, and then other waiting runs, until there are none; don't wait.
+
+    Without a free slot the message is dropped: the end of a run claims the next one from
+    Postgres. It is sent on if an idle worker could take the run now.
+    """
+    me = worker.current()
+    if not me.execute_soon(run_id, announce) and _is_wanted_elsewhere(me, hops):
+        # Not by the thread that receives messages: Redis may hang.
+        me.later(send, execute_run, run_id=str(run_id), hops=hops + 1)
+
+
+class Wakes(Task[Any, Any]):
+    """A task whose messages are taken by `wake`."""
+
+    Strategy = wakeups.strategy(wake)
+
+
+@shared_task(name="runs.tasks.execute_run", base=Wakes)
 def execute_run(*, run_id: str, hops: int = 0) -> None:
-    """Execute a run, and then other waiting runs, until there are none."""
+    """As `wake`, and wait: for threads with loops of their own."""
     me = worker.current()
     if not me.take_slot():
-        # Full. A thread that ends a run claims the next one from Postgres, so the
-        # message is not needed, unless an idle worker could take the run now.
-        if (me.is_stopping or me.others_have_room) and hops < MAX_HOPS:
+        if _is_wanted_elsewhere(me, hops):
             send(execute_run, run_id=run_id, hops=hops + 1)
         return
     try:
         me.execute_all(UUID(run_id), announce)
     finally:
         me.free_slot()
+
+
+def _is_wanted_elsewhere(me: worker.Worker, hops: int) -> bool:
+    return (me.is_stopping or me.others_have_room) and hops < MAX_HOPS
 
 
 @shared_task(name="runs.tasks.tick")
@@ -142,17 +162,25 @@ def _register_worker(**_: Any) -> None:
 
 
 @worker_shutting_down.connect
-def _stop_worker(**_: Any) -> None:
-    # Celery waits for its tasks to end; this makes them end.
+def _stop_worker(how: str, **_: Any) -> None:
     grace = settings.BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS
-    threading.Thread(target=worker.current().stop, args=[grace]).start()
+    stopping = threading.Thread(target=worker.current().stop, args=[grace])
+    stopping.start()
+    if how == "Warm":  # Else other workers get its runs at once.
+        _waits_for.append(stopping)
 
 
 @worker_shutdown.connect
 def _leave(**_: Any) -> None:
+    # Celery has waited for its tasks, but knows nothing of runs.
+    for stopping in _waits_for:
+        stopping.join()
     worker.current().leave()
     traces.stop()
     threading.Thread(target=_exit_at_last, daemon=True).start()
+
+
+_waits_for: list[threading.Thread] = []
 
 
 def _exit_at_last() -> None:

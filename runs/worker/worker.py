@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import ParamSpec
 from uuid import UUID
 
 import psycopg
@@ -33,6 +34,9 @@ from spool.runs.worker.execution import HAND_BACK
 from spool.runs.worker.executor import Executor
 from spool.runs.worker.slots import Slots
 from spool.runs.worker.watchdog import Watchdog
+
+P = ParamSpec("P")
+Announce = Callable[[Ended, UUID | None], object]
 
 logger = logging.getLogger(__name__)
 
@@ -112,8 +116,8 @@ class Worker:
         self.contact = Contact()
         self._presence = Presence()
         self._slots = Slots(self.capacity)
-        # The threads that have a slot: they may be about to claim a run.
-        self._at_work: set[int] = set()
+        # How many slots are taken by chains of runs: they may be about to claim one.
+        self._chains = 0
         self._stopping = threading.Event()
         self._has_left = threading.Event()
         self._local = threading.local()
@@ -156,11 +160,13 @@ class Worker:
     def take_slot(self) -> bool:
         if self._stopping.is_set() or not self._slots.take():
             return False
-        self._at_work.add(threading.get_ident())
+        with self._lock:
+            self._chains += 1
         return True
 
     def free_slot(self) -> None:
-        self._at_work.discard(threading.get_ident())
+        with self._lock:
+            self._chains -= 1
         self._slots.free()
 
     @contextmanager
@@ -177,20 +183,45 @@ class Worker:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def execute_all(
-        self, hint: UUID, announce: Callable[[Ended, UUID | None], object]
-    ) -> None:
+    def execute_all(self, hint: UUID, announce: Announce) -> None:
         """Execute runs of the queue, and block until there are none.
 
         `announce` is called in a thread of its own; see `Executor.execute_all`.
         """
+        loop, executor = self._loop_and_executor()
+        loop.run(executor.execute_all(hint, self._announcing(announce)))
 
+    def execute_soon(self, hint: UUID, announce: Announce) -> bool:
+        """The same without blocking, in a slot. False: none is free."""
+        if not self.take_slot():
+            return False
+        loop, executor = self._loop_and_executor()
+        loop.start(self._execute_chain(executor, hint, announce))
+        return True
+
+    async def _execute_chain(
+        self, executor: Executor, hint: UUID, announce: Announce
+    ) -> None:
+        try:
+            await executor.execute_all(hint, self._announcing(announce))
+        except Exception:
+            # If a run is claimed, the heartbeat finds that nothing executes it.
+            logger.exception("run %s: could not be executed", hint)
+        finally:
+            self.free_slot()
+
+    def _announcing(self, announce: Announce) -> Callable[[Ended, UUID | None], None]:
         def announce_later(ended: Ended, taken: UUID | None) -> None:
             if ended.has_news(taken):
-                self._announcer.submit(announce, ended, taken)
+                self.later(announce, ended, taken)
 
-        loop, executor = self._loop_and_executor()
-        loop.run(executor.execute_all(hint, announce_later))
+        return announce_later
+
+    def later(
+        self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
+    ) -> None:
+        """Call a function that sends messages, which may block, on a thread for these."""
+        self._announcer.submit(function, *args, **kwargs)
 
     def _loop_and_executor(self) -> tuple[Loop, Executor]:
         """The process's loop, or the thread's own if graphs are isolated."""
@@ -291,7 +322,7 @@ class Worker:
         self._register(conn)
 
     def _is_busy(self) -> bool:
-        return bool(self._at_work) or any(e.holding for e in self._executors)
+        return self._chains > 0 or any(e.holding for e in self._executors)
 
     def _holds(self, run_id: UUID) -> bool:
         return any(run_id in executor.holding for executor in self._executors)
