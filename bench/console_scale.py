@@ -1,7 +1,8 @@
 """`python -m bench.console_scale`: each page of the console among a million runs.
 
 It starts a server of its own, as `make serve` does, and opens the pages in a process
-beside it, which counts their queries.
+beside it, which counts their queries. With `--home` the server's folder, and so the rows,
+are kept for the next time.
 """
 
 from __future__ import annotations
@@ -35,6 +36,8 @@ ABOUT = """\
 `python -m bench.console_scale`. Pages of an administrator, rendered one after another in
 one process; the time is the fastest of five, and counts in multiples of the floor."""
 SETTINGS = "spool.config.settings"
+# The rows are older than a week, and must not be swept.
+NEVER = "10000"
 MAX_FLOORS = 300
 MAX_QUERIES = 20
 TURNS = 5
@@ -78,10 +81,10 @@ FROM generate_series(1, %(number)s::int) AS n
     "webhook_deliveries": """
 INSERT INTO webhook_deliveries (
     id, run_id, thread_id, url, payload, attempts, earlier_attempts, last_error,
-    created_at, delivered_at
+    created_at, next_attempt_at, delivered_at
 )
 SELECT gen_random_uuid(), id, thread_id, 'https://example.com/' || owner, '{}', 1, 0, '',
-    created_at, CASE WHEN status <> 'error' THEN created_at END
+    created_at, NULL, CASE WHEN status <> 'error' THEN created_at END
 FROM runs WHERE status <> 'pending'
 """,
 }
@@ -103,13 +106,20 @@ LISTS = {
 }
 
 
-def seed(url: str, number: int) -> None:
+def seed(server: Server, number: int) -> None:
+    """Write the rows, unless the server's home already has them."""
+    seeded = server.home / "seeded"
+    if seeded.exists():
+        return
+    begun, url = time.monotonic(), server.environment()["DATABASE_URL"]
     threads_scale.seed(url, number)
     with psycopg.connect(url, autocommit=True) as database:
         for table, statement in SEED.items():
             # Without parameters, `%%` would stay as it is.
             database.execute(statement.encode(), {"number": number})
             database.execute(f"VACUUM ANALYZE {table}".encode())
+    seeded.touch()
+    print(f"seeded in {time.monotonic() - begun:.0f} s")
 
 
 def paths() -> list[str]:
@@ -202,20 +212,28 @@ def main() -> int:
     )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--no-write", action="store_true", help="print only")
+    parser.add_argument(
+        "--home", type=Path, help="a folder that the server and its rows stay in"
+    )
     parser.add_argument("--open", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.open:
         open_pages()
         return 0
-    server = Server(CONFIG)
+    if arguments.home:
+        arguments.home.mkdir(parents=True, exist_ok=True)
+    server = Server(
+        CONFIG,
+        home=arguments.home,
+        RUN_RECORD_TTL_DAYS=NEVER,
+        WEBHOOK_DELIVERIES_TTL_DAYS=NEVER,
+    )
     server.start()
     try:
-        begun = time.monotonic()
-        seed(server.environment()["DATABASE_URL"], arguments.rows)
-        print(f"seeded in {time.monotonic() - begun:.0f} s")
+        seed(server, arguments.rows)
         rows = measure(server)
     finally:
-        server.stop()
+        server.stop(keep_home=bool(arguments.home))
     return report.finish(HEADING, ABOUT, rows, write=not arguments.no_write)
 
 

@@ -41,19 +41,19 @@ class Server:
         config: Path,
         workers: int = 1,
         folder: Path = ROOT,
+        home: Path | None = None,
         **environment: str,
     ) -> None:
-        """`folder` is where it is started."""
+        """`folder` is where it is started, `home` what another one has left."""
         # Short, for the sake of the Unix sockets' paths in it.
-        self.home = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
+        self.home = home or Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.config = config
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self._workers = workers
         inherited = {key: v for key, v in os.environ.items() if key not in OURS}
-        home = {"SPOOL_HOME": str(self.home)}
-        self._given = inherited | environment | home
+        self._given = inherited | environment | {"SPOOL_HOME": str(self.home)}
 
     def start(self) -> None:
         command = [sys.executable, "-m", "spool", "serve", "--config", str(self.config)]
@@ -142,7 +142,7 @@ class Server:
 @contextmanager
 def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
     """A server from its start to its end."""
-    server = Server(config, workers, ROOT, **environment)
+    server = Server(config, workers, ROOT, None, **environment)
     server.start()
     try:
         yield server
