@@ -127,6 +127,7 @@ class Run(models.Model):
         CRON = "cron"
 
     ACTIVE = (Status.PENDING, Status.RUNNING)
+    ENDED = (Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.INTERRUPTED)
     FAILED = (Status.ERROR, Status.TIMEOUT)
     # Reasons for stopping a run. Another one names the run that supersedes it.
     BY_API = "cancelled by the API"
@@ -148,7 +149,7 @@ class Run(models.Model):
         db_index=False,  # `runs_by_thread` covers it.
     )
     # No foreign key: a run outlives its assistant.
-    assistant_id = models.UUIDField(db_index=True)
+    assistant_id = models.UUIDField()
     graph_id = models.TextField()
     status = models.TextField(choices=Status.choices, default=Status.PENDING)
     metadata = JSONField(default=dict)
@@ -190,6 +191,7 @@ class Run(models.Model):
         blank=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
+        db_index=False,  # `runs_running` has those that matter.
         related_name="runs",
     )
     # The first run of the A2A task that it belongs to; its own id if it is the first.
@@ -272,9 +274,21 @@ class Run(models.Model):
             ),
             # For operators, who look for a few failed runs among millions.
             models.Index(
-                fields=["-created_at"],
-                name="runs_failed",
+                fields=["-created_at", "status"],
+                name="runs_not_successful",
                 condition=Q(status__in=["error", "timeout", "interrupted"]),
+            ),
+            # And for the runs of an owner or an assistant. Without active runs: a run
+            # gets an entry when it ends, not with each change of its status.
+            models.Index(
+                fields=["owner", "-created_at"],
+                name="runs_ended_of_owner",
+                condition=Q(status__in=["success", "error", "timeout", "interrupted"]),
+            ),
+            models.Index(
+                fields=["assistant_id", "-created_at"],
+                name="runs_ended_of_assistant",
+                condition=Q(status__in=["success", "error", "timeout", "interrupted"]),
             ),
             GinIndex(
                 ERROR_WORDS, name="runs_error_words", condition=Q(error__isnull=False)

@@ -48,6 +48,7 @@ class WebhookDelivery(models.Model):
                 name="webhook_deliveries_due",
                 condition=Q(next_attempt_at__isnull=False),
             ),
+            models.Index(fields=["thread_id"], name="webhook_deliveries_thread"),
             models.Index(fields=["-created_at"], name="webhook_deliveries_newest"),
             models.Index(
                 fields=["-created_at"],

@@ -45,7 +45,7 @@ def _many_rows(db: None) -> None:
 @pytest.mark.parametrize(
     ("path", "index"),
     [
-        ("runs/run/?status__exact=error", "runs_failed"),
+        ("runs/run/?status__exact=error", "runs_not_successful"),
         ("webhooks/webhookdelivery/?state=given+up", "webhook_deliveries_given_up"),
         ("runs/run/", "runs_by_created"),
         ("webhooks/webhookdelivery/", "webhook_deliveries_newest"),
@@ -72,4 +72,4 @@ def test_failed_runs_are_listed_by_their_index(admin_client: Client) -> None:
     failed = [q["sql"] for q in queries if "IN ('error', 'timeout')" in q["sql"]]
     assert len(failed) == 2
     for sql in failed:
-        assert "runs_failed" in indexes_in(plan_of(sql))
+        assert "runs_not_successful" in indexes_in(plan_of(sql))
