@@ -163,7 +163,8 @@ def _log(request: HttpRequest, owner: str, form: str, done: str, reason: str) ->
 
 def _figures(owner: str) -> dict[str, Any]:
     counted = {
-        "threads_thread": Thread.objects.filter(owner=owner),
+        # Indexes leave out discarded threads, which the list does, too.
+        "threads_thread": Thread.objects.filter(owner=owner, discarded_at=None),
         "runs_run": Run.objects.active().filter(owner=owner),
         "assistants_assistant": Assistant.objects.filter(owner=owner),
         "crons_cron": Cron.objects.filter(owner=owner),

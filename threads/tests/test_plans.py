@@ -141,6 +141,15 @@ def test_the_admins_list_is_read_without_sorting(admin_client: AdminClient) -> N
     assert not any({"Seq Scan", "Sort"} & kinds for kinds in plans)
 
 
+@pytest.mark.usefixtures("_many_threads")
+def test_an_owners_page_counts_threads_by_an_index(admin_client: AdminClient) -> None:
+    with CaptureQueriesContext(connection) as queries:
+        assert admin_client.get("/admin/owners/alice/").status_code == 200
+
+    [sql] = [q["sql"] for q in queries if 'FROM "threads"' in q["sql"]]
+    assert "Seq Scan" not in kinds_in(plan_of(sql))
+
+
 @pytest.mark.parametrize("index", ["threads_expiring", "threads_discarded"])
 @pytest.mark.usefixtures("_many_threads")
 def test_the_sweep_reads_an_index(index: str) -> None:
