@@ -21,6 +21,7 @@ from spool.access.scopes import BadScope, check
 from spool.console.badges import COLOURS
 from spool.console.markup import owner_link
 from spool.console.operations import OperatedAdmin, Operation
+from spool.console.paging import Search
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -101,6 +102,9 @@ class ApiKeyAdmin(OperatedAdmin):
     operations = (REVOKE,)
     has_add_permission = ModelAdmin.has_add_permission
     get_search_results = ModelAdmin.get_search_results
+
+    def searched(self, term: str) -> Search | None:
+        return None
 
     @display(label=COLOURS)
     def state(self, key: ApiKey) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from functools import reduce
+from operator import or_
 from typing import Any
 from uuid import UUID
 
@@ -24,8 +25,9 @@ from spool.console.assistant_operations import (
     EVERY_ASSISTANT,
     MAKE_CURRENT,
 )
-from spool.console.lists import metadata_filter
+from spool.console.lists import ids_in, metadata_filter
 from spool.console.operations import OperatedAdmin
+from spool.console.paging import Search
 from spool.runs.models import Pause
 
 STATES = {
@@ -76,19 +78,14 @@ class AssistantAdmin(OperatedAdmin):
         for assistant_id in queryset.values_list("pk", flat=True):
             delete_assistant(EVERY_ASSISTANT, assistant_id)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Assistant], search_term: str
-    ) -> tuple[QuerySet[Assistant], bool]:
-        """Search exact values, or else in names, which scans all rows."""
-        if not (term := search_term.strip()):
-            return queryset, False
+    def searched(self, term: str) -> Search:
+        """Search exact values, or else in names."""
         if (by_metadata := metadata_filter(term)) is not None:
-            return queryset.filter(by_metadata), False
-        exactly = Q(owner=term) | Q(graph_id=term)
-        with suppress(ValueError):
-            exactly |= Q(pk=UUID(term))
-        found = queryset.filter(exactly)
-        return found if found.exists() else queryset.filter(name__icontains=term), False
+            return Search([by_metadata])
+        exactly = [Q(owner=term), Q(graph_id=term), Q(pk__in=ids_in(term))]
+        if Assistant.objects.filter(reduce(or_, exactly)).exists():
+            return Search(exactly)
+        return Search([Q(name__icontains=term)], among=Q())
 
     @display(description="state", label=STATES)
     def graph(self, assistant: Any) -> str:

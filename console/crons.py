@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
-from uuid import UUID
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
-from django.db.models import F, OuterRef, Q, QuerySet, Subquery
+from django.db.models import OuterRef, Q, QuerySet, Subquery
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
@@ -24,7 +23,9 @@ from spool.assistants.models import Assistant
 from spool.console import badges, cron_page
 from spool.console.cron_calendar import calendar
 from spool.console.cron_operations import CRON_OPERATIONS
+from spool.console.lists import ids_in
 from spool.console.operations import OperatedAdmin
+from spool.console.paging import Search
 from spool.crons import services
 from spool.crons.models import Cron, CronFiring
 from spool.runs.models import Run
@@ -70,6 +71,7 @@ class CronAdmin(OperatedAdmin):
         "disabled_reason",
     )
     list_filter = (TroubleFilter, "enabled", "on_run_completed")
+    list_defer = ("payload", "given", "metadata")
     search_fields = ("owner",)
     search_help_text = (
         "A schedule, an owner, or the id of a cron, a thread or an assistant"
@@ -91,18 +93,14 @@ class CronAdmin(OperatedAdmin):
             last_fired_at=Subquery(newest.values("fired_at")[:1]),
         )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Cron], search_term: str
-    ) -> tuple[QuerySet[Cron], bool]:
+    def searched(self, term: str) -> Search:
         """Search exact values, so that a million crons can be searched."""
-        if not (term := search_term.strip()):
-            return queryset, False
-        try:
-            key = UUID(term)
-        except ValueError:
-            return queryset.filter(Q(owner=term) | Q(schedule=term)), False
-        found = Q(id=key) | Q(thread_id=key) | Q(assistant_id=key) | Q(owner=term)
-        return queryset.filter(found), False
+        if ids := ids_in(term):
+            found = [Q(pk__in=ids), Q(thread_id__in=ids), Q(assistant_id__in=ids)]
+            return Search([*found, Q(owner=term)], among=Q())
+        if " " in term or term.startswith("@"):
+            return Search([Q(owner=term), Q(schedule=term)], among=Q())
+        return Search([Q(owner=term)])
 
     @display(label=badges.COLOURS)
     def state(self, cron: Cron) -> str:
@@ -116,7 +114,7 @@ class CronAdmin(OperatedAdmin):
         """The assistant's name; a system assistant's is its graph's."""
         return cron.assistant_name or str(cron.assistant_id)
 
-    @display(description="last fired at", ordering=F("last_fired_at"))
+    @display(description="last fired at")
     def last_fired_at(self, cron: Any) -> Any:
         return cron.last_fired_at
 

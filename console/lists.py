@@ -2,37 +2,45 @@
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 from uuid import UUID
 
 from django.contrib.admin import ShowFacets
-from django.core.paginator import Paginator
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from spool.console.paging import KeysetChangeList, Search
 from spool.database.json import loads
 
-# Rows are counted, and listed, up to this number; beyond it, operators search.
-MAX_ROWS = 10_000
-
-
-class CappedPaginator(Paginator):  # type: ignore[type-arg]
-    @cached_property
-    def count(self) -> int:
-        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]
-        return rows.order_by().values("pk")[:MAX_ROWS].count()
+# Of rows that are sorted in another way than their list: only so many are shown.
+MAX_FOUND = 1_000
 
 
 class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
     """Rows can be viewed, and searched by indexed fields, but not edited."""
 
-    paginator = CappedPaginator
     show_full_result_count = False
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_disable_select_all = True
+    # Filters whose rows an index has in the order of the list, or few of them.
+    indexed_filters: tuple[str, ...] = ()
+    # Large columns that the list does not show.
+    list_defer: tuple[str, ...] = ()
+
+    def get_changelist(self, request: HttpRequest, **kwargs: Any) -> Any:
+        return KeysetChangeList
+
+    def searched(self, term: str) -> Search | None:
+        """How the list finds a term; None to search as Django does."""
+        raise NotImplementedError
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """All rows: the change list searches, by `searched`."""
+        return queryset, False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -57,24 +65,25 @@ class ReadOnlyAdmin(BigTableAdmin):
             request.user.has_perm(f"{options.app_label}.change_{options.model_name}")
         )
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
-        """Search exact values, so that an index is used for any number of rows."""
-        if not (term := search_term.strip()):
-            return queryset, False
-        found = Q()
-        for name in self.search_fields:
-            found |= Q((name, term))
-        if ids := ids_from(term):
-            for name in self.search_ids:
-                first, last = ids
-                found |= Q((f"{name}__gte", first), (f"{name}__lte", last))
-        return queryset.filter(found | self.more_found(term)), False
+    def searched(self, term: str) -> Search | None:
+        """Search exact values, and the beginning of ids."""
+        exactly = [Q((name, term)) for name in self.search_fields]
+        return Search([*exactly, *self.with_id(term)])
 
-    def more_found(self, term: str) -> Q:
-        """Further rows that a search finds; they must be found by an index, too."""
-        return Q()
+    def with_id(self, term: str) -> list[Q]:
+        """The rows of an id, or the newest ones whose id begins with the term."""
+        first, last = ids_from(term) or (None, None)
+        if first == last:
+            return [Q((name, first)) for name in self.search_ids if first]
+        rows: QuerySet[Any] = QuerySet(self.model)
+        return [
+            Q(
+                pk__in=rows.filter((f"{name}__gte", first), (f"{name}__lte", last))
+                .order_by(f"-{name}")
+                .values("pk")[:MAX_FOUND]
+            )
+            for name in self.search_ids
+        ]
 
 
 def ids_in(text: str | None) -> list[UUID]:

@@ -7,7 +7,13 @@ from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
-from django.db.models import Q, QuerySet
+from django.contrib.postgres.search import (
+    SearchQuery,
+    SearchVector,
+    SearchVectorExact,
+)
+from django.db.models import Max, Q, QuerySet
+from django.db.models.fields.json import KeyTextTransform
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
@@ -16,17 +22,24 @@ from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
+from spool.assistants.models import Assistant
 from spool.console import run_page
 from spool.console.badges import COLOURS
-from spool.console.lists import MAX_ROWS, ids_in, metadata_filter
+from spool.console.lists import MAX_FOUND, ids_from, ids_in, metadata_filter
 from spool.console.markup import short_id, short_link
 from spool.console.operations import OperatedAdmin
+from spool.console.paging import Search
 from spool.console.run_operations import RUN_OPERATIONS
 from spool.runs.models import Run, RunAttempt, Worker
 from spool.threads.models import Thread
 
 # Of a line of a list.
 MAX_ERROR_LENGTH = 200
+# Assistants whose id begins with a term.
+MAX_ASSISTANTS = 3
+# Failed runs that a page reads for words that many errors have.
+MAX_ERRORS_READ = 5_000
+FAILED = Q(status__in=(*Run.FAILED, Run.Status.INTERRUPTED), error__isnull=False)
 
 
 class GraphFilter(admin.SimpleListFilter):
@@ -52,10 +65,17 @@ class WorkerFilter(admin.SimpleListFilter):
         known = Worker.objects.filter(pk__in=ids_in(self.value()))
         return queryset.filter(worker__in=known) if self.value() else queryset
 
+    def nearby(self, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        """Those that were created while the worker was alive, or earlier."""
+        known = Worker.objects.filter(pk__in=ids_in(self.value()))
+        last = known.aggregate(last=Max("heartbeat_at"))["last"]
+        return queryset.filter(created_at__lte=last) if last else queryset
+
 
 class TroubleFilter(admin.SimpleListFilter):
     title = "trouble"
     parameter_name = "trouble"
+    is_indexed = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return [("lost", "lost a worker")]
@@ -64,7 +84,7 @@ class TroubleFilter(admin.SimpleListFilter):
         if self.value() != "lost":
             return queryset
         lost = RunAttempt.objects.filter(outcome=RunAttempt.Outcome.LOST)
-        newest = lost.order_by("-ended_at").values("run_id")[:MAX_ROWS]
+        newest = lost.order_by("-ended_at").values("run_id")[:MAX_FOUND]
         return queryset.filter(pk__in=newest)
 
 
@@ -94,8 +114,10 @@ class RunAdmin(OperatedAdmin):
     )
     list_filter_submit = True
     list_select_related = ("worker",)
+    indexed_filters = ("status", "created_at")
+    sortable_by = ("created_at",)
     search_fields = ("owner",)
-    search_ids = ("id", "thread_id", "assistant_id")
+    search_ids = ("id", "thread_id")
     search_help_text = (
         "An owner, words of an error, metadata of the thread (key=value or JSON), or "
         "the beginning of the id of a run, a thread or an assistant"
@@ -109,11 +131,19 @@ class RunAdmin(OperatedAdmin):
         runs: QuerySet[Run] = super().get_queryset(request)
         return runs.defer("kwargs", "given", "metadata", "user")
 
-    def more_found(self, term: str) -> Q:
+    def searched(self, term: str) -> Search:
+        named = [Q(owner=term), *_of_assistants(term)]
+        parts = [Q(status__in=Run.ENDED), Q(status__in=Run.ACTIVE)]
+        found = [one & part for one in named for part in parts] + self.with_id(term)
         if (by_metadata := metadata_filter(term)) is not None:
             # Runs have the metadata of their thread, whose column has an index.
-            return Q(thread__in=Thread.objects.filter(by_metadata).values("pk"))
-        return Q(pk__in=Run.objects.failed_with(term).values("pk"))
+            threads = Thread.objects.filter(by_metadata).values("pk")
+            return Search([*found, Q(thread__in=threads)])
+        failed = Run.objects.failed_with(term).values_list("pk", flat=True)
+        few = list(failed[: MAX_FOUND + 1])
+        if len(few) <= MAX_FOUND:
+            return Search([*found, Q(pk__in=few)])
+        return Search([*found, _has_words(term)], FAILED, MAX_ERRORS_READ)
 
     @display(description="id")
     def short(self, run: Run) -> str:
@@ -160,6 +190,25 @@ class RunAdmin(OperatedAdmin):
         """The values after its last step, which may be megabytes."""
         context = {"output": run_page.output(self.visible_row(request, key))}
         return TemplateResponse(request, "console/run_output.html", context)
+
+
+def _of_assistants(term: str) -> list[Q]:
+    first, last = ids_from(term) or (None, None)
+    if first == last:  # Also of one that was deleted.
+        return [Q(assistant_id=first)] if first else []
+    named = Assistant.objects.filter(pk__range=(first, last)).values_list("pk")
+    return [Q(assistant_id=pk) for (pk,) in named[:MAX_ASSISTANTS]]
+
+
+def _has_words(term: str) -> Q:
+    """Like `Run.objects.failed_with`, but without its index.
+
+    That index has no order: Postgres would read all runs with frequent words.
+    """
+    parts = [KeyTextTransform(name, "error") for name in ("error", "message")]
+    vector = SearchVector(*parts, config="simple", weight="A")
+    query = SearchQuery(term, config="simple", search_type="websearch")
+    return FAILED & Q(SearchVectorExact(vector, query))
 
 
 def _seconds(duration: timedelta) -> str:

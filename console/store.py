@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import reduce
-from operator import and_
 from typing import Any
 
 from django.contrib import admin
@@ -19,15 +17,33 @@ from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from spool.console import store_page
-from spool.console.lists import BigTableAdmin
+from spool.console.lists import MAX_FOUND, BigTableAdmin
 from spool.console.markup import as_text, expiry
+from spool.console.paging import Search
 from spool.console.trees import tree
 from spool.store.models import StoreItem
 
 
-def _named(term: str) -> Q:
-    below = Q(path__gte=f"{term}.", path__lt=f"{term}/")
-    return Q(owner=term) | Q(key=term) | Q(path=term) | below
+def _in(path: str) -> list[Q]:
+    """Items in a namespace, and those below it."""
+    return [Q(path=path), Q(path__gte=f"{path}.", path__lt=f"{path}/")]
+
+
+def _places(term: str) -> list[Q]:
+    """Items with this owner, namespace or key, or with two or all of them."""
+    first, _, rest = term.partition(" ")
+    before, _, last = term.rpartition(" ")
+    for owner, place in ((first, rest), (last, before)):
+        if place and StoreItem.objects.filter(owner=owner).exists():
+            found = [*_in(place), Q(key=place), *_keys(place)]
+            return [Q(owner=term), *(Q(owner=owner) & one for one in found)]
+    return [Q(owner=term), *_in(term), Q(key=term), *_keys(term)]
+
+
+def _keys(term: str) -> list[Q]:
+    """Items of a namespace and a key."""
+    path, _, key = term.partition(" ")
+    return [one & Q(key=key) for one in _in(path)] if key else []
 
 
 class ExpiryFilter(admin.SimpleListFilter):
@@ -48,8 +64,16 @@ class ExpiryFilter(admin.SimpleListFilter):
             ("expired", "expired, not yet deleted"),
         ]
 
+    @property
+    def is_indexed(self) -> bool:
+        return self.value() != "stays"
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[StoreItem]) -> Any:
-        return queryset.filter(self.rows.get(self.value() or "", Q()))
+        found = self.rows.get(self.value() or "")
+        if found is None or not self.is_indexed:
+            return queryset.filter(found or Q())
+        first = StoreItem.objects.filter(found).order_by("expires_at")
+        return queryset.filter(pk__in=first.values("pk")[:MAX_FOUND])
 
 
 @admin.register(StoreItem)
@@ -58,6 +82,8 @@ class StoreItemAdmin(BigTableAdmin):
     list_filter = (ExpiryFilter,)
     # The order of the index, so that a page of a million items reads one page.
     ordering = ("owner", "path", "key")
+    sortable_by = ()
+    list_defer = ("value", "metadata", "index")
     search_fields = ("owner",)
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
     readonly_fields = (
@@ -84,16 +110,8 @@ class StoreItemAdmin(BigTableAdmin):
         # Only the metadata: the owner may have changed the item in the meantime.
         obj.save(update_fields=["metadata"])
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[StoreItem], search_term: str
-    ) -> tuple[QuerySet[StoreItem], bool]:
-        """A namespace matches all items below it. All words of a search must match."""
-        if not (term := search_term.strip()):
-            return queryset, False
-        found, words = _named(term), term.split()
-        if len(words) > 1:
-            found |= reduce(and_, map(_named, words))
-        return queryset.filter(found), False
+    def searched(self, term: str) -> Search:
+        return Search(_places(" ".join(term.split())))
 
     def get_deleted_objects(
         self, objs: Iterable[StoreItem], request: HttpRequest
@@ -142,6 +160,6 @@ class StoreItemAdmin(BigTableAdmin):
     def pretty_value(self, item: StoreItem) -> SafeString:
         return as_text(item.value)
 
-    @display(description="expires", ordering="expires_at")
+    @display(description="expires")
     def expiry(self, item: StoreItem) -> str:
         return expiry(item)

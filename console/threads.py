@@ -18,9 +18,10 @@ from spool.access.policy import EVERYTHING
 from spool.console import thread_page
 from spool.console.badges import COLOURS
 from spool.console.health import FORGOTTEN
-from spool.console.lists import ids_from, metadata_filter
+from spool.console.lists import metadata_filter
 from spool.console.markup import short_id
 from spool.console.operations import OperatedAdmin
+from spool.console.paging import Search
 from spool.console.thread_operations import ANSWER, FORK, PUT_BACK, THREAD_OPERATIONS
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
@@ -29,6 +30,7 @@ from spool.threads.services import delete_threads
 class WaitsFilter(admin.SimpleListFilter):
     title = "waits for an answer"
     parameter_name = "waits"
+    is_indexed = True
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return [("day", "for more than a day")]
@@ -53,6 +55,9 @@ class ThreadAdmin(OperatedAdmin):
     sortable_by = ("created_at", "updated_at")
     ordering = ("-created_at", "id")
     search_fields = ("owner",)
+    search_ids = ("id",)
+    indexed_filters = ("status",)
+    list_defer = ("values", "interrupts", "error", "config")
     search_help_text = (
         "The beginning of a thread's id, an assistant's id, an owner, or metadata: "
         "key=value or JSON"
@@ -66,27 +71,15 @@ class ThreadAdmin(OperatedAdmin):
         # The state may be megabytes a row, and neither the list nor the page reads it.
         return Thread.objects.visible_to(EVERYTHING).defer("values")
 
-    def get_changelist_instance(self, request: HttpRequest) -> Any:
-        changelist = super().get_changelist_instance(request)
-        changelist.result_list = changelist.result_list.defer(
-            "values", "interrupts", "error", "config"
-        )
-        return changelist
-
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Thread], search_term: str
-    ) -> tuple[QuerySet[Thread], bool]:
+    def searched(self, term: str) -> Search:
         """Search exact values, so that a million threads can be searched."""
-        if not (term := search_term.strip()):
-            return queryset, False
         if (by_metadata := metadata_filter(term)) is not None:
-            return queryset.filter(by_metadata), False
-        found = Q(owner=term)
-        if ids := ids_from(term):
-            found |= Q(pk__range=ids)
+            return Search([by_metadata])
+        found = [Q(owner=term), *self.with_id(term)]
         with suppress(ValueError):
-            found |= Q(metadata__contains={"assistant_id": str(UUID(term))})
-        return queryset.filter(found), False
+            of_assistant = {"assistant_id": str(UUID(term))}
+            found.append(Q(metadata__contains=of_assistant))
+        return Search(found)
 
     @display(description="id")
     def short(self, thread: Thread) -> str:

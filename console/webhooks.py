@@ -15,6 +15,7 @@ from unfold.decorators import display
 from spool.console.badges import COLOURS
 from spool.console.markup import as_text, short_id, short_link
 from spool.console.operations import OperatedAdmin, Operation
+from spool.console.paging import Search
 from spool.console.redaction import without_secrets
 from spool.runs import tasks
 from spool.webhooks import deliveries
@@ -81,6 +82,16 @@ class DeliveryFilter(admin.SimpleListFilter):
     def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
         return [(name, name) for name in self.rows]
 
+    @property
+    def is_indexed(self) -> bool:
+        return self.value() == "given up"
+
+    def nearby(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Few are not delivered yet, and they have an index."""
+        if self.value() == "delivered":
+            return queryset
+        return queryset.exclude(next_attempt_at=None)
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> Any:
         return queryset.filter(self.rows.get(self.value() or "", Q()))
 
@@ -100,6 +111,8 @@ class WebhookDeliveryAdmin(OperatedAdmin):
         "created_at",
     )
     list_filter = (DeliveryFilter,)
+    indexed_filters = ("next_attempt_at",)
+    sortable_by = ("created_at",)
     search_ids = ("id", "run_id", "thread_id")
     search_fields = ("url",)
     search_help_text = "A whole URL, or the id of a run, a thread or a delivery"
@@ -111,6 +124,10 @@ class WebhookDeliveryAdmin(OperatedAdmin):
         found: QuerySet[WebhookDelivery] = super().get_queryset(request)
         # Both may be large, and a row's own page loads them when they are shown.
         return found.defer("payload", "recorded")
+
+    def searched(self, term: str) -> Search:
+        ids = self.with_id(term)
+        return Search(ids) if ids else Search([Q(url=term)], among=Q())
 
     @display(description="delivery")
     def short(self, delivery: WebhookDelivery) -> str:
