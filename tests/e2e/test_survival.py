@@ -214,8 +214,9 @@ def test_a_deploy_fails_no_run(company: Company, file: Path) -> None:
 
     assert code == 0
     assert {run.ended() for run in runs} == {"success"}
-    # None was begun twice.
-    assert {company.attempts(run) for run in runs} == {(1, 0)}
+    # None was begun twice, though one that was claimed just before the worker was told to
+    # stop may have been handed back, for a second attempt.
+    assert {lost for _, lost in map(company.attempts, runs)} == {0}
     assert len(begun(file)) == 5 * len(runs)
 
 
