@@ -35,7 +35,6 @@ RESEND = Operation(
     _resend,
     done="sent again",
     left="it is gone",
-    asks_first=True,
     warning="It is sent now, even if it was delivered before, with all retries again. "
     "The receiver gets the same webhook-id.",
 )
@@ -67,6 +66,11 @@ class AttemptLine:
         if self.attempt is None:
             return ""
         return without_secrets(self.attempt.error or self.attempt.response)
+
+    @property
+    def body(self) -> str:
+        """The beginning of what was sent, without secrets, if the attempt keeps it."""
+        return without_secrets(self.attempt.body) if self.attempt else ""
 
 
 class DeliveryFilter(admin.SimpleListFilter):

@@ -13,6 +13,8 @@ from spool.webhooks.models import WebhookDelivery
 # The last attempts of a delivery, and the beginning of each response, are kept.
 MAX_ATTEMPTS = 30
 MAX_RESPONSE_BYTES = 2_048
+# Of what was sent, if the row has no payload.
+MAX_BODY_BYTES = 4_096
 MAX_ERROR_LENGTH = 500
 
 
@@ -27,6 +29,8 @@ class Attempt:
     status: int | None = None
     response: str = ""
     error: str = ""
+    # The beginning of what was sent, if it was made for this attempt.
+    body: str = ""
 
     @property
     def time(self) -> datetime:
@@ -35,7 +39,10 @@ class Attempt:
 
 def as_stored(attempts: Sequence[dict[str, Any]], newest: Attempt) -> list[Any]:
     """The value of `WebhookDelivery.recorded` with another attempt."""
-    return [*attempts[1 - MAX_ATTEMPTS :], asdict(newest)]
+    stored = asdict(newest)
+    if not newest.body:
+        del stored["body"]
+    return [*attempts[1 - MAX_ATTEMPTS :], stored]
 
 
 def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None]]:
@@ -50,8 +57,8 @@ def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None
         yield number, known.get(number)
 
 
-def readable(body: bytes) -> str:
-    """The beginning of a response as text; other bytes become replacement signs."""
-    text = clean_text(body[:MAX_RESPONSE_BYTES].decode("utf-8", "replace"))
+def readable(body: bytes, max_bytes: int = MAX_RESPONSE_BYTES) -> str:
+    """The beginning of a body as text; other bytes become replacement signs."""
+    text = clean_text(body[:max_bytes].decode("utf-8", "replace"))
     kept = (c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
     return "".join(kept)

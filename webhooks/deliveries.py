@@ -34,6 +34,7 @@ from spool.threads.models import Thread
 from spool.webhooks import hooks
 from spool.webhooks.addresses import Policy, Refused, host_of, policy, port_of
 from spool.webhooks.attempts import (
+    MAX_BODY_BYTES,
     MAX_ERROR_LENGTH,
     MAX_RESPONSE_BYTES,
     Attempt,
@@ -108,6 +109,8 @@ class Answer:
     error: str = ""
     is_final: bool = False
     response: bytes = b""
+    # What was sent, if it was made for this attempt.
+    body: bytes = b""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     duration_ms: int = 0
 
@@ -124,6 +127,7 @@ class Answer:
             status=self.status,
             response=readable(self.response),
             error=clean_text(self.error)[:MAX_ERROR_LENGTH],
+            body=readable(self.body, MAX_BODY_BYTES),
         )
 
 
@@ -244,7 +248,8 @@ async def _send(
     begin, started_at = time.monotonic(), datetime.now(UTC)
     answer = await _answer(outgoing, pool, rules)
     duration_ms = round(1000 * (time.monotonic() - begin))
-    return replace(answer, started_at=started_at, duration_ms=duration_ms)
+    made = outgoing.body if outgoing.delivery.push_config_id else b""
+    return replace(answer, body=made, started_at=started_at, duration_ms=duration_ms)
 
 
 async def _answer(

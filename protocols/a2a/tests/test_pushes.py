@@ -21,6 +21,7 @@ from spool.runs.tests.executing import Here
 from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 from spool.webhooks import secrets
+from spool.webhooks.attempts import MAX_BODY_BYTES, attempts_of
 from spool.webhooks.deliveries import deliver_due
 from spool.webhooks.models import PushConfig, WebhookDelivery
 
@@ -53,6 +54,11 @@ def test_an_end_is_sent_to_every_configuration(
     assert body["id"] == task["id"]
     assert body["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
     assert body["status"]["message"]["parts"][0]["text"] == "Are you sure?"
+    # For operators: the row has no payload.
+    for delivery in WebhookDelivery.objects.all():
+        [(_, attempt)] = attempts_of(delivery)
+        assert attempt
+        assert attempt.body == sent["/a"].body[:MAX_BODY_BYTES].decode()
 
 
 def test_a_configuration_comes_with_the_message(
