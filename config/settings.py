@@ -480,7 +480,10 @@ UNFOLD = {
     "SITE_HEADER": "Spool",
     "SIDEBAR": {"navigation": MENU},
     "STYLES": [lambda request: static("console/console.css")],
-    "SCRIPTS": [lambda request: static("console/console.js")],
+    "SCRIPTS": [
+        lambda request: static("console/console.js"),
+        lambda request: static("console/keyboard.js"),
+    ],
     "DASHBOARD_CALLBACK": "spool.console.overview.add_range",
 }
 # Django's own formats of a language would override a setting.
