@@ -49,6 +49,7 @@ MENU = [
         "items": [
             _entry("API keys", "access_apikey", "key"),
             _entry("Users of the admin", "auth_user", "group"),
+            _entry("Log", "admin_logentry", "history"),
         ],
     },
 ]

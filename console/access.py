@@ -10,7 +10,6 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
 from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import FieldTextFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -19,6 +18,7 @@ from spool.access.callers import BadIdentity, checked_identity
 from spool.access.models import ApiKey
 from spool.access.scopes import BadScope, check
 from spool.console.badges import COLOURS
+from spool.console.lists import ExactTextFilter
 from spool.console.markup import owner_link
 from spool.console.operations import OperatedAdmin, Operation
 from spool.console.paging import Search
@@ -89,7 +89,7 @@ class ApiKeyAdmin(OperatedAdmin):
         "revoked_at",
     )
     list_filter = (
-        ("owner", FieldTextFilter),
+        ("owner", ExactTextFilter),
         "last_used_at",
         "expires_at",
         ("revoked_at", admin.EmptyFieldListFilter),

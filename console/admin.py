@@ -7,6 +7,7 @@ from spool.console import (
     assistants,
     beat,
     crons,
+    log,
     runs,
     store,
     threads,
@@ -19,6 +20,7 @@ __all__ = [
     "assistants",
     "beat",
     "crons",
+    "log",
     "runs",
     "store",
     "threads",
@@ -28,3 +30,5 @@ __all__ = [
 
 admin.site.index_template = "console/overview.html"
 admin.site.index_title = "Overview"
+# There is no site beside it.
+admin.site.site_url = None

@@ -9,14 +9,14 @@ from typing import Any
 
 from django import forms
 from rest_framework.exceptions import APIException
-from unfold.widgets import UnfoldAdminTextInputWidget
+from unfold.widgets import UnfoldAdminIntegerFieldWidget, UnfoldAdminTextInputWidget
 
 from spool.access.policy import EVERYTHING
 from spool.assistants.assistant_request import AssistantChanges
 from spool.assistants.models import Assistant
 from spool.assistants.schemas import graph_schemas
-from spool.assistants.services import set_latest, update_assistant
-from spool.console.operations import Operation, ReasonForm
+from spool.assistants.services import delete_assistant, set_latest, update_assistant
+from spool.console.operations import Operation, ReasonForm, deletion
 from spool.console.schema_forms import AnyJSON, fields_of, values_of
 from spool.runs import queue
 from spool.runs.models import Pause
@@ -33,22 +33,53 @@ class ConfigureForm(ReasonForm):
 
     field_order = ("name", "description")
 
+    # The version that the form shows.
+    based_on = forms.IntegerField(widget=forms.HiddenInput)
     name = forms.CharField(widget=UnfoldAdminTextInputWidget)
     description = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget)
+    recursion_limit = forms.IntegerField(
+        required=False,
+        min_value=1,
+        widget=UnfoldAdminIntegerFieldWidget,
+        help_text="Steps that a run may take. Empty for the default.",
+    )
+    tags = forms.CharField(
+        required=False,
+        label="Tags of its runs",
+        widget=UnfoldAdminTextInputWidget,
+        help_text="For tracing; separated by commas.",
+    )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         assistant: Assistant = self.row
         self.initial = {
+            "based_on": assistant.version,
             "name": assistant.name,
             "description": assistant.description,
+            "recursion_limit": assistant.config.get("recursion_limit"),
+            "tags": ", ".join(assistant.config.get("tags") or []),
             **self.initial,
         }
         if named := fields_of(_context_schema(assistant), assistant.context):
             self.fields |= named
         else:
             self.fields["context"] = AnyJSON(required=False, initial=assistant.context)
-        self.order_fields([*self.field_order, *named, "context", "reason"])
+        last = ("recursion_limit", "tags", "reason")
+        self.order_fields([*self.field_order, *named, "context", *last])
+
+    def clean_based_on(self) -> int:
+        based_on: int = self.cleaned_data["based_on"]
+        if based_on != self.row.version:
+            raise forms.ValidationError(
+                "It was changed meanwhile: go back and open the form again."
+            )
+        return based_on
+
+    def clean_tags(self) -> list[str]:
+        return [
+            tag for one in self.cleaned_data["tags"].split(",") if (tag := one.strip())
+        ]
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
@@ -73,14 +104,31 @@ def _configure(assistant: Assistant, answers: dict[str, Any]) -> bool:
     changes = AssistantChanges(
         name=answers["name"],
         description=answers["description"] or None,
+        config=_config(assistant, answers),
         context=answers["context"],
     )
     return update_assistant(EVERY_ASSISTANT, assistant.pk, changes) is not None
 
 
+def _config(assistant: Assistant, answers: dict[str, Any]) -> dict[str, Any]:
+    """The config without `configurable`, which the context stands for."""
+    changed = {name: answers[name] for name in ("recursion_limit", "tags")}
+    kept = {
+        name: value
+        for name, value in assistant.config.items()
+        if name not in ("configurable", *changed)
+    }
+    return kept | {name: value for name, value in changed.items() if value}
+
+
 def _roll_back(assistant: Assistant, answers: dict[str, Any]) -> bool:
     version: int = answers["version"]
     return set_latest(EVERY_ASSISTANT, assistant.pk, version, {}) is not None
+
+
+def _delete(assistant: Assistant, answers: dict[str, Any]) -> bool:
+    delete_assistant(EVERY_ASSISTANT, assistant.pk)
+    return True
 
 
 CONFIGURE = Operation(
@@ -108,7 +156,6 @@ PAUSE_GRAPH = Operation(
     lambda assistant, answers: queue.pause(Pause.Kind.GRAPH, assistant.graph_id),
     done="graph paused: its new runs wait",
     left="its graph is paused already",
-    asks_first=True,
     warning="All runs of the graph wait, of every assistant, until it is resumed.",
     applies=lambda assistant: not assistant.graph_is_paused,
 )
@@ -126,7 +173,6 @@ PAUSE = Operation(
     lambda assistant, answers: queue.pause(Pause.Kind.ASSISTANT, str(assistant.pk)),
     done="paused: its new runs wait",
     left="it is paused already",
-    asks_first=True,
     warning="Its pending and new runs wait until it is resumed. Running ones continue.",
     applies=lambda assistant: not assistant.is_paused,
 )
@@ -138,6 +184,9 @@ RESUME = Operation(
     left="it was not paused",
     applies=lambda assistant: assistant.is_paused,
 )
+DELETE = deletion(
+    _delete, "Its versions go with it. Its active runs are cancelled, and crons fail."
+)
 ASSISTANT_OPERATIONS = (
     CONFIGURE,
     MAKE_CURRENT,
@@ -145,4 +194,5 @@ ASSISTANT_OPERATIONS = (
     RESUME,
     PAUSE_GRAPH,
     RESUME_GRAPH,
+    DELETE,
 )

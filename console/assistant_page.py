@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from itertools import pairwise
@@ -19,7 +19,11 @@ from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant, AssistantVersion
 from spool.console.drawings import picture
 from spool.console.markup import as_text
+from spool.console.overview import runs_chart
+from spool.console.redaction import redacted
 from spool.crons.models import Cron
+from spool.runs import figures as run_figures
+from spool.runs.figures import Range
 from spool.runs.models import Run
 from spool.usage.models import UsageTotal
 from spool.usage.report import report
@@ -38,22 +42,28 @@ class VersionChange:
     lines: list[tuple[str, str]]
 
 
-def figures(assistant: Assistant) -> dict[str, Any]:
+def figures(assistant: Assistant, *, hides_secrets: bool) -> dict[str, Any]:
     """The context of `console/assistant.html`; it does not build the graph."""
     failed = Run.objects.failed().filter(assistant_id=assistant.pk)
     crons = Cron.objects.filter(assistant_id=assistant.pk).order_by("next_run_date")
     return {
         "assistant": assistant,
         "is_served": assistant.graph_id in registry().graph_ids,
-        "config": as_text(assistant.config),
-        "context": as_text(assistant.context),
-        "metadata": as_text(assistant.metadata),
-        "versions": _versions(assistant),
+        "config": as_text(assistant.config, hides_secrets=hides_secrets),
+        "context": as_text(assistant.context, hides_secrets=hides_secrets),
+        "metadata": as_text(assistant.metadata, hides_secrets=hides_secrets),
+        "versions": _versions(assistant, hides_secrets=hides_secrets),
         "failed": failed.defer("kwargs", "given", "metadata").newest_first()[
             :MAX_FAILED
         ],
         "crons": crons[:MAX_CRONS],
         "usage": _usage(assistant),
+        "runs_chart": runs_chart(
+            run_figures.over_time(Range.WEEK, graph_id=assistant.graph_id)
+        ),
+        "failures": run_figures.failures(Range.WEEK, graph_id=assistant.graph_id)[
+            :MAX_FAILED
+        ],
         "usage_days": USAGE_DAYS,
     }
 
@@ -79,25 +89,45 @@ def schemas_of(assistant: Assistant) -> list[tuple[str, SafeString]] | str:
     ]
 
 
-def _versions(assistant: Assistant) -> list[VersionChange]:
+def _versions(assistant: Assistant, *, hides_secrets: bool) -> list[VersionChange]:
     newest = list(assistant.versions.order_by("-version")[: MAX_VERSIONS + 1])
-    changes = [VersionChange(now, _diff(then, now)) for now, then in pairwise(newest)]
+    known = [_settings(one, hides_secrets=hides_secrets) for one in newest]
+    changes = [
+        VersionChange(version, _diff(then, now))
+        for version, (now, then) in zip(newest, pairwise(known), strict=False)
+    ]
     if len(newest) <= MAX_VERSIONS:
         changes += [VersionChange(first, []) for first in newest[-1:]]
     return changes
 
 
-def _diff(then: AssistantVersion, now: AssistantVersion) -> list[tuple[str, str]]:
-    lines = difflib.unified_diff(_lines(then), _lines(now), lineterm="", n=0)
-    return [
-        (line[0], line) for line in lines if not line.startswith(("---", "+++", "@@"))
-    ]
+def _diff(then: dict[str, str], now: dict[str, str]) -> list[tuple[str, str]]:
+    """What was removed and added, as lines with their signs."""
+    lines = []
+    for name in sorted(then.keys() | now.keys()):
+        for sign, values, others in (("-", then, now), ("+", now, then)):
+            if name in values and values[name] != others.get(name):
+                lines.append((sign, f"{sign} {name}: {values[name]}"))
+    return lines
 
 
-def _lines(version: AssistantVersion) -> list[str]:
-    named = {name: getattr(version, name) for name in COMPARED}
-    text = json.dumps(named, indent=1, ensure_ascii=False, sort_keys=True)
-    return text.split("\n")
+def _settings(version: AssistantVersion, *, hides_secrets: bool) -> dict[str, str]:
+    """What can differ between versions, each value by its path: `context.model`."""
+    found: dict[str, Any] = {name: getattr(version, name) for name in COMPARED}
+    # Both mean the same: see `assistants.services.mirror_context`.
+    if found["config"].get("configurable") == found["context"]:
+        rest = {k: v for k, v in found["config"].items() if k != "configurable"}
+        found["config"] = rest
+    shown = redacted(found) if hides_secrets else found
+    return dict(_flat("", shown))
+
+
+def _flat(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    if isinstance(value, dict) and value:
+        for name, one in value.items():
+            yield from _flat(f"{path}.{name}" if path else str(name), one)
+    elif path:
+        yield path, json.dumps(value, ensure_ascii=False)
 
 
 def _usage(assistant: Assistant) -> dict[str, Any]:

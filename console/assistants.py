@@ -17,12 +17,10 @@ from unfold.decorators import display
 
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant
-from spool.assistants.services import delete_assistant
 from spool.console import assistant_page
 from spool.console.assistant_operations import (
     ASSISTANT_OPERATIONS,
     CONFIGURE,
-    EVERY_ASSISTANT,
     MAKE_CURRENT,
 )
 from spool.console.lists import ids_in, metadata_filter
@@ -44,9 +42,9 @@ class AssistantAdmin(OperatedAdmin):
         "name",
         "graph_id",
         "graph",
-        "owner",
+        "its_owner",
         "version",
-        "is_system",
+        "made_by",
         "created_at",
         "updated_at",
     )
@@ -59,7 +57,6 @@ class AssistantAdmin(OperatedAdmin):
     )
     change_form_template = "console/assistant.html"
     operations = ASSISTANT_OPERATIONS
-    deletable = True
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Assistant]:
         found: QuerySet[Assistant] = super().get_queryset(request)
@@ -69,15 +66,6 @@ class AssistantAdmin(OperatedAdmin):
         graphs = Pause.objects.filter(kind=Pause.Kind.GRAPH, name=OuterRef("graph_id"))
         return found.annotate(is_paused=Exists(paused), graph_is_paused=Exists(graphs))
 
-    def delete_model(self, request: HttpRequest, obj: Assistant) -> None:
-        delete_assistant(EVERY_ASSISTANT, obj.pk)
-
-    def delete_queryset(
-        self, request: HttpRequest, queryset: QuerySet[Assistant]
-    ) -> None:
-        for assistant_id in queryset.values_list("pk", flat=True):
-            delete_assistant(EVERY_ASSISTANT, assistant_id)
-
     def searched(self, term: str) -> Search:
         """Search exact values, or else in names."""
         if (by_metadata := metadata_filter(term)) is not None:
@@ -86,6 +74,10 @@ class AssistantAdmin(OperatedAdmin):
         if Assistant.objects.filter(reduce(or_, exactly)).exists():
             return Search(exactly)
         return Search([Q(name__icontains=term)], among=Q())
+
+    @display(description="made by", ordering="is_system")
+    def made_by(self, assistant: Assistant) -> str:
+        return "the server" if assistant.is_system else "a client"
 
     @display(description="state", label=STATES)
     def graph(self, assistant: Any) -> str:
@@ -106,7 +98,9 @@ class AssistantAdmin(OperatedAdmin):
             "subtitle": None,
             "may_act": self.may(request, CONFIGURE),
             "make_current_url": self.operation_url(MAKE_CURRENT, row),
-            **assistant_page.figures(row),
+            **assistant_page.figures(
+                row, hides_secrets=not self.has_act_permission(request)
+            ),
         }
 
     def picture_view(self, request: HttpRequest, key: UUID) -> HttpResponse:

@@ -34,6 +34,7 @@ COLOURS = {
     "ended": INFO,
     "late": BAD,
     "used up": BAD,
+    "current": GOOD,
     "valid": GOOD,
     "revoked": INFO,
     "expired": WARN,

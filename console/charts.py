@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,8 +22,17 @@ class Series:
     values: Sequence[float]
 
 
-def stacked_bars(starts: Sequence[datetime], series: Sequence[Series]) -> SafeString:
-    """One bar for each start, of all series on top of each other, with a legend."""
+def stacked_bars(
+    starts: Sequence[datetime],
+    series: Sequence[Series],
+    *,
+    whole: Callable[[Sequence[float]], float] = sum,
+) -> SafeString:
+    """One bar for each start, of all series on top of each other, with a legend.
+
+    The legend has the `whole` of each series: its sum, or its maximum.
+    """
+    wholes = [_number(whole(one.values)) for one in series]
     totals = [sum(one.values[n] for one in series) for n in range(len(starts))]
     highest = max(totals, default=0)
     step = WIDTH / max(len(starts), 1)
@@ -35,14 +44,19 @@ def stacked_bars(starts: Sequence[datetime], series: Sequence[Series]) -> SafeSt
     legend = format_html_join(
         " ",
         '<li class="{}"><span aria-hidden="true">■</span> {} {}</li>',
-        ((one.css_class, one.name, _number(sum(one.values))) for one in series),
+        (
+            (one.css_class, one.name, number)
+            for one, number in zip(series, wholes, strict=True)
+        ),
     )
     return format_html(
         '<figure class="console-chart"><svg role="img" aria-label="{}" viewBox="0 0 {} {}" '
         'preserveAspectRatio="none">{}</svg>'
         '<div class="axis"><span>{}</span><span>at most {}</span><span>{}</span></div>'
         "<figcaption><ul>{}</ul></figcaption></figure>",
-        ", ".join(f"{one.name} {_number(sum(one.values))}" for one in series),
+        ", ".join(
+            f"{one.name} {number}" for one, number in zip(series, wholes, strict=True)
+        ),
         WIDTH,
         HEIGHT,
         bars,

@@ -11,6 +11,7 @@ from django.utils.safestring import SafeString, mark_safe
 from markdown_it import MarkdownIt
 
 from spool.console.markup import as_text
+from spool.console.redaction import redacted
 
 # The last messages are shown, and the beginning of each.
 MAX_MESSAGES = 50
@@ -49,12 +50,14 @@ class Conversation:
     earlier: int
 
 
-def conversation_of(values: Any) -> Conversation | None:
+def conversation_of(values: Any, *, hides_secrets: bool = False) -> Conversation | None:
     """The conversation in a state's values, or None if they have no messages."""
     found = _messages_in(values)
     if found is None:
         return None
     shown = found[-MAX_MESSAGES:]
+    if hides_secrets:
+        shown = redacted(shown)
     messages = [_message(message) for message in shown]
     return Conversation(messages, len(found) - len(shown))
 

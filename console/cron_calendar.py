@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
+from math import ceil
 from typing import Any
 
 from django.utils import timezone
@@ -47,11 +48,8 @@ class Hour:
     start: datetime
     # None after the end of the calendar.
     count: int | None
-
-    @property
-    def level(self) -> int:
-        """From 0 (nothing) to 4, for its colour."""
-        return min((self.count or 0).bit_length(), 4)
+    # From 0 (nothing) to 4 (the most of all hours), for its colour.
+    level: int
 
 
 def calendar(since: datetime | None) -> dict[str, Any]:
@@ -64,12 +62,16 @@ def calendar(since: datetime | None) -> dict[str, Any]:
     by_hour = Counter(
         max(one.at, first).replace(minute=0, second=0, microsecond=0) for one in found
     )
+    most = max(by_hour.values(), default=0)
     # What is late counts for this hour.
     shown = [one for one in found if since is None or max(one.at, first) >= since]
     return {
         "hours": range(24),
         "days": [
-            [_hour(midnight + (24 * day + n) * HOUR, by_hour, end) for n in range(24)]
+            [
+                _hour(midnight + (24 * day + n) * HOUR, by_hour, most, end)
+                for n in range(24)
+            ]
             for day in range(DAYS)
         ],
         "now": now,
@@ -87,8 +89,13 @@ def coming_of(cron: Cron) -> list[datetime]:
     return [one.at for one in islice(_firings(cron), MAX_COMING)]
 
 
-def _hour(start: datetime, by_hour: Counter[datetime], end: datetime) -> Hour:
-    return Hour(start, by_hour[start] if start < end else None)
+def _hour(
+    start: datetime, by_hour: Counter[datetime], most: int, end: datetime
+) -> Hour:
+    if start >= end:
+        return Hour(start, None, 0)
+    count = by_hour[start]
+    return Hour(start, count, ceil(4 * count / most) if most else 0)
 
 
 def _coming(end: datetime) -> tuple[list[Firing], datetime]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from spool.console.operations import Operation
+from spool.console.operations import Operation, deletion
 from spool.crons import firing, services
 from spool.crons.models import Cron
 from spool.crons.schedule import BadSchedule, BadTimezone
@@ -31,6 +31,11 @@ def _run_now(cron: Cron, answers: dict[str, Any]) -> bool:
     return bool(run)
 
 
+def _delete(cron: Cron, answers: dict[str, Any]) -> bool:
+    services.delete_cron(cron)
+    return True
+
+
 def _checked(act: Callable[[], Any]) -> Any:
     try:
         return act()
@@ -49,5 +54,12 @@ CRON_OPERATIONS = (
         done="resumed",
         applies=lambda cron: not cron.enabled,
     ),
-    Operation("run_now", "Run now", _run_now, done="run now"),
+    Operation(
+        "run_now",
+        "Run now",
+        _run_now,
+        done="run now",
+        warning="It fires once more, besides its schedule.",
+    ),
+    deletion(_delete, "Its firings go with it; their runs stay."),
 )

@@ -25,7 +25,7 @@ def state(cron: Cron) -> str:
     return "paused" if cron.disabled_reason in ("", BY_OPERATOR) else "disabled"
 
 
-def figures(cron: Cron, before: str | None) -> dict[str, Any]:
+def figures(cron: Cron, before: str | None, *, hides_secrets: bool) -> dict[str, Any]:
     """The context of `console/cron.html`: the newest firings, or those before one."""
     firings = list(_before(cron, before)[: MAX_FIRINGS + 1])
     assistants = Assistant.objects.filter(pk=cron.assistant_id)
@@ -37,8 +37,8 @@ def figures(cron: Cron, before: str | None) -> dict[str, Any]:
         "coming": _coming(cron),
         "firings": firings[:MAX_FIRINGS],
         "before": firings[MAX_FIRINGS - 1].pk if len(firings) > MAX_FIRINGS else None,
-        "payload": as_text(cron.payload),
-        "metadata": as_text(cron.metadata),
+        "payload": as_text(cron.payload, hides_secrets=hides_secrets),
+        "metadata": as_text(cron.metadata, hides_secrets=hides_secrets),
     }
 
 

@@ -24,9 +24,9 @@ from spool.console import badges, cron_page
 from spool.console.cron_calendar import calendar
 from spool.console.cron_operations import CRON_OPERATIONS
 from spool.console.lists import ids_in
+from spool.console.markup import short_link
 from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
-from spool.crons import services
 from spool.crons.models import Cron, CronFiring
 from spool.runs.models import Run
 
@@ -60,15 +60,15 @@ class CronAdmin(OperatedAdmin):
     list_display = (
         "schedule",
         "timezone",
-        "owner",
-        "assistant",
-        "thread_id",
         "state",
+        "its_owner",
+        "assistant",
         "next_run_date",
         "last_result",
         "last_fired_at",
         "missed",
         "disabled_reason",
+        "its_thread",
     )
     list_filter = (TroubleFilter, "enabled", "on_run_completed")
     list_defer = ("payload", "given", "metadata")
@@ -80,7 +80,6 @@ class CronAdmin(OperatedAdmin):
     change_form_template = "console/cron.html"
     list_before_template = "console/cron_link.html"
     operations = CRON_OPERATIONS
-    deletable = True
 
     # --- Reading ----------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Cron]:
@@ -110,6 +109,10 @@ class CronAdmin(OperatedAdmin):
     def last_result(self, cron: Any) -> str:
         return cron.last_status or "-"
 
+    @display(description="thread")
+    def its_thread(self, cron: Cron) -> str:
+        return short_link("threads_thread", cron.thread_id)
+
     def assistant(self, cron: Any) -> str:
         """The assistant's name; a system assistant's is its graph's."""
         return cron.assistant_name or str(cron.assistant_id)
@@ -120,7 +123,9 @@ class CronAdmin(OperatedAdmin):
 
     # --- One cron ---------------------------------------------------------------------
     def page_context(self, request: HttpRequest, row: Cron) -> dict[str, Any]:
-        figures = cron_page.figures(row, request.GET.get("before"))
+        hides = not self.has_act_permission(request)
+        before = request.GET.get("before")
+        figures = cron_page.figures(row, before, hides_secrets=hides)
         return {"title": f"Cron {row.pk}", "subtitle": None, **figures}
 
     # --- The calendar -----------------------------------------------------------------
@@ -146,18 +151,3 @@ class CronAdmin(OperatedAdmin):
             **calendar(since if since and since.tzinfo else None),
         }
         return TemplateResponse(request, "console/cron_calendar.html", context)
-
-    # --- Deleting ---------------------------------------------------------------------
-    def get_deleted_objects(
-        self, objs: Iterable[Cron], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Don't list the firings, since there may be millions."""
-        crons = [str(cron) for cron in objs]
-        return crons, {"crons, with their firings": len(crons)}, set(), []
-
-    def delete_model(self, request: HttpRequest, obj: Cron) -> None:
-        services.delete_cron(obj)
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Cron]) -> None:
-        for cron in queryset:
-            services.delete_cron(cron)

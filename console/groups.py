@@ -29,6 +29,7 @@ REPAIRS = frozenset(
         "store.change_storeitem",
         "store.delete_storeitem",
         "access.view_apikey",
+        "admin.view_logentry",
     }
 )
 ADMIN_APPS = (*APPS, "access", "auth", "django_celery_beat")

@@ -12,7 +12,7 @@ from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 from django.utils.timesince import timeuntil
 
-from spool.console.redaction import without_secrets
+from spool.console.redaction import redacted
 from spool.database.json import dumps, from_jsonb
 from spool.store.models import StoreItem
 
@@ -22,11 +22,11 @@ MAX_CHARACTERS = 20_000
 
 def as_text(value: Any, *, hides_secrets: bool = False) -> SafeString:
     """A JSON document, formatted for reading."""
-    text = json.dumps(from_jsonb(dumps(value)), indent=2, ensure_ascii=False)
+    plain = from_jsonb(dumps(value))
+    shown = redacted(plain) if hides_secrets else plain
+    text = json.dumps(shown, indent=2, ensure_ascii=False)
     if len(text) > MAX_CHARACTERS:
         text = f"{text[:MAX_CHARACTERS]}\n… {len(text)} characters in all"
-    if hides_secrets:
-        text = without_secrets(text)
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 
@@ -83,13 +83,15 @@ def expiry(item: StoreItem) -> str:
 
 def link_to_rows(page: str, text: str, **query: Any) -> str:
     """A link to the rows of a list that match a search or a filter."""
-    path = f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
-    return format_html('<a class="console-link" href="{}">{}</a>', path, text)
+    return link_to(f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}", text)
 
 
 def owner_link(owner: str) -> SafeString | str:
     """A link to the owner's page; empty without an owner."""
     if not owner:
         return ""
-    path = reverse("console-owner", args=[owner])
-    return format_html('<a class="console-link" href="{}">{}</a>', path, owner)
+    return link_to(reverse("console-owner", args=[owner]), owner)
+
+
+def link_to(path: str, text: str) -> SafeString:
+    return format_html('<a class="console-link" href="{}">{}</a>', path, text)

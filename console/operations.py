@@ -1,6 +1,6 @@
 """What operators can do to rows, from lists and from a row's own page.
 
-Each operation is logged with its reason, and asks first if it destroys something.
+Each operation asks first, names what it will touch, and is logged with its reason.
 """
 
 from __future__ import annotations
@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
+from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import unquote
+from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -39,8 +41,8 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(
         required=False,
         max_length=500,
-        widget=UnfoldAdminTextInputWidget,
-        help_text="Stored in the history, with your name.",
+        widget=UnfoldAdminTextInputWidget(attrs={"autocomplete": "off"}),
+        help_text="Stored in the log, with your name.",
     )
 
     def __init__(self, *args: Any, row: Any = None, **kwargs: Any) -> None:
@@ -63,8 +65,6 @@ class Operation:
     done: str
     # Why a row may be left as it is.
     left: str = "nothing to do"
-    # It is confirmed first, as is each operation that destroys or has a form.
-    asks_first: bool = False
     destroys: bool = False
     # What the confirmation says of the consequences.
     warning: str = ""
@@ -76,10 +76,21 @@ class Operation:
     applies: Callable[[Any], bool] = lambda row: True
     permission: str = "change"
 
-    @property
-    def asks(self) -> bool:
-        """Whether it shows a form before it acts."""
-        return self.asks_first or self.destroys or self.form is not ReasonForm
+
+def deletion(
+    act: Callable[[Any, dict[str, Any]], object], warning: str = ""
+) -> Operation:
+    """The operation that deletes rows."""
+    return Operation(
+        "delete",
+        "Delete",
+        act,
+        done="deleted",
+        left="it is gone",
+        destroys=True,
+        warning=f"{warning} This can't be undone.".strip(),
+        permission="delete",
+    )
 
 
 class OperatedAdmin(ReadOnlyAdmin):
@@ -91,16 +102,10 @@ class OperatedAdmin(ReadOnlyAdmin):
 
     change_form_outer_before_template = "console/row_buttons.html"
     operations: tuple[Operation, ...] = ()
-    # Whether users with the permission may delete rows, one by one or from the list.
-    deletable = False
 
     @display(description="owner")
     def its_owner(self, row: Any) -> str:
         return owner_link(row.owner)
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        codename = f"{self.opts.app_label}.delete_{self.opts.model_name}"
-        return self.deletable and bool(request.user.has_perm(codename))
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
@@ -171,7 +176,6 @@ class OperatedAdmin(ReadOnlyAdmin):
             {
                 "label": operation.label,
                 "href": self.operation_url(operation, row),
-                "asks": operation.asks,
                 "destroys": operation.destroys,
             }
             for operation in self.operations
@@ -211,6 +215,8 @@ class OperatedAdmin(ReadOnlyAdmin):
         count, made = 0, None
         reason = answers.get("reason", "")
         for row in rows:
+            # A row that is deleted loses its key.
+            key, name = row.pk, str(row)
             try:
                 result = operation.act(row, answers)
             except APIException as exc:
@@ -221,7 +227,7 @@ class OperatedAdmin(ReadOnlyAdmin):
                 self.message_user(request, text, messages.WARNING)
                 continue
             done = f"{operation.done}: {reason}" if reason else operation.done
-            self.log_change(request, row, done)
+            self._log(request, operation, key, name, done)
             made = result if isinstance(result, Model) else None
             count += 1
         if count:
@@ -229,11 +235,29 @@ class OperatedAdmin(ReadOnlyAdmin):
             self.message_user(request, text)
         return made
 
+    def _log(
+        self,
+        request: HttpRequest,
+        operation: Operation,
+        key: object,
+        name: str,
+        done: str,
+    ) -> None:
+        deletes = operation.permission == "delete"
+        LogEntry.objects.create(
+            user_id=cast("int", request.user.pk),  # The site lets only users in.
+            content_type=ContentType.objects.get_for_model(self.model),
+            object_id=str(key),
+            object_repr=name[:200],
+            action_flag=DELETION if deletes else CHANGE,
+            change_message=done,
+        )
+
     def _page_after(self, request: HttpRequest, row: Model) -> str:
         options = row._meta
         model_admin = self.admin_site._registry.get(type(row))
         page = f"admin:{options.app_label}_{options.model_name}"
-        if model_admin and model_admin.get_object(request, str(row.pk)):
+        if row.pk and model_admin and model_admin.get_object(request, str(row.pk)):
             return reverse(f"{page}_change", args=[row.pk])
         return reverse(f"{page}_changelist")
 
@@ -264,7 +288,9 @@ class OperatedAdmin(ReadOnlyAdmin):
             "more": count - len(named),
             "chosen": [str(row.pk) for row in rows] if from_list else [],
             "checkbox": ACTION_CHECKBOX_NAME,
-            "back": request.path if from_list else self._page_after(request, rows[0]),
+            "back": request.get_full_path()
+            if from_list
+            else self._page_after(request, rows[0]),
         }
         return TemplateResponse(request, "console/confirmation.html", context)
 
@@ -276,9 +302,6 @@ def _run_on_list(
     queryset: QuerySet[Any],
 ) -> HttpResponse | None:
     rows = list(queryset)
-    if not operation.asks:
-        model_admin.perform(request, operation, rows, {})
-        return None
     form = operation.form(request.POST if "confirmed" in request.POST else None)
     if not form.is_valid():
         return model_admin._confirmation(request, operation, form, rows, from_list=True)

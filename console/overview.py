@@ -86,7 +86,7 @@ def parts(within: Range) -> dict[str, Any]:
         "running": sum(one.running for one in queue.values()),
         "queue": [queue[run_class] for run_class in RUN_CLASSES],
         "outcomes": outcomes,
-        "runs_chart": _runs_chart(points),
+        "runs_chart": runs_chart(points),
         "queue_chart": _queue_chart(within, figures.queue_over_time(within)),
         "graphs": graphs[:MAX_GRAPHS],
         "failures": [_failure(one) for one in failures[:MAX_FAILURES]],
@@ -141,7 +141,8 @@ def _sum(points: list[Point]) -> Outcomes:
     )
 
 
-def _runs_chart(points: list[Point]) -> SafeString:
+def runs_chart(points: list[Point]) -> SafeString:
+    """Runs that ended, by outcome."""
     outcomes = [point.outcomes for point in points]
     return stacked_bars(
         [point.start for point in points],
@@ -169,6 +170,7 @@ def _queue_chart(within: Range, points: list[QueuePoint]) -> SafeString:
             )
             for run_class, css_class in RUN_CLASSES.items()
         ],
+        whole=max,
     )
 
 

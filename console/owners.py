@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, cast
 
 from django import forms
@@ -10,6 +11,7 @@ from django.contrib import admin, messages
 from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -31,6 +33,8 @@ from spool.usage.budgets import Payer, standings
 from spool.usage.models import Budget, UsageTotal
 from spool.usage.report import report
 
+# Owners are no rows: the log names them by this and their name.
+LOGGED_AS = "owner "
 # What each form of the page needs.
 PERMISSIONS = {
     "budget": "usage.change_budget",
@@ -90,11 +94,12 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
     budget = BudgetForm(given.get("budget"), auto_id="budget_%s")
     limit = LimitForm(given.get("limit"), auto_id="limit_%s")
     deletion = DeleteForm(given.get("delete"), auto_id="delete_%s", row=owner)
+    pause = ReasonForm(given.get("pause", given.get("resume")), auto_id="pause_%s")
     if posted:
         if not request.user.has_perm(PERMISSIONS.get(posted, "")):
             raise PermissionDenied
         forms_of_page = {"budget": budget, "limit": limit, "delete": deletion}
-        form = forms_of_page.get(posted, ReasonForm(request.POST))
+        form = forms_of_page.get(posted, pause)
         if form.is_valid():
             done = _change(owner, posted, form.cleaned_data)
             _log(request, owner, posted, done, form.cleaned_data["reason"])
@@ -107,6 +112,7 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
         "budget_form": budget,
         "limit_form": limit,
         "delete_form": deletion,
+        "pause_form": pause,
         "may": {
             name: request.user.has_perm(needed) for name, needed in PERMISSIONS.items()
         },
@@ -128,7 +134,7 @@ def _change(owner: str, form: str, answers: dict[str, Any]) -> str:
             return "resumed" if resumed else "not paused"
         case _:
             deleted = delete_owner(owner, keep_usage=answers["keep_usage"])
-            parts = [f"{count} {what}" for what, count in deleted if count]
+            parts = [f"{what} ({count})" for what, count in deleted if count]
             return f"deleted {', '.join(parts) or 'nothing'}"
 
 
@@ -154,50 +160,71 @@ def _log(request: HttpRequest, owner: str, form: str, done: str, reason: str) ->
     LogEntry.objects.create(
         user_id=cast("int", request.user.pk),  # The site lets only users in.
         content_type=ContentType.objects.get_for_model(ApiKey),
-        object_id=f"owner {owner}",
-        object_repr=f"owner {owner}"[:200],
+        object_id=f"{LOGGED_AS}{owner}",
+        object_repr=f"{LOGGED_AS}{owner}"[:200],
         action_flag=DELETION if form == "delete" else CHANGE,
         change_message=f"{done}: {reason}" if reason else done,
     )
 
 
 def _figures(owner: str) -> dict[str, Any]:
-    counted = {
-        # Indexes leave out discarded threads, which the list does, too.
-        "threads_thread": Thread.objects.filter(owner=owner, discarded_at=None),
-        "runs_run": Run.objects.active().filter(owner=owner),
-        "assistants_assistant": Assistant.objects.filter(owner=owner),
-        "crons_cron": Cron.objects.filter(owner=owner),
-        "store_storeitem": StoreItem.objects.filter(owner=owner),
-        "access_apikey": ApiKey.objects.filter(owner=owner),
-    }
+    # Indexes leave out discarded threads, which the list does, too.
+    threads = Thread.objects.filter(owner=owner, discarded_at=None)
+    runs = Run.objects.filter(owner=owner)
+    counts = [
+        _count(threads, _rows("threads_thread", q=owner)),
+        *(
+            _count(
+                runs.filter(status__in=statuses),
+                _rows("runs_run", q=owner, status__in=",".join(statuses)),
+                kind,
+            )
+            for kind, statuses in (("active ", Run.ACTIVE), ("ended ", Run.ENDED))
+        ),
+        *(
+            _count(model.objects.filter(owner=owner), _rows(page, q=owner))
+            for page, model in (
+                ("assistants_assistant", Assistant),
+                ("crons_cron", Cron),
+                ("store_storeitem", StoreItem),
+                ("access_apikey", ApiKey),
+            )
+        ),
+    ]
     return {
         "owner": owner,
-        "counts": [
-            {
-                "name": rows.model._meta.verbose_name_plural,
-                "count": rows.order_by().values("pk")[:MAX_COUNTED].count(),
-                "href": _rows(page, owner),
-            }
-            for page, rows in counted.items()
-        ],
-        "max_counted": MAX_COUNTED,
+        "counts": counts,
         "limit": OwnerLimit.objects.filter(owner=owner).first(),
         "limit_of_all": settings.MAX_RUNNING_PER_OWNER,
         "is_paused": Pause.objects.filter(kind=Pause.Kind.OWNER, name=owner).exists(),
         "budgets": standings(Payer(owner, None)),
         "usage": report(UsageTotal.objects.of_owner(owner), ["model"]),
-        "history": LogEntry.objects.filter(object_id=f"owner {owner}")
+        "history": LogEntry.objects.filter(object_id=f"{LOGGED_AS}{owner}")
         .select_related("user")
         .order_by("-action_time")[:20],
     }
 
 
-def _rows(page: str, owner: str) -> str:
-    """The list of what the page counts."""
-    query = {"q": owner}
-    if page == "runs_run":
-        query["status__in"] = ",".join(Run.ACTIVE)
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Rows of the owner, up to `MAX_COUNTED`, and the list that shows them."""
+
+    text: str
+    href: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+def _count(rows: QuerySet[Any], href: str, kind: str = "") -> Count:
+    count = rows.order_by().values("pk")[:MAX_COUNTED].count()
+    options = rows.model._meta
+    name = options.verbose_name if count == 1 else options.verbose_name_plural
+    more = " or more" if count == MAX_COUNTED else ""
+    return Count(f"{count}{more} {kind}{name}", href)
+
+
+def _rows(page: str, **query: str) -> str:
     return f"{reverse(f'admin:{page}_changelist')}?{urlencode(query)}"
 
 

@@ -3,18 +3,41 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 HIDDEN = "***"
 
+_WORDS = "key|token|secret|password|passwd|authorization"
+# No part of these patterns may repeat without a bound before its first fixed character,
+# or a long text would take quadratic time.
 _NAMED = re.compile(
-    r"""(?ix)
-    (?P<name> \b [\w.-]* (?:key|token|secret|password|passwd|authorization) \b
-        ["']? \s* [=:] \s* )
-    (?P<value> "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | (?:bearer\s+)? [^\s,;)\]}]+ )
+    rf"""(?ix)
+    (?P<name> (?:{_WORDS}) \b ["']? \s{{0,20}} [=:] \s{{0,20}} )
+    (?P<value> "(?:\\.|[^"\\\n])*" | '(?:\\.|[^'\\\n])*' | (?:bearer\s+)? [^\s,;)\]}}]+ )
     """
 )
-_IN_URL = re.compile(r"(?P<scheme>\b[a-z][a-z0-9+.-]*://)(?P<user>[^\s:/@]*):[^\s/@]*@")
+_IN_URL = re.compile(r"(?P<scheme>[a-z0-9+.-]://)(?P<user>[^\s:/@]*):[^\s/@]*@")
 _BEARER = re.compile(r"(?i)(?P<bearer>\bbearer\s+)[\w.~+/=-]{8,}")
+
+
+_SECRET = re.compile(rf"(?i)(?:{_WORDS})$")
+
+
+def is_secret(name: str) -> bool:
+    """Whether a value of this name is hidden."""
+    return bool(_SECRET.search(name))
+
+
+def redacted(value: Any) -> Any:
+    """A JSON document for users who may not see secrets."""
+    if isinstance(value, dict):
+        return {
+            name: HIDDEN if one and is_secret(str(name)) else redacted(one)
+            for name, one in value.items()
+        }
+    if isinstance(value, list):
+        return [redacted(one) for one in value]
+    return without_secrets(value) if isinstance(value, str) else value
 
 
 def without_secrets(text: str) -> str:

@@ -61,7 +61,6 @@ ON_NEW_THREAD = Operation(
     lambda run, answers: repeats.repeat_on_new_thread(run),
     done="started again on a new thread",
     warning="A new thread of the same owner gets a run with the same input.",
-    asks_first=True,
     in_list=False,
     applies=lambda run: not run.is_active,
 )
@@ -72,7 +71,6 @@ FROM_ITS_START = Operation(
     done="started again from the checkpoint where it began",
     warning="Its thread continues from the checkpoint where this run began. The later "
     "checkpoints stay in its history.",
-    asks_first=True,
     in_list=False,
     applies=_has_begin,
 )

@@ -10,10 +10,12 @@ from uuid import UUID
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
+from spool.console import tracebacks
 from spool.console.badges import css_class
 from spool.console.lists import ids_in
 from spool.console.markup import as_text
 from spool.console.redaction import without_secrets
+from spool.console.tracebacks import Traceback
 from spool.crons.models import Cron
 from spool.runs.models import Run, RunAttempt, RunStep, Worker
 from spool.runs.timeline import timeline_of
@@ -49,21 +51,23 @@ class Attempt:
         return int(self.data["step_count"]) - len(self.bars)
 
 
-def figures(run: Run, *, shows_tracebacks: bool) -> dict[str, Any]:
-    """The context of `console/run.html`."""
+def figures(run: Run, *, for_operator: bool) -> dict[str, Any]:
+    """The context of `console/run.html`; others see no tracebacks and no secrets."""
     timeline = timeline_of(run)
-    tracebacks = _tracebacks(run) if shows_tracebacks else {}
+    tracebacks = _tracebacks(run) if for_operator else {}
     workers = _workers(timeline["attempts"])
     attempts = [
         _attempt(attempt, workers, tracebacks) for attempt in timeline["attempts"]
     ]
+    failed = _failed_step(attempts)
     return {
         "run": run,
         "timeline": timeline,
         "attempts": attempts,
-        "failed_step": _failed_step(attempts),
+        "failed_step": failed,
+        "traceback": _newest_traceback(attempts, failed),
         "run_tokens": sorted(timeline["tokens"].items()),
-        "given": _given(run),
+        "given": _given(run, hides_secrets=not for_operator),
         "has_thread": _thread(run) is not None,
         "cron_id": _cron_id(run),
         "deliveries": list(
@@ -74,7 +78,7 @@ def figures(run: Run, *, shows_tracebacks: bool) -> dict[str, Any]:
     }
 
 
-def output(run: Run) -> SafeString | None:
+def output(run: Run, *, hides_secrets: bool) -> SafeString | None:
     """The values after the run's last step; None if it saved none, or they are gone."""
     thread = _thread(run)
     if thread is None:
@@ -83,7 +87,9 @@ def output(run: Run) -> SafeString | None:
         states = get_history(thread, limit=1, metadata={"run_id": str(run.pk)})
     except Unprocessable:  # The graph is not served any more.
         return None
-    return as_text(states[0].values) if states else None
+    if not states:
+        return None
+    return as_text(states[0].values, hides_secrets=hides_secrets)
 
 
 def _thread(run: Run) -> Thread | None:
@@ -100,7 +106,7 @@ def _cron_id(run: Run) -> UUID | None:
     return next((i for i in ids_in(named) if Cron.objects.filter(pk=i).exists()), None)
 
 
-def _given(run: Run) -> list[tuple[str, SafeString]]:
+def _given(run: Run, *, hides_secrets: bool) -> list[tuple[str, SafeString]]:
     """The documents of a run, in the order in which an operator reads them."""
     named = {name: run.kwargs.get(name) for name in ("input", "command")}
     rest = {name: value for name, value in run.kwargs.items() if name not in named}
@@ -111,7 +117,11 @@ def _given(run: Run) -> list[tuple[str, SafeString]]:
         ("Metadata", run.metadata),
         ("User", run.user),
     ]
-    return [(title, as_text(value)) for title, value in parts if value is not None]
+    return [
+        (title, as_text(value, hides_secrets=hides_secrets))
+        for title, value in parts
+        if value is not None
+    ]
 
 
 def _tracebacks(run: Run) -> dict[tuple[int, int | None], str]:
@@ -168,6 +178,12 @@ def _failed_step(attempts: list[Attempt]) -> Bar | None:
         return None
     failed = [bar for bar in attempts[-1].bars if bar.step["outcome"] == "error"]
     return max(failed, key=lambda bar: bar.depth, default=None)
+
+
+def _newest_traceback(attempts: list[Attempt], failed: Bar | None) -> Traceback | None:
+    """That of the step that raised the run's error, or of its last attempt."""
+    found = (failed and failed.traceback) or (attempts and attempts[-1].traceback)
+    return tracebacks.read(found) if found else None
 
 
 def _ms(duration: timedelta) -> float:

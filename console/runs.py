@@ -18,21 +18,29 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern
 from django.utils import timezone
-from unfold.contrib.filters.admin import FieldTextFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import RangeDateTimeFilter
 from unfold.decorators import display
 
 from spool.assistants.graphs import registry
 from spool.assistants.models import Assistant
 from spool.console import run_page
 from spool.console.badges import COLOURS
-from spool.console.lists import MAX_FOUND, ids_from, ids_in, metadata_filter
+from spool.console.lists import (
+    MAX_FOUND,
+    ExactTextFilter,
+    ids_from,
+    ids_in,
+    metadata_filter,
+)
 from spool.console.markup import short_id, short_link
 from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
 from spool.console.run_operations import RUN_OPERATIONS
+from spool.console.templatetags.console import seconds
 from spool.runs.models import Run, RunAttempt, Worker
 from spool.threads.models import Thread
 
+NO_BREAK = "\N{NO-BREAK SPACE}"
 # Of a line of a list.
 MAX_ERROR_LENGTH = 200
 # Assistants whose id begins with a term.
@@ -95,13 +103,13 @@ class RunAdmin(OperatedAdmin):
         "state",
         "graph_id",
         "its_owner",
-        "its_thread",
-        "worker",
-        "attempt",
+        "created_at",
         "waited",
         "took",
         "failure",
-        "created_at",
+        "its_thread",
+        "attempt",
+        "worker",
     )
     list_filter = (
         "status",
@@ -109,7 +117,7 @@ class RunAdmin(OperatedAdmin):
         "run_class",
         TroubleFilter,
         WorkerFilter,
-        ("owner", FieldTextFilter),
+        ("owner", ExactTextFilter),
         ("created_at", RangeDateTimeFilter),
     )
     list_filter_submit = True
@@ -183,12 +191,14 @@ class RunAdmin(OperatedAdmin):
 
     def page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         may_act = self.has_act_permission(request)
-        figures = run_page.figures(row, shows_tracebacks=may_act)
+        figures = run_page.figures(row, for_operator=may_act)
         return {"title": f"Run {row.pk}", "subtitle": None, **figures}
 
     def output_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The values after its last step, which may be megabytes."""
-        context = {"output": run_page.output(self.visible_row(request, key))}
+        run = self.visible_row(request, key)
+        hides = not self.has_act_permission(request)
+        context = {"output": run_page.output(run, hides_secrets=hides)}
         return TemplateResponse(request, "console/run_output.html", context)
 
 
@@ -212,4 +222,4 @@ def _has_words(term: str) -> Q:
 
 
 def _seconds(duration: timedelta) -> str:
-    return f"{max(duration.total_seconds(), 0):.3f} s"
+    return seconds(max(duration.total_seconds(), 0)).replace(" ", NO_BREAK)

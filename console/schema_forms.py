@@ -6,13 +6,18 @@ from typing import Any
 
 from django import forms
 from unfold.widgets import (
+    UnfoldAdminDecimalFieldWidget,
+    UnfoldAdminIntegerFieldWidget,
     UnfoldAdminSelectWidget,
     UnfoldAdminTextareaWidget,
     UnfoldAdminTextInputWidget,
-    UnfoldBooleanWidget,
 )
 
+from spool.database.json import dumps
+
 PREFIX = "setting_"
+# Texts of more characters get a field of several lines.
+LONG = 60
 
 
 class AnyJSON(forms.JSONField):
@@ -20,15 +25,19 @@ class AnyJSON(forms.JSONField):
 
     widget = UnfoldAdminTextareaWidget
 
+    def __init__(self, **options: Any) -> None:
+        widget = UnfoldAdminTextareaWidget(attrs={"rows": 3})
+        super().__init__(**{"widget": widget, **options})
+
+    def prepare_value(self, value: Any) -> Any:
+        return "" if value is None else super().prepare_value(value)
+
 
 def fields_of(schema: dict[str, Any], values: dict[str, Any]) -> dict[str, forms.Field]:
     """One field for each property of the schema, by `PREFIX` and its name."""
     named = schema.get("properties") or {}
-    required = schema.get("required") or []
     return {
-        f"{PREFIX}{name}": _field(
-            name, _resolved(given, schema), values.get(name), name in required
-        )
+        f"{PREFIX}{name}": _field(name, _resolved(given, schema), values.get(name))
         for name, given in named.items()
     }
 
@@ -62,31 +71,56 @@ def _resolved(given: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
     return given
 
 
-def _field(name: str, given: dict[str, Any], value: Any, required: bool) -> forms.Field:
+def _field(name: str, given: dict[str, Any], value: Any) -> forms.Field:
     common: dict[str, Any] = {
         "label": given.get("title") or name,
-        "help_text": given.get("description") or _default(given),
+        "help_text": _help(given),
         "initial": value,
         "required": False,
     }
+    limits: dict[str, Any] = {
+        "min_value": given.get("minimum"),
+        "max_value": given.get("maximum"),
+    }
     match given.get("type"):
         case _ if options := given.get("enum"):
-            choices = [("", "-"), *((str(one), str(one)) for one in options)]
-            by_text = {str(one): one for one in options}
-            return forms.TypedChoiceField(
-                choices=choices,
-                coerce=by_text.__getitem__,
-                empty_value=None,
-                widget=UnfoldAdminSelectWidget,
-                **common,
-            )
+            return _choice([(str(one), one) for one in options], common)
+        case "boolean":
+            return _choice([("true", True), ("false", False)], common)
+        case "integer":
+            widget = UnfoldAdminIntegerFieldWidget
+            return forms.IntegerField(widget=widget, **limits, **common)
+        case "number":
+            # Decimals of any length; the browser's default is whole numbers.
+            widget = UnfoldAdminDecimalFieldWidget(attrs={"step": "any"})
+            return forms.FloatField(widget=widget, **limits, **common)
+        case "string" if _is_long(value) or _is_long(given.get("default")):
+            return forms.CharField(widget=UnfoldAdminTextareaWidget, **common)
         case "string":
             return forms.CharField(widget=UnfoldAdminTextInputWidget, **common)
-        case "boolean" if value is not None or required:
-            return forms.BooleanField(widget=UnfoldBooleanWidget, **common)
         case _:
-            return AnyJSON(**{**common, "initial": value})
+            return AnyJSON(**common)
 
 
-def _default(given: dict[str, Any]) -> str:
-    return f"Default: {given['default']}" if "default" in given else ""
+def _choice(options: list[tuple[str, Any]], common: dict[str, Any]) -> forms.Field:
+    """A choice of one of these values, by their labels, or of none."""
+    by_text = {str(value): value for _, value in options}
+    return forms.TypedChoiceField(
+        choices=[("", "-"), *((str(value), label) for label, value in options)],
+        coerce=by_text.__getitem__,
+        empty_value=None,
+        widget=UnfoldAdminSelectWidget,
+        **common,
+    )
+
+
+def _is_long(text: Any) -> bool:
+    return isinstance(text, str) and (len(text) > LONG or "\n" in text)
+
+
+def _help(given: dict[str, Any]) -> str:
+    """The description, and the value that is used if the field is empty."""
+    default = given.get("default")
+    used = "" if default in (None, "") else f"Default: {dumps(default).decode()}"
+    description = str(given.get("description") or "").removesuffix(".")
+    return ". ".join(part for part in (description, used) if part)

@@ -1,4 +1,4 @@
-"""Store items for operators, who may edit the metadata; owners write the rest."""
+"""Store items for operators, who may change the metadata; owners write the rest."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from django.db.models.functions import Now
 from django.http import Http404, HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path
-from django.utils.html import format_html
-from django.utils.safestring import SafeString
 from unfold.decorators import display
 
 from spool.console import store_page
-from spool.console.lists import MAX_FOUND, BigTableAdmin
+from spool.console.lists import MAX_FOUND
 from spool.console.markup import as_text, expiry
+from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
+from spool.console.store_operations import STORE_OPERATIONS
 from spool.console.trees import tree
 from spool.store.models import StoreItem
 
@@ -77,8 +77,8 @@ class ExpiryFilter(admin.SimpleListFilter):
 
 
 @admin.register(StoreItem)
-class StoreItemAdmin(BigTableAdmin):
-    list_display = ("key", "path", "owner", "updated_at", "expiry")
+class StoreItemAdmin(OperatedAdmin):
+    list_display = ("key", "path", "its_owner", "updated_at", "expiry")
     list_filter = (ExpiryFilter,)
     # The order of the index, so that a page of a million items reads one page.
     ordering = ("owner", "path", "key")
@@ -86,39 +86,13 @@ class StoreItemAdmin(BigTableAdmin):
     list_defer = ("value", "metadata", "index")
     search_fields = ("owner",)
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
-    readonly_fields = (
-        "owner",
-        "namespace",
-        "key",
-        "readable_value",
-        "pretty_value",
-        "created_at",
-        "updated_at",
-        "ttl_minutes",
-        "expiry",
-    )
-    fields = (*readonly_fields, "metadata")
+    change_form_template = "console/store_item.html"
+    operations = STORE_OPERATIONS
     # The list, and each item, lead to the tree.
     list_before_template = "console/store_link.html"
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return bool(request.user.has_perm("store.change_storeitem"))
-
-    def save_model(
-        self, request: HttpRequest, obj: StoreItem, form: Any, change: bool
-    ) -> None:
-        # Only the metadata: the owner may have changed the item in the meantime.
-        obj.save(update_fields=["metadata"])
-
     def searched(self, term: str) -> Search:
         return Search(_places(" ".join(term.split())))
-
-    def get_deleted_objects(
-        self, objs: Iterable[StoreItem], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        items = [str(item) for item in objs]
-        denied = set() if self.has_delete_permission(request) else {"store item"}
-        return items, {"store items": len(items)}, denied, []
 
     # --- The tree, and one item -------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
@@ -146,19 +120,20 @@ class StoreItemAdmin(BigTableAdmin):
             raise Http404
         if not self.has_view_permission(request, item):
             raise PermissionDenied
-        return HttpResponse(tree(item.value))
+        hides = not self.has_act_permission(request)
+        return HttpResponse(tree(item.value, hides_secrets=hides))
 
-    def namespace(self, item: StoreItem) -> SafeString:
-        href = store_page.tree_link(item.owner, item.path)
-        return format_html('<a class="console-link" href="{}">{}</a>', href, item.path)
-
-    @display(description="value")
-    def readable_value(self, item: StoreItem) -> SafeString:
-        return format_html('<div class="console">{}</div>', tree(item.value))
-
-    @display(description="value as JSON")
-    def pretty_value(self, item: StoreItem) -> SafeString:
-        return as_text(item.value)
+    def page_context(self, request: HttpRequest, row: StoreItem) -> dict[str, Any]:
+        hides = not self.has_act_permission(request)
+        return {
+            "title": f"Store item {row.key}",
+            "subtitle": None,
+            "item": row,
+            "tree_href": store_page.tree_link(row.owner, row.path),
+            "tree": tree(row.value, hides_secrets=hides),
+            "text": as_text(row.value, hides_secrets=hides),
+            "metadata": as_text(row.metadata, hides_secrets=hides),
+        }
 
     @display(description="expires")
     def expiry(self, item: StoreItem) -> str:

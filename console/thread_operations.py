@@ -7,12 +7,12 @@ from typing import Any
 from django import forms
 from unfold.widgets import UnfoldAdminTextareaWidget
 
-from spool.console.operations import Operation, ReasonForm
+from spool.console.operations import Operation, ReasonForm, deletion
 from spool.database.json import loads
 from spool.runs.models import Run
-from spool.runs.repeats import answer_interrupt
+from spool.runs.repeats import answer_interrupt, continue_thread
 from spool.threads.models import Thread
-from spool.threads.services import copy_thread
+from spool.threads.services import copy_thread, delete_threads
 from spool.threads.thread_request import CheckpointRef
 from spool.threads.updates import state_update, update_state
 
@@ -58,6 +58,11 @@ def _fork(thread: Thread, answers: dict[str, Any]) -> Thread | None:
     return copy
 
 
+def _waits_for_nothing(thread: Thread) -> bool:
+    """Whether it stopped without a question, such as at a breakpoint."""
+    return thread.status == Thread.Status.INTERRUPTED and not thread.interrupts
+
+
 PUT_BACK = Operation(
     "put_back",
     "Put the thread back",
@@ -92,4 +97,17 @@ ANSWER = Operation(
     in_list=False,
     on_page=False,
 )
-THREAD_OPERATIONS = (ANSWER, PUT_BACK, FORK)
+CONTINUE = Operation(
+    "continue",
+    "Continue",
+    lambda thread, answers: continue_thread(thread),
+    done="continued",
+    warning="A run without input executes the steps that are left.",
+    in_list=False,
+    applies=_waits_for_nothing,
+)
+DELETE = deletion(
+    lambda thread, answers: delete_threads(Thread.objects.filter(pk=thread.pk)),
+    "Its runs are cancelled, and go with its checkpoints and records.",
+)
+THREAD_OPERATIONS = (CONTINUE, ANSWER, PUT_BACK, FORK, DELETE)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import suppress
 from typing import Any
 from uuid import UUID
@@ -24,7 +23,6 @@ from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
 from spool.console.thread_operations import ANSWER, FORK, PUT_BACK, THREAD_OPERATIONS
 from spool.threads.models import Thread
-from spool.threads.services import delete_threads
 
 
 class WaitsFilter(admin.SimpleListFilter):
@@ -64,7 +62,6 @@ class ThreadAdmin(OperatedAdmin):
     )
     change_form_template = "console/thread.html"
     operations = THREAD_OPERATIONS
-    deletable = True
 
     # --- The list ---------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
@@ -94,49 +91,60 @@ class ThreadAdmin(OperatedAdmin):
 
     # --- One thread -------------------------------------------------------------------
     def get_urls(self) -> list[URLPattern]:
-        parts = self.part_urls(values=self.values_view, state=self.state_view)
+        parts = self.part_urls(
+            values=self.values_view,
+            state=self.state_view,
+            checkpoints=self.checkpoints_view,
+        )
         return [*parts, *super().get_urls()]
 
     def page_context(self, request: HttpRequest, row: Thread) -> dict[str, Any]:
+        hides = not self.has_act_permission(request)
         return {
             "title": f"Thread {row.pk}",
             "subtitle": None,
-            "may_act": self.may(request, FORK),
-            "answer_url": self.operation_url(ANSWER, row),
-            "fork_url": self.operation_url(FORK, row),
-            "put_back_url": self.operation_url(PUT_BACK, row),
-            **thread_page.figures(row, request.GET.get("before")),
+            **self._urls(request, row),
+            **thread_page.figures(row, hides_secrets=hides),
         }
+
+    def _urls(self, request: HttpRequest, thread: Thread) -> dict[str, Any]:
+        return {
+            "thread": thread,
+            "may_act": self.may(request, FORK),
+            "answer_url": self.operation_url(ANSWER, thread),
+            "fork_url": self.operation_url(FORK, thread),
+            "put_back_url": self.operation_url(PUT_BACK, thread),
+        }
+
+    def checkpoints_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
+        """Checkpoints before `?before=…`, for the end of the page's list."""
+        thread = self.visible_row(request, key)
+        before = request.GET.get("before")
+        context = {
+            **self._urls(request, thread),
+            **thread_page.history(thread, before, thread_page.MORE),
+        }
+        return TemplateResponse(request, "console/thread_checkpoints.html", context)
 
     def values_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The conversation and the values, which may be megabytes."""
-        context = thread_page.conversation(self.visible_row(request, key))
+        thread = self.visible_row(request, key)
+        hides = not self.has_act_permission(request)
+        context = thread_page.conversation(thread, hides_secrets=hides)
         return TemplateResponse(request, "console/thread_values.html", context)
 
     def state_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
         """The values at one checkpoint, or the difference of two: `?at=…&at=…`."""
         thread = self.visible_row(request, key)
+        hides = not self.has_act_permission(request)
         match request.GET.getlist("at"):
             case [one]:
-                state = thread_page.state_at(thread, one)
+                state = thread_page.state_at(thread, one, hides_secrets=hides)
             case [first, second]:
-                state = thread_page.difference(thread, first, second)
+                state = thread_page.difference(
+                    thread, first, second, hides_secrets=hides
+                )
             case _:
                 state = thread_page.State()
         context = {"state": state}
         return TemplateResponse(request, "console/thread_state.html", context)
-
-    # --- Deleting ---------------------------------------------------------------------
-    def get_deleted_objects(
-        self, objs: Iterable[Thread], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Don't list the runs, since there may be many."""
-        threads = [str(thread) for thread in objs]
-        return threads, {"threads, with their runs and state": len(threads)}, set(), []
-
-    def delete_model(self, request: HttpRequest, obj: Thread) -> None:
-        delete_threads(Thread.objects.filter(pk=obj.pk))
-
-    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Thread]) -> None:
-        chosen = list(queryset.values_list("pk", flat=True))
-        delete_threads(Thread.objects.filter(pk__in=chosen))

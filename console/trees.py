@@ -8,6 +8,7 @@ from typing import Any
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
+from spool.console.redaction import HIDDEN, is_secret, without_secrets
 from spool.database.json import dumps
 
 # Bounds of one tree: its nodes, its depth, and the length of a text.
@@ -16,14 +17,15 @@ MAX_DEPTH = 12
 MAX_TEXT = 2_000
 
 
-def tree(value: Any) -> SafeString:
+def tree(value: Any, *, hides_secrets: bool = False) -> SafeString:
     """A document as nested lists; what exceeds the bounds is counted instead."""
-    return _Tree().node(value, 0)
+    return _Tree(hides_secrets).node(value, 0)
 
 
 class _Tree:
-    def __init__(self) -> None:
+    def __init__(self, hides_secrets: bool) -> None:
         self._left = MAX_NODES
+        self._hides_secrets = hides_secrets
 
     def node(self, value: Any, depth: int) -> SafeString:
         if isinstance(value, dict):
@@ -32,7 +34,10 @@ class _Tree:
             return self._branch(list(enumerate(value)), "[%d]", depth)
         text = _scalar(value)
         more = f"… ({len(text)} characters)" if len(text) > MAX_TEXT else ""
-        return format_html("<code>{}{}</code>", text[:MAX_TEXT], more)
+        shown = text[:MAX_TEXT]
+        if self._hides_secrets:
+            shown = without_secrets(shown)
+        return format_html("<code>{}{}</code>", shown, more)
 
     def _branch(
         self, items: list[tuple[Any, Any]], size: str, depth: int
@@ -57,7 +62,8 @@ class _Tree:
                 yield "…", format_html("{} more", len(items) - number)
                 return
             self._left -= 1
-            yield key, self.node(value, depth + 1)
+            is_hidden = self._hides_secrets and value and is_secret(str(key))
+            yield key, self.node(HIDDEN if is_hidden else value, depth + 1)
 
 
 def _scalar(value: Any) -> str:

@@ -81,14 +81,25 @@ def answer_interrupt(thread: Thread, answer: Any, interrupt_id: str | None) -> R
 
     Raises `NotRepeatable` if the thread never had a run, or is busy.
     """
+    resume = {interrupt_id: answer} if interrupt_id else answer
+    return _resume(thread, {"resume": resume})
+
+
+@transaction.atomic
+def continue_thread(thread: Thread) -> Run:
+    """Execute the steps that are left of a thread that stopped at a breakpoint.
+
+    Raises `NotRepeatable` as `answer_interrupt` does.
+    """
+    return _resume(thread, None)
+
+
+def _resume(thread: Thread, command: dict[str, Any] | None) -> Run:
     newest = Run.objects.filter(thread=thread.pk).newest_first().first()
     if newest is None:
         raise NotRepeatable("No run of the thread is left to resume.")
     again = run_again(newest)
-    resume = {interrupt_id: answer} if interrupt_id else answer
-    kwargs = replace(
-        _continuing(again.kwargs, {}), input=None, command={"resume": resume}
-    )
+    kwargs = replace(_continuing(again.kwargs, {}), input=None, command=command)
     return _started(replace(again, kwargs=kwargs, resumes=True, first_run_id=None))
 
 

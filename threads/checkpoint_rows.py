@@ -170,13 +170,19 @@ class Checkpoint:
     step: int | None
     source: str | None
     run_id: str | None
+    # How many checkpoints continue from it; it is a fork point if they are several.
+    children: int
 
 
 HISTORY = """
+WITH forks AS (
+    SELECT parent_checkpoint_id AS id, count(*) AS children FROM checkpoints
+    WHERE thread_id = %(thread_id)s AND checkpoint_ns = '' GROUP BY 1
+)
 SELECT checkpoint_ns, checkpoint_id, parent_checkpoint_id,
     (checkpoint ->> 'ts')::timestamptz, (metadata ->> 'step')::int,
-    metadata ->> 'source', metadata ->> 'run_id'
-FROM checkpoints
+    metadata ->> 'source', metadata ->> 'run_id', coalesce(forks.children, 0)
+FROM checkpoints LEFT JOIN forks ON forks.id = checkpoint_id
 WHERE thread_id = %(thread_id)s AND checkpoint_ns = ''
     AND (%(before)s::text IS NULL OR checkpoint_id < %(before)s)
 ORDER BY checkpoint_id DESC LIMIT %(limit)s

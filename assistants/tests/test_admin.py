@@ -102,9 +102,8 @@ def test_nothing_is_edited(admin_client: Client) -> None:
 def test_an_assistant_is_deleted(admin_client: Client) -> None:
     mine = make("Mine", {})
 
-    admin_client.post(
-        reverse("admin:assistants_assistant_delete", args=[mine.pk]), {"post": "yes"}
-    )
+    path = reverse("admin:assistants_assistant_operation", args=[mine.pk, "delete"])
+    admin_client.post(path, {"reason": "unused"})
 
     assert not Assistant.objects.filter(pk=mine.pk).exists()
 

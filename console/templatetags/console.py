@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
 from django import template
 from django.db.models import Model
 from django.utils import timezone
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 
@@ -26,6 +27,29 @@ register.filter("expiry", markup.expiry)
 def heading(title: Any) -> str:
     """With a capital letter if it is a word of ours; a row's name stays as it is."""
     return str(title) if isinstance(title, Model) else capfirst(str(title))
+
+
+@register.filter
+def at(time: datetime | None) -> SafeString | str:
+    """A time of UTC, to the second."""
+    if time is None:
+        return ""
+    utc = time.astimezone(UTC)
+    text = f"{utc:%Y-%m-%d %H:%M:%S}"
+    return format_html(
+        '<time datetime="{}" title="{} UTC">{}</time>', utc.isoformat(), text, text
+    )
+
+
+@register.filter
+def without_repeats(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Breadcrumbs without an app that is called like its page, which comes next."""
+    following = [heading(part["title"]) for part in parts[1:]] + [""]
+    return [
+        part
+        for part, after in zip(parts, following, strict=True)
+        if heading(part["title"]) != after
+    ]
 
 
 @register.filter

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from uuid import uuid4
 
 import pytest
 from django.contrib import admin
@@ -15,7 +14,7 @@ from django.test import Client
 from django.urls import reverse
 
 from spool.access.models import ApiKey
-from spool.assistants.models import Assistant
+from spool.assistants.models import Assistant, AssistantVersion
 from spool.console.groups import prepare_groups
 from spool.console.operations import OperatedAdmin
 from spool.crons.models import Cron, CronFiring
@@ -41,6 +40,7 @@ MODELS = (
 )
 OTHER_PAGES = (
     ("index", ()),
+    ("admin_logentry_changelist", ()),
     ("store_storeitem_tree", ()),
     ("auth_user_changelist", ()),
     ("django_celery_beat_periodictask_changelist", ()),
@@ -141,16 +141,35 @@ def counts() -> dict[str, int]:
     return {str(model): model._default_manager.count() for model in MODELS}
 
 
-def test_a_viewer_sees_no_secret(viewer: Client) -> None:
-    delivery = WebhookDelivery.objects.create(
-        run_id=uuid4(),
-        thread_id=uuid4(),
-        url="https://me:hidden@example.com/",
-        payload={},
-    )
+def test_a_viewer_sees_no_secret(
+    viewer: Client, admin_client: Client, rows: dict[type[Model], Any]
+) -> None:
+    hidden = {"configurable": {"api_key": "hidden-key"}, "x": "http://me:hidden@b.c/"}
+    Run.objects.update(kwargs={"input": hidden, "config": hidden}, metadata=hidden)
+    Run.objects.update(user=hidden)
+    values = {"messages": [{"role": "user", "content": "token: hidden"}], **hidden}
+    Thread.objects.update(metadata=hidden, config=hidden, values=values)
+    Assistant.objects.update(config=hidden, context=hidden, metadata=hidden)
+    AssistantVersion.objects.update(config=hidden, context=hidden, metadata=hidden)
+    StoreItem.objects.update(value=hidden, metadata=hidden)
+    Cron.objects.update(payload=hidden, metadata=hidden)
+    WebhookDelivery.objects.update(payload=hidden, url=hidden["x"])
+    pages = [
+        *(page(model, "changelist") for model in MODELS if model is not ApiKey),
+        *(
+            page(model, "change", row.pk)
+            for model, row in rows.items()
+            if model is not ApiKey
+        ),
+        page(Thread, "values", rows[Thread].pk),
+        page(StoreItem, "value", rows[StoreItem].pk),
+        page(WebhookDelivery, "body", rows[WebhookDelivery].pk),
+    ]
 
-    for path in ("changelist", "change"):
-        keys = [delivery.pk] if path == "change" else []
-        text = viewer.get(page(WebhookDelivery, path, *keys)).content.decode()
-        assert "hidden@" not in text
-        assert "example.com" in text
+    for path in pages:
+        text = viewer.get(path).content.decode()
+        assert "hidden-key" not in text, path
+        assert "hidden@" not in text, path
+        assert "token: hidden" not in text, path
+    shown = admin_client.get(page(Run, "change", rows[Run].pk)).content.decode()
+    assert "hidden-key" in shown

@@ -36,10 +36,10 @@ def history() -> list[str]:
 def test_what_is_theirs(admin_client: Client, thread: Thread) -> None:
     page = admin_client.get(PAGE)
 
-    counts = {one["name"]: one["count"] for one in page.context["counts"]}
-    assert counts["threads"] == 1
+    [threads, *_] = page.context["counts"]
+    assert str(threads) == "1 thread"
     assert page.context["usage"]["total"]["total_tokens"] == 7
-    listed = next(o for o in page.context["counts"] if o["name"] == "threads")["href"]
+    listed = threads.href
     assert {row.pk for row in admin_client.get(listed).context["cl"].result_list} == {
         thread.pk
     }
@@ -82,12 +82,12 @@ def test_a_limit_is_set_and_removed(admin_client: Client) -> None:
 
 
 def test_an_owner_is_paused_and_resumed(admin_client: Client) -> None:
-    admin_client.post(PAGE, {"form": "pause"})
+    admin_client.post(PAGE, {"form": "pause", "reason": "a flood"})
     assert Pause.objects.filter(kind="owner", name="alice").exists()
     admin_client.post(PAGE, {"form": "resume"})
 
     assert not Pause.objects.exists()
-    assert history() == ["paused", "resumed"]
+    assert history() == ["paused: a flood", "resumed"]
 
 
 @pytest.mark.django_db(transaction=True)
@@ -95,6 +95,9 @@ def test_everything_is_deleted(
     admin_client: Client, make_run: Callable[..., Run]
 ) -> None:
     make_run()
+    Run.objects.update(owner="alice")
+    asked = admin_client.get(PAGE).content.decode()
+    assert "1 thread, 1 active run, 0 ended runs, 0 assistants, 0 crons" in asked
     other = Thread.objects.create(metadata={"owner": "bob"})
     form = {"form": "delete", "keep_usage": "on", "reason": "asked us to"}
 
@@ -104,7 +107,7 @@ def test_everything_is_deleted(
 
     assert list(Thread.objects.values_list("pk", flat=True)) == [other.pk]
     assert UsageTotal.objects.filter(owner="alice").exists()
-    assert history() == ["deleted 1 threads: asked us to"]
+    assert history() == ["deleted threads (1): asked us to"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from spool.console.redaction import without_secrets
+from spool.console.redaction import redacted, without_secrets
+from spool.console.trees import tree
 
 
 @pytest.mark.parametrize(
@@ -38,3 +39,29 @@ def test_secrets_are_removed(text: str, shown: str) -> None:
 )
 def test_other_text_stays(text: str) -> None:
     assert without_secrets(text) == text
+
+
+def test_documents_lose_their_secrets() -> None:
+    given = {
+        "api_key": {"of": ["sk-1"]},
+        "url": "postgres://me:pa55@db/x",
+        "said": ["my password: tea", 5],
+        "max_tokens": 7,
+        "token": "",
+    }
+
+    assert redacted(given) == {
+        "api_key": "***",
+        "url": "postgres://me:***@db/x",
+        "said": ["my password: ***", 5],
+        "max_tokens": 7,
+        "token": "",
+    }
+    hidden = tree(given, hides_secrets=True)
+    assert not any(one in hidden for one in ("sk-1", "pa55", "tea"))
+    assert "sk-1" in tree(given)
+
+
+@pytest.mark.parametrize("text", ["a.", "key", "http://", 'key="', "x-y:", "a@b:c "])
+def test_a_long_text_takes_no_longer_than_its_length(text: str) -> None:
+    assert len(without_secrets(text * 200_000)) > 0

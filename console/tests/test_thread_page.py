@@ -8,8 +8,10 @@ from django.contrib.admin.models import LogEntry
 from django.test import Client
 from django.urls import reverse
 
+from spool.console import thread_page
 from spool.threads.models import Thread
 from spool.threads.state import get_history, get_state
+from spool.threads.thread_request import CheckpointRef
 from spool.threads.updates import state_update, update_state
 
 # Reading and writing a state takes connections of its own.
@@ -73,6 +75,29 @@ def test_checkpoints_are_shown_and_compared(admin_client: Client, talk: Thread) 
     )
 
 
+def test_earlier_checkpoints_are_added_to_the_list(
+    admin_client: Client, talk: Thread, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(thread_page, "PAGE", 1)
+    newest, *earlier = checkpoints(talk)
+    # A copy has the same parent, which becomes a fork point.
+    update_state(talk, [[state_update(as_node="__copy__")]], CheckpointRef(newest))
+    copy = checkpoints(talk)[0]
+
+    page = text_of(admin_client, url("change", talk))
+    more = text_of(admin_client, url("checkpoints", talk), before=copy)
+
+    assert f'value="{copy}"' in page
+    assert f'value="{newest}"' not in page
+    assert f"{url('checkpoints', talk)}?before={copy}" in page
+    # It can't be put back to where it is.
+    assert page.count(">Put back<") == 0
+    assert all(f'value="{one}"' in more for one in (newest, *earlier))
+    assert more.count("fork point") == 1
+    assert "from <span" in page
+    assert "Earlier ones" not in more
+
+
 def test_an_unknown_checkpoint_is_no_error_page(
     admin_client: Client, talk: Thread
 ) -> None:
@@ -127,8 +152,7 @@ def test_a_viewer_can_neither_fork_nor_delete(
     page = text_of(viewer, url("change", talk))
 
     assert "/operations/" not in page
-    assert "/delete/" not in page
-    for name in ("fork", "put_back"):
+    for name in ("fork", "put_back", "delete"):
         path = f"/admin/threads/thread/{talk.pk}/operations/{name}/"
         assert viewer.post(path, {"checkpoint_id": "x"}).status_code == 403
 

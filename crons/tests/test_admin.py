@@ -31,7 +31,9 @@ def choose(client: Client, action: str, *crons: Cron) -> str:
     """Run an action on crons in the admin's list; returns its message."""
     chosen = [str(cron.pk) for cron in crons]
     response = client.post(
-        LIST, {"action": action, "_selected_action": chosen}, follow=True
+        LIST,
+        {"action": action, "_selected_action": chosen, "confirmed": "1"},
+        follow=True,
     )
     return "; ".join(str(message) for message in response.context["messages"])
 
@@ -215,12 +217,11 @@ def test_crons_are_deleted_with_their_firings(
     one, two = make_cron(), make_cron()
     for cron in (one, two):
         CronFiring.objects.create(cron=cron, status="success")
-    path = reverse("admin:crons_cron_delete", args=[one.pk])
-    chosen = {"action": "delete_selected", "_selected_action": [str(two.pk)]}
+    path = reverse("admin:crons_cron_operation", args=[one.pk, "delete"])
 
     asked = admin_client.get(path)
-    deleted = admin_client.post(path, {"post": "yes"})
-    admin_client.post(LIST, {**chosen, "post": "yes"})
+    deleted = admin_client.post(path)
+    choose(admin_client, "delete", two)
 
     assert str(one) in asked.content.decode()
     assert deleted.status_code == 302

@@ -131,6 +131,8 @@ def test_runs_are_searched_and_filtered(
     assert listed(admin_client, f"{RUNS}?q={mine.assistant_id}") == {mine.pk, other.pk}
     assert listed(admin_client, f"{RUNS}?q=alice") == {mine.pk}
     assert listed(admin_client, f"{RUNS}?q=ali") == set()
+    assert listed(admin_client, f"{RUNS}?owner=alice") == {mine.pk}
+    assert listed(admin_client, f"{RUNS}?owner=") == {mine.pk, other.pk}
     assert listed(admin_client, f"{RUNS}?status__exact=timeout") == {other.pk}
     assert listed(admin_client, f"{RUNS}?graph=echo") == {mine.pk}
     assert listed(admin_client, f"{RUNS}?worker={worker.id}") == {mine.pk}

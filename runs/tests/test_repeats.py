@@ -14,6 +14,7 @@ from spool.runs.models import Run
 from spool.runs.repeats import (
     NotRepeatable,
     answer_interrupt,
+    continue_thread,
     repeat_from_its_start,
     repeat_on_new_thread,
 )
@@ -121,6 +122,19 @@ def test_an_interrupt_is_answered(
     thread.refresh_from_db()
     assert thread.status == "idle"
     assert log_of(thread) == ["that one", "two"]
+
+
+def test_a_thread_that_stopped_at_a_breakpoint_is_continued(
+    here: Here, make: MakeRun, thread: Thread, tmp_path: Path
+) -> None:
+    (tmp_path / "go").touch()
+    here.execute(make(interrupt_before=["two"]))
+    thread.refresh_from_db()
+    assert (thread.status, thread.interrupts) == ("interrupted", {})
+
+    here.execute(continue_thread(thread))
+
+    assert log_of(thread) == ["one", "two", "three"]
 
 
 def test_of_two_answers_at_once_one_is_taken(

@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.contrib.admin.models import DELETION, LogEntry
 from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.db.models.functions import Now
@@ -41,6 +42,10 @@ def items() -> dict[str, StoreItem]:
 
 def page(item: StoreItem) -> str:
     return reverse("admin:store_storeitem_change", args=[item.pk])
+
+
+def operation(item: StoreItem, name: str) -> str:
+    return reverse("admin:store_storeitem_operation", args=[item.pk, name])
 
 
 def listed(client: Client, **query: str) -> list[Any]:
@@ -100,14 +105,29 @@ def test_an_item_is_shown_and_its_place_not_changed(
     admin_client: Client, items: dict[str, StoreItem]
 ) -> None:
     shown = admin_client.get(page(items["tea"]))
-    changed = admin_client.post(page(items["tea"]), {"key": "other", "metadata": "{}"})
+    changed = admin_client.post(page(items["tea"]), {"key": "other"})
     added = admin_client.get(f"{LIST}add/")
 
     assert "&quot;&lt;b&gt;&quot;: [" in shown.content.decode()
     assert "ü" in shown.content.decode()
-    assert (changed.status_code, added.status_code) == (302, 403)
+    assert (changed.status_code, added.status_code) == (403, 403)
     items["tea"].refresh_from_db()
     assert items["tea"].key == "tea"
+
+
+def test_the_metadata_is_changed(
+    admin_client: Client, items: dict[str, StoreItem]
+) -> None:
+    path = operation(items["tea"], "change_metadata")
+
+    wrong = admin_client.post(path, {"metadata": "[1]"}).content.decode()
+    admin_client.post(path, {"metadata": '{"a": 1}', "reason": "asked for"})
+
+    assert "must be an object" in wrong
+    items["tea"].refresh_from_db()
+    assert items["tea"].metadata == {"a": 1}
+    entry = LogEntry.objects.get(object_id=items["tea"].pk)
+    assert entry.change_message == "metadata changed: asked for"
 
 
 def test_the_list_never_counts_all_items(
@@ -135,13 +155,16 @@ def test_a_value_is_cut_where_it_is_long_and_shown_to_the_digit(
 
 def test_items_are_deleted(admin_client: Client, items: dict[str, StoreItem]) -> None:
     chosen = [items["tea"].pk, items["cake"].pk]
-    action = {"action": "delete_selected", "_selected_action": chosen}
+    action = {"action": "delete", "_selected_action": chosen}
 
     asked = admin_client.post(LIST, action)
-    admin_client.post(LIST, {**action, "post": "yes"})
+    assert StoreItem.objects.count() == 4
+    admin_client.post(LIST, {**action, "confirmed": "1", "reason": "old"})
 
-    assert "store items: 2" in asked.content.decode().lower()
+    assert "Delete: 2 store items" in asked.content.decode()
     assert listed(admin_client) == ["coffee", "users"]
+    [entry, _] = LogEntry.objects.filter(action_flag=DELETION).order_by("object_id")
+    assert (entry.object_repr, entry.change_message) == ("users tea", "deleted: old")
 
 
 def test_who_may_only_look_deletes_nothing(
@@ -152,10 +175,9 @@ def test_who_may_only_look_deletes_nothing(
     client.force_login(user)
 
     shown = client.get(page(items["tea"]))
-    deleted = client.post(
-        page(items["tea"]).replace("change", "delete"), {"post": "yes"}
-    )
+    deleted = client.post(operation(items["tea"], "delete"))
 
     assert shown.status_code == 200
     assert deleted.status_code == 403
+    assert "/operations/" not in shown.content.decode()
     assert StoreItem.objects.count() == 4

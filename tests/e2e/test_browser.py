@@ -11,6 +11,7 @@ import httpx
 import pytest
 from selenium.webdriver import Chrome
 from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
 from selenium.webdriver.support.ui import Select
 
 from spool.tests.accessibility import axe, violations
@@ -50,9 +51,10 @@ PAGES = {
     "access/apikey/{key}/change/": "scopes",
     "auth/user/": "viewer",
     "django_celery_beat/periodictask/": "tick",
+    "admin/logentry/": "log entries",
 }
 # Not for viewers.
-HIDDEN = ("access/", "auth/", "django_celery_beat/")
+HIDDEN = ("access/", "auth/", "django_celery_beat/", "admin/")
 PHONE = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 MORE = """
 import json
@@ -93,7 +95,7 @@ print(json.dumps(made, default=str))
 CHANGES = """
 return [...document.querySelectorAll(`
     #main form[method=post] button:not([type=button]), #main form[method=post] [type=submit],
-    #main a[href*='/operations/'], #main a[href$='/delete/'], #main a[href$='/add/'],
+    #main a[href*='/operations/'], #main a[href$='/add/'],
     #main [name=action]
 `)].map(one => one.outerHTML.slice(0, 200))
 """
@@ -290,6 +292,96 @@ def test_the_bar_of_actions_takes_only_its_own_clicks(
         admin.set_window_size(size["width"], size["height"])
 
 
+# What a person can use, as the keyboard has to reach it: marked with a number.
+CONTROLS = """
+const closed = "details:not([open]) > :not(summary)";
+return [...document.querySelectorAll(`
+    a, button, input:not([type=hidden]), select, textarea, summary, [x-on\\\\:click]
+`)].filter(one => one.getClientRects().length && !one.disabled && !one.closest(closed)
+    && one.id !== "changelist-filter-close"
+).map((one, number) => {
+    one.dataset.number = number;
+    return [String(number), one.outerHTML.slice(0, 200)];
+})
+"""
+# The number of what has the focus, and whether it, or what it is in, has an outline.
+FOCUSED = """
+const one = document.activeElement, outlines = [one, one.parentElement].map(
+    each => getComputedStyle(each)
+).filter(style => style.outlineStyle !== "none" && parseFloat(style.outlineWidth) > 0);
+return [one.dataset.number ?? null, outlines.length > 0];
+"""
+KEYBOARD = [
+    "",
+    "runs/run/",
+    "runs/run/{failed_run}/change/",
+    "threads/thread/{waiting}/change/",
+    "threads/thread/{waiting}/operations/answer/",
+    "assistants/assistant/{assistant}/change/",
+    "owners/alice/",
+]
+
+
+@pytest.mark.parametrize("page", KEYBOARD)
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(
+    admin: Chrome, examples: Server, rows: dict[str, str], page: str
+) -> None:
+    admin.get(f"{examples.url}/admin/{page.format_map(rows)}")
+    wait(admin, lambda: "Loading" not in text_of(admin))
+    controls = dict(admin.execute_script(CONTROLS))
+    reached: dict[str, bool] = {}
+    # From the beginning of the page to its end.
+    admin.execute_script("document.body.tabIndex = -1; document.body.focus()")
+    for _ in range(2 * len(controls)):
+        press(admin, "Tab")
+        number, is_visible = admin.execute_script(FOCUSED)
+        if number in reached:
+            break
+        if number is not None:
+            reached[number] = is_visible
+
+    assert {html for number, html in controls.items() if number not in reached} == set()
+    assert [controls[number] for number, shown in reached.items() if not shown] == []
+
+
+def test_the_filters_keep_the_focus_and_give_it_back(
+    admin: Chrome, examples: Server
+) -> None:
+    admin.get(f"{examples.url}/admin/access/apikey/")
+    button = admin.find_element(By.XPATH, "//a[contains(., 'Filters')]")
+    admin.execute_script("arguments[0].focus()", button)
+    panel = admin.find_element(By.ID, "changelist-filter")
+
+    press(admin, "Enter")
+    wait(admin, lambda: holds_focus(admin, panel))
+    for _ in range(40):
+        press(admin, "Tab")
+        assert holds_focus(admin, panel)
+    press(admin, "Escape")
+
+    wait(admin, lambda: not panel.is_displayed())
+    assert admin.switch_to.active_element == button
+
+
+def press(browser: Chrome, key: str) -> None:
+    for kind in ("rawKeyDown", "keyUp"):
+        event = {
+            "type": kind,
+            "key": key,
+            "code": key,
+            "windowsVirtualKeyCode": KEYS[key],
+        }
+        browser.execute_cdp_cmd("Input.dispatchKeyEvent", event)
+
+
+KEYS = {"Tab": 9, "Enter": 13, "Escape": 27}
+
+
+def holds_focus(browser: Chrome, element: WebElement) -> bool:
+    script = "return arguments[0].contains(document.activeElement)"
+    return bool(browser.execute_script(script, element))
+
+
 def test_a_run_is_cancelled_from_its_list(
     admin: Chrome, examples: Server, work: dict[str, str]
 ) -> None:
@@ -304,6 +396,8 @@ def test_a_run_is_cancelled_from_its_list(
         )
     )
     admin.find_element(By.CSS_SELECTOR, "button[name=index]").click()
+    wait(admin, lambda: "Cancel: 1 run" in text_of(admin))
+    admin.find_element(By.CSS_SELECTOR, ".console form [type=submit]").click()
 
     path = f"/threads/{work['slow_thread']}/runs/{work['slow']}"
     wait(

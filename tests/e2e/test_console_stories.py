@@ -99,8 +99,10 @@ class Operator:
         self._until(lambda: all(one in text_of(self.browser) for one in texts), texts)
 
     def follows(self, words: str) -> None:
-        """Click the link or button with these words, once it is there."""
-        self._clicks(f"//*[self::a or self::button][contains(., '{words}')]")
+        """Click what has these words, once it is there."""
+        self._clicks(
+            f"//*[self::a or self::button or self::summary][contains(., '{words}')]"
+        )
 
     def opens_the_row(self, key: str) -> None:
         address = f"contains(@href, '{key}') and contains(@href, '/change/')"
@@ -114,7 +116,7 @@ class Operator:
             self._types(name, value)
         self._clicks("//*[@class='console']//form//button[@type='submit']")
 
-    def cancels_all_listed(self) -> None:
+    def chooses_to_cancel_all_listed(self) -> None:
         self.browser.find_element(By.ID, "action-toggle").click()
         actions = Select(self.browser.find_element(By.NAME, "action"))
         actions.select_by_value("cancel")
@@ -293,14 +295,18 @@ def test_an_owner_takes_all_slots(
 
         operator.opens_the_owner("alice")
         operator.follows("Pause: let no more runs start")
+        operator.confirms("a flood")
         operator.reads("paused")
         operator.follows("active runs")
-        operator.cancels_all_listed()
+        operator.chooses_to_cancel_all_listed()
+        operator.reads(f"Cancel: {len(flood)} runs")
+        operator.confirms("a flood")
 
         operator.reads(f"{len(flood)} runs: cancelled.")
         waiting.until("success")
     operator.browser.get(f"{server.url}/admin/owners/alice/")
     operator.follows("Resume")
+    operator.confirms("it is over")
     operator.reads("resumed")
     alice.starts("shop").until("success")
 

@@ -107,12 +107,13 @@ def test_threads_are_deleted_with_their_state(admin_client: Client) -> None:
     kept = make_thread("human", {"topic": "c"})
 
     admin_client.post(
-        reverse("admin:threads_thread_delete", args=[one.pk]), {"post": "yes"}
+        reverse("admin:threads_thread_operation", args=[one.pk, "delete"])
     )
-    admin_client.post(
-        LIST,
-        {"action": "delete_selected", "_selected_action": [two.pk], "post": "yes"},
-    )
+    chosen = {"action": "delete", "_selected_action": [two.pk]}
+    asked = admin_client.post(LIST, chosen).content.decode()
+    admin_client.post(LIST, {**chosen, "confirmed": "1"})
+
+    assert "Delete: 1 thread" in asked
 
     assert list(Thread.objects.all()) == [kept]
     assert set(checkpoint_rows(one, two).values()) == {0}
