@@ -23,7 +23,7 @@ from spool.assistants.models import Assistant
 from spool.console import badges, cron_page
 from spool.console.cron_calendar import calendar
 from spool.console.cron_operations import CRON_OPERATIONS
-from spool.console.lists import ids_in
+from spool.console.lists import MAX_FOUND, ids_in
 from spool.console.markup import short_link
 from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
@@ -51,8 +51,16 @@ class TroubleFilter(admin.SimpleListFilter):
             ("overdue", "due, but not fired yet"),
         ]
 
+    @property
+    def is_indexed(self) -> bool:
+        return self.value() == "overdue"
+
     def queryset(self, request: HttpRequest, queryset: QuerySet[Cron]) -> Any:
-        return queryset.filter(self.rows.get(self.value() or "", Q()))
+        found = self.rows.get(self.value() or "", Q())
+        if not self.is_indexed:
+            return queryset.filter(found)
+        first = Cron.objects.filter(found).order_by("next_run_date")
+        return queryset.filter(pk__in=first.values("pk")[:MAX_FOUND])
 
 
 @admin.register(Cron)

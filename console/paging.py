@@ -93,10 +93,14 @@ class Order:
         return [f"{'-' * one.descending}{one.name}" for one in self.columns]
 
     @property
-    def edge(self) -> Order:
-        """What tells where a search has ended; rows of one time are read together."""
-        first = self.columns[:1]
-        return Order(first) if isinstance(first[0].field, DateTimeField) else self
+    def edge(self) -> Order | None:
+        """The columns that say where a search ends; None if it can't end early.
+
+        Rows of one time are read together.
+        """
+        is_by_time = isinstance(self.columns[0].field, DateTimeField)
+        columns = self.columns[:1] if is_by_time else self.columns
+        return Order(columns) if _is_plain(columns) else None
 
     def texts(self, row: Any) -> list[str | None]:
         """For links: a row's values."""
@@ -108,7 +112,7 @@ class Order:
     def after(self, values: Sequence[Any]) -> Q:
         """The rows after one with these values, which may be only the first ones."""
         columns = self.columns[: len(values)]
-        if self._is_plain(columns):
+        if _is_plain(columns):
             lookup = LessThan if columns[0].descending else GreaterThan
             return _compared(lookup, columns, values)
         found, same = NOTHING, Q()
@@ -123,18 +127,17 @@ class Order:
         return Q((f"{first.name}__{bound}", values[0])) & found
 
     def until(self, values: Sequence[Any]) -> Q:
-        """The rows up to the `edge` with these values."""
+        """The rows up to those with these values of its `edge`."""
         columns = self.columns[: len(values)]
-        if not self._is_plain(columns):
-            return Q()
         is_descending = columns[0].descending
         lookup = GreaterThanOrEqual if is_descending else LessThanOrEqual
         return _compared(lookup, columns, values)
 
-    def _is_plain(self, columns: Sequence[Column]) -> bool:
-        """Whether rows of values can be compared, which an index on them can do."""
-        directions = {column.descending for column in columns}
-        return len(directions) == 1 and not any(c.field.null for c in columns)
+
+def _is_plain(columns: Sequence[Column]) -> bool:
+    """Whether rows of values can be compared, which an index on them can do."""
+    directions = {column.descending for column in columns}
+    return len(directions) == 1 and not any(column.field.null for column in columns)
 
 
 def _compared(lookup: Any, columns: Sequence[Column], values: Sequence[Any]) -> Q:
@@ -285,10 +288,11 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
             rows, parts = rows.filter(self.search.among), None
         elif not has_others:
             return None
-        limit, names = self._max_read, [one.name for one in walk.edge.columns]
-        order = walk if parts else walk.edge
-        read = self._first(rows, parts, order, place, limit + 1).values_list(*names)
-        return next(iter(read[limit : limit + 1]), None)
+        if (edge := walk.edge) is None:
+            return None
+        limit, names = self._max_read, [one.name for one in edge.columns]
+        read = self._first(rows, parts, walk if parts else edge, place, limit + 1)
+        return next(iter(read.values_list(*names)[limit : limit + 1]), None)
 
     def _by_index(self, request: HttpRequest) -> tuple[QuerySet[Any], bool]:
         """The rows by those filters that have an index, and whether there are others."""

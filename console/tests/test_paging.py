@@ -190,6 +190,21 @@ def test_a_filter_without_an_index_searches_further_on_each_page(
     assert "0 runs in 6 that were searched" in " ".join(shown.split())
 
 
+def test_a_filter_of_rows_that_are_sorted_otherwise_reads_them_all(
+    admin_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paging, "MAX_READ", 1)
+    for missed in (1, 0, 0, 1):
+        Cron.objects.create(
+            assistant_id=uuid4(), schedule="@daily", enabled=False, missed=missed
+        )
+
+    by_date = list(pages(admin_client, f"{CRONS}?trouble=missed&o=7"))
+    by_schedule = list(pages(admin_client, f"{CRONS}?trouble=missed&o=1"))
+
+    assert [len(every(found)) for found in (by_date, by_schedule)] == [2, 2]
+
+
 def test_frequent_words_are_searched_among_the_newest_errors(
     admin_client: Client, thread: Thread, monkeypatch: pytest.MonkeyPatch
 ) -> None:
