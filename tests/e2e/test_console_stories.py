@@ -351,7 +351,7 @@ def test_a_receiver_of_webhooks_is_dead(
         WHERE run_id = %s"""
     change(server, last, run.id)
     operator.opens_the_overview()
-    operator.follows("given up within a day")
+    operator.follows("given up within a day.")
 
     operator.opens_the_row("webhookdelivery")
     operator.reads("given up", "11")
