@@ -142,9 +142,9 @@ DATABASES = {
         # One persistent connection a thread: the web's thread pool limits their number.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        # Only `database.prepared` prepares statements; this is never reached.
-        "OPTIONS": _options
-        | {"prepare_threshold": 2**31 - 1 if DATABASE_PREPARED_STATEMENTS else None},
+        # Only `database.direct` prepares statements. After a rollback psycopg would
+        # deallocate all, if it had prepared any itself.
+        "OPTIONS": _options | {"prepare_threshold": None},
     }
 }
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import cache
+from functools import lru_cache
 from typing import Any, NamedTuple
 from uuid import UUID
 
@@ -20,7 +20,7 @@ from django.conf import settings
 from psycopg import AsyncConnection, Connection, DataError, OperationalError
 from psycopg.adapt import AdaptersMap, Loader, Transformer
 from psycopg.errors import error_from_result
-from psycopg.pq import DiagnosticField, ExecStatus
+from psycopg.pq import DiagnosticField, ExecStatus, TransactionStatus
 from psycopg.pq.abc import PGresult
 from psycopg.types.json import Json, Jsonb
 
@@ -49,7 +49,7 @@ class Statement(NamedTuple):
         ]
 
 
-@cache
+@lru_cache(maxsize=1024)
 def parsed(sql: str) -> Statement:
     """A statement written for psycopg: `%(name)s`, or `%(name)b` for bytes."""
     formats: dict[str, int] = {}
@@ -63,11 +63,6 @@ def parsed(sql: str) -> Statement:
 
     text = _PLACEHOLDER.sub(place, sql)
     return Statement(text.encode(), tuple(formats), tuple(formats.values()))
-
-
-def is_writable(values: Mapping[str, Any]) -> bool:
-    """Whether all these parameters can be sent from here."""
-    return all(isinstance(value, _TYPES) for value in values.values())
 
 
 def _text(value: Any) -> bytes:
@@ -91,6 +86,17 @@ def _json(value: Json | Jsonb) -> bytes:
     return text
 
 
+def _array(values: list[Any]) -> bytes:
+    return b"{%b}" % b",".join(map(_element, values))
+
+
+def _element(value: Any) -> bytes:
+    if value is None:
+        return b"NULL"
+    text = _text(value).replace(b"\\", b"\\\\").replace(b'"', b'\\"')
+    return b'"%b"' % text
+
+
 _WRITERS: dict[type, Callable[[Any], bytes]] = {
     # The value of an enumeration's member, whose `str` may be another text.
     str: lambda value: str.__str__(value).encode(),
@@ -101,8 +107,8 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
     datetime: lambda value: value.isoformat().encode(),
     Json: _json,
     Jsonb: _json,
+    list: _array,
 }
-_TYPES = (*_WRITERS, bytes, type(None))
 
 
 class Loaders:
@@ -137,17 +143,32 @@ class Session:
             known = self._loaders[kinds] = Loaders(self.connection, kinds)
         return known
 
-    def execute(self, statement: Statement, values: Mapping[str, Any]) -> PGresult:
-        """The statement's result, for which the calling thread waits."""
-        params = statement.params(values)
-        if not settings.DATABASE_PREPARED_STATEMENTS:
-            sent = (statement.sql, params, None, statement.formats)
-            return checked(self._pgconn.exec_params(*sent))
-        if (name := self._names.get(statement.sql)) is None:
+    def execute(
+        self, statement: str, values: Mapping[str, Any], *, prepares: bool = True
+    ) -> PGresult:
+        """The result of a statement, for which the calling thread waits."""
+        written = parsed(statement)
+        params: Any = written.params(values)
+        sql, _, formats = written
+        if not self.connection.autocommit:
+            self._begin()
+        if not (prepares and settings.DATABASE_PREPARED_STATEMENTS):
+            return checked(self._pgconn.exec_params(sql, params, None, formats))
+        if (name := self._names.get(sql)) is None:
             name = b"spool_%d" % len(self._names)
-            checked(self._pgconn.prepare(name, statement.sql))
-            self._names[statement.sql] = name
-        return checked(self._pgconn.exec_prepared(name, params, statement.formats))
+            checked(self._pgconn.prepare(name, sql))
+            self._names[sql] = name
+        return checked(self._pgconn.exec_prepared(name, params, formats))
+
+    def _begin(self) -> None:
+        """Begin the transaction, as psycopg does before its first statement."""
+        if self._pgconn.transaction_status == TransactionStatus.IDLE:
+            checked(self._pgconn.exec_(b"BEGIN"))
+
+
+def column_names(result: PGresult) -> list[str]:
+    names = (result.fname(number) for number in range(result.nfields))
+    return [name.decode() for name in names if name is not None]
 
 
 def checked(result: PGresult) -> PGresult:

@@ -12,19 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import psycopg
-from django.conf import settings
 from django.core.exceptions import EmptyResultSet
-from django.db import connection
+from django.db import DEFAULT_DB_ALIAS, connection, connections
 from django.db.models import QuerySet
 from psycopg.abc import Buffer
 from psycopg.adapt import Loader
+from psycopg.rows import dict_row
 from psycopg.types.datetime import TimestamptzLoader
 
+from spool.database import direct
+from spool.database.direct import Row
 from spool.database.json import from_jsonb, moment
+from spool.database.postgres.base import DatabaseWrapper
 
 
 class FragmentLoader(Loader):
@@ -49,27 +52,32 @@ class MomentLoader(Loader):
         return moment(self._times.load(data))
 
 
+LOADERS: direct.Kinds = (("jsonb", FragmentLoader),)
+WIRE_LOADERS: direct.Kinds = (*LOADERS, ("timestamptz", MomentLoader))
+
+
 def fetch_all(
     statement: str,
     params: Mapping[str, Any],
     *,
     for_wire: bool = False,
     is_constant: bool = True,
-) -> list[tuple[Any, ...]]:
+) -> list[Row]:
     """The rows of a statement, run in the thread's transaction if there is one.
 
     `for_wire` returns times as text. A statement that is not constant is not prepared:
     it depends on the client's filters, and so does its plan.
     """
-    with _executed(statement, params, is_constant=is_constant) as cursor:
-        if for_wire:
-            cursor.adapters.register_loader("timestamptz", MomentLoader)
-        return cursor.fetchall()
+    kinds = WIRE_LOADERS if for_wire else LOADERS
+    with _session() as session:
+        result = session.execute(statement, params, prepares=is_constant)
+        _log(statement, params)
+        return session.loaders(kinds).rows(result)
 
 
 def fetch_one(
     statement: str, params: Mapping[str, Any], *, for_wire: bool = False
-) -> tuple[Any, ...] | None:
+) -> Row | None:
     """The first row; None if there is none."""
     rows = fetch_all(statement, params, for_wire=for_wire)
     return rows[0] if rows else None
@@ -79,30 +87,50 @@ def fetch_dicts(
     statement: str, params: Mapping[str, Any], *, is_constant: bool
 ) -> list[dict[str, Any]]:
     """As `fetch_all`, with the names of the columns."""
-    with _executed(statement, params, is_constant=is_constant) as cursor:
-        names = [column.name for column in cursor.description or ()]
-        return [dict(zip(names, row, strict=True)) for row in cursor] if names else []
+    if not is_constant:
+        return _fetched_by_cursor(statement, params)
+    with _session() as session:
+        result = session.execute(statement, params)
+        _log(statement, params)
+        names = direct.column_names(result)
+        rows = session.loaders(LOADERS).rows(result) if names else []
+        return [dict(zip(names, row, strict=True)) for row in rows]
+
+
+def _fetched_by_cursor(
+    statement: str, params: Mapping[str, Any]
+) -> list[dict[str, Any]]:
+    """The rows of a statement whose parameters may be of any type."""
+    _prepare_to_query()
+    with (
+        connection.wrap_database_errors,
+        psycopg.Cursor(connection.connection, row_factory=dict_row) as cursor,
+    ):
+        cursor.adapters.register_loader("jsonb", FragmentLoader)
+        cursor.execute(statement, params)
+        _log(statement, params)
+        return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
-def _executed(
-    statement: str, params: Mapping[str, Any], *, is_constant: bool
-) -> Iterator[psycopg.Cursor[Any]]:
+def _session() -> Iterator[direct.Session]:
+    """The session of the thread's connection, with the errors of Django."""
+    _prepare_to_query()
+    with connection.wrap_database_errors:
+        yield cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS]).session
+
+
+def _prepare_to_query() -> None:
     connection.validate_no_broken_transaction()
     # As Django does before the first query of a request.
     connection.close_if_health_check_failed()
     connection.ensure_connection()
-    with (
-        connection.wrap_database_errors,
-        psycopg.Cursor(connection.connection) as cursor,
-    ):
-        cursor.adapters.register_loader("jsonb", FragmentLoader)
-        prepare = is_constant and settings.DATABASE_PREPARED_STATEMENTS
-        cursor.execute(statement, params, prepare=prepare)
-        if connection.queries_logged:  # Tests count statements.
-            log: Any = connection.queries_log
-            log.append({"sql": statement, "params": params})
-        yield cursor
+
+
+def _log(statement: str, params: Mapping[str, Any]) -> None:
+    if connection.queries_logged:  # Tests count statements.
+        log: Any = connection.queries_log
+        log.append({"sql": statement, "params": params})
 
 
 def fetch_values(values: QuerySet[Any, tuple[Any, ...]]) -> list[tuple[Any, ...]]:

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import select
 import time
+from typing import Any, cast
 
+import psycopg
 from django.db.backends.postgresql import base
 
 from spool.database import buffers
+from spool.database.direct import Session
 
 # A connection may be dropped silently (by a firewall): query it after this long.
 ASK_AFTER_SECS = 30.0
@@ -19,10 +22,18 @@ ASK_AFTER_SECS = 30.0
 class DatabaseWrapper(base.DatabaseWrapper):
     _used_at = 0.0
     _made_at = 0
+    _session: Session | None = None
 
     def connect(self) -> None:
         self._made_at = buffers.current()
         super().connect()
+
+    @property
+    def session(self) -> Session:
+        """The open connection for statements of `database.direct`."""
+        if self._session is None or self._session.connection is not self.connection:
+            self._session = Session(cast("psycopg.Connection[Any]", self.connection))
+        return self._session
 
     def close_if_unusable_or_obsolete(self) -> None:
         """Django calls this before and after each request."""
