@@ -20,12 +20,11 @@ from psycopg import AsyncConnection, Error
 from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps
-from psycopg_pool import AsyncConnectionPool
 
 from spool.database.json import jsonb_bytes
+from spool.database.pool import Pool
 
 T = TypeVar("T")
-Pool = AsyncConnectionPool[AsyncConnection[DictRow]]
 
 _open_pools: set[Pool] = set()
 
@@ -46,7 +45,7 @@ def new_pool(size: int, *, checks: bool) -> Pool:
 
     async def check(conn: AsyncConnection[DictRow]) -> None:
         try:
-            await AsyncConnectionPool.check_connection(conn)
+            await Pool.check_connection(conn)
         except Error:
             # The pool's idle connections are broken too: replace them, to save retries.
             await pool.check()
@@ -56,7 +55,7 @@ def new_pool(size: int, *, checks: bool) -> Pool:
         # JSON that the checkpointer writes may contain text that Postgres refuses.
         set_json_dumps(jsonb_bytes, conn)
 
-    pool: Pool = AsyncConnectionPool(
+    pool = Pool(
         conninfo(),
         configure=configure,
         min_size=1,

@@ -41,6 +41,7 @@ class PoolsCollector(Collector):
         found: Counter[str] = Counter()
         for pool in open_pools():
             found.update(pool.get_stats())
+            found["pool_available"] += pool.held.idle_count
         connections = GaugeMetricFamily(
             "spool_postgres_pool_connections",
             "Connections to Postgres in the pools for graphs and checkpoints.",

@@ -10,7 +10,7 @@ from typing import TypeVar
 from psycopg import InterfaceError, OperationalError, errors
 from psycopg_pool import PoolTimeout
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 
 logger = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from langgraph.store.base import BaseStore, Op, Result
 from psycopg import AsyncConnection
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry
 from spool.store.index import Embed, embed_texts, index_config
 from spool.store.operations import Row, Statement, Step, Steps, Together, batch, check

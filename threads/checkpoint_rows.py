@@ -14,7 +14,7 @@ from uuid import UUID
 from django.db import connection
 from psycopg.errors import DeadlockDetected, SerializationFailure
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.threads.checkpoints import NEWEST_RUN, UNDO, saver
 
 TABLES = ("checkpoints", "checkpoint_blobs", "checkpoint_writes")

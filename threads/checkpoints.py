@@ -28,7 +28,7 @@ from langgraph.checkpoint.serde.types import _DeltaSnapshot
 from psycopg import AsyncConnection, AsyncCursor, DatabaseError
 from psycopg.rows import DictRow
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.database.retries import CONNECTION_FAULTS, NO_ROOM, retry
 from spool.threads.saves import Dumped, Saves
 from spool.threads.serde import Unserializable, serializer
@@ -282,8 +282,7 @@ class RunSaver(AsyncPostgresSaver):
             self._storing = None
 
     async def _execute(self, params: dict[str, Any]) -> bool:
-        async with self.pool.connection() as conn:
-            row = await (await conn.execute(self.fence.save, params)).fetchone()
+        row = await self.pool.fetch_one(self.fence.save, params)
         return bool(row and row["is_saved"])
 
     async def _persist(self, attempt: Callable[[], Awaitable[T]]) -> T:

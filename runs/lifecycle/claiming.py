@@ -13,7 +13,7 @@ from django.conf import settings
 from psycopg import errors
 
 from spool.database.json import jsonb
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.runs.run_request import RunKwargs
 
 # An upper bound on the number of events in one attempt of a run.
@@ -115,8 +115,7 @@ async def claim(
     """
     params = Claimant(worker_id, revisions).params | {"run_id": run_id, "hint": hint}
     try:
-        async with pool.connection() as conn:
-            row = await (await conn.execute(CLAIM, params)).fetchone()
+        row = await pool.fetch_one(CLAIM, params)
     except errors.UniqueViolation:  # Another run of the thread started just now.
         return None
     return Claim.of(row) if row else None

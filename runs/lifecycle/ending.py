@@ -12,7 +12,7 @@ from django.db.models.functions import Now
 from psycopg import errors
 
 from spool.database.json import jsonb
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.runs.lifecycle.claiming import SEQS_OF_ATTEMPT, Claim, Claimant
 from spool.runs.models import Run
 from spool.runs.record import NOTHING, Record
@@ -143,8 +143,7 @@ async def _end(
     pool: Pool, params: dict[str, Any], claimant: Claimant | None
 ) -> Ended | None:
     params |= claimant.params if claimant else NO_CLAIM
-    async with pool.connection() as conn:
-        row = await (await conn.execute(END, params)).fetchone()
+    row = await pool.fetch_one(END, params)
     return Ended.of(row, has_asked=claimant is not None) if row else None
 
 

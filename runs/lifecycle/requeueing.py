@@ -6,7 +6,7 @@ from uuid import UUID
 
 from django.db import connection
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.runs import record
 from spool.runs.lifecycle.claiming import Claim
 from spool.runs.lifecycle.turns import FIRST, QUEUE

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from spool.database.loop import Pool, shared_loop
+from spool.database.loop import shared_loop
+from spool.database.pool import Pool
 from spool.runs.models import Run
 from spool.runs.tests.executing import (
     Here,

@@ -13,7 +13,7 @@ from django.db import connection
 
 from spool.access.policy import EVERYTHING
 from spool.database.ids import uuid7
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Ended, Outcome
 from spool.runs.models import Run

@@ -32,7 +32,7 @@ from redis.asyncio import Redis
 from spool.assistants.graphs import registry
 from spool.assistants.revisions import revisions
 from spool.database.json import TooDeep
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.database.retries import CONNECTION_FAULTS, retry_until_available
 from spool.runs import lifecycle
 from spool.runs.lifecycle import Claim, Claimant, Ended, Outcome

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import UUID
 
 from spool.database.json import jsonb
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.database.retries import CONNECTION_FAULTS
 from spool.runs import record
 from spool.runs.lifecycle import Claim
@@ -102,8 +102,7 @@ class Flusher:
             "usage": jsonb([reading.as_json() for reading in usage]),
         }
         try:
-            async with self._pool.connection() as conn:
-                await conn.execute(record.FLUSH, params)
+            await self._pool.fetch_one(record.FLUSH, params)
         except CONNECTION_FAULTS as exc:
             logger.warning("could not write records, retrying: %s", exc)
             self._is_coming = True

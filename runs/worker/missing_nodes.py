@@ -14,7 +14,7 @@ from langgraph.checkpoint.base import Checkpoint, CheckpointTuple
 from langgraph.pregel import Pregel
 from langgraph.types import Command, Send
 
-from spool.database.loop import Pool
+from spool.database.pool import Pool
 from spool.runs.lifecycle import Claim
 
 # Names of LangGraph: the channel that triggers a node, and the one of pending `Send`s.
