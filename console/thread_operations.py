@@ -63,6 +63,10 @@ def _waits_for_nothing(thread: Thread) -> bool:
     return thread.status == Thread.Status.INTERRUPTED and not thread.interrupts
 
 
+def _continue(thread: Thread, answers: dict[str, Any]) -> Run | None:
+    return continue_thread(thread) if _waits_for_nothing(thread) else None
+
+
 PUT_BACK = Operation(
     "put_back",
     "Put the thread back",
@@ -100,8 +104,9 @@ ANSWER = Operation(
 CONTINUE = Operation(
     "continue",
     "Continue",
-    lambda thread, answers: continue_thread(thread),
+    _continue,
     done="continued",
+    left="it does not wait to be continued",
     warning="A run without input executes the steps that are left.",
     in_list=False,
     applies=_waits_for_nothing,

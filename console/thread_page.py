@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import json
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from django.utils.safestring import SafeString
 from rest_framework.exceptions import APIException
 
+from spool.console import differences
 from spool.console.conversation import conversation_of
 from spool.console.markup import as_text
 from spool.console.redaction import redacted
@@ -24,7 +24,6 @@ from spool.threads.thread_request import CheckpointRef
 # Checkpoints that are shown at first, and each time that more are loaded.
 PAGE, MORE = 25, 100
 MAX_RUNS = 20
-MAX_DIFF_LINES = 1_000
 
 
 def figures(thread: Thread, *, hides_secrets: bool) -> dict[str, Any]:
@@ -113,19 +112,10 @@ def difference(
         )
     except APIException as exc:
         return State(error=str(exc.detail))
-    lines = [
-        (line[0], line)
-        for line in difflib.unified_diff(
-            _lines(before, hides_secrets=hides_secrets),
-            _lines(after, hides_secrets=hides_secrets),
-            lineterm="",
-            n=2,
-        )
-        if not line.startswith(("---", "+++"))
-    ]
-    if len(lines) > MAX_DIFF_LINES:
-        left_out = len(lines) - MAX_DIFF_LINES
-        lines = [*lines[:MAX_DIFF_LINES], (" ", f"… {left_out} more lines")]
+    lines = differences.difference(
+        _lines(before, hides_secrets=hides_secrets),
+        _lines(after, hides_secrets=hides_secrets),
+    )
     return State(lines=tuple(lines))
 
 

@@ -1,0 +1,77 @@
+"""What changed between two documents, as lines for reading, in a bounded time."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Sequence
+from itertools import pairwise
+
+# Lines around a change, and the most lines that are compared and shown.
+CONTEXT = 2
+MAX_COMPARED = 2_000
+MAX_SHOWN = 1_000
+# Of a long line: how much is shown, from so much before the change.
+MAX_LENGTH = 1_000
+BEFORE_CHANGE = 200
+
+
+def difference(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, str]]:
+    """The lines of a unified diff, each with its sign: `-`, `+`, `@` or a space."""
+    old, new = _without_common_ends(before, after)
+    compared = old[:MAX_COMPARED], new[:MAX_COMPARED]
+    found = list(difflib.unified_diff(*compared, lineterm="", n=CONTEXT))[2:]
+    lines = list(_cut(found[:MAX_SHOWN]))
+    left_out = max(len(found) - MAX_SHOWN, 0) + max(
+        len(old) - MAX_COMPARED, len(new) - MAX_COMPARED, 0
+    )
+    if left_out:
+        lines.append((" ", f"… {left_out} more lines"))
+    return lines
+
+
+def _without_common_ends(
+    before: Sequence[str], after: Sequence[str]
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Without the lines that both begin and end with, but for the context."""
+    shorter = min(len(before), len(after))
+    first = next((n for n in range(shorter) if before[n] != after[n]), shorter)
+    rest = shorter - first
+    last = next((n for n in range(rest) if before[-1 - n] != after[-1 - n]), rest)
+    start, end = max(first - CONTEXT, 0), max(last - CONTEXT, 0)
+    return before[start : len(before) - end], after[start : len(after) - end]
+
+
+def _cut(lines: list[str]) -> Iterator[tuple[str, str]]:
+    """The lines with their signs; long ones from where they change on."""
+    start = 0
+    for line, following in pairwise([*lines, ""]):
+        sign = line[0]
+        if sign == "@":
+            yield "@", "…"
+            continue
+        if sign == "-" and following.startswith("+"):
+            start = _change(line[1:], following[1:])
+        elif sign != "+":
+            start = 0
+        yield sign, sign + _part(line[1:], start)
+        if sign == "+":
+            start = 0
+
+
+def _change(old: str, new: str) -> int:
+    """Where to begin to show two lines; 0 if they differ near their begin."""
+    same, longest = 0, min(len(old), len(new))
+    while same < longest:  # Halved, since they may have millions of characters.
+        middle = (same + longest + 1) // 2
+        if old[same:middle] == new[same:middle]:
+            same = middle
+        else:
+            longest = middle - 1
+    return same - BEFORE_CHANGE if same > MAX_LENGTH - BEFORE_CHANGE else 0
+
+
+def _part(line: str, start: int) -> str:
+    if len(line) <= MAX_LENGTH:
+        return line
+    shown = line[start : start + MAX_LENGTH]
+    return f"{'…' * bool(start)}{shown}… ({len(line)} characters)"
