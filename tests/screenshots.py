@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 
 import httpx
 from selenium.webdriver import Chrome
@@ -18,9 +20,14 @@ QUESTIONS = ("What is a **spool**?", "And `langgraph.json`?")
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    with serving(ROOT / "examples" / "langgraph.json") as server:
-        pages = seed(server.url)
-        with browsing(SIZE) as browser:
+    with TemporaryDirectory(prefix="agents-") as agents:
+        # Tracebacks show paths.
+        copytree(ROOT / "examples", agents, dirs_exist_ok=True)
+        with (
+            serving(Path(agents) / "langgraph.json") as server,
+            browsing(SIZE) as browser,
+        ):
+            pages = seed(server.url)
             log_in(browser, server)
             for name, (page, shown) in pages.items():
                 take(browser, server, page, shown, FOLDER / f"{name}.png")
