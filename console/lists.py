@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
+from django.contrib import admin
 from django.contrib.admin import ShowFacets
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest
@@ -33,6 +34,13 @@ class ExactTextFilter(FieldTextFilter):  # type: ignore[misc]
         # An empty field is no filter.
         wanted = self.value()
         return queryset.filter(**{self.field_path: wanted}) if wanted else queryset
+
+
+class ChoiceFilter(admin.SimpleListFilter):
+    """Also filters by a value of a link that is none of its choices, or has none."""
+
+    def has_output(self) -> bool:
+        return super().has_output() or self.value() is not None
 
 
 class BigTableAdmin(ModelAdmin):  # type: ignore[misc]

@@ -178,6 +178,6 @@ def _failure(failures: Failures) -> dict[str, Any]:
     """A group of failures, and where its runs are listed."""
     query = {"status__in": ",".join(Run.FAILED), "graph": failures.graph_id}
     if failures.error != RunFailure.OTHER:
-        query["q"] = failures.error
+        query["error"] = failures.error
     path = reverse("admin:runs_run_changelist")
     return {"group": failures, "href": f"{path}?{urlencode(query)}"}

@@ -247,7 +247,8 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
     def _set_results(self, found: list[Any]) -> None:
         """What the templates of Django and unfold read."""
         self.result_list, self.result_count = found, len(found)
-        self.full_result_count, self.show_full_result_count = None, False
+        # If the numbers differ, the title tells of them.
+        self.full_result_count, self.show_full_result_count = len(found), False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
 

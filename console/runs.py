@@ -27,6 +27,7 @@ from spool.console import run_page
 from spool.console.badges import COLOURS
 from spool.console.lists import (
     MAX_FOUND,
+    ChoiceFilter,
     ExactTextFilter,
     ids_from,
     ids_in,
@@ -37,7 +38,10 @@ from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
 from spool.console.run_operations import RUN_OPERATIONS
 from spool.console.templatetags.console import seconds
+from spool.runs import figures
+from spool.runs.figures import Range
 from spool.runs.models import Run, RunAttempt, Worker
+from spool.runs.periods import RunFailure
 from spool.threads.models import Thread
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
@@ -45,12 +49,14 @@ NO_BREAK = "\N{NO-BREAK SPACE}"
 MAX_ERROR_LENGTH = 200
 # Assistants whose id begins with a term.
 MAX_ASSISTANTS = 3
+# Exceptions to filter by.
+MAX_ERRORS = 20
 # Failed runs that a page reads for words that many errors have.
 MAX_ERRORS_READ = 5_000
 FAILED = Q(status__in=(*Run.FAILED, Run.Status.INTERRUPTED), error__isnull=False)
 
 
-class GraphFilter(admin.SimpleListFilter):
+class GraphFilter(ChoiceFilter):
     title = "graph"
     parameter_name = "graph"
 
@@ -61,7 +67,7 @@ class GraphFilter(admin.SimpleListFilter):
         return queryset.filter(graph_id=self.value()) if self.value() else queryset
 
 
-class WorkerFilter(admin.SimpleListFilter):
+class WorkerFilter(ChoiceFilter):
     title = "worker"
     parameter_name = "worker"
 
@@ -96,6 +102,26 @@ class TroubleFilter(admin.SimpleListFilter):
         return queryset.filter(pk__in=newest)
 
 
+class ErrorFilter(ChoiceFilter):
+    """The exceptions of failed runs, the most frequent of the last week."""
+
+    title = "error"
+    parameter_name = "error"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> Any:
+        found = figures.failures(Range.WEEK)
+        names = dict.fromkeys(one.error for one in found)
+        return [(one, one) for one in names if one != RunFailure.OTHER][:MAX_ERRORS]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Run]) -> Any:
+        if not self.value():
+            return queryset
+        return queryset.filter(FAILED, error__error=self.value())
+
+    def nearby(self, queryset: QuerySet[Run]) -> QuerySet[Run]:
+        return queryset.filter(FAILED)
+
+
 @admin.register(Run)
 class RunAdmin(OperatedAdmin):
     list_display = (
@@ -115,6 +141,7 @@ class RunAdmin(OperatedAdmin):
         "status",
         GraphFilter,
         "run_class",
+        ErrorFilter,
         TroubleFilter,
         WorkerFilter,
         ("owner", ExactTextFilter),

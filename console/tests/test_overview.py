@@ -171,7 +171,7 @@ def test_failures_are_grouped(
     ]
     first = page.context["failures"][0]
     assert first["group"].count == 3
-    assert "q=RateLimitError" in first["href"]
+    assert "error=RateLimitError" in first["href"]
     assert admin_client.get(first["href"]).status_code == 200
     assert 'aria-label="succeeded 4, interrupted 0' in page.content.decode()
     assert page.context["graphs"][0].outcomes.ended == 8

@@ -113,8 +113,8 @@ def test_the_list_asks_no_more_for_more_runs(
     Run.objects.update(worker=worker)
     admin_client.get(RUNS)
 
-    # The session, its user, the workers to filter by, the runs.
-    with django_assert_num_queries(4):
+    # The session, its user, what to filter by (errors by two, workers), the runs.
+    with django_assert_num_queries(6):
         admin_client.get(RUNS)
 
 
@@ -135,6 +135,9 @@ def test_runs_are_searched_and_filtered(
     assert listed(admin_client, f"{RUNS}?owner=") == {mine.pk, other.pk}
     assert listed(admin_client, f"{RUNS}?status__exact=timeout") == {other.pk}
     assert listed(admin_client, f"{RUNS}?graph=echo") == {mine.pk}
+    Run.objects.filter(pk=other.pk).update(error={"error": "Late", "message": "1"})
+    assert listed(admin_client, f"{RUNS}?error=Late") == {other.pk}
+    assert listed(admin_client, f"{RUNS}?error=Lat") == set()
     assert listed(admin_client, f"{RUNS}?worker={worker.id}") == {mine.pk}
     assert listed(admin_client, f"{RUNS}?worker=junk") == set()
 

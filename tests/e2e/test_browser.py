@@ -312,13 +312,18 @@ const one = document.activeElement, outlines = [one, one.parentElement].map(
 return [one.dataset.number ?? null, outlines.length > 0];
 """
 KEYBOARD = [
-    "",
     "runs/run/",
-    "runs/run/{failed_run}/change/",
     "threads/thread/{waiting}/change/",
-    "threads/thread/{waiting}/operations/answer/",
-    "assistants/assistant/{assistant}/change/",
-    "owners/alice/",
+    *(
+        pytest.param(page, marks=pytest.mark.long)
+        for page in (
+            "",
+            "runs/run/{failed_run}/change/",
+            "threads/thread/{waiting}/operations/answer/",
+            "assistants/assistant/{assistant}/change/",
+            "owners/alice/",
+        )
+    ),
 ]
 
 
