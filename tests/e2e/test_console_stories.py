@@ -260,6 +260,7 @@ def test_a_worker_is_lost(
     operator.reads("Attempt 1 lost", "Attempt 2 success")
 
 
+@pytest.mark.long
 def test_an_input_kills_its_workers(
     operator: Operator, bob: Caller, troubles: Path
 ) -> None:
@@ -278,6 +279,7 @@ def test_an_input_kills_its_workers(
     bob.newest().until("success")
 
 
+@pytest.mark.long
 def test_an_owner_takes_all_slots(
     operator: Operator, server: Server, alice: Caller, bob: Caller, troubles: Path
 ) -> None:
@@ -366,6 +368,7 @@ def test_a_receiver_of_webhooks_is_dead(
     operator.reads("delivered", "12")
 
 
+@pytest.mark.long
 def test_an_interrupt_is_forgotten(
     operator: Operator, server: Server, bob: Caller
 ) -> None:
