@@ -50,7 +50,8 @@ def test_a_range_shows_closed_and_open_minutes_once(within: Range) -> None:
     assert sum(p.outcomes.error for p in points) == (within != Range.QUARTER)
     assert len(points) == within.length / within.step
     assert {b.start - a.start for a, b in pairwise(points)} == {within.step}
-    assert points[-1].outcomes.success
+    # A second ago may have been in the minute before.
+    assert any(point.outcomes.success for point in points[-2:])
 
 
 def test_graphs_show_delays_and_durations() -> None:

@@ -110,9 +110,11 @@ def test_an_operator_edits_it_and_nothing_else(
     alice.put_item(["a"], "k", {"v": 1}, metadata={"source": "mail"})
     item = StoreItem.objects.get()
 
+    page = reverse("admin:store_storeitem_change", args=[item.pk])
+    metadata = '{"source": "operator"}'
     admin_client.post(
-        reverse("admin:store_storeitem_change", args=[item.pk]),
-        {"metadata": '{"source": "operator"}', "value": '{"v": 2}', "owner": "bob"},
+        page.replace("/change/", "/operations/change_metadata/"),
+        {"metadata": metadata, "value": '{"v": 2}', "owner": "bob", "reason": "spam"},
     )
 
     assert metadata_of(alice, "k") == {"source": "operator"}
