@@ -151,6 +151,8 @@ async def storm(
     limits = httpx.Limits(max_connections=how_many)
     async with httpx.AsyncClient(timeout=WAIT_SECS, limits=limits) as http:
         watching = [asyncio.create_task(one.watch(http)) for one in viewers]
+        # In the middle of the run, whenever a worker has it.
+        await asyncio.to_thread(wait_until, lambda: any(one.ticks for one in viewers))
         for hurt in hurts:
             await asyncio.sleep(1.5)
             await asyncio.to_thread(hurt, company)
