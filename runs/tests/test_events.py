@@ -391,10 +391,12 @@ def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=hang, args=[listening], daemon=True).start()
         settings.REDIS_TIMEOUT_SECS = 0.2
-        port = listening.getsockname()[1]
+        port, url = listening.getsockname()[1], settings.REDIS_URL
+        # A separate client for this test, as each process has its own. Nothing else of
+        # this process, such as the fan-out of a test before, is to connect there.
         settings.REDIS_URL = f"redis://127.0.0.1:{port}"
-        # A separate client for this test, as each process has its own.
         client = events.redis_client.__wrapped__()
+        settings.REDIS_URL = url
         monkeypatch.setattr(events, "redis_client", lambda: client)
         monkeypatch.setattr("spool.database.redis.SILENCE", 600.0)
         found = [events.newest_id(uuid7()) for _ in range(5)]
