@@ -4,19 +4,22 @@ A circuit breaker for a Redis that hangs: after a timeout, requests fail at once
 for requests in threads that are shared. Without it, each request would wait for the
 whole `REDIS_TIMEOUT_SECS`, one after another.
 
-And how to end tasks that use the asynchronous client.
+And how to cancel tasks that use the asynchronous client.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Iterable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
 
 from django.conf import settings
 from kombu.exceptions import KombuError
 from redis.exceptions import RedisError
+
+T = TypeVar("T")
 
 # How long requests fail at once after a timeout, in seconds.
 SILENCE = 5.0
@@ -63,3 +66,15 @@ async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
         for task in left:
             task.cancel()
         _, left = await asyncio.wait(left, timeout=CANCEL_AGAIN_SECS)
+
+
+async def undisturbed(calling: Awaitable[T]) -> T:
+    """Finish a call to Redis even if the caller's task is cancelled.
+
+    The Redis client sometimes swallows a cancellation, so that the task would go on; or
+    it closes a connection that others share. If the call fails when its caller has
+    gone, nothing is logged: `asyncio.shield` alone would log a traceback then.
+    """
+    call = asyncio.ensure_future(calling)
+    call.add_done_callback(lambda done: done.cancelled() or done.exception())
+    return await asyncio.shield(call)

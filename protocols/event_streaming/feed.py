@@ -15,6 +15,7 @@ from uuid import UUID
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from spool.database.redis import undisturbed
 from spool.protocols.event_streaming.envelopes import (
     Envelope,
     channel_of,
@@ -26,7 +27,7 @@ from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event, Place, find_place, generation
-from spool.runs.streaming.fanout import SUBSCRIBE_TIMEOUT, fanout, undisturbed
+from spool.runs.streaming.fanout import SUBSCRIBE_TIMEOUT, fanout
 from spool.runs.streaming.run_stream import NEVER, RETRY, next_events, with_gaps
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import publish_end

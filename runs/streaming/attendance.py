@@ -15,6 +15,8 @@ import redis.asyncio
 from django.conf import settings
 from redis.exceptions import RedisError
 
+from spool.database.redis import undisturbed
+
 # A client counts as gone after this many heartbeats of its stream without a renewal.
 LEASE_BEATS = 3
 
@@ -41,9 +43,8 @@ async def attending(client: redis.asyncio.Redis, run_id: UUID) -> AsyncIterator[
 async def _renew(client: redis.asyncio.Redis, run_id: UUID) -> None:
     while True:
         with suppress(RedisError, OSError):
-            # Shielded: cancelling half way would break a connection that others use.
             renewal = client.set(key(run_id), 1, px=int(lease_secs() * 1000))
-            await asyncio.shield(asyncio.ensure_future(renewal))
+            await undisturbed(renewal)
         await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
 
 

@@ -18,7 +18,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 from datetime import timedelta
-from typing import TypeVar, cast
+from typing import cast
 from uuid import UUID, uuid4
 
 from django.conf import settings
@@ -27,7 +27,7 @@ from django.db.models.functions import Now
 from redis.asyncio.client import PubSub
 from redis.exceptions import RedisError
 
-from spool.database.redis import cancel
+from spool.database.redis import cancel, undisturbed
 from spool.runs.models import Run
 from spool.runs.streaming.events import (
     Event,
@@ -49,7 +49,6 @@ from spool.web.thread_pool import database_threads
 
 logger = logging.getLogger(__name__)
 
-T = TypeVar("T")
 Entry = tuple[bytes, dict[bytes, bytes]]
 
 # Pause before the connection to Redis is tried again, in seconds.
@@ -364,18 +363,6 @@ class Fanout:
             gone = viewer.all_runs and viewer.thread_id not in threads
             if over - viewer.over or gone:
                 viewer.tell(over, is_gone=gone)
-
-
-async def undisturbed(asking: Awaitable[T]) -> T:
-    """Finish a call to Redis even if the viewer's task is cancelled.
-
-    The Redis client sometimes swallows a cancellation, so that the viewer's task would
-    go on; or it closes the connection that all viewers share.
-    """
-    call = asyncio.ensure_future(asking)
-    # Without a viewer, asyncio would log a failure with its traceback.
-    call.add_done_callback(lambda done: done.cancelled() or done.exception())
-    return await asyncio.shield(call)
 
 
 def active_runs(run_ids: set[UUID]) -> set[UUID]:

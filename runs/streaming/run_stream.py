@@ -17,6 +17,7 @@ from uuid import UUID
 from django.conf import settings
 
 from spool.database.json import dumps, loads
+from spool.database.redis import undisturbed
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.attendance import attending
@@ -204,7 +205,7 @@ async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
         ended = True
     finally:
         if not ended and stream.on_disconnect and not server_is_stopping():
-            await asyncio.shield(database_threads.query(stream.on_disconnect))
+            await undisturbed(database_threads.query(stream.on_disconnect))
 
 
 async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:

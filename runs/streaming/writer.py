@@ -20,7 +20,7 @@ from django.conf import settings
 from redis.exceptions import RedisError
 
 from spool.database.json import dumps
-from spool.database.redis import circuit_breaker
+from spool.database.redis import circuit_breaker, undisturbed
 from spool.runs.streaming import scripts
 from spool.runs.streaming.batches import Batch, append_arguments, life_ms
 from spool.runs.streaming.events import (
@@ -276,8 +276,8 @@ class EventWriter:
         while self._waiting or self._sent or checks:
             begun = asyncio.get_running_loop().time()
             try:
-                # Shielded, so that a batch is either written or still waiting.
-                await asyncio.shield(self._write(checks=checks))
+                # To its end, so that a batch is either written or still waiting.
+                await undisturbed(self._write(checks=checks))
             except FAULTS as exc:
                 await self._pause(exc, failures)
                 failures += 1
@@ -323,7 +323,7 @@ class EventWriter:
         failures = 0
         while True:
             try:
-                await asyncio.shield(self._write(ending=ending, is_last=True))
+                await undisturbed(self._write(ending=ending, is_last=True))
                 return
             except FAULTS as exc:
                 await self._pause(exc, failures)

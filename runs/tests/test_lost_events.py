@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 from collections.abc import AsyncIterator
 from typing import Any
@@ -175,6 +176,31 @@ async def test_what_redis_had_no_room_for_is_written_once_it_has(
     await writing.close()
 
     assert words(await writing.kept()) == ["a", "b", "c", "success"]
+
+
+async def test_a_write_that_fails_after_the_run_has_ended_is_not_logged(
+    writing: Writing, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a Redis that hangs for longer than the end of a run waits for it."""
+    monkeypatch.setattr("spool.runs.streaming.writer.CLOSE_TIMEOUT_SECS", 0.01)
+    logged: list[Any] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, it: logged.append(it))
+    times_out = asyncio.Event()
+
+    async def hang(*arguments: Any) -> Any:
+        await times_out.wait()
+        raise redis.exceptions.TimeoutError
+
+    writing.writer._call = hang  # type: ignore[assignment]
+    writing.writer.emit("custom", "a")
+    await writing.writer.close((events.END, "success"))
+    times_out.set()
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    await asyncio.wait(others)
+    del others
+    gc.collect()
+
+    assert logged == []
 
 
 async def viewed(stream: RunStream) -> list[tuple[str, Any]]:

@@ -13,7 +13,7 @@ from django.conf import LazySettings
 from redis.exceptions import RedisError
 
 from spool.database.ids import uuid7
-from spool.database.redis import cancel
+from spool.database.redis import cancel, undisturbed
 from spool.runs.models import Run
 from spool.runs.run_request import RunKwargs
 from spool.runs.serializers import run_json
@@ -208,7 +208,7 @@ async def test_a_call_that_fails_after_its_viewer_has_left_is_not_logged() -> No
         await may_fail.wait()
         raise RedisError
 
-    viewer = asyncio.create_task(fanout.undisturbed(fail()))
+    viewer = asyncio.create_task(undisturbed(fail()))
     await asyncio.sleep(0)
     await cancel([viewer])
     may_fail.set()
