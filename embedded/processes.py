@@ -101,7 +101,7 @@ def spawn(
         if before:
             before()
         # Last, since a change of credentials clears the death signal.
-        _die_with(parent, death_signal)
+        die_with(parent, death_signal)
 
     return subprocess.Popen(
         command,
@@ -169,7 +169,7 @@ def fork(
         for number in OUR_SIGNALS:
             signal.signal(number, signal.SIG_DFL)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, OUR_SIGNALS)
-        _die_with(parent, death_signal)
+        die_with(parent, death_signal)
         # `multiprocessing` has already replaced stdin.
         os.dup2(output.fileno(), STDOUT)
         os.dup2((errors or output).fileno(), STDERR)
@@ -185,7 +185,8 @@ def fork(
     return Forked(child)
 
 
-def _die_with(parent: int, death_signal: int) -> None:
+def die_with(parent: int, death_signal: int) -> None:
+    """Get this signal when the parent ends, in a child that was just forked."""
     if sys.platform.startswith("linux"):
         LIBC.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
         if os.getppid() != parent:

@@ -6,9 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from spool.tests import commands
+from spool.tests.forking import ForkServer
 from spool.tests.live import Server
 
 CONFIG = Path(__file__).parent / "graphs" / "langgraph.json"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _fork_server() -> Iterator[None]:
+    commands.fork_server = ForkServer()
+    yield
+    commands.fork_server.close()
+    commands.fork_server = None
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,6 @@ import shutil
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 import urllib.error
@@ -22,9 +21,10 @@ from pathlib import Path
 
 import psutil
 
-from spool.embedded import processes
+from spool.tests import commands, template
+from spool.tests.commands import run_program, start_program
 
-ROOT = Path(__file__).resolve().parent.parent
+ROOT = commands.ROOT
 START_SECS = 180
 # How long a test waits for what will happen: far longer than it takes, since the machine
 # may have other things to do. Only a test that fails waits so long.
@@ -35,6 +35,9 @@ OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 
 class Server:
     """`spool serve` with a fresh home, on a free port."""
+
+    # If tests can: it is forked, and has tables that are already migrated.
+    is_forked = True
 
     def __init__(
         self,
@@ -56,16 +59,22 @@ class Server:
         self._given = inherited | environment | {"SPOOL_HOME": str(self.home)}
 
     def start(self) -> None:
-        command = [sys.executable, "-m", "spool", "serve", "--config", str(self.config)]
-        with (self.home / "output").open("wb") as output:
-            self._process = processes.spawn(
-                [*command, "--port", str(self.port), "--workers", str(self._workers)],
-                output=output,
-                # It must not outlive tests that are killed.
-                death_signal=signal.SIGTERM,
-                env=self._given,
-                cwd=self.folder,
-            )
+        is_new = not (self.home / "postgres").exists()
+        if is_new and self.is_forked and commands.fork_server:
+            template.copy_tables(self.home)
+        output = self.home / "output"
+        output.write_bytes(b"")
+        self._process = start_program(
+            *("serve", "--config", str(self.config), "--port", str(self.port)),
+            *("--workers", str(self._workers)),
+            environment=self._given,
+            output=output,
+            folder=self.folder,
+            # It must not outlive tests that are killed.
+            death_signal=signal.SIGTERM,
+            # In a folder of their own, users have modules of their own.
+            forks=self.is_forked and self.folder == ROOT,
+        )
         self.wait_until_ready()
 
     def wait_until_ready(self) -> None:
@@ -88,7 +97,7 @@ class Server:
     def kill(self) -> None:
         """Kill the supervisor with SIGKILL."""
         self._process.kill()
-        self._process.wait()
+        self._process.wait(timeout=WAIT_SECS)
 
     def wait(self) -> int:
         """The supervisor's exit status, once it has ended."""
@@ -108,6 +117,11 @@ class Server:
         if len(found) != 1:
             raise LookupError(f"{len(found)} processes have {words}")
         return found[0]
+
+    def servers(self, name: str) -> list[psutil.Process]:
+        """Postgres, or Valkey."""
+        children = psutil.Process(self._process.pid).children()
+        return [child for child in children if name in "".join(_words(child)[:1])]
 
     def web(self) -> psutil.Process:
         return self.process("spool", "web")
@@ -139,10 +153,15 @@ class Server:
             return False
 
 
+class UsersServer(Server):
+    """A server that also tests start as its users do."""
+
+    is_forked = False
+
+
 @contextmanager
-def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
+def running(server: Server) -> Iterator[Server]:
     """A server from its start to its end."""
-    server = Server(config, workers, ROOT, None, **environment)
     server.start()
     try:
         yield server
@@ -150,20 +169,23 @@ def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Serv
         server.stop()
 
 
+@contextmanager
+def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Server]:
+    with running(Server(config, workers, ROOT, None, **environment)) as server:
+        yield server
+
+
 class Worker:
     """A worker process beside those of the server."""
 
     def __init__(self, server: Server, name: str, **environment: str) -> None:
         self.log = server.home / "logs" / f"{name}.log"
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "spool", "worker", "-n", name],
-                cwd=ROOT,
-                env=server.environment() | environment,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        self.process = start_program(
+            *("worker", "-n", name),
+            environment=server.environment() | environment,
+            output=self.log,
+            is_quiet=True,
+        )
         self.pid = self.process.pid
 
     def send(self, number: signal.Signals) -> None:
@@ -185,14 +207,9 @@ def new_key(server: Server, *arguments: str) -> str:
 
 def manage(server: Server, *arguments: str) -> str:
     """What a command of `manage.py` prints."""
-    return subprocess.run(
-        [sys.executable, "manage.py", *arguments],
-        cwd=ROOT,
-        env={**os.environ, **server.environment()},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout.removesuffix("\n")
+    command = run_program("manage", *arguments, environment=server.environment())
+    command.check_returncode()
+    return command.stdout.removesuffix("\n")
 
 
 def wait_until(

@@ -12,7 +12,8 @@ from functools import cache
 from pathlib import Path
 
 from spool.embedded import processes
-from spool.tests.live import OURS, ROOT, free_port
+from spool.tests.commands import ROOT, run_program
+from spool.tests.live import OURS, free_port
 
 
 @contextmanager
@@ -48,26 +49,27 @@ def refused(
     """The lines that a start says which can't work; it must fail."""
     inherited = {key: v for key, v in os.environ.items() if key not in OURS}
     home = {"SPOOL_HOME": str(tmp_path / "home")}
-    start = subprocess.run(
-        [sys.executable, "-m", "spool", "serve", "--config", str(config), *options],
-        cwd=ROOT,
-        env={**inherited, **home, **environment},
-        capture_output=True,
-        text=True,
-        timeout=90,
+    start = run_program(
+        *("serve", "--config", str(config), *options),
+        environment={**inherited, **home, **environment},
     )
     assert start.returncode == 1
     return (start.stdout + start.stderr).splitlines()
+
+
+def reason_of_refusal(
+    config: Path, tmp_path: Path, *options: str, **environment: str
+) -> str:
+    """The one line that such a start says."""
+    lines = refused(config, tmp_path, *options, **environment)
+    assert len(lines) == 1, "\n".join(lines)
+    return lines[0]
 
 
 @cache
 def given_servers() -> dict[str, str]:
     """The servers of the tests, prepared: a start that fails late need not start its own."""
     servers = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
-    subprocess.run(
-        [sys.executable, "-m", "spool", "prepare", "--without-graphs"],
-        cwd=ROOT,
-        check=True,
-        capture_output=True,
-    )
+    prepared = run_program("prepare", "--without-graphs", environment=os.environ)
+    prepared.check_returncode()
     return servers

@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving
+from spool.tests.live import ROOT, WAIT_SECS, Server, UsersServer, new_key, serving
 
 pytestmark = pytest.mark.e2e
 
@@ -19,7 +19,10 @@ AGENTS = ROOT / "tests" / "graphs" / "agents.py"
 
 
 def test_open_to_the_network_is_refused_in_one_line() -> None:
-    server = Server(ROOT / "examples" / "langgraph.json", HOST="0.0.0.0")  # noqa: S104
+    server = UsersServer(
+        ROOT / "examples" / "langgraph.json",
+        HOST="0.0.0.0",  # noqa: S104
+    )
 
     with pytest.raises(RuntimeError, match="authentication"):
         server.start()

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
-from spool.tests.live import ROOT, WAIT_SECS, Server, new_key, serving, wait_until
+from spool.tests.live import (
+    ROOT,
+    WAIT_SECS,
+    Server,
+    manage,
+    new_key,
+    serving,
+    wait_until,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -69,14 +74,8 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
     server: Server, tmp_path: Path, spare_secs: float
 ) -> None:
     owner = f"acme {spare_secs}"
-    command = [sys.executable, "manage.py", "set_budget", f"--owner={owner}"]
-    subprocess.run(
-        [*command, "--per=day", f"--tokens={BUDGET}"],
-        cwd=ROOT,
-        env={**os.environ, **server.environment()},
-        check=True,
-        capture_output=True,
-    )
+    given = (f"--owner={owner}", "--per=day", f"--tokens={BUDGET}")
+    manage(server, "set_budget", *given)
     spender, idler, other = (tmp_path / name for name in ("spender", "idler", "other"))
     with client_of(server, owner) as acme, client_of(server, "bob") as bob:
         # One that makes a single call, and waits then.

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import signal
 import statistics
-import subprocess
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
@@ -17,8 +15,9 @@ import psycopg
 import pytest
 from langgraph_sdk import get_client
 
+from spool.tests.commands import start_program
 from spool.tests.conftest import CONFIG
-from spool.tests.live import ROOT, WAIT_SECS, Server, serving, wait_until
+from spool.tests.live import WAIT_SECS, Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -97,15 +96,10 @@ def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
 @contextmanager
 def another(server: Server, log: Path, *arguments: str) -> Iterator[None]:
     """A second beat or worker, beside the one that the server started."""
-    command = [sys.executable, "-W", "ignore", "-m", "spool"]
-    with log.open("wb") as output:
-        second = subprocess.Popen(
-            [*command, *arguments],
-            cwd=ROOT,
-            env=server.environment(),
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    environment = server.environment()
+    second = start_program(
+        *arguments, environment=environment, output=log, is_quiet=True
+    )
     try:
         yield
         assert second.poll() is None, log.read_text()

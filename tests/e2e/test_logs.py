@@ -13,7 +13,7 @@ import pytest
 
 from spool.tests.company import ENVIRONMENT, has_begun, hold
 from spool.tests.conftest import CONFIG
-from spool.tests.live import WAIT_SECS, Server, wait_until
+from spool.tests.live import WAIT_SECS, Server, UsersServer, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -24,7 +24,7 @@ OTHERS = ("postgres.log", "valkey.log")
 @pytest.fixture
 def server() -> Iterator[Server]:
     """A server that the test stops, whose logs are kept until its end."""
-    server = Server(CONFIG, 1, **{**ENVIRONMENT, "LOG_JSON": "true"})  # type: ignore[arg-type]
+    server = UsersServer(CONFIG, 1, **{**ENVIRONMENT, "LOG_JSON": "true"})  # type: ignore[arg-type]
     server.start()
     yield server
     if server.home.exists():

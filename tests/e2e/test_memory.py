@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from spool.tests.conftest import CONFIG
-from spool.tests.live import Server, serving, wait_until
+from spool.tests.live import Server, UsersServer, running, wait_until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
@@ -28,7 +28,7 @@ RETURN_SECS = 90
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    with serving(CONFIG) as server:
+    with running(UsersServer(CONFIG)) as server:
         yield server
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import signal
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,10 +13,11 @@ from typing import Any
 import httpx
 import pytest
 
+from spool.tests.commands import run_program, start_program
 from spool.tests.company import Company
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.test_outages import refusing
-from spool.tests.live import ROOT, WAIT_SECS, Server, free_port, serving, wait_until
+from spool.tests.live import WAIT_SECS, Server, free_port, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -46,14 +45,16 @@ def server() -> Iterator[Server]:
 def web(server: Server, config: Path, *options: str) -> Iterator[tuple[Any, str]]:
     """A web process of its own, and its URL."""
     port = str(free_port())
-    command = [sys.executable, "-m", "spool", "web", "--port", port, *options]
-    environment = {**server.environment(), "LANGGRAPH_CONFIG": str(config)}
-    process = subprocess.Popen(command, cwd=ROOT, env=environment)
+    process = start_program(
+        *("web", "--port", port, *options),
+        environment={**server.environment(), "LANGGRAPH_CONFIG": str(config)},
+        output=server.home / "logs" / "another-web.log",
+    )
     try:
         yield process, f"http://127.0.0.1:{port}"
     finally:
         process.kill()
-        process.wait()
+        process.wait(WAIT_SECS)
 
 
 def get(url: str) -> tuple[int, Any]:
@@ -67,8 +68,8 @@ def get(url: str) -> tuple[int, Any]:
 
 def health(server: Server, url: str) -> int:
     port = url.rpartition(":")[2]
-    command = [sys.executable, "-m", "spool", "health", "web", "--port", port]
-    return subprocess.run(command, cwd=ROOT, env=server.environment()).returncode
+    command = ("health", "web", "--port", port)
+    return run_program(*command, environment=server.environment()).returncode
 
 
 def test_a_process_that_starts_says_so(server: Server, tmp_path: Path) -> None:

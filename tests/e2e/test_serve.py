@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,9 +11,17 @@ import psutil
 import psycopg
 import pytest
 
+from spool.tests.commands import run_program
 from spool.tests.conftest import CONFIG
 from spool.tests.e2e.starting import given_servers, refused, started
-from spool.tests.live import ROOT, WAIT_SECS, Server, serving, wait_until
+from spool.tests.live import (
+    ROOT,
+    WAIT_SECS,
+    Server,
+    UsersServer,
+    running,
+    wait_until,
+)
 
 pytestmark = pytest.mark.e2e
 
@@ -37,14 +43,14 @@ async def app(scope, receive, send):
 @pytest.fixture
 def fresh(config: Path) -> Iterator[Server]:
     """A server of the test's own, just started for the first time."""
-    with serving(config) as server:
+    with running(UsersServer(config)) as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def hurt() -> Iterator[Server]:
     """The server whose processes are killed one after another."""
-    with serving(CONFIG) as server:
+    with running(UsersServer(CONFIG)) as server:
         yield server
 
 
@@ -159,7 +165,7 @@ def test_a_server_that_is_to_survive_its_terminal_does(
 
 
 def test_a_stop_hands_runs_back_for_the_next_start() -> None:
-    server = Server(
+    server = UsersServer(
         ROOT / "examples" / "langgraph.json", BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS=""
     )
     server.start()
@@ -233,7 +239,7 @@ def test_a_project_is_imported_once_by_each_process_that_needs_it(
     note = f"import os\nprint(os.getpid(), file=open({str(noted)!r}, 'a'))\n"
     agent.write_text(note + agent.read_text())
 
-    with serving(config) as server:
+    with running(UsersServer(config)) as server:
         healthy = [health(server, name) for name in ("web", "worker", "beat")]
         web, worker = server.web().pid, server.worker().pid
 
@@ -242,8 +248,4 @@ def test_a_project_is_imported_once_by_each_process_that_needs_it(
 
 
 def health(server: Server, program: str) -> int:
-    return subprocess.run(
-        [sys.executable, "-m", "spool", "health", program],
-        env=server.environment(),
-        cwd=ROOT,
-    ).returncode
+    return run_program("health", program, environment=server.environment()).returncode

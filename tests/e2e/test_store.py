@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +12,7 @@ import pytest
 from langgraph_sdk import get_sync_client
 
 from spool.store.tests import embedding
-from spool.tests.live import ROOT, Server, serving, wait_until
+from spool.tests.live import ROOT, Server, manage, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
@@ -98,14 +95,3 @@ def test_an_index_that_cannot_be_had_is_told_in_one_line(tmp_path: Path) -> None
     assert "password" in password  # It would be lost with the start.
     assert reason.startswith("spool: ")
     server.stop()
-
-
-def manage(server: Server, command: str) -> str:
-    return subprocess.run(
-        [sys.executable, "manage.py", command],
-        cwd=ROOT,
-        env={**os.environ, **server.environment()},
-        check=True,
-        capture_output=True,
-        text=True,
-    ).stdout
