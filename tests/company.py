@@ -51,9 +51,7 @@ class Company:
         return hired
 
     def servers(self, name: str) -> list[psutil.Process]:
-        """Postgres, or Valkey."""
-        supervisor = self.server.processes()[0]
-        return [child for child in supervisor.children() if name in child.name()]
+        return self.server.servers(name)
 
     def replace(self, **environment: str) -> None:
         """Kill all workers, and start another one."""

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from spool.tests.e2e.starting import refused, started
+from spool.tests.e2e.starting import reason_of_refusal, started
 from spool.tests.live import Server, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -20,7 +20,7 @@ def test_data_that_postgres_does_not_take_is_refused_with_its_log(
     data.mkdir(parents=True, mode=0o700)
     (data / "PG_VERSION").write_text("9.6\n")
 
-    (line,) = refused(config, tmp_path)
+    line = reason_of_refusal(config, tmp_path)
 
     log = tmp_path / "home" / "logs" / "postgres.log"
     assert line.startswith("spool: postgres exited with status ")

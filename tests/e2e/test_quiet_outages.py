@@ -48,7 +48,7 @@ def load(server: Server, stop: threading.Event) -> None:
 
 
 def suspend_redis(server: Server) -> None:
-    [valkey] = [p for p in server.processes() if "valkey" in p.name()]
+    [valkey] = server.servers("valkey")
     valkey.suspend()
     time.sleep(AWAY_SECS)
     valkey.resume()
@@ -56,7 +56,7 @@ def suspend_redis(server: Server) -> None:
 
 def kill_redis(server: Server) -> None:
     supervisor = server.processes()[0]
-    [valkey] = [p for p in server.processes() if "valkey" in p.name()]
+    [valkey] = server.servers("valkey")
     supervisor.suspend()
     valkey.kill()
     time.sleep(AWAY_SECS)

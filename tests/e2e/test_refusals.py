@@ -12,7 +12,7 @@ import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
-from spool.tests.e2e.starting import given_servers, refused
+from spool.tests.e2e.starting import given_servers, reason_of_refusal, refused
 
 pytestmark = pytest.mark.e2e
 
@@ -57,7 +57,7 @@ def test_a_setting_that_cannot_work_is_named(
 ) -> None:
     given = {**given_servers(), variable: url}
 
-    (line,) = refused(config, tmp_path, **given)
+    line = reason_of_refusal(config, tmp_path, **given)
 
     assert line.startswith(f"spool: {reason}")
 
@@ -87,7 +87,7 @@ def test_a_broken_langgraph_json_is_one_line_that_names_the_key(
 ) -> None:
     config.write_bytes(text.encode(errors="surrogateescape"))
 
-    (line,) = refused(config, tmp_path, **given_servers())
+    line = reason_of_refusal(config, tmp_path, **given_servers())
 
     assert line.startswith("spool: ")
     assert reason in line
@@ -106,7 +106,7 @@ def test_a_graph_that_fails_to_import_names_graph_file_line_and_exception(
 ) -> None:
     (tmp_path / "agent.py").write_text(f"x = 1\n\n{statement}\n")
 
-    (line,) = refused(config, tmp_path, **given_servers())
+    line = reason_of_refusal(config, tmp_path, **given_servers())
 
     assert "graph 'echo'" in line
     assert f"{tmp_path / 'agent.py'}:3" in line
@@ -119,7 +119,7 @@ def test_routes_that_cannot_be_loaded_are_one_line(
     (tmp_path / "pages.py").write_text("raise LookupError('no pages')")
     pages = {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'}
 
-    (line,) = refused(config, tmp_path, **pages, **given_servers())
+    line = reason_of_refusal(config, tmp_path, **pages, **given_servers())
 
     assert line == (
         "spool: http.app: cannot load ./pages.py:app: LookupError: no pages"
@@ -137,14 +137,16 @@ def test_a_database_that_cannot_be_migrated_is_one_line(
         conn.execute("CREATE DATABASE readable")
     readable = make_conninfo(url, user="reader", dbname="readable")
 
-    (line,) = refused(config, tmp_path, **{**given_servers(), "DATABASE_URL": readable})
+    line = reason_of_refusal(
+        config, tmp_path, **{**given_servers(), "DATABASE_URL": readable}
+    )
 
     assert line.startswith("spool: cannot migrate the database (DATABASE_URL): ")
     assert "permission denied for schema public" in line
 
 
 def test_no_config_at_all_is_refused(tmp_path: Path) -> None:
-    (line,) = refused(tmp_path / "none.json", tmp_path)
+    line = reason_of_refusal(tmp_path / "none.json", tmp_path)
 
     assert line == (
         f"spool: {tmp_path / 'none.json'} does not exist: set --config (or "

@@ -18,7 +18,7 @@ from spool.embedded import processes
 from spool.embedded.home import Home
 from spool.embedded.valkey import Valkey
 from spool.tests.conftest import CONFIG
-from spool.tests.e2e.starting import refused
+from spool.tests.e2e.starting import reason_of_refusal
 from spool.tests.live import serving
 
 
@@ -98,7 +98,7 @@ def test_redis_is_reached_over_tls(redis_url: str, certificate: Path) -> None:
 def test_a_redis_without_a_trusted_certificate_is_refused_in_one_line(
     redis_url: str, tmp_path: Path
 ) -> None:
-    [line] = refused(CONFIG, tmp_path, REDIS_URL=redis_url)
+    line = reason_of_refusal(CONFIG, tmp_path, REDIS_URL=redis_url)
 
     assert line.startswith("spool: cannot reach Redis (REDIS_URL): ")
     assert "CERTIFICATE_VERIFY_FAILED" in line

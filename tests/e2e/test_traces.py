@@ -158,13 +158,15 @@ def killed(company: Company, receiver: Receiver, file: Path) -> Tree:
     body = {"assistant_id": "spending", "input": given}
     made = company.http.post(path, json=body, headers=headers).json()
     wait_until(lambda: has_begun(file, "2"))
-    # The spans of the first node are exported, and those of the second are not.
+    run = Run(company.http, thread, made["run_id"])
+    # The first node is saved, and its spans are exported; those of the second are not.
+    wait_until(lambda: 1 in run.saved_steps())
     receiver.wait_for(trace_id, "node s1")
 
     company.by_pid(int(begun(file)[-1][1])).kill()
     let_go()
 
-    assert Run(company.http, thread, made["run_id"]).ended() == "success"
+    assert run.ended() == "success"
     company.server.worker().resume()
     receiver.wait_for(trace_id, "node s3")
     wait_until(lambda: len(Tree(receiver.of_trace(trace_id)).all(AGENT)) == 2)
