@@ -121,12 +121,15 @@ class Loaders:
         self.adapters = AdaptersMap(connection.adapters)
         for kind, loader in kinds:
             self.adapters.register_loader(kind, loader)
+        # It keeps the loaders that it has made.
+        self._transformer = Transformer(self)
 
     def rows(self, result: PGresult) -> list[Row]:
-        transformer = Transformer(self)
-        transformer.set_pgresult(result)
-        found: list[Row] = transformer.load_rows(0, result.ntuples, tuple)
-        return found
+        self._transformer.set_pgresult(result)
+        try:
+            return self._transformer.load_rows(0, result.ntuples, tuple)
+        finally:
+            self._transformer.set_pgresult(None)  # It may be large.
 
 
 class Session:

@@ -69,6 +69,8 @@ class Session:
         self._results: list[PGresult] = []
         self._waiting: asyncio.Future[PGresult] | None = None
         self._on_end: Callable[[], None] | None = None
+        # Whether the loop tells when the socket takes more.
+        self._is_writing = False
         self.held_since = 0.0
 
     def open(self) -> None:
@@ -135,8 +137,10 @@ class Session:
             return
         if is_left:  # More than the socket takes at once.
             self._loop.add_writer(self._socket, self._flush)
-        else:
+            self._is_writing = True
+        elif self._is_writing:
             self._loop.remove_writer(self._socket)
+            self._is_writing = False
 
     def _read(self) -> None:
         try:

@@ -10,7 +10,7 @@ run or its thread.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
@@ -81,7 +81,7 @@ class Record:
             "tokens": None if attempt.steps is None else jsonb(tokens),
             "traceback": attempt.traceback,
             "node": attempt.node,
-            "steps": jsonb([asdict(step) for step in self.steps]),
+            "steps": jsonb(list(self.steps)),
             "usage": jsonb([reading.as_json() for reading in self.usage]),
         }
 
@@ -98,7 +98,7 @@ class Record:
             tokens = {name: used.as_json() for name, used in attempt.tokens.items()}
             written["tokens"] = tokens
         if self.steps:
-            written["steps"] = [asdict(step) for step in self.steps]
+            written["steps"] = list(self.steps)
         if self.usage:
             written["usage"] = [reading.as_json() for reading in self.usage]
         return written

@@ -26,16 +26,36 @@ from spool.telemetry import traces
 _bound: ContextVar[dict[str, str]] = ContextVar("spool_log_fields")
 
 HIDDEN = "***"
+# What each contains in lower case, and its pattern, which takes far longer.
 SECRETS = (
-    re.compile(r"(spool_)[\w-]{20,}"),
-    re.compile(r"(\b(?:sk|pk|lsv2|ghp|xox[abp])[-_])[\w-]{16,}"),
-    re.compile(r"(\b(?:bearer|basic)\s+)[^\s'\",;]{6,}", re.IGNORECASE),
-    re.compile(r"(\bx-api-key['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\",;}]{6,}", re.IGNORECASE),
-    re.compile(r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s'\"]+", re.IGNORECASE),
+    (("spool_",), re.compile(r"(spool_)[\w-]{20,}")),
+    (
+        ("sk-", "sk_", "pk-", "pk_", "lsv2", "ghp", "xox"),
+        re.compile(r"(\b(?:sk|pk|lsv2|ghp|xox[abp])[-_])[\w-]{16,}"),
+    ),
+    (
+        ("bearer", "basic"),
+        re.compile(r"(\b(?:bearer|basic)\s+)[^\s'\",;]{6,}", re.IGNORECASE),
+    ),
+    (
+        ("x-api-key",),
+        re.compile(
+            r"(\bx-api-key['\"]?\s*[:=,]\s*b?['\"]?)[^\s'\",;}]{6,}", re.IGNORECASE
+        ),
+    ),
+    (
+        ("key=", "token=", "secret=", "password="),
+        re.compile(
+            r"([?&][\w-]*(?:key|token|secret|password)=)[^&\s'\"]+", re.IGNORECASE
+        ),
+    ),
     # A token by itself, and the password in a URL.
     # Each matches only at the start of a word, or long lines take quadratic time.
-    re.compile(r"((?<![\w-])eyJ)[\w-]+\.[\w-]+\.[\w-]*"),
-    re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
+    (("eyj",), re.compile(r"((?<![\w-])eyJ)[\w-]+\.[\w-]+\.[\w-]*")),
+    (
+        ("://",),
+        re.compile(r"((?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s:/@]*:)[^\s/@]+(?=@)"),
+    ),
 )
 
 
@@ -108,8 +128,11 @@ def adopt(*names: str) -> None:
 
 
 def without_secrets(text: str) -> str:
-    for pattern in SECRETS:
-        text = pattern.sub(rf"\g<1>{HIDDEN}", text)
+    # Patterns that ignore case also match some letters that are not ASCII.
+    lower = text.lower() if text.isascii() else None
+    for hints, pattern in SECRETS:
+        if lower is None or any(map(lower.__contains__, hints)):
+            text = pattern.sub(rf"\g<1>{HIDDEN}", text)
     return text
 
 
