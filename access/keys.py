@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 from django.utils import timezone
@@ -57,7 +58,10 @@ def revoke(keys: Iterable[ApiKey]) -> int:
     ids = [key.pk for key in keys]
     unrevoked = ApiKey.objects.filter(pk__in=ids, revoked_at=None)
     changed = unrevoked.update(revoked_at=Now())
-    remembered.forget()  # Other processes do so within `REMEMBERED_SECS`.
+    # Other processes do so within `REMEMBERED_SECS`. This one might read the key again
+    # before the change is visible.
+    remembered.forget()
+    transaction.on_commit(remembered.forget)
     return changed
 
 

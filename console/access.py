@@ -9,7 +9,6 @@ from django.contrib import admin, messages
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.safestring import SafeString
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextareaWidget, UnfoldAdminTextInputWidget
 
@@ -22,6 +21,7 @@ from spool.console.lists import ExactTextFilter
 from spool.console.markup import owner_link
 from spool.console.operations import OperatedAdmin, Operation
 from spool.console.paging import Search
+from spool.console.reasons import ReasonedAdmin
 
 
 class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -72,7 +72,7 @@ def _state(key: ApiKey) -> str:
 
 
 @admin.register(ApiKey)
-class ApiKeyAdmin(OperatedAdmin):
+class ApiKeyAdmin(OperatedAdmin, ReasonedAdmin):
     form = ApiKeyForm
     # Keys are created with a form, and then only shown.
     add_form_template = "admin/change_form.html"
@@ -100,8 +100,8 @@ class ApiKeyAdmin(OperatedAdmin):
     ordering = ("-created_at", "-id")
     # Revoked keys stay, so that prefixes in logs can be found.
     operations = (REVOKE,)
-    has_add_permission = ModelAdmin.has_add_permission
-    get_search_results = ModelAdmin.get_search_results
+    has_add_permission = ReasonedAdmin.has_add_permission
+    get_search_results = ReasonedAdmin.get_search_results
 
     def searched(self, term: str) -> Search | None:
         return None

@@ -18,7 +18,7 @@ from django.utils.http import urlencode
 from spool.assistants.models import Assistant
 from spool.crons.models import Cron
 from spool.runs import waiting
-from spool.runs.figures import Failures, Outcomes, QueuePoint
+from spool.runs.figures import Failures, Outcomes, QueuePoint, Range
 from spool.runs.models import Pause, Run
 from spool.runs.periods import Counting
 from spool.runs.recovery import LOST_ERROR
@@ -56,10 +56,11 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A sentence, the rows that it speaks of, and the page where they are helped."""
+    """A sentence, the rows that it speaks of, what to do, and the page for that."""
 
     text: str
     href: str
+    advice: str
     see: Link | None = None
 
 
@@ -97,6 +98,7 @@ def counts() -> Mapping[str, int]:
 
 def problems(
     *,
+    within: Range,
     queue: dict[str, QueuePoint],
     slots: Slots,
     paused: Mapping[Paused, Link],
@@ -108,15 +110,15 @@ def problems(
 ) -> list[Problem]:
     """What an operator should look at, the most urgent first.
 
-    `crons` are those that fire next.
+    `outcomes` and `failures` are those of the range; `crons` are those that fire next.
     """
     return [
         *_silent_tick(),
         *_waiting(queue, slots),
         *_held_back(paused),
-        *_failing(outcomes, failures),
-        *_given_up(failures),
-        *_lost(outcomes),
+        *_failing(within, outcomes, failures),
+        *_given_up(within, failures),
+        *_lost(within, outcomes),
         *_webhooks(counts["given up"]),
         *_crons(crons),
         *_interrupts(counts["forgotten"]),
@@ -128,8 +130,12 @@ def _silent_tick() -> Iterator[Problem]:
     counted = Counting.objects.values_list("counted_at", flat=True).first()
     if counted and timezone.now() - counted > SILENT_TICK:
         since = _age((timezone.now() - counted).total_seconds())
-        text = f"The tick has not run for {since}: look at beat and at the workers."
-        yield Problem(text, _list("django_celery_beat_periodictask"))
+        yield Problem(
+            f"The tick has not run for {since}.",
+            _list("django_celery_beat_periodictask"),
+            "Look at the logs of beat and of the workers: no schedule and no recovery "
+            "works without it.",
+        )
 
 
 def _waiting(queue: dict[str, QueuePoint], slots: Slots) -> Iterator[Problem]:
@@ -142,16 +148,16 @@ def _waiting(queue: dict[str, QueuePoint], slots: Slots) -> Iterator[Problem]:
     if free.waiting.oldest_secs < LONG_WAIT_SECS and slots.workers:
         return
     if free.waiting.count:
-        why, see = _why(slots, free.limit)
+        why, advice, see = _why(slots, free.limit)
         text = f"{_wait(free.waiting)}: {why}."
-        yield Problem(text, _list("runs_run", status__exact="pending"), see)
+        yield Problem(text, _list("runs_run", status__exact="pending"), advice, see)
 
 
 def _held_back(paused: Mapping[Paused, Link]) -> Iterator[Problem]:
     for one, link in paused.items():
         if one.waiting.count:
             text = f"{_wait(one.waiting)}: {link.text} is paused."
-            yield Problem(text, _held_rows(one), link)
+            yield Problem(text, _held_rows(one), "They start when it is resumed.", link)
 
 
 def with_links(paused: Iterable[Paused]) -> dict[Paused, Link]:
@@ -189,23 +195,30 @@ def _wait(waiting: Waiting) -> str:
     return f"{what}, the oldest for {_age(waiting.oldest_secs)}"
 
 
-def _why(slots: Slots, limit: Limit | None) -> tuple[str, Link | None]:
-    """Why runs wait, and the page of the owner who has most of the slots, if one has."""
+def _why(slots: Slots, limit: Limit | None) -> tuple[str, str, Link | None]:
+    """Why runs wait, what to do, and the page for that, if one helps."""
     if not slots.workers:
-        return "no worker is alive", None
+        return "no worker is alive", "Start one, and look at the log of the last.", None
     if slots.draining == slots.workers:
         drained = "the only worker" if slots.workers == 1 else "all workers"
-        return f"{drained} drain{pluralize(slots.workers, 's,')}", Link(
-            "workers", _list("runs_worker", state="alive")
-        )
+        why = f"{drained} drain{pluralize(slots.workers, 's,')}"
+        workers = Link("workers", _list("runs_worker", state="alive"))
+        return why, "Resume one, or start another.", workers
     if slots.are_full:
         by_whom, owner = _by_whom(slots.taken)
-        return f"all {slots.capacity} slots are taken{by_whom}", _owner(owner)
+        advice = "Start more workers, or cancel what runs too long."
+        if owner:
+            advice = "Start more workers, or pause or limit the owner."
+        return f"all {slots.capacity} slots are taken{by_whom}", advice, _owner(owner)
     if limit:
         text = f"the limit of {limit.kind} {limit.name}, {limit.max_running} running"
         see = _owner(limit.name) if limit.kind == "owner" else None
-        return f"{text}, is reached", see
-    return "they wait for earlier runs of their threads", None
+        return f"{text}, is reached", "They start as others end.", see
+    return (
+        "they wait for earlier runs of their threads",
+        "Cancel the earlier ones if they hang.",
+        Link("running runs", _list("runs_run", status__exact="running")),
+    )
 
 
 def _owner(name: str) -> Link | None:
@@ -221,10 +234,12 @@ def _by_whom(taken: int) -> tuple[str, str]:
     return f", {first['count']} of {taken} by owner {owner}", owner
 
 
-def _failing(outcomes: Outcomes, failures: Sequence[Failures]) -> Iterator[Problem]:
+def _failing(
+    within: Range, outcomes: Outcomes, failures: Sequence[Failures]
+) -> Iterator[Problem]:
     if outcomes.failed < MANY_FAILED or outcomes.error_rate < HIGH_ERROR_RATE:
         return
-    text = f"{outcomes.failed} of {outcomes.ended} runs failed"
+    text = f"In {within.in_words}, {outcomes.failed} of {outcomes.ended} runs failed"
     if failures:
         worst = failures[0]
         where = f" in its node {worst.node}" if worst.node else ""
@@ -233,35 +248,48 @@ def _failing(outcomes: Outcomes, failures: Sequence[Failures]) -> Iterator[Probl
             f"{worst.error}{where}"
         )
     failed = {"status__in": ",".join(Run.FAILED)}
-    yield Problem(f"{text}.", _list("runs_run", **failed))
+    advice = "Open one for its traceback; run it again once the cause is repaired."
+    yield Problem(f"{text}.", _list("runs_run", **failed), advice)
 
 
-def _given_up(failures: Sequence[Failures]) -> Iterator[Problem]:
+def _given_up(within: Range, failures: Sequence[Failures]) -> Iterator[Problem]:
     """Runs that were lost with each worker that tried: their input may kill workers."""
     lost = [one for one in failures if one.error == LOST_ERROR]
     if count := sum(one.count for one in lost):
         graphs = ", ".join(sorted({one.graph_id for one in lost})[:5])
         was = "run was" if count == 1 else "runs were"
-        text = f"{count} {was} given up after each attempt lost its worker: {graphs}."
+        text = (
+            f"In {within.in_words}, {count} {was} given up after each attempt lost its "
+            f"worker: {graphs}."
+        )
         failed = {"status__in": ",".join(Run.FAILED), "q": LOST_ERROR}
-        yield Problem(text, _list("runs_run", **failed))
+        advice = "Their input may crash a worker, or take all of its memory."
+        yield Problem(text, _list("runs_run", **failed), advice)
 
 
-def _lost(outcomes: Outcomes) -> Iterator[Problem]:
+def _lost(within: Range, outcomes: Outcomes) -> Iterator[Problem]:
     if count := outcomes.lost:
         was = (
             "attempt was lost with its"
             if count == 1
             else "attempts were lost with their"
         )
-        yield Problem(f"{count} {was} worker.", _list("runs_run", trouble="lost"))
+        yield Problem(
+            f"In {within.in_words}, {count} {was} worker.",
+            _list("runs_run", trouble="lost"),
+            "Other workers continue the runs. The log of the lost worker says why it "
+            "died, or the system's log if it ran out of memory.",
+        )
 
 
 def _webhooks(given_up: int) -> Iterator[Problem]:
     if given_up:
         was = "webhook was" if given_up == 1 else "webhooks were"
-        text = f"{given_up} {was} given up within a day."
-        yield Problem(text, _list("webhooks_webhookdelivery", state="given up"))
+        yield Problem(
+            f"In the last 24 hours, {up_to(given_up)} {was} given up.",
+            _list("webhooks_webhookdelivery", state="given up"),
+            "Open one for the answer of its receiver; send them again once it works.",
+        )
 
 
 def _crons(crons: Sequence[Cron]) -> Iterator[Problem]:
@@ -274,15 +302,24 @@ def _crons(crons: Sequence[Cron]) -> Iterator[Problem]:
         text = f"{count} or more crons are late."
     else:
         text = f"{count} cron{pluralize(count, ' is,s are')} late."
-    yield Problem(text, _list("crons_cron", trouble="overdue"))
+    advice = "Beat sends the tick that fires them, and a worker executes it."
+    yield Problem(text, _list("crons_cron", trouble="overdue"), advice)
 
 
 def _interrupts(count: int) -> Iterator[Problem]:
     if count:
-        text = f"{count} thread{pluralize(count, ' has,s have')} waited for an answer "
+        threads = f"thread{pluralize(count, ' has,s have')}"
+        text = f"{up_to(count)} {threads} waited for an answer "
         yield Problem(
-            f"{text}for more than a day.", _list("threads_thread", waits="day")
+            f"{text}for more than a day.",
+            _list("threads_thread", waits="day"),
+            "Answer them on their pages, or ask their owners to.",
         )
+
+
+def up_to(count: int) -> str:
+    """A count that ends at `MAX_COUNTED`."""
+    return f"{count}{' or more' if count >= MAX_COUNTED else ''}"
 
 
 def _budgets(budgets: Sequence[Standing]) -> Iterator[Problem]:
@@ -290,7 +327,9 @@ def _budgets(budgets: Sequence[Standing]) -> Iterator[Problem]:
         if one.is_used_up:
             payer = payer_of(one)
             text = f"The budget of {payer.text} is used up: its new runs are refused."
-            yield Problem(text, payer.href)
+            yield Problem(
+                text, payer.href, "Raise it there, or wait for its next period."
+            )
 
 
 def payer_of(standing: Standing) -> Link:

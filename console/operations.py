@@ -8,23 +8,23 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.contrib import messages
 from django.contrib.admin.helpers import ACTION_CHECKBOX_NAME
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
 from django.contrib.admin.utils import unquote
-from django.contrib.contenttypes.models import ContentType
 from django.core.exceptions import PermissionDenied
 from django.db.models import Model, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from rest_framework.exceptions import APIException
+from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from spool.console.entries import Act, user_id_of
 from spool.console.lists import ReadOnlyAdmin
 from spool.console.markup import owner_link
 
@@ -75,6 +75,8 @@ class Operation:
     # Whether the row's page has the button.
     applies: Callable[[Any], bool] = lambda row: True
     permission: str = "change"
+    # Whether `act` writes in one transaction, on Django's connection.
+    is_one_transaction: bool = True
 
 
 def deletion(
@@ -93,8 +95,8 @@ def deletion(
     )
 
 
-class OperatedAdmin(ReadOnlyAdmin):
-    """Read-only rows with operations, which call the same services as the API.
+class OperatingAdmin(ModelAdmin):  # type: ignore[misc]
+    """Rows with operations, which call the same services as the API.
 
     A row's page is either the fields, with buttons above them, or a template of its
     own, which gets `page_context`.
@@ -102,10 +104,6 @@ class OperatedAdmin(ReadOnlyAdmin):
 
     change_form_outer_before_template = "console/row_buttons.html"
     operations: tuple[Operation, ...] = ()
-
-    @display(description="owner")
-    def its_owner(self, row: Any) -> str:
-        return owner_link(row.owner)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         actions: dict[str, Any] = super().get_actions(request)
@@ -213,12 +211,9 @@ class OperatedAdmin(ReadOnlyAdmin):
     ) -> Model | None:
         """Act on each row. Returns the row that the last one made, if any."""
         count, made = 0, None
-        reason = answers.get("reason", "")
         for row in rows:
-            # A row that is deleted loses its key.
-            key, name = row.pk, str(row)
             try:
-                result = operation.act(row, answers)
+                result = self._act(request, operation, row, answers)
             except APIException as exc:
                 self.message_user(request, f"{row}: {exc.detail}", messages.ERROR)
                 continue
@@ -226,8 +221,6 @@ class OperatedAdmin(ReadOnlyAdmin):
                 text = f"{row}: {operation.left}"
                 self.message_user(request, text, messages.WARNING)
                 continue
-            done = f"{operation.done}: {reason}" if reason else operation.done
-            self._log(request, operation, key, name, done)
             made = result if isinstance(result, Model) else None
             count += 1
         if count:
@@ -235,23 +228,25 @@ class OperatedAdmin(ReadOnlyAdmin):
             self.message_user(request, text)
         return made
 
-    def _log(
+    def _act(
         self,
         request: HttpRequest,
         operation: Operation,
-        key: object,
-        name: str,
-        done: str,
-    ) -> None:
-        deletes = operation.permission == "delete"
-        LogEntry.objects.create(
-            user_id=cast("int", request.user.pk),  # The site lets only users in.
-            content_type=ContentType.objects.get_for_model(self.model),
-            object_id=str(key),
-            object_repr=name[:200],
-            action_flag=DELETION if deletes else CHANGE,
-            change_message=done,
+        row: Any,
+        answers: dict[str, Any],
+    ) -> object:
+        """Act on one row, and log it."""
+        act = Act(
+            user_id=user_id_of(request),
+            model=self.model,
+            key=str(row.pk),
+            name=str(row),
+            label=operation.label,
+            reason=answers.get("reason", ""),
+            deletes=operation.permission == "delete",
+            is_one_transaction=operation.is_one_transaction,
         )
+        return act.log(lambda: operation.act(row, answers), lambda _: operation.done)
 
     def _page_after(self, request: HttpRequest, row: Model) -> str:
         options = row._meta
@@ -295,9 +290,17 @@ class OperatedAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "console/confirmation.html", context)
 
 
+class OperatedAdmin(OperatingAdmin, ReadOnlyAdmin):
+    """Rows that only Spool writes, with operations."""
+
+    @display(description="owner")
+    def its_owner(self, row: Any) -> str:
+        return owner_link(row.owner)
+
+
 def _run_on_list(
     operation: Operation,
-    model_admin: OperatedAdmin,
+    model_admin: OperatingAdmin,
     request: HttpRequest,
     queryset: QuerySet[Any],
 ) -> HttpResponse | None:

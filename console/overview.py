@@ -70,8 +70,9 @@ def parts(within: Range) -> dict[str, Any]:
     today = report(UsageTotal.objects.filter(day=timezone.now().date()), [])
     return {
         "now": timezone.now(),
-        "range": within.label,
+        "range": within.in_words,
         "problems": health.problems(
+            within=within,
             queue=queue,
             slots=slots,
             paused=paused,
@@ -99,7 +100,8 @@ def parts(within: Range) -> dict[str, Any]:
         "crons": crons,
         "late": timezone.now() - health.LATE_CRON,
         "webhooks_waiting": counts["waiting"],
-        "webhooks_given_up": counts["given up"],
+        "webhooks_waiting_text": health.up_to(counts["waiting"]),
+        "webhooks_given_up": health.up_to(counts["given up"]),
         "bar_secs": within.step.total_seconds(),
         "today": today,
         "budgets": [

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, DELETION, LogEntry
-from django.contrib.contenttypes.models import ContentType
+from django.contrib.admin.models import LogEntry
 from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.db.models.functions import Now
@@ -21,6 +20,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from spool.access.models import ApiKey
 from spool.assistants.models import Assistant
+from spool.console.entries import Act, user_id_of
 from spool.console.health import MAX_COUNTED
 from spool.console.operations import ReasonForm
 from spool.console.owner_deletion import delete_owner
@@ -101,14 +101,13 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
         forms_of_page = {"budget": budget, "limit": limit, "delete": deletion}
         form = forms_of_page.get(posted, pause)
         if form.is_valid():
-            done = _change(owner, posted, form.cleaned_data)
-            _log(request, owner, posted, done, form.cleaned_data["reason"])
+            done = _perform(request, owner, posted, form.cleaned_data)
             messages.success(request, f"{owner}: {done}.")
             return HttpResponseRedirect(_page(owner))
     context = {
         **admin.site.each_context(request),
         "title": f"Owner {owner}",
-        **_figures(owner),
+        **_figures(owner, sees_keys=request.user.has_perm("access.view_apikey")),
         "budget_form": budget,
         "limit_form": limit,
         "delete_form": deletion,
@@ -120,8 +119,26 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
     return TemplateResponse(request, "console/owner.html", context)
 
 
+def _perform(
+    request: HttpRequest, owner: str, form: str, answers: dict[str, Any]
+) -> str:
+    """Do what a form asks for, and log it. Returns what was done."""
+    is_deletion = form == "delete"
+    act = Act(
+        user_id=user_id_of(request),
+        model=ApiKey,
+        key=f"{LOGGED_AS}{owner}",
+        name=f"{LOGGED_AS}{owner}",
+        label="Delete everything" if is_deletion else form,
+        reason=answers["reason"],
+        deletes=is_deletion,
+        is_one_transaction=not is_deletion,
+    )
+    return act.log(lambda: _change(owner, form, answers), lambda done: done)
+
+
 def _change(owner: str, form: str, answers: dict[str, Any]) -> str:
-    """Do what a form asks for. Returns what was done, for the message and the log."""
+    """Do what a form asks for. Returns what was done."""
     match form:
         case "budget":
             return _set_budget(owner, answers)
@@ -156,18 +173,7 @@ def _set_limit(owner: str, max_running: int | None) -> str:
     return f"limit of running runs set to {max_running or 'none'}"
 
 
-def _log(request: HttpRequest, owner: str, form: str, done: str, reason: str) -> None:
-    LogEntry.objects.create(
-        user_id=cast("int", request.user.pk),  # The site lets only users in.
-        content_type=ContentType.objects.get_for_model(ApiKey),
-        object_id=f"{LOGGED_AS}{owner}",
-        object_repr=f"{LOGGED_AS}{owner}"[:200],
-        action_flag=DELETION if form == "delete" else CHANGE,
-        change_message=f"{done}: {reason}" if reason else done,
-    )
-
-
-def _figures(owner: str) -> dict[str, Any]:
+def _figures(owner: str, *, sees_keys: bool) -> dict[str, Any]:
     # Indexes leave out discarded threads, which the list does, too.
     threads = Thread.objects.filter(owner=owner, discarded_at=None)
     runs = Run.objects.filter(owner=owner)
@@ -187,10 +193,12 @@ def _figures(owner: str) -> dict[str, Any]:
                 ("assistants_assistant", Assistant),
                 ("crons_cron", Cron),
                 ("store_storeitem", StoreItem),
-                ("access_apikey", ApiKey),
             )
         ),
     ]
+    if sees_keys:
+        keys = ApiKey.objects.filter(owner=owner)
+        counts.append(_count(keys, _rows("access_apikey", q=owner)))
     return {
         "owner": owner,
         "counts": counts,

@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from django.conf import settings
 from django.utils import timezone
 from django.utils.safestring import SafeString
 
-from spool.console import tracebacks
+from spool.assistants.models import Assistant
+from spool.console import thread_page, tracebacks
 from spool.console.badges import css_class
 from spool.console.lists import ids_in
 from spool.console.markup import as_text
@@ -18,6 +20,7 @@ from spool.console.redaction import without_secrets
 from spool.console.tracebacks import Traceback
 from spool.crons.models import Cron
 from spool.runs.models import Run, RunAttempt, RunStep, Worker
+from spool.runs.recovery import LOST_ERROR
 from spool.runs.timeline import timeline_of
 from spool.threads.models import Thread
 from spool.threads.state import get_history
@@ -68,7 +71,10 @@ def figures(run: Run, *, for_operator: bool) -> dict[str, Any]:
         "traceback": _newest_traceback(attempts, failed),
         "run_tokens": sorted(timeline["tokens"].items()),
         "given": _given(run, hides_secrets=not for_operator),
-        "has_thread": _thread(run) is not None,
+        "is_lost": bool(run.error) and run.error.get("error") == LOST_ERROR,
+        "logs": settings.SPOOL_HOME / "logs",
+        "assistant": _assistant_name(run),
+        **_thread_of(run, hides_secrets=not for_operator),
         "cron_id": _cron_id(run),
         "deliveries": list(
             WebhookDelivery.objects.filter(run_id=run.pk)
@@ -96,7 +102,24 @@ def _thread(run: Run) -> Thread | None:
     """The run's thread; a stateless run deletes its own at its end."""
     if run.is_temporary and not run.is_active:
         return None
-    return Thread.objects.filter(pk=run.thread_id).first()
+    return Thread.objects.filter(pk=run.thread_id).defer("values").first()
+
+
+def _thread_of(run: Run, *, hides_secrets: bool) -> dict[str, Any]:
+    """Whether the run's thread is there, and what it waits for since this run."""
+    thread = _thread(run)
+    if thread is None or thread.status != Thread.Status.INTERRUPTED:
+        return {"has_thread": thread is not None}
+    newest = Run.objects.filter(thread=thread.pk).newest_first().values_list("pk")
+    if newest.first() != (run.pk,):
+        return {"has_thread": True}
+    waits = thread_page.waits_for(thread, hides_secrets=hides_secrets)
+    return {"has_thread": True, "waiting_thread": thread, **waits}
+
+
+def _assistant_name(run: Run) -> str | None:
+    named = Assistant.objects.filter(pk=run.assistant_id)
+    return named.values_list("name", flat=True).first()
 
 
 def _cron_id(run: Run) -> UUID | None:

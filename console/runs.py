@@ -38,6 +38,7 @@ from spool.console.operations import OperatedAdmin
 from spool.console.paging import Search
 from spool.console.run_operations import RUN_OPERATIONS
 from spool.console.templatetags.console import seconds
+from spool.console.thread_operations import ANSWER, CONTINUE
 from spool.runs import figures
 from spool.runs.figures import Range
 from spool.runs.models import Run, RunAttempt, Worker
@@ -219,6 +220,13 @@ class RunAdmin(OperatedAdmin):
     def page_context(self, request: HttpRequest, row: Run) -> dict[str, Any]:
         may_act = self.has_act_permission(request)
         figures = run_page.figures(row, for_operator=may_act)
+        if thread := figures.get("waiting_thread"):
+            threads = self.admin_site.get_model_admin(Thread)
+            figures |= {
+                "may_act": threads.may(request, ANSWER),
+                "answer_url": threads.operation_url(ANSWER, thread),
+                "continue_url": threads.operation_url(CONTINUE, thread),
+            }
         return {"title": f"Run {row.pk}", "subtitle": None, **figures}
 
     def output_view(self, request: HttpRequest, key: UUID) -> HttpResponse:

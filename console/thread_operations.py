@@ -91,6 +91,8 @@ FORK = Operation(
     form=CheckpointForm,
     in_list=False,
     on_page=False,
+    # The graph's update reads the copy on a connection of its own.
+    is_one_transaction=False,
 )
 ANSWER = Operation(
     "answer",

@@ -33,14 +33,21 @@ def figures(thread: Thread, *, hides_secrets: bool) -> dict[str, Any]:
     return {
         "thread": thread,
         "graph_id": thread.metadata.get("graph_id"),
-        "interrupts": _interrupts(thread, hides_secrets=hides_secrets),
-        "is_interrupted": thread.status == Thread.Status.INTERRUPTED,
+        **waits_for(thread, hides_secrets=hides_secrets),
         "runs": runs.only("id", "status", "graph_id", "created_at", "error")[:MAX_RUNS],
         **history(thread, None, PAGE),
         "size": sizes["total_bytes"],
         "checkpoint_count": sizes["checkpoints"]["count"],
         "metadata": as_text(thread.metadata, hides_secrets=hides_secrets),
         "config": as_text(thread.config, hides_secrets=hides_secrets),
+    }
+
+
+def waits_for(thread: Thread, *, hides_secrets: bool) -> dict[str, Any]:
+    """The context of `console/interrupts.html`."""
+    return {
+        "interrupts": _interrupts(thread, hides_secrets=hides_secrets),
+        "is_interrupted": thread.status == Thread.Status.INTERRUPTED,
     }
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from uuid import UUID
 
 from django.contrib import admin
+from django.db import transaction
 from django.db.models import Q, QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.urls import URLPattern
@@ -25,7 +27,7 @@ from spool.webhooks.models import WebhookDelivery
 
 def _resend(delivery: WebhookDelivery, answers: dict[str, Any]) -> bool:
     count = deliveries.resend(WebhookDelivery.objects.filter(pk=delivery.pk))
-    tasks.send(tasks.deliver_webhooks)
+    transaction.on_commit(partial(tasks.send, tasks.deliver_webhooks))
     return bool(count)
 
 

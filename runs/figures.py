@@ -44,6 +44,14 @@ class Range(Enum):
         self.span = span
         self.step = step
 
+    @property
+    def in_words(self) -> str:
+        """Such as `the last hour`."""
+        unit = "minute" if self.length < timedelta(hours=1) else "hour"
+        unit = unit if self.length < timedelta(days=2) else "day"
+        count = self.length // timedelta(**{f"{unit}s": 1})
+        return f"the last {unit}" if count == 1 else f"the last {count} {unit}s"
+
     @classmethod
     def named(cls, label: str) -> Range:
         """The range with this label; the last hour if there is none."""

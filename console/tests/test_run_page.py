@@ -87,6 +87,26 @@ def test_a_failed_run_is_understood(admin_client: Client, failed: Run) -> None:
     assert "--depth: 1" in text
 
 
+def test_the_newest_run_of_a_thread_that_waits_leads_to_the_answer(
+    admin_client: Client, make_run: MakeRun, thread: Thread
+) -> None:
+    older, run = make_run(), make_run()
+    Run.objects.update(status="success")
+    Thread.objects.filter(pk=thread.pk).update(
+        status="interrupted", interrupts={"t": [{"id": "i-1", "value": "go on?"}]}
+    )
+
+    shown = page(admin_client, run)
+    Thread.objects.filter(pk=thread.pk).update(interrupts={})
+    stopped = page(admin_client, run)
+
+    operations = f"/admin/threads/thread/{thread.pk}/operations"
+    assert "go on?" in shown
+    assert f"{operations}/answer/?interrupt_id=i-1" in shown
+    assert f"{operations}/continue/" in stopped
+    assert "interrupts" not in page(admin_client, older).lower()
+
+
 def test_a_viewer_sees_no_traceback_and_no_button(
     client_of: Callable[..., Client], failed: Run
 ) -> None:

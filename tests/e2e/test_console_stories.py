@@ -353,7 +353,7 @@ def test_a_receiver_of_webhooks_is_dead(
         WHERE run_id = %s"""
     change(server, last, run.id)
     operator.opens_the_overview()
-    operator.follows("given up within a day.")
+    operator.follows("was given up.")
 
     operator.opens_the_row("webhookdelivery")
     operator.reads("given up", "11")
@@ -382,6 +382,8 @@ def test_an_interrupt_is_forgotten(
 
     operator.opens_the_row(run.thread)
     operator.reads("It waits for an answer", "Send this e-mail?")
+    operator.follows(run.id[:13])
+    operator.reads("Its thread waits for an answer", "Send this e-mail?")
     operator.follows("Answer")
     operator.confirms("asked by phone", answer='{"approved": true}')
 
