@@ -1,33 +1,43 @@
-"""What crons fire next: by hour for a week, and one after another.
+"""What crons fire next: how often in each hour of a week, and which ones first.
 
-Only so many crons and firings are read; the calendar ends where it would not be whole.
+Only so many crons and hours are read; the calendar ends where it would not be whole.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections import Counter
-from collections.abc import Iterator
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from math import ceil
+from operator import itemgetter
 from typing import Any
 
 from django.utils import timezone
 
 from spool.assistants.models import Assistant
 from spool.crons.models import Cron
-from spool.crons.schedule import BadSchedule, BadTimezone, slots, zone
+from spool.crons.schedule import (
+    SECOND,
+    BadSchedule,
+    BadTimezone,
+    count_by_hour,
+    slots,
+    zone,
+)
 
 DAYS = 7
 HOUR = timedelta(hours=1)
-MAX_CRONS = 200
-MAX_FIRINGS = 2_000
-# Of those that are listed one after another.
+MAX_CRONS = 1_000
+# Hours in which a schedule fires, of all schedules: a daily one has seven of them.
+MAX_HOURS = 10_000
+# Crons that are listed.
 MAX_LISTED = 50
 # Of one cron, on its page.
 MAX_COMING = 5
+NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -36,6 +46,8 @@ class Firing:
 
     at: datetime
     cron: Cron = field(compare=False)
+    # In the hour that is shown, if one is.
+    count: int = field(default=1, compare=False)
 
     @property
     def local_text(self) -> str:
@@ -52,19 +64,50 @@ class Hour:
     level: int
 
 
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """When crons fire: many have the same."""
+
+    schedule: str
+    timezone: str | None
+    end_time: datetime | None
+    next_run_date: datetime
+
+    @classmethod
+    def of(cls, cron: Cron) -> Timing:
+        # Those that are listed are enabled, and have a next slot.
+        slot = cron.next_run_date or NEVER
+        return cls(cron.schedule, cron.timezone, cron.end_time, slot)
+
+    def by_hour(self, now: datetime, end: datetime) -> Iterator[tuple[datetime, int]]:
+        """Hours with a number of slots; what is late counts for this one."""
+        last = (self.end_time or NEVER - SECOND).replace(microsecond=0) + SECOND
+        if self.next_run_date < min(end, last):
+            yield _floor(max(self.next_run_date, now)), 1
+        after = max(self.next_run_date, now)
+        try:
+            yield from count_by_hour(
+                self.schedule, self.timezone, after=after, before=min(end, last)
+            )
+        except (BadSchedule, BadTimezone):  # Of an older version; the tick disables it.
+            return
+
+
 def calendar(since: datetime | None) -> dict[str, Any]:
-    """The context of `console/cron_calendar.html`: firings listed from `since` on."""
-    now = timezone.now()
-    first = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    midnight = first.replace(hour=0)
+    """The context of `console/cron_calendar.html`: also the crons of the hour `since`.
+
+    Without it, the crons that fire next.
+    """
+    now = timezone.now().astimezone(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
     week = midnight + timedelta(days=DAYS)
-    found, end = _coming(week)
-    by_hour = Counter(
-        max(one.at, first).replace(minute=0, second=0, microsecond=0) for one in found
-    )
+    crons, counted, end = _coming(now, week)
+    by_hour: Counter[datetime] = Counter()
+    for cron in crons:
+        by_hour.update(counted[Timing.of(cron)])
     most = max(by_hour.values(), default=0)
-    # What is late counts for this hour.
-    shown = [one for one in found if since is None or max(one.at, first) >= since]
+    hour = None if since is None else _floor(since.astimezone(UTC))
+    firings = _listed(crons, counted, now, hour)
     return {
         "hours": range(24),
         "days": [
@@ -75,13 +118,16 @@ def calendar(since: datetime | None) -> dict[str, Any]:
             for day in range(DAYS)
         ],
         "now": now,
-        "first": first,
-        "since": since,
+        "since": hour,
         "end": end,
         "is_cut": end < week,
-        "firings": _named(shown[:MAX_LISTED]),
-        "left_out": max(len(shown) - MAX_LISTED, 0),
+        "firings": _named(firings[:MAX_LISTED]),
+        "left_out": max(len(firings) - MAX_LISTED, 0),
     }
+
+
+def _floor(time: datetime) -> datetime:
+    return time.replace(minute=0, second=0, microsecond=0)
 
 
 def coming_of(cron: Cron) -> list[datetime]:
@@ -98,30 +144,68 @@ def _hour(
     return Hour(start, count, ceil(4 * count / most) if most else 0)
 
 
-def _coming(end: datetime) -> tuple[list[Firing], datetime]:
-    """All firings until a time: `end`, or an earlier one if there are too many."""
+def _coming(
+    now: datetime, end: datetime
+) -> tuple[Sequence[Cron], dict[Timing, Counter[datetime]], datetime]:
+    """The crons that fire next, how often in each hour by timing, and until when."""
     enabled = Cron.objects.filter(enabled=True, next_run_date__lt=end)
     enabled = enabled.defer("payload", "given", "metadata", "creator")
     crons = list(enabled.order_by("next_run_date")[: MAX_CRONS + 1])
     if len(crons) > MAX_CRONS:
-        end = crons.pop().next_run_date or end
-    merged = heapq.merge(*(_firings(cron) for cron in crons))
-    found = list(islice(merged, MAX_FIRINGS + 1))
-    if len(found) > MAX_FIRINGS:
-        end = min(end, found.pop().at)
-    return [one for one in found if one.at < end], end
+        end = _floor(crons.pop().next_run_date or end)
+    hours = heapq.merge(
+        *(
+            _hours_of(timing, now, end)
+            for timing in dict.fromkeys(map(Timing.of, crons))
+        ),
+        key=itemgetter(0),
+    )
+    found = list(islice(hours, MAX_HOURS + 1))
+    if len(found) > MAX_HOURS:
+        end = found.pop()[0]
+    counted: dict[Timing, Counter[datetime]] = defaultdict(Counter)
+    for hour, count, timing in found:
+        if hour < end:
+            counted[timing][hour] += count
+    return crons, counted, end
 
 
-def _firings(cron: Cron) -> Iterator[Firing]:
+def _hours_of(
+    timing: Timing, now: datetime, end: datetime
+) -> Iterator[tuple[datetime, int, Timing]]:
+    for hour, count in timing.by_hour(now, end):
+        yield hour, count, timing
+
+
+def _listed(
+    crons: Sequence[Cron],
+    counted: dict[Timing, Counter[datetime]],
+    now: datetime,
+    hour: datetime | None,
+) -> list[Firing]:
+    """Each cron once: its next firing, or its first one in an hour."""
+    if hour is None:
+        return sorted(Firing(cron.next_run_date or NEVER, cron) for cron in crons)
+    firings = []
+    for cron in crons:
+        if count := counted[Timing.of(cron)][hour]:
+            shown = (one for one in _firings(cron, hour) if max(one.at, now) >= hour)
+            firings += [Firing(one.at, cron, count) for one in islice(shown, 1)]
+    return sorted(firings)
+
+
+def _firings(cron: Cron, since: datetime | None = None) -> Iterator[Firing]:
     slot = cron.next_run_date if cron.enabled else None
     if slot is None:
         return
-    last = cron.end_time or datetime.max.replace(tzinfo=UTC)
+    last = cron.end_time or NEVER
     if slot <= last:
         yield Firing(slot, cron)
     try:
         # Missed slots don't fire one by one.
         after = max(slot, timezone.now())
+        if since is not None:
+            after = max(after, since - SECOND)
         for later in slots(cron.schedule, cron.timezone, after=after):
             if later > last:
                 return

@@ -16,6 +16,7 @@ one of them starts with `*`.
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -53,7 +54,10 @@ TAKES = {
 }
 EVERY_HOUR = set(range(24))
 SECOND = timedelta(seconds=1)
+HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
+# No zone changes its offset by more.
+MAX_CHANGE = timedelta(hours=3)
 # An arbitrary instant, to parse the fields of a schedule.
 EPOCH = datetime(2000, 1, 1)
 
@@ -102,6 +106,49 @@ def next_slot(
     if CronSim(fields, EPOCH).hours == EVERY_HOUR:
         return _next_by_elapsed_time(fields, tz, after.astimezone(UTC))
     return _next_by_wall_clock(fields, tz, after.astimezone(UTC))
+
+
+def count_by_hour(
+    schedule: str, timezone: str | None, *, after: datetime, before: datetime
+) -> Iterator[tuple[datetime, int]]:
+    """The slots between two times: hours in UTC, each with a number of slots.
+
+    An hour may come twice. A schedule of every second has 600,000 slots a week, which
+    are not computed one by one unless the clock changes around them.
+    """
+    parsed = CronSim(_fields(schedule), EPOCH)
+    ticks = sorted(60 * m + s for m in parsed.minutes for s in parsed.seconds)
+    while True:
+        slot = next_slot(schedule, timezone, after=after)
+        if slot is None or slot >= before:
+            return
+        local = slot.astimezone(zone(timezone)).replace(tzinfo=None)
+        for part in (DAY, HOUR):
+            begin = local.replace(minute=0, second=0)
+            begin = begin.replace(hour=0) if part == DAY else begin
+            end = slot + (begin + part - local)
+            if _change_of_offset(zone(timezone), slot - MAX_CHANGE, end) is None:
+                break
+        else:
+            yield slot.replace(minute=0, second=0), 1
+            after = slot
+            continue
+        for hour in sorted(parsed.hours) if part == DAY else [local.hour]:
+            start = slot + (local.replace(hour=hour, minute=0, second=0) - local)
+            yield from _count_ticks(ticks, start, max(start, slot), before)
+        after = end - SECOND
+
+
+def _count_ticks(
+    ticks: list[int], start: datetime, first: datetime, before: datetime
+) -> Iterator[tuple[datetime, int]]:
+    """Those of the hour from `start` on, which may be parts of two hours in UTC."""
+    change = start.replace(minute=0, second=0) + HOUR
+    for begin, end in ((first, change), (max(first, change), start + HOUR)):
+        ends = (begin - start, min(end, before) - start)
+        low, high = (bisect_left(ticks, one.total_seconds()) for one in ends)
+        if low < high:
+            yield begin.replace(minute=0, second=0), high - low
 
 
 def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime | None:

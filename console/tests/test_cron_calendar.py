@@ -39,42 +39,59 @@ def counts(context: dict[str, Any]) -> dict[datetime, int]:
 
 def test_firings_are_counted_by_hour_until_they_end(next_hour: datetime) -> None:
     end = next_hour + timedelta(hours=1)
-    make("*/20 * * * *", next_hour, end_time=end)
+    ending = make("*/20 * * * *", next_hour, end_time=end)
     make("0 0 1 1 *", next_hour, enabled=False)
 
     found = calendar(None)
 
     assert counts(found) == {next_hour: 3, end: 1}
-    assert [firing.at.minute for firing, _ in found["firings"]] == [0, 20, 40, 0]
-    assert len(calendar(end)["firings"]) == 1
+    [(next_one, _)] = found["firings"]
+    assert next_one.at == next_hour
+    [(last, _)] = calendar(end + timedelta(minutes=7))["firings"]
+    assert (last.at, last.count, last.cron) == (end, 1, ending)
+
+
+def test_a_week_of_frequent_crons_is_counted(next_hour: datetime) -> None:
+    for _ in range(2):
+        make("* * * * *", next_hour)
+    make("30 */2 * * * *", next_hour + timedelta(seconds=30), timezone="Asia/Kolkata")
+
+    found = calendar(None)
+
+    assert not found["is_cut"]
+    assert set(counts(found).values()) == {2 * 60 + 30}
+    [*_, (half, _)] = calendar(next_hour)["firings"]
+    assert (half.at, half.count) == (next_hour + timedelta(seconds=30), 30)
 
 
 def test_what_is_late_fires_once_now(next_hour: datetime) -> None:
-    late = make("* * * * *", next_hour - timedelta(days=1))
-    soon = timezone.now() + timedelta(minutes=5)
-    Cron.objects.update(end_time=soon)
+    ended = next_hour - timedelta(hours=12)
+    late = make("* * * * *", next_hour - timedelta(days=1), end_time=ended)
 
-    listed = [firing for firing, _ in calendar(None)["firings"]]
+    [(hour, count)] = counts(calendar(None)).items()
 
-    assert listed[0].at == late.next_run_date
-    assert all(one.at > timezone.now() - timedelta(minutes=1) for one in listed[1:])
-    assert len(listed) <= 7
+    assert (hour < next_hour + timedelta(hours=1), count) == (True, 1)
+    for shown in (None, hour):
+        [(firing, _)] = calendar(shown)["firings"]
+        assert firing.at == late.next_run_date
 
 
 def test_it_ends_where_it_would_not_be_whole(
     next_hour: datetime, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cron_calendar, "MAX_FIRINGS", 5)
-    make("* * * * *", next_hour)
+    later = next_hour + timedelta(hours=5)
+    monkeypatch.setattr(cron_calendar, "MAX_HOURS", 7)
+    make("0 * * * *", next_hour)
+    make("30 * * * *", next_hour + timedelta(minutes=30))
 
-    by_firings = calendar(None)
+    by_hours = calendar(None)
 
-    assert by_firings["is_cut"]
-    assert by_firings["end"] == next_hour + timedelta(minutes=5)
-    assert counts(by_firings) == {next_hour: 5}
-    monkeypatch.setattr(cron_calendar, "MAX_CRONS", 1)
-    make("0 * * * *", next_hour + timedelta(minutes=3))
-    assert calendar(None)["end"] == next_hour + timedelta(minutes=3)
+    assert by_hours["is_cut"]
+    assert by_hours["end"] == next_hour + timedelta(hours=3)
+    assert set(counts(by_hours).values()) == {2}
+    monkeypatch.setattr(cron_calendar, "MAX_CRONS", 2)
+    make("0 * * * *", later + timedelta(minutes=3))
+    assert calendar(None)["end"] <= later
 
 
 def test_the_next_firings_of_one_cron(next_hour: datetime) -> None:

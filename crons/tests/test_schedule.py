@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from itertools import islice, takewhile
@@ -13,6 +14,7 @@ from spool.crons.schedule import (
     BadSchedule,
     BadTimezone,
     check_schedule,
+    count_by_hour,
     describe,
     next_slot,
     slots,
@@ -390,3 +392,25 @@ def test_describe_says_it_in_words() -> None:
     assert describe("0 9 * * 1-5") == "At 09:00 on Monday through Friday"
     assert describe("@hourly") == "At the start of every hour"
     assert describe("*/10 * * * * *") == "Every 10th second of every minute"
+
+
+@pytest.mark.parametrize("name", [None, "Europe/Berlin", "Asia/Kathmandu"])
+@pytest.mark.parametrize(
+    "schedule", ["*/7 * * * *", "30 2 * * *", "*/20 1-3 * * SUN", "59,30 15 */6 * * *"]
+)
+def test_slots_are_counted_by_hour(schedule: str, name: str | None) -> None:
+    """Also around the change of the clock on 2026-10-25."""
+    after = datetime(2026, 10, 23, 5, 13, 27, tzinfo=UTC)
+    before = after + timedelta(days=3, minutes=17)
+    one_by_one = Counter(
+        slot.replace(minute=0, second=0)
+        for slot in takewhile(
+            lambda slot: slot < before, slots(schedule, name, after=after)
+        )
+    )
+
+    counted: Counter[datetime] = Counter()
+    for hour, count in count_by_hour(schedule, name, after=after, before=before):
+        counted[hour] += count
+
+    assert counted == one_by_one
