@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 from uuid import UUID
 
-from django.http import StreamingHttpResponse
+from django.http import HttpResponse, StreamingHttpResponse
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from spool.access.policy import authorize
 from spool.access.views import OwnedViewSet
-from spool.runs import services
+from spool.runs import rows, services
 from spool.runs.models import Run, RunQuerySet
 from spool.runs.requests import allow_run
 from spool.runs.run_request import AllowedRun, RunRequest
@@ -54,6 +54,7 @@ from spool.web.answers import (
 from spool.web.bodies import path_uuid, valid
 from spool.web.errors import Conflict, NotFound, Unprocessable
 from spool.web.pagination import rows_of_page
+from spool.web.rest import json_response
 from spool.webhooks import addresses
 
 ENQUEUE = Run.MultitaskStrategy.ENQUEUE
@@ -124,9 +125,9 @@ class RunViewSet(OwnedViewSet[Run]):
         request=RunRequestSerializer,
         responses={200: RunBody, **CONFLICT_ERRORS},
     )
-    def create(self, request: Request, thread_id: str | None = None) -> Response:
+    def create(self, request: Request, thread_id: str | None = None) -> HttpResponse:
         run = services.create_run(self._allow(request.data, thread_id))
-        return Response(run_json(run), headers={"Content-Location": _path(run)})
+        return json_response(run_json(run), {"Content-Location": _path(run)})
 
     @extend_schema(
         parameters=LATER,
@@ -231,8 +232,12 @@ class RunViewSet(OwnedViewSet[Run]):
     @extend_schema(responses={200: RunBody, **ERRORS})
     def retrieve(
         self, request: Request, run_id: str, thread_id: str | None = None
-    ) -> Response:
-        return Response(run_json(self.get_object()))
+    ) -> HttpResponse:
+        # Read without an instance, since clients poll it.
+        body = rows.find(self.get_scope(), self.path_id, self.thread_id)
+        if body is None:
+            raise self.not_found()
+        return json_response(body)
 
     @extend_schema(responses={200: TimelineBody, **ERRORS})
     def timeline(
