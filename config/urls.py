@@ -11,8 +11,8 @@ from spool.web.rest import JSONRenderer
 hooks.fill()
 
 handler400 = "spool.web.errors.bad_request"
-handler403 = "spool.web.errors.forbidden"
-handler404 = "spool.access.views.not_found"
+handler403 = "spool.console.refusals.forbidden"
+handler404 = "spool.console.refusals.not_found"
 handler500 = "spool.web.errors.server_error"
 
 admin.autodiscover()

@@ -78,7 +78,7 @@ def figures(run: Run, *, for_operator: bool) -> dict[str, Any]:
         "cron_id": _cron_id(run),
         "deliveries": list(
             WebhookDelivery.objects.filter(run_id=run.pk)
-            .defer("payload", "recorded")
+            .defer("payload", "recorded", "sent_bodies")
             .order_by("created_at")
         ),
     }

@@ -129,7 +129,7 @@ class WebhookDeliveryAdmin(OperatedAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         found: QuerySet[WebhookDelivery] = super().get_queryset(request)
         # Both may be large, and a row's own page loads them when they are shown.
-        return found.defer("payload", "recorded")
+        return found.defer("payload", "recorded", "sent_bodies")
 
     def searched(self, term: str) -> Search:
         ids = self.with_id(term)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, fields, replace
 from datetime import datetime
 from typing import Any
 
@@ -37,12 +37,22 @@ class Attempt:
         return datetime.fromisoformat(self.started_at)
 
 
-def as_stored(attempts: Sequence[dict[str, Any]], newest: Attempt) -> list[Any]:
-    """The value of `WebhookDelivery.recorded` with another attempt."""
+KEYS = frozenset(one.name for one in fields(Attempt))
+
+
+def as_stored(delivery: WebhookDelivery, newest: Attempt) -> dict[str, Any]:
+    """The columns of a delivery with another attempt."""
     stored = asdict(newest)
-    if not newest.body:
-        del stored["body"]
-    return [*attempts[1 - MAX_ATTEMPTS :], stored]
+    del stored["body"]
+    columns: dict[str, Any] = {
+        "recorded": [*delivery.recorded[1 - MAX_ATTEMPTS :], stored]
+    }
+    if newest.body:
+        oldest = newest.number - MAX_ATTEMPTS
+        kept = (delivery.sent_bodies or {}).items()
+        bodies = {number: body for number, body in kept if int(number) > oldest}
+        columns["sent_bodies"] = {**bodies, str(newest.number): newest.body}
+    return columns
 
 
 def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None]]:
@@ -51,10 +61,17 @@ def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None
     None: no result was recorded, since it is being sent, its process has died, or an
     older version sent it.
     """
-    known = {one["number"]: Attempt(**one) for one in delivery.recorded}
+    known = {one["number"]: _read(delivery, one) for one in delivery.recorded}
     last = delivery.total_attempts
     for number in range(last, max(last - MAX_ATTEMPTS, 0), -1):
         yield number, known.get(number)
+
+
+def _read(delivery: WebhookDelivery, stored: dict[str, Any]) -> Attempt:
+    # A later version may have more keys.
+    attempt = Attempt(**{key: stored[key] for key in KEYS & stored.keys()})
+    body = (delivery.sent_bodies or {}).get(str(attempt.number), attempt.body)
+    return replace(attempt, body=body)
 
 
 def readable(body: bytes, max_bytes: int = MAX_RESPONSE_BYTES) -> str:

@@ -195,7 +195,7 @@ def _note(answer: Answer) -> None:
         "last_status": attempt.status,
         "last_error": attempt.error,
         # No other process has recorded one since this one has claimed it.
-        "recorded": as_stored(delivery.recorded, attempt),
+        **as_stored(delivery, attempt),
     }
     if answer.is_delivered:
         changes |= {"delivered_at": Now(), "next_attempt_at": None}

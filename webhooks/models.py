@@ -36,6 +36,9 @@ class WebhookDelivery(models.Model):
     recorded = JSONField(
         default=list, db_default=Value([], JSONField()), blank=True, editable=False
     )
+    # The beginning of what was sent, by the number of an attempt, without a payload.
+    # Not in `recorded`: processes of the version before know its keys only.
+    sent_bodies = JSONField(null=True, blank=True, editable=False)
     # That of the run, see `telemetry.traces`.
     trace_context = JSONField(null=True, blank=True, editable=False)
 

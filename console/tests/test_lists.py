@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from html import unescape
+
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -33,3 +36,23 @@ def test_a_row_has_its_own_name_above_its_page(admin_client: Client) -> None:
     assert "vm:2423" in shown
     assert "Vm:2423" not in shown
     assert "Workers" in shown
+
+
+def test_a_refusal_is_a_page_with_a_way_back(
+    admin_client: Client, client_of: Callable[..., Client], client: Client
+) -> None:
+    browser = {"accept": "text/html"}
+    viewer = client_of("view_run")
+
+    refused = viewer.get("/admin/access/apikey/", headers=browser)
+    missing = admin_client.get("/admin/nothing/", headers=browser)
+
+    assert refused.status_code == 403
+    assert "Your groups don't allow this page" in unescape(refused.content.decode())
+    assert missing.status_code == 404
+    assert "may be deleted" in missing.content.decode()
+    part = {**browser, "hx-request": "true"}
+    assert viewer.get("/admin/access/apikey/", headers=part).json() == {
+        "detail": "Forbidden"
+    }
+    assert client.get("/nothing", headers=browser).json() == {"detail": "Not Found"}

@@ -91,7 +91,7 @@ def test_a_webhook_shows_its_attempts(admin_client: Client) -> None:
         payload={},
         earlier_attempts=2,
         attempts=1,
-        recorded=as_stored([], failed),
+        **as_stored(WebhookDelivery(), failed),
     )
 
     text = page(admin_client, "webhooks_webhookdelivery", delivery)

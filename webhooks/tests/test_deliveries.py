@@ -232,6 +232,24 @@ def test_only_the_last_attempts_are_kept(delivery: WebhookDelivery) -> None:
     assert shown[0][0] == MAX_ATTEMPTS + 5
 
 
+def test_bodies_are_kept_apart_as_long_as_their_attempts(
+    delivery: WebhookDelivery,
+) -> None:
+    """The version before reads the keys of `recorded` that it knows, and no others."""
+    for number in range(MAX_ATTEMPTS + 2):
+        deliveries.resend(WebhookDelivery.objects.all())
+        [taken] = deliveries._take()
+        sent = f"body {number + 1}".encode()
+        deliveries._note(deliveries.Answer(taken, status=500, body=sent))
+
+    delivery.refresh_from_db()
+    assert not any("body" in one for one in delivery.recorded)
+    delivery.recorded[-1]["of_a_later_version"] = 1
+    shown = list(attempts_of(delivery))
+    assert all(one and one.body == f"body {number}" for number, one in shown)
+    assert len(delivery.sent_bodies or {}) == MAX_ATTEMPTS
+
+
 def test_a_body_that_never_comes_is_no_failure(
     delivery: WebhookDelivery, receiver: Receiver, settings: Any
 ) -> None:

@@ -1,0 +1,49 @@
+"""What a browser is shown in the console instead of a page; elsewhere it is JSON."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.http import HttpRequest
+from django.http.response import HttpResponseBase
+from django.template.response import TemplateResponse
+from django.urls import reverse
+
+from spool.access import views
+from spool.web import errors
+
+
+def forbidden(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if not _is_page(request):
+        return errors.forbidden(request, exception)
+    return _page(
+        request,
+        403,
+        "You may not see this",
+        "Your groups don't allow this page, or what you wanted to do. A user of the "
+        "group admin can add you to another one.",
+    )
+
+
+def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
+    if not _is_page(request):
+        return views.not_found(request, exception)
+    return _page(
+        request,
+        404,
+        "There is nothing here",
+        "What the link led to may be deleted, or its record has expired.",
+    )
+
+
+def _is_page(request: HttpRequest) -> bool:
+    """Whether it is for a page of the console, by a user who may see some."""
+    is_console = request.path.startswith(reverse("admin:index"))
+    user = getattr(request, "user", None)
+    is_html = request.accepts("text/html") and "HX-Request" not in request.headers
+    return is_console and is_html and user is not None and user.is_staff
+
+
+def _page(request: HttpRequest, status: int, title: str, text: str) -> HttpResponseBase:
+    context = {**admin.site.each_context(request), "title": title, "text": text}
+    page = TemplateResponse(request, "console/refusal.html", context, status=status)
+    return page.render()
