@@ -374,8 +374,10 @@ class Supervisor:
         child.process = None
 
     def _remember(self) -> None:
+        # A child may end at any time, so each is looked at once.
+        marks = [child.mark for child in self.children]
         try:
-            self.home.remember(child.mark for child in self.children if child.mark)
+            self.home.remember(filter(None, marks))
         except OSError as exc:
             # Only a start after a crash reads it, so this is no reason to stop.
             say(f"cannot write the list of processes: {exc}", level="WARNING")

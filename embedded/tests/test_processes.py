@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 from spool.embedded import processes
 from spool.embedded.home import Home
 from spool.embedded.processes import CannotStart, Mark
-from spool.embedded.supervisor import given
+from spool.embedded.supervisor import Child, Options, Programs, Supervisor, given
 
 PARENT = """
 import signal, subprocess, sys
@@ -133,6 +134,37 @@ def test_remembered_processes_are_cleared_at_the_next_start(tmp_path: Path) -> N
         home.clear_leftovers()
 
     assert left.wait(timeout=60) == -signal.SIGKILL
+
+
+class Ending(Child):
+    """A child that ends just after it was found alive."""
+
+    @property
+    def mark(self) -> Mark | None:
+        found, self.process = super().mark, None
+        return found
+
+
+def test_a_child_that_ends_while_it_is_remembered_stops_no_start(
+    tmp_path: Path,
+) -> None:
+    options = Options(tmp_path, "127.0.0.1", 0, 0, home=tmp_path)
+    parts = Programs("spool", [], [], [], [], preload=lambda: None)
+    supervisor = Supervisor(options, parts)
+    process = subprocess.Popen(["sleep", "600"])
+    child = Ending("web", lambda: process, signal.SIGTERM, 1, signal.SIGKILL)
+    supervisor.children = [child]
+    child.run()
+
+    try:
+        supervisor._remember()
+    finally:
+        process.kill()
+        process.wait()
+
+    [remembered] = json.loads((tmp_path / "processes.json").read_text())
+    assert remembered["pid"] == process.pid
+    supervisor.home.close()
 
 
 @pytest.mark.parametrize("content", ["", "{not json", "[]"])
