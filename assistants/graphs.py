@@ -168,7 +168,7 @@ class Registry:
         access: AccessContext,
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
-        timeout: float = BUILD_TIMEOUT_SECS,
+        timeout: float | None = None,
     ) -> AsyncIterator[Graph]:
         """As `open`, but raises `GraphNotBuilt` if the graph's factory fails."""
         opened = self.open(
@@ -176,7 +176,7 @@ class Registry:
         )
         async with AsyncExitStack() as stack:
             try:
-                async with asyncio.timeout(timeout):
+                async with asyncio.timeout(timeout or BUILD_TIMEOUT_SECS):
                     graph = await stack.enter_async_context(opened)
             except GraphNotFound:
                 raise

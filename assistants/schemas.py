@@ -18,7 +18,7 @@ from typing_extensions import TypedDict, get_type_hints, is_typeddict
 from spool.access.policy import Scope
 from spool.access.users import User
 from spool.assistants.configurable import of_client
-from spool.assistants.graphs import BUILD_TIMEOUT_SECS, Graph, Registry, registry
+from spool.assistants.graphs import Graph, Registry, registry
 from spool.assistants.models import Assistant
 from spool.database.loop import shared_loop
 from spool.store.backend import PostgresStore
@@ -146,7 +146,7 @@ def _with_graph(
     assistant: Assistant,
     scope: Scope,
     read: Callable[[Graph], T],
-    timeout: float = BUILD_TIMEOUT_SECS,
+    timeout: float | None = None,
 ) -> T:
     if assistant.graph_id not in registry().graph_ids:
         raise Unprocessable(
