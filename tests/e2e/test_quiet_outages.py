@@ -74,7 +74,13 @@ def stop_postgres(server: Server) -> None:
 
 
 @pytest.mark.parametrize(
-    "outage", [suspend_redis, kill_redis, hang_postgres, stop_postgres]
+    "outage",
+    [
+        suspend_redis,
+        pytest.param(kill_redis, marks=pytest.mark.long),
+        pytest.param(hang_postgres, marks=pytest.mark.long),
+        stop_postgres,
+    ],
 )
 def test_an_outage_under_load_is_a_few_lines(
     server: Server, outage: Callable[[Server], None]

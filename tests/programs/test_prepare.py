@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from subprocess import CompletedProcess
 
 import psycopg
 import pytest
 from langgraph.checkpoint.postgres import PostgresSaver
 
-from spool.tests.live import ROOT
+from spool.tests.commands import run_program
 
 pytestmark = pytest.mark.e2e
 
 
-def prepare(database: str) -> subprocess.Popen[str]:
-    return subprocess.Popen(
-        [sys.executable, "-W", "ignore", "manage.py", "prepare"],
-        cwd=ROOT,
-        env={**os.environ, "DATABASE_URL": database},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+def prepare(database: str) -> CompletedProcess[str]:
+    environment = {**os.environ, "DATABASE_URL": database}
+    return run_program("prepare", environment=environment)
 
 
 def by_langgraph(database: str) -> None:
@@ -42,26 +36,31 @@ def by_langgraph_until_it_was_killed(database: str) -> None:
                 )
 
 
-@pytest.mark.parametrize("make", [by_langgraph, by_langgraph_until_it_was_killed])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(by_langgraph, marks=pytest.mark.long),
+        by_langgraph_until_it_was_killed,
+    ],
+)
 def test_checkpoint_tables_may_be_there_already(
     empty: str, make: Callable[[str], None]
 ) -> None:
     make(empty)
 
     for _ in range(2):
-        _, errors = (preparing := prepare(empty)).communicate()
+        prepared = prepare(empty)
 
-        assert preparing.returncode == 0, errors
+        assert prepared.returncode == 0, prepared.stderr
     with psycopg.connect(empty) as conn:
         versions = conn.execute("SELECT v FROM checkpoint_migrations ORDER BY v")
         assert [v for (v,) in versions] == list(range(len(PostgresSaver.MIGRATIONS)))
 
 
 def test_several_at_once_wait_for_each_other(empty: str) -> None:
-    at_once = [prepare(empty) for _ in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        prepared = list(pool.map(prepare, [empty] * 3))
 
-    told = [process.communicate() for process in at_once]
-
-    assert [process.returncode for process in at_once] == [0, 0, 0], told
+    assert [one.returncode for one in prepared] == [0, 0, 0], prepared
     # One admin is created, and one process prints its password.
-    assert sum("admin password: " in output for output, _ in told) == 1
+    assert sum("admin password: " in one.stdout for one in prepared) == 1
