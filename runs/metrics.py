@@ -57,7 +57,7 @@ class QueueCollector(Collector):
         )
         oldest = GaugeMetricFamily(
             "spool_pending_run_wait_seconds",
-            "For how long the oldest run whose turn it is has been waiting for a worker.",
+            "Age of the oldest pending run that waits only for a worker.",
             labels=["class"],
         )
         running = 0
@@ -178,7 +178,7 @@ def _tick() -> Iterator[Metric]:
     if (age := figures.tick_age()) is not None:
         yield GaugeMetricFamily(
             "spool_tick_age_seconds",
-            "Since ended runs were last counted, by the tick, every 5 seconds.",
+            "Time since the tick last counted ended runs, which it does every 5 seconds.",
             value=age,
         )
 

@@ -33,7 +33,7 @@ class ThreadsCollector(Collector):
         kept = timedelta(seconds=settings.RESUMABLE_STREAM_TTL_SECONDS)
         unswept = GaugeMetricFamily(
             "spool_unswept_threads",
-            "Threads whose time is over, and that the sweep has still to remove.",
+            "Expired threads that the sweep has not removed yet.",
             labels=["kind"],
         )
         expired = Thread.objects.filter(expires_at__lte=Now())

@@ -48,6 +48,6 @@ class WebhooksCollector(Collector):
         yield deliveries
         yield GaugeMetricFamily(
             "spool_webhook_overdue_seconds",
-            "For how long the next attempt of a webhook has been due.",
+            "Time since the most overdue webhook attempt was due.",
             value=overdue or 0,
         )

@@ -219,12 +219,22 @@ def interrupts_of(thread: Thread) -> tuple[Mapping[str, Any], ...]:
     return tuple(interrupt for task in tasks for interrupt in task)
 
 
-def _run_request(call: Call, **more: Any) -> RunRequest:
+def _run_request(
+    call: Call,
+    *,
+    input: Any = None,
+    command: Mapping[str, Any] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    multitask_strategy: str | None = None,
+) -> RunRequest:
     body = {
         "assistant_id": str(call.tool.assistant.id),
         "stream_mode": PROGRESS_MODES if call.shows_progress else QUIET_MODES,
         "on_completion": "keep",
-        **more,
+        "input": input,
+        "command": command,
+        "metadata": metadata,
+        "multitask_strategy": multitask_strategy,
     }
     return parse_run_request(body)
 

@@ -73,8 +73,8 @@ def worker(given: argparse.Namespace) -> str:
     except psycopg.Error as exc:
         raise Unwell(f"cannot read heartbeats from Postgres: {exc}") from exc
     if not row or not row[0]:
-        raise Unwell(f"no worker of {host} has a heartbeat")
-    return f"{row[0]} of {host} with a heartbeat"
+        raise Unwell(f"no worker on {host} has a recent heartbeat")
+    return f"{row[0]} on {host} alive"
 
 
 def beat(given: argparse.Namespace) -> str:
@@ -84,5 +84,5 @@ def beat(given: argparse.Namespace) -> str:
     except OSError as exc:
         raise Unwell(f"there is no {file}") from exc
     if silent > BEAT_SECS:
-        raise Unwell(f"it has sent no task for {silent:.0f} s")
-    return "it sends"
+        raise Unwell(f"no task sent for {silent:.0f} s")
+    return "sending tasks"

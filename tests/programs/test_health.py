@@ -51,8 +51,8 @@ def test_beat_is_well_for_as_long_as_it_is_at_work(
     stuck = told("beat", capsys)
 
     assert before.startswith("1 beat: there is no ")
-    assert at_work == "0 beat: it sends\n"
-    assert stuck.startswith("1 beat: it has sent no task for ")
+    assert at_work == "0 beat: sending tasks\n"
+    assert stuck.startswith("1 beat: no task sent for ")
 
 
 def test_a_postgres_that_is_away_is_named(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import (
     Callable,
+    Collection,
     Iterable,
     Iterator,
     Mapping,
@@ -13,7 +14,7 @@ from collections.abc import (
 )
 from importlib import import_module
 from types import ModuleType, UnionType
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Union, get_args, get_origin, get_type_hints
 
 import pytest
 
@@ -25,6 +26,7 @@ USE_CASES = (
     *("priority", "queue", "record", "new_run", "budgets", "sweeping", "state"),
     *("run_request", "cron_request", "thread_request", "assistant_request"),
     *("policy", "handlers", "calls", "sending", "commands", "deliveries"),
+    *("batches", "repeats", "together", "slots", "updates", "timeline", "meter"),
 )
 FOLDERS = ("runs.lifecycle.", "runs.worker.", "runs.tasks", "crons.tasks")
 
@@ -50,7 +52,14 @@ ANY_JSON = {
     "options",
     # An agent's schema, and a message's data for it.
     *("schema", "data"),
+    # Answers to interrupts by their ids, and what LangGraph streams.
+    *("contents", "chunk", "message"),
 }
+
+CONTAINERS = (
+    *(Union, UnionType, Annotated),
+    *(list, tuple, set, frozenset, Sequence, Iterable, Iterator, Collection),
+)
 
 
 def use_cases() -> list[str]:
@@ -81,14 +90,29 @@ def methods(kind: type) -> Iterator[Callable[..., Any]]:
 
 
 def is_any_dictionary(hint: Any) -> bool:
-    """Whether it is `dict[str, Any]`, or several of them, or one or None."""
-    if hint in (dict, Mapping):
+    """Whether it is `dict[str, Any]`, holds some, or says nothing, as `object` does."""
+    if hint in (dict, Mapping, MutableMapping, object):
         return True
-    if get_origin(hint) in (dict, Mapping, MutableMapping):
-        return get_args(hint)[1] is Any
-    if get_origin(hint) in (Union, UnionType, list, tuple, Sequence, Iterable):
-        return any(map(is_any_dictionary, get_args(hint)))
+    kind, parts = get_origin(hint), get_args(hint)
+    if kind in (dict, Mapping, MutableMapping):
+        return parts[1] is Any or is_any_dictionary(parts[1])
+    if kind in CONTAINERS:
+        return any(map(is_any_dictionary, parts))
     return False
+
+
+def takes_any_keywords(function: Callable[..., Any], name: str, hint: Any) -> bool:
+    """Whether it is `**name: Any`, but for functions that libraries call."""
+    parameter = inspect.signature(function).parameters.get(name)
+    return (
+        parameter is not None
+        and parameter.kind is parameter.VAR_KEYWORD
+        and hint in (Any, object)
+        # Signals and steps of Celery, callbacks of LangChain, and arguments for one.
+        and name not in ("_", "options")
+        and not function.__name__.startswith("on_")
+        and "_on_live" not in function.__qualname__
+    )
 
 
 def untyped(module: str) -> set[str]:
@@ -98,7 +122,9 @@ def untyped(module: str) -> set[str]:
         hints = get_type_hints(function)
         hints.pop("return", None)
         for name in hints:
-            if name not in ANY_JSON and is_any_dictionary(hints[name]):
+            if takes_any_keywords(function, name, hints[name]) or (
+                name not in ANY_JSON and is_any_dictionary(hints[name])
+            ):
                 found.add(f"{function.__qualname__}({name})")
     return found
 
@@ -116,6 +142,11 @@ def test_no_use_case_takes_a_request_as_a_dictionary(module: str) -> None:
         (list[dict[str, Any]], True),
         (Iterable[Mapping[str, Any]], True),
         (dict, True),
+        (object, True),
+        (dict[str, object], True),
+        (dict[str, dict[str, Any]], True),
+        (Annotated[dict[str, Any], "a note"], True),
+        (frozenset[int], False),
         (dict[str, str], False),
         (Callable[[dict[str, Any]], None], False),
         (str | None, False),
