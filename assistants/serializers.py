@@ -12,6 +12,7 @@ from spool.database.json import moment
 from spool.web.answers import MapOf, selectable
 from spool.web.bodies import Body
 from spool.web.fields import AnyJSON, Metadata, Object, StringOrList, Text, UUIDText
+from spool.web.limits import check_metadata
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
 
@@ -124,6 +125,9 @@ class ConfigField(Object):
         for key, (is_valid, kind) in CONFIG_KINDS.items():
             if config.get(key) is not None and not is_valid(config[key]):
                 raise serializers.ValidationError(f"{key}: must be {kind}")
+        # A run merges them into its metadata, and its thread keeps them.
+        for key in ("metadata", "tags"):
+            check_metadata(config.get(key), name=f"{key}: ")
         return config
 
 

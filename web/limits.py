@@ -47,12 +47,12 @@ def check_json(body: bytes) -> None:
         )
 
 
-def check_metadata(value: object) -> None:
+def check_metadata(value: object, *, name: str = "") -> None:
     """Refuse metadata that would make every list of its rows slow."""
     max_bytes: int = settings.METADATA_MAX_BYTES
     if len(dumps(value)) > max_bytes:
         raise exceptions.ValidationError(
-            f"must have at most {max_bytes} bytes as JSON (METADATA_MAX_BYTES)"
+            f"{name}must have at most {max_bytes} bytes as JSON (METADATA_MAX_BYTES)"
         )
 
 

@@ -23,7 +23,7 @@ from rest_framework.exceptions import APIException
 from spool.access.limits import count_caller
 from spool.access.policy import authorize
 from spool.database.ids import uuid7
-from spool.database.json import dumps, loads
+from spool.database.json import TooDeep, Unstorable, dumps, loads_exact
 from spool.protocols.event_streaming.commands import Conversation, answered, refused
 from spool.protocols.event_streaming.errors import Refusal
 from spool.protocols.event_streaming.feed import Feed, Subscription
@@ -41,7 +41,7 @@ from spool.runs.streaming.light_event import LightEvent
 from spool.threads.models import Thread
 from spool.web import cors
 from spool.web.bodies import path_uuid
-from spool.web.errors import NotFound, Unprocessable
+from spool.web.errors import NotFound
 from spool.web.http_options import is_disabled
 from spool.web.limits import check_json
 from spool.web.thread_pool import database_threads
@@ -280,13 +280,16 @@ class Connection:
 
 
 def _json(text: str) -> Any:
+    """Parse a message, with the limits and the checks of a request's body."""
+    raw = text.encode(errors="surrogatepass")
     try:
-        check_json(text.encode(errors="surrogatepass"))
+        check_json(raw)
+        return loads_exact(raw)
     except APIException as exc:
         raise Refusal("invalid_argument", str(exc.detail)) from None
-    try:
-        return loads(text)
-    except (ValueError, RecursionError, Unprocessable):
+    except (TooDeep, Unstorable) as exc:
+        raise Refusal("invalid_argument", str(exc)) from None
+    except (ValueError, RecursionError):
         raise Refusal("invalid_argument", NO_JSON) from None
 
 

@@ -160,6 +160,29 @@ def test_metadata_has_a_limit_of_its_own(
 
 @pytest.mark.django_db
 @pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/assistants", {"graph_id": "echo"}),
+        ("/runs", {"assistant_id": "echo"}),
+        ("/runs/crons", {"assistant_id": "echo", "schedule": "@daily"}),
+    ],
+)
+@pytest.mark.parametrize(
+    ("key", "large"), [("metadata", {"label": "x" * 2**16}), ("tags", ["x" * 2**16])]
+)
+def test_what_a_thread_keeps_of_a_config_has_the_same_limit(
+    path: str, body: dict[str, Any], key: str, large: object
+) -> None:
+    answer = APIClient().post(path, {**body, "config": {key: large}}, format="json")
+
+    assert answer.status_code == 422
+    assert answer.json()["detail"] == (
+        f"config: {key}: must have at most 65536 bytes as JSON (METADATA_MAX_BYTES)"
+    )
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
     ("place", "setting"),
     [
         ({"namespace": ["n" * 2001], "key": "k"}, "STORE_NAMESPACE_MAX_BYTES"),

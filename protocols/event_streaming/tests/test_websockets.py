@@ -207,6 +207,20 @@ def test_messages_and_subscriptions_are_bounded(
     assert code == 4413
 
 
+def test_a_message_that_cannot_be_stored_is_refused(
+    web: Server, thread: Thread, alice: Person
+) -> None:
+    with opened(web, thread.pk, alice) as socket:
+        socket.send(r'{"id": 7, "params": {"input": {"text": "\u0000"}}}')
+        nul = socket.receive()
+        socket.send('{"id": 8, "params": {"input": {"number": 1e400}}}')
+        large = socket.receive()
+
+    assert nul["error"] == large["error"] == "invalid_argument"
+    assert nul["message"] == "text with a NUL character can't be stored"
+    assert large["message"] == "a number is too large to be stored"
+
+
 @pytest.mark.parametrize(
     ("method", "params"),
     [
