@@ -11,7 +11,15 @@ from spool.assistants.models import Assistant, AssistantVersion, Configured
 from spool.database.json import moment
 from spool.web.answers import MapOf, selectable
 from spool.web.bodies import Body
-from spool.web.fields import AnyJSON, Metadata, Object, StringOrList, Text, UUIDText
+from spool.web.fields import (
+    AnyJSON,
+    Metadata,
+    Object,
+    StringOrList,
+    Text,
+    UUIDText,
+    object_schema,
+)
 from spool.web.limits import check_metadata
 
 SORTABLE = ("assistant_id", "created_at", "updated_at", "name", "graph_id")
@@ -43,12 +51,26 @@ def _configured(row: Configured) -> dict[str, Any]:
     }
 
 
+@extend_schema_field(
+    object_schema(
+        configurable={"type": "object", "additionalProperties": {}},
+        metadata={"type": "object", "additionalProperties": {}},
+        tags={"type": "array", "items": {"type": "string"}},
+        recursion_limit={"type": "integer", "minimum": 1},
+        max_concurrency={"type": "integer", "minimum": 1},
+        run_name={"type": "string"},
+    )
+)
+class Config(Object):
+    """A `RunnableConfig`, as far as it makes sense over the wire."""
+
+
 class AssistantBody(serializers.Serializer[Any]):
     """An assistant as the wire shows it; `assistant_json` makes it."""
 
     assistant_id = serializers.UUIDField()
     graph_id = serializers.CharField()
-    config = Object()
+    config = Config()
     context = Object()  # type: ignore[assignment]
     metadata = Object()
     name = serializers.CharField()
@@ -114,8 +136,8 @@ def _text(**kwargs: Any) -> Text:
     return Text(required=False, allow_null=True, trim_whitespace=False, **kwargs)
 
 
-class ConfigField(Object):
-    """The keys of a `RunnableConfig` that make sense over the wire.
+class ConfigField(Config):
+    """The same from a client.
 
     Other keys (`callbacks`, `run_id`) are internal: they are shown, but not used.
     """

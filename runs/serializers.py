@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import urlencode
 from uuid import UUID
 
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.fields import empty
 
@@ -28,6 +29,7 @@ from spool.web.fields import (
     StringOrList,
     Text,
     UUIDText,
+    object_schema,
 )
 
 STREAM_MODES = (
@@ -41,6 +43,19 @@ STREAM_MODES = (
     "debug",
     "custom",
 )
+
+# Where a command sends the graph.
+NODE = {
+    "oneOf": [
+        {"type": "string"},
+        {
+            "type": "object",
+            "properties": {"node": {"type": "string"}, "input": {}},
+            "required": ["node"],
+            "additionalProperties": {},
+        },
+    ]
+}
 
 THREAD_STREAM_MODES = ("run_modes", "lifecycle", "state_update")
 
@@ -99,7 +114,14 @@ class NodeNames(StringOrList):
         return super().to_internal_value(data)
 
 
+@extend_schema_field(
+    object_schema(
+        goto={"oneOf": [NODE, {"type": "array", "items": NODE}]}, update={}, resume={}
+    )
+)
 class CommandField(Object):
+    """How to go on: with an answer to an interrupt, an update, or from other nodes."""
+
     def to_internal_value(self, data: Any) -> Any:
         # Ignore other keys, such as those of the JavaScript library's `Command`.
         command = super().to_internal_value(data)
@@ -121,6 +143,14 @@ def _sends(goto: Any) -> list[Any]:
     return goto if isinstance(goto, list) else [goto]
 
 
+@extend_schema_field(
+    object_schema(
+        thread_id={"type": "string"},
+        checkpoint_ns={"type": "string"},
+        checkpoint_id={"type": "string", "format": "uuid"},
+        checkpoint_map={"type": "object", "additionalProperties": {}},
+    )
+)
 class CheckpointField(Object):
     """The point of a thread to go on from, as the state of the thread names it."""
 

@@ -7,6 +7,7 @@ from typing import Any
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from spool.assistants.serializers import Config
 from spool.threads.models import Thread
 from spool.web.answers import (
     CheckpointBody,
@@ -33,7 +34,7 @@ class ThreadBody(serializers.Serializer[Any]):
     state_updated_at = serializers.DateTimeField()
     metadata = Object()
     status = serializers.ChoiceField(choices=Thread.Status.choices)
-    config = Object()
+    config = Config()
     values = AnyJSON(allow_null=True)
     interrupts = serializers.DictField(
         child=InterruptBody(many=True), required=False, help_text="By task"

@@ -23,6 +23,7 @@ from spool.web.fields import (
     StringOrList,
     Text,
     UUIDText,
+    object_schema,
 )
 
 # The fields that a search may select, and their columns.
@@ -212,6 +213,13 @@ class ThreadSearch(ThreadFilter):
     extract = ExtractField(required=False, allow_null=True, default=dict)
 
 
+@extend_schema_field(
+    object_schema(
+        checkpoint_id={"type": "string"},
+        checkpoint_ns={"type": "string"},
+        checkpoint_map={"type": "object", "additionalProperties": {}},
+    )
+)
 class CheckpointField(Object):
     """`{"checkpoint_id", "checkpoint_ns", "checkpoint_map"}`, each of them optional."""
 

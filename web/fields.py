@@ -44,6 +44,17 @@ class Object(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+def object_schema(**properties: Any) -> dict[str, Any]:
+    """The schema of an object that may have these keys, which may be null, and others."""
+    return {
+        "type": "object",
+        "properties": {
+            name: {**schema, "nullable": True} for name, schema in properties.items()
+        },
+        "additionalProperties": {},
+    }
+
+
 class Metadata(Object):
     """A row's metadata from the client: an object of a limited size."""
 

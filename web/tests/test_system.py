@@ -228,6 +228,34 @@ def test_docs_and_the_schema_are_served(client: Client) -> None:
     assert {"/ok", "/info", "/metrics"} <= set(schema.json()["paths"])
 
 
+CONFIG_KEYS = {
+    *("configurable", "max_concurrency", "metadata"),
+    *("recursion_limit", "run_name", "tags"),
+}
+
+
+@pytest.mark.parametrize(
+    ("body", "field", "keys"),
+    [
+        ("AssistantBody", "config", CONFIG_KEYS),
+        ("ThreadBody", "config", CONFIG_KEYS),
+        ("RunRequest", "config", CONFIG_KEYS),
+        ("RunRequest", "command", {"goto", "resume", "update"}),
+        (
+            "RunRequest",
+            "checkpoint",
+            {"checkpoint_id", "checkpoint_map", "checkpoint_ns", "thread_id"},
+        ),
+    ],
+)
+def test_the_schema_types_what_generated_clients_fill_in(
+    client: Client, body: str, field: str, keys: set[str]
+) -> None:
+    bodies = client.get("/openapi.json").json()["components"]["schemas"]
+
+    assert bodies[body]["properties"][field]["properties"].keys() == keys
+
+
 def test_the_schema_asks_for_no_network(client: Client) -> None:
     assert "cdn" not in client.get("/docs").text
 
