@@ -47,7 +47,8 @@ def wake(run_id: UUID, hops: int = 0) -> None:
     """Execute a run, and then other waiting runs, until there are none; don't wait.
 
     Without a free slot the message is dropped: the end of a run claims the next one from
-    Postgres. It is sent on if an idle worker could take the run now.
+    Postgres, and a slot that is about to become free is used again. It is sent on if an
+    idle worker could take the run now.
     """
     me = worker.current()
     if not me.execute_soon(run_id, announce) and _is_wanted_elsewhere(me, hops):
@@ -65,14 +66,8 @@ class Wakes(Task[Any, Any]):
 def execute_run(*, run_id: str, hops: int = 0) -> None:
     """As `wake`, and wait: for threads with loops of their own."""
     me = worker.current()
-    if not me.take_slot():
-        if _is_wanted_elsewhere(me, hops):
-            send(execute_run, run_id=run_id, hops=hops + 1)
-        return
-    try:
-        me.execute_all(UUID(run_id), announce)
-    finally:
-        me.free_slot()
+    if not me.execute_all(UUID(run_id), announce) and _is_wanted_elsewhere(me, hops):
+        send(execute_run, run_id=run_id, hops=hops + 1)
 
 
 def _is_wanted_elsewhere(me: worker.Worker, hops: int) -> bool:

@@ -36,7 +36,7 @@ def pool() -> Iterator[ThreadPoolExecutor]:
 def test_a_worker_waits_for_who_is_about_to_claim_a_run(
     me: worker_module.Worker, pool: ThreadPoolExecutor
 ) -> None:
-    assert me.take_slot()
+    assert me.take_slot(uuid7())
 
     stopping = pool.submit(me.stop, 20)
     wait((stopping,), timeout=0.3)

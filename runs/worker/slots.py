@@ -7,7 +7,7 @@ otherwise a worker whose runs all wait would never execute those that they wait 
 from __future__ import annotations
 
 import threading
-from collections import Counter
+from collections import Counter, deque
 from uuid import UUID
 
 from django.conf import settings
@@ -20,20 +20,31 @@ class Slots:
 
     def __init__(self, number: int) -> None:
         self._free = number
+        # Runs that came while no slot was free; no more than all slots could take.
+        self._missed: deque[UUID] = deque(maxlen=number)
         # How many requests of each waiting run are open.
         self._waiting: Counter[UUID] = Counter()
         self._lock = threading.Lock()
 
-    def take(self) -> bool:
+    def take(self, run_id: UUID) -> bool:
+        """Take a slot for a run. False: none is free, see `free`."""
         with self._lock:
             if self._free <= 0:
+                self._missed.append(run_id)
                 return False
             self._free -= 1
             return True
 
-    def free(self) -> None:
+    def free(self) -> UUID | None:
+        """Free a slot, or keep it for a run that came while none was free: returns that.
+
+        The search that found no run for this slot may have begun before that run came.
+        """
         with self._lock:
+            if self._missed and self._free >= 0:
+                return self._missed.popleft()
             self._free += 1
+            return None
 
     def lend(self, run_id: UUID) -> bool:
         """Free the slot of a run that begins to wait. False: it waits already.

@@ -157,17 +157,20 @@ class Worker:
             conn.execute(LEAVE, {"id": self.id})
 
     # --- Runs -----------------------------------------------------------------------
-    def take_slot(self) -> bool:
-        if self._stopping.is_set() or not self._slots.take():
+    def take_slot(self, run_id: UUID) -> bool:
+        if self._stopping.is_set() or not self._slots.take(run_id):
             return False
         with self._lock:
             self._chains += 1
         return True
 
-    def free_slot(self) -> None:
-        with self._lock:
-            self._chains -= 1
-        self._slots.free()
+    def free_slot(self) -> UUID | None:
+        """Free a slot, or return a run to use it for. See `Slots.free`."""
+        missed = self._slots.free()
+        if missed is None:
+            with self._lock:
+                self._chains -= 1
+        return missed
 
     @contextmanager
     def waiting(self, run_id: UUID) -> Iterator[None]:
@@ -183,32 +186,37 @@ class Worker:
     def is_stopping(self) -> bool:
         return self._stopping.is_set()
 
-    def execute_all(self, hint: UUID, announce: Announce) -> None:
-        """Execute runs of the queue, and block until there are none.
+    def execute_all(self, hint: UUID, announce: Announce) -> bool:
+        """Execute runs of the queue in a slot, and block until there are none.
 
-        `announce` is called in a thread of its own; see `Executor.execute_all`.
+        False: no slot is free. `announce` is called in a thread of its own; see
+        `Executor.execute_all`.
         """
         loop, executor = self._loop_and_executor()
-        loop.run(executor.execute_all(hint, self._announcing(announce)))
+        if is_taken := self.take_slot(hint):
+            loop.run(self._execute_chain(executor, hint, announce))
+        return is_taken
 
     def execute_soon(self, hint: UUID, announce: Announce) -> bool:
-        """The same without blocking, in a slot. False: none is free."""
-        if not self.take_slot():
-            return False
+        """The same without blocking."""
         loop, executor = self._loop_and_executor()
-        loop.start(self._execute_chain(executor, hint, announce))
-        return True
+        if is_taken := self.take_slot(hint):
+            loop.start(self._execute_chain(executor, hint, announce))
+        return is_taken
 
     async def _execute_chain(
         self, executor: Executor, hint: UUID, announce: Announce
     ) -> None:
-        try:
-            await executor.execute_all(hint, self._announcing(announce))
-        except Exception:
-            # If a run is claimed, the heartbeat finds that nothing executes it.
-            logger.exception("run %s: could not be executed", hint)
-        finally:
-            self.free_slot()
+        wanted: UUID | None = hint
+        while wanted:
+            try:
+                await executor.execute_all(wanted, self._announcing(announce))
+            except Exception:
+                # If a run is claimed, the heartbeat finds that nothing executes it.
+                logger.exception("run %s: could not be executed", wanted)
+            if self.is_stopping:  # It may not have been claimed, by any worker.
+                self.later(hooks.wake, wanted)
+            wanted = self.free_slot()
 
     def _announcing(self, announce: Announce) -> Callable[[Ended, UUID | None], None]:
         def announce_later(ended: Ended, taken: UUID | None) -> None:

@@ -24,6 +24,7 @@ from a2a.types.a2a_pb2 import (
 from a2a.utils.errors import A2AError, TaskNotCancelableError, TaskNotFoundError
 from google.protobuf.json_format import MessageToDict
 
+from spool.tests.company import hold
 from spool.tests.compat.agents import (
     BINDINGS,
     ONE_ZERO,
@@ -93,16 +94,18 @@ async def test_an_answer_is_streamed_token_by_token(agent: Open) -> None:
     ] == (list(received.artifacts))
 
 
-async def test_a_task_is_returned_before_it_is_done(agent: Open) -> None:
-    slow = await agent("slow")
+async def test_a_task_is_returned_before_it_is_done(agent: Open, file: Path) -> None:
+    steps = await agent("steps")
     now = SendMessageConfiguration(return_immediately=True)
+    let_go = hold(file, "1")
 
-    task = await slow.send({"delay": 0.05}, configuration=now)
+    task = await steps.send({"file": str(file), "delay": 0}, configuration=now)
 
     assert task.status.state in (SUBMITTED, WORKING)
-    received = await _followed(slow, task.id)
+    let_go()
+    received = await _followed(steps, task.id)
     assert received.states[-1] == COMPLETED
-    assert (await slow.get(task.id)).status.state == COMPLETED
+    assert (await steps.get(task.id)).status.state == COMPLETED
 
 
 async def test_history_is_as_long_as_was_asked_for(agent: Open) -> None:
