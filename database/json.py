@@ -29,10 +29,6 @@ REPLACEMENT = "\ufffd"
 NO_TEXT = "An internal error occurred"
 # An escaped NUL, but not the six characters of an escaped backslash and "u0000".
 _NUL = re.compile(rb"(?<!\\)((?:\\\\)*)\\u0000")
-# For finding long numbers: orjson makes floats of integers that 64 bits can't hold.
-_DIGITS_AS_ZERO = bytes.maketrans(b"123456789", b"000000000")
-_MIN_INTEGER, _MAX_INTEGER = -(2**63), 2**64 - 1
-_EXACT_DIGITS = 18  # Any integer of so many digits fits into 64 bits.
 
 
 class TooDeep(ValueError):
@@ -73,20 +69,13 @@ def loads(text: bytes | str) -> Any:
 def loads_exact(raw: bytes) -> Any:
     """Parse a client's JSON, which must be stored unchanged or refused.
 
-    Raises `Unstorable` for numbers out of the range of a double, integers over 64 bits,
-    NUL characters and lone surrogates, and `ValueError` for invalid JSON.
+    Raises `Unstorable` for numbers out of the range of a double, NUL characters and
+    lone surrogates, and `ValueError` for invalid JSON.
     """
     value, is_clean = _parsed(raw)
     if not is_clean:
         _check_storable(value)
-    if b"0" * (_EXACT_DIGITS + 1) in raw.translate(_DIGITS_AS_ZERO):
-        json.loads(raw, parse_int=_check_integer, parse_constant=_refuse_constant)
     return value
-
-
-def _check_integer(digits: str) -> None:
-    if not _MIN_INTEGER <= int(digits) <= _MAX_INTEGER:
-        raise Unstorable("an integer over 64 bits can't be stored exactly")
 
 
 def _parsed(raw: bytes) -> tuple[Any, bool]:
