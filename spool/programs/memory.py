@@ -29,9 +29,6 @@ REPLACE_SECS = 0.5
 # Smaller growth is kept.
 SLACK_BYTES = 32 * 2**20
 MAX_ARENAS = 2
-# When the garbage collector looks at new objects (after 5000 instead of 700), and at older
-# ones: after as many new objects as before.
-THRESHOLDS = (5000, 2, 7)
 _M_ARENA_MAX = -8
 _STATM = Path("/proc/self/statm")
 
@@ -44,15 +41,6 @@ def bound() -> None:
     mallopt(_M_ARENA_MAX, MAX_ARENAS)
     trimmer = Trimmer(resident_bytes, lambda: give_back(trim))
     threading.Thread(target=trimmer.run, name="memory", daemon=True).start()
-
-
-def collect_less() -> None:
-    """Collect garbage among new objects less often, which takes 3 % of a worker's CPU.
-
-    Each collection visits the objects of all runs that are being executed. Older garbage,
-    among it the states of runs, is found as soon as with Python's defaults.
-    """
-    gc.set_threshold(*THRESHOLDS)
 
 
 def resident_bytes() -> int:

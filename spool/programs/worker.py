@@ -32,7 +32,6 @@ def _complain(text: str, *_: Any) -> None:
 
 def main(given: argparse.Namespace) -> NoReturn:
     memory.bound()
-    memory.collect_less()
     hooks.fill()
     langgraph_json()  # It may set variables.
     metric_export.start("worker", claim_export)

@@ -4,13 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from spool.programs.memory import (
-    CHECK_SECS,
-    MAX_PAUSE_SECS,
-    SLACK_BYTES,
-    THRESHOLDS,
-    Trimmer,
-)
+from spool.programs.memory import CHECK_SECS, MAX_PAUSE_SECS, SLACK_BYTES, Trimmer
 
 MB = 2**20
 # Ten minutes, in which the longest pause is reached.
@@ -78,10 +72,3 @@ def test_memory_that_stays_used_is_trimmed_ever_more_seldom() -> None:
     assert seldom < 20
     # It has grown again.
     assert len(memory.trims) == seldom + 1
-
-
-def test_old_garbage_is_collected_as_often_as_by_default() -> None:
-    new, middle, old = THRESHOLDS
-
-    assert 0.9 < new * middle * old / (700 * 10 * 10) < 1.1
-    assert new * middle < 1.5 * 700 * 10
