@@ -10,13 +10,13 @@ from __future__ import annotations
 import base64
 from functools import cache
 from typing import Any
-from uuid import uuid4
 
 import orjson
 from celery import Task
 from django.conf import settings
 from kombu import Connection
 
+from spool.database.ids import uuid7
 from spool.runs.streaming.events import redis_client
 
 Message = dict[str, Any]
@@ -40,10 +40,10 @@ def push(task: Task[Any, Any], run_id: str) -> None:
 
 
 def _with_ids(built: Message, run_id: str) -> Message:
-    task_id, kwargs = str(uuid4()), {"run_id": run_id}
+    task_id, kwargs = str(uuid7()), {"run_id": run_id}
     args, _, embedded = built["body"]
     headers = {"id": task_id, "root_id": task_id, "kwargsrepr": repr(kwargs)}
-    properties = {"correlation_id": task_id, "delivery_tag": str(uuid4())}
+    properties = {"correlation_id": task_id, "delivery_tag": str(uuid7())}
     return built | {
         "body": base64.b64encode(orjson.dumps([args, kwargs, embedded])).decode(),
         "headers": built["headers"] | headers,

@@ -5,7 +5,6 @@ Its connections are also closed if their buffers may have grown, see `buffers`.
 
 from __future__ import annotations
 
-import select
 import time
 from typing import Any, cast
 
@@ -44,19 +43,25 @@ class DatabaseWrapper(base.DatabaseWrapper):
     def is_usable(self) -> bool:
         """Django calls this before the first query of each request.
 
-        If the server has closed an idle connection, its socket is readable. If it is
+        If the server has closed an idle connection, reading from it fails. If it does
         not, and there was traffic recently, the connection is usable.
         """
         now = time.monotonic()
         used_lately = now - self._used_at < ASK_AFTER_SECS
         self._used_at = now
-        if used_lately and not self.errors_occurred and self._is_silent():
+        if used_lately and not self.errors_occurred and self._is_open():
             return True
         return super().is_usable()
 
-    def _is_silent(self) -> bool:
+    def _is_open(self) -> bool:
         if self.connection is None or self.connection.closed:
             return False
-        socket = select.poll()
-        socket.register(self.connection.fileno(), select.POLLIN | select.POLLPRI)
-        return not socket.poll(0)
+        pgconn = self.connection.pgconn
+        try:
+            # These don't wait, and keep the interpreter's lock. The first one may read
+            # the server's last message, and only the second one the end.
+            pgconn.consume_input()
+            pgconn.consume_input()
+        except psycopg.OperationalError:
+            return False
+        return True

@@ -40,15 +40,22 @@ def test_stored_json_survives_beside_what_is_written_slowly() -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_connection_that_postgres_has_closed_is_replaced() -> None:
+@pytest.mark.parametrize("requests_before", [0, 1, 2])
+def test_a_connection_that_postgres_has_closed_is_replaced(
+    requests_before: int,
+) -> None:
+    """Also one that was used a moment ago, which is not queried again."""
     connection.ensure_connection()
+    for _ in range(requests_before):
+        close_old_connections()  # As before each request.
+        prepared.fetch_all("SELECT 1", {})
     pid = connection.connection.info.backend_pid
     other = connection.copy()
     with other.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(%s, 5000)", [pid])
     other.close()
 
-    close_old_connections()  # As before each request.
+    close_old_connections()
     answers = prepared.fetch_all("SELECT 1", {})
 
     assert answers == [(1,)]
