@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -25,6 +25,8 @@ class Call(NamedTuple):
     key: str
     args: Sequence[Argument]
     answer: asyncio.Future[Any]
+    # Gets its result when the call is sent, or can't be.
+    sent: asyncio.Future[None] | None = None
 
 
 class ScriptCalls:
@@ -39,10 +41,19 @@ class ScriptCalls:
         self._waiting: list[Call] = []
         self._sending: asyncio.Task[None] | None = None
 
-    async def call(self, script: str, key: str, args: Sequence[Argument]) -> Any:
-        """The script's answer. Raises what Redis or the connection raises."""
+    async def call(
+        self,
+        script: str,
+        key: str,
+        args: Sequence[Argument],
+        sent: asyncio.Future[None] | None = None,
+    ) -> Any:
+        """The script's answer. Raises what Redis or the connection raises.
+
+        `sent` gets its result before that: once the call is on its way, or can't be.
+        """
         answer = asyncio.get_running_loop().create_future()
-        self._waiting.append(Call(script, key, args, answer))
+        self._waiting.append(Call(script, key, args, answer, sent))
         if self._sending is None:
             self._sending = asyncio.create_task(self._send())
         return await answer
@@ -62,6 +73,7 @@ class ScriptCalls:
             answers = await self._answers(calls)
         except Exception as exc:
             answers = [exc] * len(calls)
+            _tell_sent(calls)
         for call, answer in zip(calls, answers, strict=True):
             if call.answer.done():  # Its caller was cancelled.
                 continue
@@ -72,39 +84,56 @@ class ScriptCalls:
 
     async def _answers(self, calls: Sequence[Call]) -> list[Any]:
         answers = await self._execute(
-            [("EVALSHA", sha(script), 1, key, *args) for script, key, args, _ in calls]
+            [("EVALSHA", sha(one.script), 1, one.key, *one.args) for one in calls],
+            lambda: _tell_sent(calls),
         )
         unknown = [i for i, one in enumerate(answers) if isinstance(one, NoScriptError)]
         if unknown:  # Redis was restarted, or has not seen this version's scripts yet.
-            again = [("EVAL", calls[i][0], 1, *calls[i][1:3]) for i in unknown]
-            found = await self._execute([(*one[:4], *one[4]) for one in again])
+            again = [calls[i] for i in unknown]
+            found = await self._execute(
+                [("EVAL", one.script, 1, one.key, *one.args) for one in again]
+            )
             for i, answer in zip(unknown, found, strict=True):
                 answers[i] = answer
         return answers
 
-    async def _execute(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+    async def _execute(
+        self,
+        commands: Sequence[Sequence[Argument]],
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> list[Any]:
         """The answers to these commands, which may be errors of Redis."""
         packed = b"".join(map(pack, commands))
         if self._connection is None:
             self._connection = await self._pool.get_connection()
         elif self._connection.is_connected:
             try:
-                return await _exchange(self._connection, packed, len(commands))
+                return await _exchange(self._connection, packed, len(commands), on_sent)
             except Disconnected:
                 pass  # While it was idle, as a rule: Redis was restarted.
-        return await _exchange(self._connection, packed, len(commands))
+        return await _exchange(self._connection, packed, len(commands), on_sent)
 
 
 async def _exchange(
-    connection: redis.asyncio.Connection, packed: bytes, count: int
+    connection: redis.asyncio.Connection,
+    packed: bytes,
+    count: int,
+    on_sent: Callable[[], None],
 ) -> list[Any]:
     try:
         await connection.send_packed_command(packed)
+        on_sent()
         return [await _answer(connection) for _ in range(count)]
     except BaseException:
         # What is still to come would be taken for the answer to another command.
         await connection.disconnect(nowait=True)
         raise
+
+
+def _tell_sent(calls: Sequence[Call]) -> None:
+    for call in calls:
+        if call.sent and not call.sent.done():
+            call.sent.set_result(None)
 
 
 async def _answer(connection: redis.asyncio.Connection) -> Any:

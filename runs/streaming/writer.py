@@ -46,6 +46,8 @@ LINGER = 0.008
 # as long as a write has taken, up to a maximum (seconds).
 BUSY_FACTOR = 3
 MAX_LINGER = 0.05
+# How long the first events of a run may delay its graph, in seconds.
+BEGIN_TIMEOUT_SECS = 0.05
 # How long the last events of a run may delay its end, in seconds.
 SETTLE_TIMEOUT_SECS = 1.0
 # How long waiting events are held for the end, so that both are written at once.
@@ -174,6 +176,8 @@ class EventWriter:
         self._in_order = asyncio.Lock()
         self._is_closed = False
         self._is_failing = False
+        # Gets its result when the first events are sent.
+        self._begun: asyncio.Future[None] | None = None
 
     def emit(self, name: str, data: Any) -> None:
         if self._is_closed:
@@ -181,6 +185,19 @@ class EventWriter:
         self._add(name, dumps(data))
         if self._flushing is None or self._flushing.done():
             self._flushing = asyncio.create_task(self._flush())
+
+    async def begin(self, *events: tuple[str, Any]) -> None:
+        """Emit the first events, and return once they are on their way to Redis.
+
+        Viewers wait for them, and the graph may not let the event loop go on for long.
+        """
+        for name, data in events:
+            self.emit(name, data)
+        self._begun = asyncio.get_running_loop().create_future()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGIN_TIMEOUT_SECS):
+                await self._begun
+        self._begun = None
 
     async def close(
         self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
@@ -399,7 +416,7 @@ class EventWriter:
             self._last_id, self._sent = written.last, None
 
     async def _call(self, script: str, argv: list[Any]) -> Any:
-        return await self._calls.call(script, self._key, argv)
+        return await self._calls.call(script, self._key, argv, self._begun)
 
     async def _write_again(self) -> None:
         logger.warning(

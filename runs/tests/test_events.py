@@ -334,6 +334,38 @@ async def test_what_comes_behind_a_gap_waits_until_the_gap_is_closed() -> None:
     assert (first, second) == ([], [later])
 
 
+async def test_the_first_events_are_sent_before_a_graph_can_hold_up_the_loop(
+    thread: Any,
+) -> None:
+    client = events.new_async_redis()
+    writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=uuid7())
+
+    await writer.begin((events.METADATA, {"attempt": 1}))
+    # Without letting the loop go on, as a graph that computes.
+    kept: Any = {events.stream_key(thread.id): "0"}
+    found = events.redis_client().xread(kept, block=1000 * WAIT_SECS)
+
+    assert found
+    await writer.drop()
+    await client.aclose()
+
+
+async def test_a_redis_that_hangs_does_not_hold_up_a_run(
+    thread: Any, settings: Any
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        settings.REDIS_TIMEOUT_SECS = 2 * WAIT_SECS
+        settings.REDIS_URL = f"redis://127.0.0.1:{listening.getsockname()[1]}"
+        client = events.new_async_redis()
+        writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=uuid7())
+
+        async with asyncio.timeout(WAIT_SECS):
+            await writer.begin((events.METADATA, {"attempt": 1}))
+
+    await writer.drop()
+    await client.aclose()
+
+
 async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
     run_id, client = uuid7(), events.new_async_redis()
     writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=run_id)

@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from redis.exceptions import ResponseError
+import redis.asyncio
+from redis.exceptions import ConnectionError, ResponseError
 
 from spool.runs.streaming import events, script_calls
 from spool.runs.streaming.script_calls import ScriptCalls
@@ -36,9 +37,11 @@ async def test_calls_of_one_turn_are_sent_together(
     sent = []
     exchange = script_calls._exchange
 
-    async def counted(connection: Any, packed: bytes, count: int) -> list[Any]:
+    async def counted(
+        connection: Any, packed: bytes, count: int, on_sent: Any
+    ) -> list[Any]:
         sent.append(count)
-        return await exchange(connection, packed, count)
+        return await exchange(connection, packed, count, on_sent)
 
     await calling.echo("loads the script")
     monkeypatch.setattr(script_calls, "_exchange", counted)
@@ -76,6 +79,31 @@ async def test_calls_are_sent_again_on_a_new_connection(calling: Calling) -> Non
     await calling.client.client_kill_filter(_id=await connection.read_response())
 
     assert (await calling.echo("again"))[0] == b"again"
+
+
+async def test_a_call_tells_when_it_is_sent(calling: Calling) -> None:
+    await calling.echo("loads the script")
+    sent = asyncio.get_running_loop().create_future()
+    calls = [
+        asyncio.create_task(calling.calls.call(ECHO, key, ["ä", 7], told))
+        for key, told in (("one", None), ("two", sent))
+    ]
+
+    await sent
+    was_answered = any(call.done() for call in calls)
+    await asyncio.gather(*calls)
+
+    assert not was_answered
+
+
+async def test_a_call_that_can_not_be_sent_tells_so(calling: Calling) -> None:
+    calling.calls = ScriptCalls(redis.asyncio.Redis(host="127.0.0.1", port=1))
+    sent = asyncio.get_running_loop().create_future()
+
+    with pytest.raises(ConnectionError):
+        await calling.calls.call(ECHO, "key", ["ä", 7], sent)
+
+    assert sent.done()
 
 
 async def test_a_caller_that_is_cancelled_leaves_its_answer_to_no_other(

@@ -21,7 +21,7 @@ from contextlib import (
 )
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TypeVar
+from typing import Any, TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -216,7 +216,6 @@ class Executor:
             attempt = Attempt(held, self._writer(held), recorder, chains)
             try:
                 with traced(held):
-                    log_start(held)
                     return await self._execute(attempt)
             finally:
                 self.flusher.release(recorder)
@@ -255,12 +254,19 @@ class Executor:
             is_held=partial(self._is_held, held, self.worker_id()),
         )
 
-    async def _execute(self, attempt: Attempt) -> Ended | None:
-        held, writer = attempt.held, attempt.writer
-        writer.emit(METADATA, {"run_id": held.id, "attempt": held.attempt})
+    async def _begin(self, attempt: Attempt) -> None:
+        held = attempt.held
+        first: list[tuple[str, Any]]
+        first = [(METADATA, {"run_id": held.id, "attempt": held.attempt})]
         if answered := answered_interrupts(held.kwargs):
             name = f"{SUBSCRIBERS_ONLY}{INPUT_ANSWERED}"
-            writer.emit(name, {"interrupt_ids": answered})
+            first.append((name, {"interrupt_ids": answered}))
+        await attempt.writer.begin(*first)
+        log_start(held)
+
+    async def _execute(self, attempt: Attempt) -> Ended | None:
+        held, writer = attempt.held, attempt.writer
+        await self._begin(attempt)
         with suppress(LostRun):
             outcome = await self._outcome(attempt)
             if outcome is None:
