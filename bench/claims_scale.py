@@ -25,8 +25,8 @@ CONFIG = Path(__file__).parent / "langgraph.json"
 HEADING = "Claims from a long queue"
 ABOUT = """\
 `python -m bench.claims_scale`. The median of single claims, as Postgres measures them, and
-the pages that it reads. Each is followed by one of a queue with ten runs of one owner,
-and the medians of both are compared. After each claim a run ends and another one is added."""
+the pages that it reads. Each is followed by one of a queue with ten runs, of one owner or
+of ten, and the medians of both are compared. After each claim a run ends and another one is added."""
 FEW = 10
 SOME = 10_000
 OWNERS = 10_000
@@ -211,6 +211,7 @@ def measure(many: Queue, few: Queue, waiting: int) -> Iterator[Row]:
         yield compared(f"a claim, {runs:,} runs of one owner wait", many, few)
     many.claim_many(claimed)
     yield compared(f"  after {claimed:,} claims", many, few)
+    few.fill(FEW, FEW)
     for runs in (SOME, waiting):
         many.fill(runs, OWNERS)
         yield compared(f"  {runs:,} runs of {OWNERS:,} owners", many, few)

@@ -1,7 +1,7 @@
 """The queue of runs: the group and rank of a run, pauses, and limits of owners.
 
 The claim itself is the function `spool_next_run_1` in the database, which
-`migrations/0016_pause_assistants_and_limit_owners.py` creates.
+`migrations/0022_claim_in_fewer_statements.py` creates.
 """
 
 from __future__ import annotations
