@@ -1,4 +1,4 @@
-"""Messages that come while a worker's last slots are about to become free.
+"""Messages that come while a slot, or room under a limit, is about to become free.
 
 No tick makes up for them here.
 """
@@ -8,10 +8,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing as closing_connection
 from typing import Any
 from uuid import UUID
 
 import pytest
+from django.db import connection
+from django.db.backends.utils import CursorWrapper
 
 from spool.database.tests.together import closing
 from spool.runs import lifecycle, queue, tasks
@@ -80,6 +83,12 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> Ends:
     return Ends(monkeypatch)
 
 
+def let_all_slots_end(make: Make, ends: Ends) -> None:
+    for _ in range(SLOTS):
+        make()
+    ends.reached.wait(60)
+
+
 def is_idle(me: worker_module.Worker) -> bool:
     return not me._is_busy()
 
@@ -87,9 +96,7 @@ def is_idle(me: worker_module.Worker) -> bool:
 def test_each_run_that_comes_while_all_slots_end_gets_one(
     me: worker_module.Worker, make: Make, ends: Ends
 ) -> None:
-    for _ in range(SLOTS):
-        make()
-    ends.reached.wait(60)
+    let_all_slots_end(make, ends)
     for _ in range(SLOTS):
         make()
     assert Run.objects.pending().count() == SLOTS
@@ -106,9 +113,7 @@ def test_each_run_that_comes_while_all_slots_end_gets_one(
 def test_a_missed_run_that_is_paused_leaves_the_slots_to_others(
     me: worker_module.Worker, make: Make, ends: Ends
 ) -> None:
-    for _ in range(SLOTS):
-        make()
-    ends.reached.wait(60)
+    let_all_slots_end(make, ends)
     paused = make()
     queue.pause("owner", paused.fairness_group)
 
@@ -131,9 +136,7 @@ def test_a_worker_that_stops_sends_on_what_it_has_missed(
     ends: Ends,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for _ in range(SLOTS):
-        make()
-    ends.reached.wait(60)
+    let_all_slots_end(make, ends)
     missed = make()
     sent = []
     monkeypatch.setattr(tasks, "send", lambda task, run_id: sent.append(UUID(run_id)))
@@ -148,3 +151,60 @@ def test_a_worker_that_stops_sends_on_what_it_has_missed(
     missed.refresh_from_db()
     assert missed.status == "pending"
     assert missed.id in sent
+
+
+# An end is committed once its lock is free, with all that it has written and read.
+HELD_ENDS = """
+CREATE FUNCTION hold_end() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_xact_lock(21);
+    RETURN NULL;
+END $$;
+CREATE CONSTRAINT TRIGGER hold_end AFTER UPDATE ON runs
+DEFERRABLE INITIALLY DEFERRED FOR EACH ROW
+WHEN (NEW.status = 'success') EXECUTE FUNCTION hold_end()
+"""
+FREE_ENDS = "DROP TRIGGER hold_end ON runs; DROP FUNCTION hold_end"
+WAITING = "SELECT EXISTS (SELECT FROM pg_locks WHERE objid = 21 AND NOT granted)"
+
+
+@pytest.fixture
+def held_ends(db: None) -> Iterator[CursorWrapper]:
+    with connection.cursor() as cursor:
+        cursor.execute(HELD_ENDS)
+        cursor.execute("SELECT pg_advisory_lock(21)")
+        yield cursor
+        cursor.execute("SELECT pg_advisory_unlock_all()")
+        cursor.execute(FREE_ENDS)
+
+
+@pytest.mark.parametrize("limited", ["all owners", "one owner", "graph"])
+def test_a_run_at_a_limit_that_comes_while_another_one_ends_is_executed(
+    me: worker_module.Worker,
+    make: Make,
+    held_ends: CursorWrapper,
+    settings: Any,
+    limited: str,
+) -> None:
+    settings.MAX_RUNNING_PER_OWNER = int(limited == "all owners")
+    settings.MAX_RUNNING_PER_GRAPH = int(limited == "graph")
+    if limited == "one owner":
+        queue.limit_owner("", 1)
+        with closing_connection(me._connect()) as database:
+            me._beat(database)
+    make()
+
+    def is_held() -> bool:
+        held_ends.execute(WAITING)
+        return bool(held_ends.fetchone()[0])
+
+    wait_until(is_held)
+    late = make()
+    wait_until(lambda: me._chains == 1)  # It found no room.
+    late.refresh_from_db()
+    status_at_limit = late.status
+    held_ends.execute("SELECT pg_advisory_unlock(21)")
+
+    wait_until(lambda: is_idle(me))
+    late.refresh_from_db()
+    assert (status_at_limit, late.status) == ("pending", "success")

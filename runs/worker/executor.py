@@ -100,6 +100,8 @@ class Executor:
     waiting: Callable[[UUID], AbstractContextManager[None]] = lambda _: nullcontext()
     # Whether the worker may take more runs.
     may_claim: Callable[[], bool] = lambda: True
+    # Whether limits may hold runs back until others have ended.
+    has_limits: Callable[[], bool] = lambda: False
     flusher: Flusher = field(init=False)
     _script_calls: ScriptCalls = field(init=False)
     executions: dict[UUID, Execution] = field(default_factory=dict)
@@ -151,7 +153,10 @@ class Executor:
             run = asyncio.create_task(self._execute_held(held, chains=True))
             ended = await run
             held = ended.claim if ended else None
-            if held is None and not (ended and ended.has_asked):
+            # An end does not see a run that is created meanwhile. That run's own claim
+            # does not see the end, and finds no room under the limit: ask once more.
+            has_asked = ended and ended.has_asked and not self.has_limits()
+            if held is None and not has_asked:
                 held = await self._claim_next(ended.next_run_id if ended else None)
             if ended:
                 announce(ended, held.id if held else None)

@@ -49,9 +49,9 @@ REGISTER = """
 INSERT INTO workers (id, hostname, pid, capacity, started_at, heartbeat_at)
 VALUES (%(id)s, %(hostname)s, %(pid)s, %(capacity)s, now(), now())
 """
-# Also returns whether other workers have free slots, and which runs this worker holds:
-# some may have to be stopped (if the signal was lost), and some may be unknown here (if
-# the response to a claim was lost).
+# Also returns whether other workers have free slots, whether single owners have limits,
+# and which runs this worker holds: some may have to be stopped (if the signal was lost),
+# and some may be unknown here (if the response to a claim was lost).
 BEAT = """
 WITH alive AS (
     UPDATE workers SET heartbeat_at = now(), memory_bytes = %(memory)s
@@ -66,6 +66,7 @@ SELECT
         SELECT count(*) FROM runs JOIN others ON others.id = runs.worker_id
         WHERE runs.status = 'running'
     ) AS others_have_room,
+    EXISTS (SELECT FROM run_limits) AS owners_have_limits,
     runs.id, runs.attempt, runs.cancel_action,
     runs.updated_at < now() - make_interval(secs => %(lease)s) AS is_settled
 FROM alive LEFT JOIN runs ON runs.worker_id = alive.id AND runs.status = 'running'
@@ -113,6 +114,7 @@ class Worker:
         self.capacity = settings.N_JOBS_PER_WORKER
         # As of the last heartbeat.
         self.others_have_room = False
+        self._owners_have_limits = False
         self.contact = Contact()
         self._presence = Presence()
         self._slots = Slots(self.capacity)
@@ -261,7 +263,14 @@ class Worker:
             has_lease=self.contact.is_recent,
             waiting=self.waiting,
             may_claim=lambda: not self.is_stopping,
+            has_limits=lambda: self.has_limits,
         )
+
+    @property
+    def has_limits(self) -> bool:
+        """Whether runs may wait because of a limit of running runs."""
+        of_all = settings.MAX_RUNNING_PER_OWNER or settings.MAX_RUNNING_PER_GRAPH
+        return bool(of_all or self._owners_have_limits)
 
     @property
     def run_count(self) -> int:
@@ -309,8 +318,8 @@ class Worker:
         rows = conn.execute(BEAT, params).fetchall()
         if not rows and not self._has_left.is_set():
             self._start_anew(conn)
-        for others_have_room, run_id, attempt, cancel_action, is_settled in rows:
-            self.others_have_room = others_have_room
+        for *of_all, run_id, attempt, cancel_action, is_settled in rows:
+            self.others_have_room, self._owners_have_limits = of_all
             if run_id and cancel_action:
                 self._stop_run(run_id, cancel_action)
             if run_id and is_settled and not self._holds(run_id):
