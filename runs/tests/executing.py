@@ -57,7 +57,7 @@ class Here:
         return self._threads.submit(self.loop.run, self.executor.execute_all())
 
     def stop(self, run: Run, reason: str) -> None:
-        self.executor.executions[run.id].stop(reason)
+        self.executor.held_runs.executions[run.id].stop(reason)
 
     def close(self) -> None:
         self._threads.shutdown()

@@ -302,7 +302,7 @@ def test_a_chain_executes_all_that_waits(
     assert set(Run.objects.values_list("status", "attempt")) == {("success", 1)}
     assert begun(tmp_path) == ["one", "two", "three"] * 5
     assert [taken for _, taken in news] == [*[run.id for run in runs[1:]], None]
-    assert here.executor.holding == []
+    assert list(here.executor.held_runs) == []
 
 
 def test_a_chain_goes_on_behind_a_run_that_fails_or_is_rolled_back(
@@ -447,7 +447,7 @@ def test_an_end_whose_answer_is_lost_leaves_its_claim_to_recovery(
     assert first.status == "success"
     second.refresh_from_db()
     assert (second.status, second.attempt) == ("running", 1)
-    assert second.id not in here.executor.holding
+    assert second.id not in here.executor.held_runs
     # The heartbeat finds it, see `Worker._beat`; then it is like a dead worker's.
     with connection.cursor() as cursor:
         params: dict[str, Any] = {"run_id": second.id, "attempt": 1}

@@ -345,7 +345,7 @@ class Storm:
 
     def stop(self, run_id: UUID, action: str) -> None:
         """Do what a worker does on a signal to stop a run."""
-        if execution := self.executor.executions.get(run_id):
+        if execution := self.executor.held_runs.executions.get(run_id):
             execution.stop(action)
 
     def execute_until_calm(self) -> None:

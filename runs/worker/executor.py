@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import (
     AbstractContextManager,
     AsyncExitStack,
     asynccontextmanager,
-    contextmanager,
     nullcontext,
     suppress,
 )
@@ -54,6 +53,7 @@ from spool.runs.worker.failures import described
 from spool.runs.worker.fence import fence_of, store_permit_of
 from spool.runs.worker.flusher import Flusher
 from spool.runs.worker.graph_builds import BuildTimeouts, NotBuilt, is_cancelled
+from spool.runs.worker.held_runs import HeldRuns
 from spool.runs.worker.inputs import (
     answered_interrupts,
     graph_config,
@@ -104,14 +104,7 @@ class Executor:
     has_limits: Callable[[], bool] = lambda: False
     flusher: Flusher = field(init=False)
     _script_calls: ScriptCalls = field(init=False)
-    executions: dict[UUID, Execution] = field(default_factory=dict)
-    # Runs from just before their claim to their end, not only while their graph runs.
-    holding: list[UUID] = field(default_factory=list)
-    # Requests to stop those of them whose graph does not run yet.
-    _asked: dict[UUID, str] = field(default_factory=dict)
-    # Claims under way, and requests to stop a run that one of them may return.
-    _claims: int = 0
-    _asked_while_claiming: dict[UUID, str] = field(default_factory=dict)
+    held_runs: HeldRuns = field(default_factory=HeldRuns)
     _builds: BuildTimeouts = field(default_factory=BuildTimeouts)
 
     def __post_init__(self) -> None:
@@ -122,19 +115,11 @@ class Executor:
         """Stop a run if it is executed here, from any thread."""
         if reason == Run.OVER_BUDGET:
             self.flusher.refuse_models(run_id)
-        if execution := self.executions.get(run_id):
-            execution.stop(reason)
-            return
-        # A claim under way may be of this run. Kept first, so that either the claim
-        # finds it, or the run is held by now.
-        if self._claims:
-            self._asked_while_claiming[run_id] = reason
-        if run_id in self.holding:
-            self._asked[run_id] = reason
+        if self.held_runs.stop(run_id, reason):
             self._builds.shorten(run_id, _build_timeout(reason))
 
     def stop_all(self, reason: str) -> None:
-        for run_id in list(self.holding):
+        for run_id in self.held_runs:
             self.stop(run_id, reason)
 
     async def execute_all(
@@ -164,41 +149,19 @@ class Executor:
     async def execute(self, run_id: UUID) -> Ended | None:
         """Execute this run to its end. None: it was not claimed here, or lost."""
         held = None
-        self.holding.append(run_id)
+        self.held_runs.add(run_id)
         try:
             held = await self._claim(run_id)
         finally:
             if held is None:
-                self._release(run_id)
+                self.held_runs.release(run_id)
         return await self._execute_held(held) if held else None
 
     async def _claim_next(self, hint: UUID | None) -> Claim | None:
         if not self.may_claim():
             return None
-        with self._claiming() as claimed:
+        with self.held_runs.claiming() as claimed:
             return claimed(await self._claim(None, hint))
-
-    @contextmanager
-    def _claiming(self) -> Iterator[Callable[[Claim | None], Claim | None]]:
-        """Keep requests to stop the run that is claimed within this block.
-
-        Yields a function to call with the claim. The run is held from then on.
-        """
-        self._claims += 1
-        try:
-            yield self._claimed
-        finally:
-            self._claims -= 1
-            if not self._claims:
-                self._asked_while_claiming.clear()
-
-    def _claimed(self, held: Claim | None) -> Claim | None:
-        if held is not None:
-            # In this order, see `stop`.
-            self.holding.append(held.id)
-            if reason := self._asked_while_claiming.pop(held.id, None):
-                self._asked[held.id] = reason
-        return held
 
     async def _claim(
         self, run_id: UUID | None, hint: UUID | None = None
@@ -225,7 +188,7 @@ class Executor:
             finally:
                 self.flusher.release(recorder)
         finally:
-            self._release(held.id)
+            self.held_runs.release(held.id)
 
     def _origin(self, held: Claim) -> inside.OfRun:
         """On whose behalf the run's graph calls the API."""
@@ -236,10 +199,6 @@ class Executor:
             held.api_key_id,
             partial(self.waiting, held.id),
         )
-
-    def _release(self, run_id: UUID) -> None:
-        self.holding.remove(run_id)
-        self._asked.pop(run_id, None)
 
     async def _hand_over(self, held: Claim) -> Ended:
         """Hand back a run that was claimed just before the worker was stopped."""
@@ -349,7 +308,7 @@ class Executor:
             saves=attempt.last_saves,
             claimant=claimant,
         )
-        with self._claiming() as claimed:
+        with self.held_runs.claiming() as claimed:
             ended = await self._write(attempt, end)
             if ended:
                 claimed(ended.claim)
@@ -433,7 +392,7 @@ class Executor:
         )
 
     def _asked_of(self, held: Claim) -> str | None:
-        return self._asked.get(held.id) or held.cancel_action
+        return self.held_runs.asked(held.id) or held.cancel_action
 
     async def _unmade(self, attempt: Attempt) -> Outcome | None:
         """How a run ends whose graph was not built in time."""
@@ -457,8 +416,8 @@ class Executor:
             )
         task = asyncio.create_task(drive.run(resumes), name=f"run {held.id}")
         execution = Execution(held, task, asyncio.get_running_loop())
-        self.executions[held.id] = execution
-        for action in (held.cancel_action, self._asked.get(held.id)):
+        self.held_runs.executions[held.id] = execution
+        for action in (held.cancel_action, self.held_runs.asked(held.id)):
             if action:  # In an earlier attempt, or while the graph was built.
                 task.cancel()  # Before it has begun.
                 execution.stop(action)
@@ -466,7 +425,7 @@ class Executor:
             async with self._ending_with_client(execution):
                 is_in_time = await execution.comes_to_an_end()
         finally:
-            del self.executions[held.id]
+            del self.held_runs.executions[held.id]
             drive.close()
         if execution.stopped:
             return await self._stopped(drive, execution.stopped)

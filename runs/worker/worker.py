@@ -275,7 +275,7 @@ class Worker:
     @property
     def run_count(self) -> int:
         """How many runs it holds."""
-        return sum(len(executor.holding) for executor in list(self._executors))
+        return sum(len(executor.held_runs) for executor in list(self._executors))
 
     # --- The lease ------------------------------------------------------------------
     def _keep_alive(self) -> None:
@@ -339,10 +339,10 @@ class Worker:
         self._register(conn)
 
     def _is_busy(self) -> bool:
-        return self._chains > 0 or any(e.holding for e in self._executors)
+        return self._chains > 0 or any(e.held_runs for e in self._executors)
 
     def _holds(self, run_id: UUID) -> bool:
-        return any(run_id in executor.holding for executor in self._executors)
+        return any(run_id in executor.held_runs for executor in self._executors)
 
     # --- Signals --------------------------------------------------------------------
     def _hear_signals(self) -> None:
