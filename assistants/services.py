@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
@@ -27,6 +28,7 @@ SYSTEM_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 SYSTEM_METADATA = {"created_by": "system"}
 
 
+@lru_cache(maxsize=1024)
 def system_assistant_id(graph_id: str) -> UUID:
     return uuid.uuid5(SYSTEM_NAMESPACE, graph_id)
 

@@ -69,9 +69,10 @@ def fetch_all(
     it depends on the client's filters, and so does its plan.
     """
     kinds = WIRE_LOADERS if for_wire else LOADERS
-    with _session() as session:
+    with _database() as database:
+        session = database.session
         result = session.execute(statement, params, prepares=is_constant)
-        _log(statement, params)
+        _log(database, statement, params)
         return session.loaders(kinds).rows(result)
 
 
@@ -89,9 +90,10 @@ def fetch_dicts(
     """As `fetch_all`, with the names of the columns."""
     if not is_constant:
         return _fetched_by_cursor(statement, params)
-    with _session() as session:
+    with _database() as database:
+        session = database.session
         result = session.execute(statement, params)
-        _log(statement, params)
+        _log(database, statement, params)
         names = direct.column_names(result)
         rows = session.loaders(LOADERS).rows(result) if names else []
         return [dict(zip(names, row, strict=True)) for row in rows]
@@ -101,35 +103,31 @@ def _fetched_by_cursor(
     statement: str, params: Mapping[str, Any]
 ) -> list[dict[str, Any]]:
     """The rows of a statement whose parameters may be of any type."""
-    _prepare_to_query()
     with (
-        connection.wrap_database_errors,
-        psycopg.Cursor(connection.connection, row_factory=dict_row) as cursor,
+        _database() as database,
+        psycopg.Cursor(database.connection, row_factory=dict_row) as cursor,
     ):
         cursor.adapters.register_loader("jsonb", FragmentLoader)
         cursor.execute(statement, params)
-        _log(statement, params)
+        _log(database, statement, params)
         return cursor.fetchall() if cursor.description else []
 
 
 @contextmanager
-def _session() -> Iterator[direct.Session]:
-    """The session of the thread's connection, with the errors of Django."""
-    _prepare_to_query()
-    with connection.wrap_database_errors:
-        yield cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS]).session
-
-
-def _prepare_to_query() -> None:
-    connection.validate_no_broken_transaction()
+def _database() -> Iterator[DatabaseWrapper]:
+    """Django's connection of this thread, ready for a query, with Django's errors."""
+    database = cast(DatabaseWrapper, connections[DEFAULT_DB_ALIAS])
+    database.validate_no_broken_transaction()
     # As Django does before the first query of a request.
-    connection.close_if_health_check_failed()
-    connection.ensure_connection()
+    database.close_if_health_check_failed()
+    database.ensure_connection()
+    with database.wrap_database_errors:
+        yield database
 
 
-def _log(statement: str, params: Mapping[str, Any]) -> None:
-    if connection.queries_logged:  # Tests count statements.
-        log: Any = connection.queries_log
+def _log(database: DatabaseWrapper, statement: str, params: Mapping[str, Any]) -> None:
+    if database.queries_logged:  # Tests count statements.
+        log: Any = database.queries_log
         log.append({"sql": statement, "params": params})
 
 

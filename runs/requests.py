@@ -35,7 +35,7 @@ def allow_run(
 ) -> AllowedRun:
     """The run for `create_run`, if the policy allows it. Raises 403, for example."""
     run = allow_runs(http, request, thread_id, run_id=uuid7())
-    headers = configurable_headers(http.headers)
+    headers = configurable_headers(http)
     request = replace(
         run.request,
         added_configurable={**headers, **run.request.added_configurable},

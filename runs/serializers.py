@@ -11,14 +11,13 @@ from uuid import UUID
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
-from rest_framework.fields import empty
 
 from spool.assistants.serializers import ConfigField
 from spool.database.json import moment
 from spool.runs.models import Run
 from spool.runs.run_request import CLIENT_FIELDS, INTERNAL, RunRequest
 from spool.web.answers import selectable
-from spool.web.bodies import valid
+from spool.web.bodies import LargeBody, valid
 from spool.web.errors import BadRequest
 from spool.web.fields import (
     AnyJSON,
@@ -180,7 +179,7 @@ class Tracing(serializers.Serializer[Any]):
         return {key: str(value) for key, value in parsed.items() if value is not None}
 
 
-class RunRequestSerializer(serializers.Serializer[Any]):
+class RunRequestSerializer(LargeBody):
     """The body of every request that creates a run."""
 
     assistant_id = Text()
@@ -250,11 +249,7 @@ class RunRequestSerializer(serializers.Serializer[Any]):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Null means the default; `checkpoint_during` is an older `durability`."""
-        for name, field in self.fields.items():
-            if attrs.get(name) is None and field.default is not empty:
-                default = field.default
-                attrs[name] = default() if callable(default) else default
+        """`checkpoint_during` is an older `durability`."""
         # `useStream` requests no modes until a component has read something.
         attrs["stream_mode"] = attrs["stream_mode"] or ["values"]
         if attrs["durability"] is None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
 from django.http import HttpRequest, JsonResponse
 from django.http.response import HttpResponseBase
+from rest_framework.request import Request
 
 from spool.config.langgraph_json import langgraph_json
 from spool.web import errors
@@ -32,7 +33,7 @@ _PATHS = (
 GROUPS = [(name, re.compile(path, re.DOTALL)) for name, path in _PATHS]
 
 
-def configurable_headers(headers: Mapping[str, str]) -> dict[str, str]:
+def configurable_headers(request: Request | HttpRequest) -> dict[str, str]:
     """The request's headers that runs get in their `configurable`."""
     patterns = langgraph_json().http.configurable_headers
     if not patterns:
@@ -41,7 +42,7 @@ def configurable_headers(headers: Mapping[str, str]) -> dict[str, str]:
     excludes = [pattern.lower() for pattern in patterns.excludes]
     return {
         name.lower(): value
-        for name, value in headers.items()
+        for name, value in request.headers.items()
         if _is_copied(name.lower(), includes, excludes)
     }
 

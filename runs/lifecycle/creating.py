@@ -211,6 +211,9 @@ class Creation:
 
 
 RETURNED = ("created_at", "updated_at", "dispatched_at", "first_run_id")
+# Those that are the same for all new runs; the others are null.
+NEW = {"status": Run.Status.PENDING, "attempt": 0, "losses": 0}
+ALL_COLUMNS = [field.attname for field in Run._meta.concrete_fields]
 
 
 def create(
@@ -250,12 +253,14 @@ def _creation(creating: Creating, row: list[Any]) -> Creation:
         is_stale = creating.assistant_updated_at is not None and not has_assistant
         return Creation(None, is_stale=is_stale, has_thread=has_thread)
     given, kwargs = creating.new.kwargs.as_columns()
-    run = Run(
+    stored = {
         **{name: getattr(creating.new, name) for name in COLUMNS},
-        kwargs={**kwargs, **given},
-        given=given,
-        metadata=from_jsonb(metadata),
+        **NEW,
+        "kwargs": {**kwargs, **given},
+        "given": given,
+        "metadata": from_jsonb(metadata),
         **dict(zip(RETURNED, found, strict=True)),
-    )
-    run._state.adding = False
+    }
+    # In the order of the fields: by their names, Django takes three times as long.
+    run = Run.from_db(None, ALL_COLUMNS, [stored.get(name) for name in ALL_COLUMNS])
     return Creation(run, is_stale=False, has_thread=True)
