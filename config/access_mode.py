@@ -34,20 +34,19 @@ def is_exposed(server: Sequence[Any] | None) -> bool:
     if settings.ALLOW_OPEN or not server or not is_open():
         return False
     # The path of a unix socket is not an address: file permissions protect it.
-    address = _address(str(server[0]))
-    return address is not None and not address.is_loopback
+    return _is_loopback_address(str(server[0])) is False
 
 
 def is_loopback(host: str) -> bool:
-    address = _address(host.strip("[]"))
-    return host == "localhost" or (address is not None and address.is_loopback)
+    return host == "localhost" or bool(_is_loopback_address(host.strip("[]")))
 
 
 @lru_cache(maxsize=64)
-def _address(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _is_loopback_address(text: str) -> bool | None:
+    """None: it is not an address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:
         return None
     # Sockets that listen on IPv4 and IPv6 show IPv4 addresses as mapped ones.
-    return getattr(address, "ipv4_mapped", None) or address
+    return bool((getattr(address, "ipv4_mapped", None) or address).is_loopback)
