@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -51,15 +52,44 @@ def _configured(row: Configured) -> dict[str, Any]:
     }
 
 
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value > 0
+
+
+class Key(NamedTuple):
+    """A key of a config: whether a value is valid, what it must be, and its schema."""
+
+    is_valid: Callable[[Any], bool]
+    must_be: str
+    schema: dict[str, Any]
+
+
+_OBJECT = Key(
+    lambda value: isinstance(value, dict),
+    "an object",
+    {"type": "object", "additionalProperties": {}},
+)
+_COUNT = Key(_is_count, "a positive number", {"type": "integer", "minimum": 1})
+CONFIG_KEYS = {
+    "configurable": _OBJECT,
+    "metadata": _OBJECT,
+    "tags": Key(
+        _is_texts, "a list of strings", {"type": "array", "items": {"type": "string"}}
+    ),
+    "recursion_limit": _COUNT,
+    "max_concurrency": _COUNT,
+    "run_name": Key(
+        lambda value: isinstance(value, str), "a string", {"type": "string"}
+    ),
+}
+
+
 @extend_schema_field(
-    object_schema(
-        configurable={"type": "object", "additionalProperties": {}},
-        metadata={"type": "object", "additionalProperties": {}},
-        tags={"type": "array", "items": {"type": "string"}},
-        recursion_limit={"type": "integer", "minimum": 1},
-        max_concurrency={"type": "integer", "minimum": 1},
-        run_name={"type": "string"},
-    )
+    object_schema(**{name: key.schema for name, key in CONFIG_KEYS.items()})
 )
 class Config(Object):
     """A `RunnableConfig`, as far as it makes sense over the wire."""
@@ -144,39 +174,13 @@ class ConfigField(Config):
 
     def to_internal_value(self, data: Any) -> Any:
         config = super().to_internal_value(data)
-        for key, (is_valid, kind) in CONFIG_KINDS.items():
-            if config.get(key) is not None and not is_valid(config[key]):
-                raise serializers.ValidationError(f"{key}: must be {kind}")
+        for name, key in CONFIG_KEYS.items():
+            if config.get(name) is not None and not key.is_valid(config[name]):
+                raise serializers.ValidationError(f"{name}: must be {key.must_be}")
         # A run merges them into its metadata, and its thread keeps them.
-        for key in ("metadata", "tags"):
-            check_metadata(config.get(key), name=f"{key}: ")
+        for name in ("metadata", "tags"):
+            check_metadata(config.get(name), name=f"{name}: ")
         return config
-
-
-def _is_object(value: Any) -> bool:
-    return isinstance(value, dict)
-
-
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
-
-
-def _is_texts(value: Any) -> bool:
-    return isinstance(value, list) and all(map(_is_text, value))
-
-
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value > 0
-
-
-CONFIG_KINDS = {
-    "configurable": (_is_object, "an object"),
-    "metadata": (_is_object, "an object"),
-    "tags": (_is_texts, "a list of strings"),
-    "recursion_limit": (_is_count, "a positive number"),
-    "max_concurrency": (_is_count, "a positive number"),
-    "run_name": (_is_text, "a string"),
-}
 
 
 class AssistantUpdate(Body):

@@ -7,6 +7,7 @@ import statistics
 import time
 import uuid
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 
@@ -62,14 +63,17 @@ class Meter:
 
     def cpu_secs(self) -> float:
         # The parent has the times of a process that has ended.
-        return sum(sum(process.cpu_times()[:4]) for process in self._alive())
+        return self._sum(lambda process: sum(process.cpu_times()[:4]))
 
     def memory_mb(self) -> float:
-        pss = [int(process.memory_full_info().pss) for process in self._alive()]
-        return sum(pss) / 2**20
+        return self._sum(lambda process: process.memory_full_info().pss / 2**20)
 
-    def _alive(self) -> list[psutil.Process]:
-        return [process for process in self._server.processes() if process.is_running()]
+    def _sum(self, measured: Callable[[psutil.Process], float]) -> float:
+        total = 0.0
+        for process in self._server.processes():
+            with suppress(psutil.NoSuchProcess):  # It ends just now.
+                total += measured(process)
+        return total
 
 
 class Benchmark:
