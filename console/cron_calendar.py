@@ -28,10 +28,11 @@ from spool.crons.schedule import (
     zone,
 )
 
-DAYS = 7
+# Today, of which a part is over, and a whole week: each weekly slot is shown.
+DAYS = 8
 HOUR = timedelta(hours=1)
 MAX_CRONS = 1_000
-# Hours in which a schedule fires, of all schedules: a daily one has seven of them.
+# Hours in which a schedule fires, of all schedules: a daily one has eight of them.
 MAX_HOURS = 10_000
 # Crons that are listed.
 MAX_LISTED = 50
@@ -100,8 +101,8 @@ def calendar(since: datetime | None) -> dict[str, Any]:
     """
     now = timezone.now().astimezone(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    week = midnight + timedelta(days=DAYS)
-    crons, counted, end = _coming(now, week)
+    last = midnight + timedelta(days=DAYS)
+    crons, counted, end = _coming(now, last)
     by_hour: Counter[datetime] = Counter()
     for cron in crons:
         by_hour.update(counted[Timing.of(cron)])
@@ -120,7 +121,7 @@ def calendar(since: datetime | None) -> dict[str, Any]:
         "now": now,
         "since": hour,
         "end": end,
-        "is_cut": end < week,
+        "is_cut": end < last,
         "firings": _named(firings[:MAX_LISTED]),
         "left_out": max(len(firings) - MAX_LISTED, 0),
     }

@@ -51,6 +51,15 @@ def test_firings_are_counted_by_hour_until_they_end(next_hour: datetime) -> None
     assert (last.at, last.count, last.cron) == (end, 1, ending)
 
 
+def test_a_weekly_slot_that_has_just_passed_is_shown_for_the_next_week(
+    next_hour: datetime,
+) -> None:
+    coming = next_hour + timedelta(days=7, hours=-1)
+    make(f"0 {coming.hour} * * {coming:%a}", coming)
+
+    assert counts(calendar(None)) == {coming: 1}
+
+
 def test_a_week_of_frequent_crons_is_counted(next_hour: datetime) -> None:
     for _ in range(2):
         make("* * * * *", next_hour)
