@@ -40,13 +40,17 @@ class Unstorable(ValueError):
 
 
 def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
-    """Compact UTF-8 JSON of anything; NaN and infinities become `null`.
+    """Compact UTF-8 JSON of anything, without what Postgres refuses.
 
+    NaN and infinities become `null`, NUL characters and lone surrogates U+FFFD.
     `default` converts types that JSON does not have; it defaults to `plain`.
     Raises `TooDeep` for a value that contains itself.
     """
     try:
-        return orjson.dumps(value, default=default or plain, option=_OPTIONS)
+        text = orjson.dumps(value, default=default or plain, option=_OPTIONS)
+        if b"\\u0000" in text:
+            text = _NUL.sub(rb"\1" + REPLACEMENT.encode(), text)
+        return text
     except TypeError:
         pass
     # Integers over 64 bits, keys that are not strings, lone surrogates, depth: these
@@ -179,19 +183,12 @@ def clean_text(text: str) -> str:
 
 def jsonb(value: Any) -> Jsonb:
     """A query parameter for a `jsonb` column."""
-    return Jsonb(value, dumps=jsonb_bytes)
+    return Jsonb(value, dumps=dumps)
 
 
 def ordered_json(value: Any) -> Json:
     """A query parameter for a `json` column, which keeps the order of keys."""
-    return Json(value, dumps=jsonb_bytes)
-
-
-def jsonb_bytes(value: Any) -> bytes:
-    text = dumps(value)
-    if b"\\u0000" in text:
-        text = _NUL.sub(rb"\1" + REPLACEMENT.encode(), text)
-    return text
+    return Json(value, dumps=dumps)
 
 
 def from_jsonb(text: str | bytes) -> Any:

@@ -21,7 +21,7 @@ from psycopg.conninfo import make_conninfo
 from psycopg.rows import DictRow, dict_row
 from psycopg.types.json import set_json_dumps
 
-from spool.database.json import jsonb_bytes
+from spool.database.json import dumps
 from spool.database.pool import Pool
 
 T = TypeVar("T")
@@ -53,7 +53,7 @@ def new_pool(size: int, *, checks: bool) -> Pool:
 
     async def configure(conn: AsyncConnection[DictRow]) -> None:
         # JSON that the checkpointer writes may contain text that Postgres refuses.
-        set_json_dumps(jsonb_bytes, conn)
+        set_json_dumps(dumps, conn)
 
     pool = Pool(
         conninfo(),

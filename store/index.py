@@ -21,7 +21,7 @@ from langgraph.store.base import (
 from spool.config.env import stop
 from spool.config.langgraph_json import langgraph_json
 from spool.config.user_objects import load_object
-from spool.database.json import from_jsonb, jsonb_bytes
+from spool.database.json import dumps, from_jsonb
 
 # What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
 MAX_VECTOR_DIMS = 2000
@@ -62,7 +62,7 @@ class Index:
         """The texts of a value to index. `paths` is a put's: None, False or a list."""
         if paths is False:
             return []
-        plain = from_jsonb(jsonb_bytes(value))
+        plain = from_jsonb(dumps(value))
         wanted = self.fields if paths is None else paths
         found = [text for path in wanted for text in get_text_at_path(plain, path)]
         return [text for text in found if text.strip()]

@@ -24,7 +24,7 @@ from langgraph.store.base import (
 )
 from orjson import Fragment
 
-from spool.database.json import clean_text, from_jsonb, jsonb_bytes
+from spool.database.json import clean_text, dumps, from_jsonb
 from spool.store import statements
 from spool.store.index import Embed, Index, Vector, index_config
 from spool.store.items import ApiExtras, FoundItem, StoredItem
@@ -256,7 +256,7 @@ def _put(
 ) -> Steps[None]:
     writer = {"owner": owner, **permit.params}
     # It is null if none was given.
-    text = None if metadata is None else jsonb_bytes(metadata).decode()
+    text = None if metadata is None else dumps(metadata).decode()
     kept = {place: op for place, op in sorted(writes.items()) if op.value is not None}
     gone = [place for place, op in writes.items() if op.value is None]
     if len(kept) == 1 and vectors is None:
@@ -266,7 +266,7 @@ def _put(
         params = {
             **writer,
             **_places(kept),
-            "values": [jsonb_bytes(op.value).decode() for op in kept.values()],
+            "values": [dumps(op.value).decode() for op in kept.values()],
             "indexes": [_index_text(op) for op in kept.values()],
             "minutes": [op.ttl for op in kept.values()],
             "metadata": text,
@@ -283,7 +283,7 @@ def _put(
 
 def _item_params(place: Place, op: PutOp) -> dict[str, Any]:
     path, key = place
-    value = jsonb_bytes(op.value).decode()
+    value = dumps(op.value).decode()
     named = {"path": path, "key": key, "value": value}
     return {**named, "index": _index_text(op), "ttl_minutes": op.ttl}
 
@@ -301,7 +301,7 @@ def _vector_params(kept: dict[Place, PutOp], vectors: Vectors) -> dict[str, Any]
 
 
 def _index_text(op: PutOp) -> str | None:
-    return None if op.index is None else jsonb_bytes(op.index).decode()
+    return None if op.index is None else dumps(op.index).decode()
 
 
 def _place(op: GetOp | PutOp) -> Place:

@@ -312,6 +312,7 @@ def test_writing_never_fails(value: Any) -> None:
 
 @given(states)
 @example(-(2**63) - 1)
+@example({"\0": ["\\u0000", "\\\0"]})
 def test_both_ways_of_writing_agree(value: Any) -> None:
     fast, slow = dumps([value]), dumps([value, {1: 1}])
 

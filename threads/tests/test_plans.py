@@ -34,6 +34,8 @@ FROM generate_series(1, 5000) n,
 @pytest.fixture
 def _many_threads(db: None) -> None:
     with connection.cursor() as cursor:
+        # As if the rows were as large as real ones: few pages are rightly read as a whole.
+        cursor.execute("ALTER TABLE threads SET (fillfactor = 10)")
         cursor.execute(SEED)
         # Autovacuum does this after so many rows, but not within a transaction.
         cursor.execute("SELECT gin_clean_pending_list('threads_metadata')")
