@@ -22,8 +22,8 @@ from spool.database import buffers, loop
 from spool.web.thread_pool import database_threads
 
 # How often the size is checked, and after how long at most it is trimmed again while it
-# stays large, in seconds.
-CHECK_SECS, MAX_PAUSE_SECS = 5.0, 600.0
+# stays large, in seconds. What a long burst leaves is given back within a minute.
+CHECK_SECS, MAX_PAUSE_SECS = 5.0, 40.0
 # Until idle connections are replaced, in seconds.
 REPLACE_SECS = 0.5
 # Smaller growth is kept.
@@ -41,6 +41,16 @@ def bound() -> None:
     mallopt(_M_ARENA_MAX, MAX_ARENAS)
     trimmer = Trimmer(resident_bytes, lambda: give_back(trim))
     threading.Thread(target=trimmer.run, name="memory", daemon=True).start()
+
+
+def keep_loaded() -> None:
+    """Leave what is loaded out of later garbage collections. Call after the graphs are.
+
+    Modules are hundreds of thousands of objects, which are never garbage: to visit them
+    all would stop the process for more than 100 ms.
+    """
+    gc.collect()
+    gc.freeze()
 
 
 def resident_bytes() -> int:
@@ -62,7 +72,7 @@ class Trimmer:
     """Decides when memory is given back: `size` is the process's, in bytes.
 
     A process that is larger than at its start may use that memory, or have freed it, and
-    only trimming it tells: at once if it has grown, then ever more seldom.
+    only trimming it tells: at once if it has grown, then more seldom, up to a limit.
     """
 
     size: Callable[[], int]

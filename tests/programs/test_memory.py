@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import pytest
+
 from spool.programs.memory import CHECK_SECS, MAX_PAUSE_SECS, SLACK_BYTES, Trimmer
 
 MB = 2**20
-# Ten minutes, in which the longest pause is reached.
-CHECKS = round(MAX_PAUSE_SECS / CHECK_SECS)
+CHECKS_A_MINUTE = round(60 / CHECK_SECS)
 
 
 @dataclass
@@ -37,38 +38,41 @@ def test_what_a_burst_leaves_is_given_back() -> None:
     memory.use(800 * MB)
     memory.use(100 * MB)
 
-    for _ in range(CHECKS):
+    for _ in range(CHECKS_A_MINUTE):
         trimmer.check()
 
     assert memory.size == 100 * MB
     assert memory.trims == [800 * MB]
 
 
-def test_what_is_freed_after_the_first_trim_is_given_back_too() -> None:
+@pytest.mark.parametrize("minutes_used", [0.25, 10])
+def test_what_is_freed_after_the_first_trim_is_given_back_too(
+    minutes_used: float,
+) -> None:
     memory = Memory()
     trimmer = memory.trimmer()
     memory.use(800 * MB)
-    for _ in range(3):
+    for _ in range(round(minutes_used * CHECKS_A_MINUTE)):
         trimmer.check()
     memory.use(100 * MB)
 
-    for _ in range(10):  # Less than a minute.
+    for _ in range(CHECKS_A_MINUTE):
         trimmer.check()
 
     assert memory.size == 100 * MB
 
 
-def test_memory_that_stays_used_is_trimmed_ever_more_seldom() -> None:
+def test_memory_that_stays_used_is_trimmed_more_seldom() -> None:
     memory = Memory()
     trimmer = memory.trimmer()
     memory.use(800 * MB)
 
-    for _ in range(10 * CHECKS):
+    for _ in range(10 * CHECKS_A_MINUTE):
         trimmer.check()
     seldom = len(memory.trims)
     memory.use(800 * MB + 2 * SLACK_BYTES)
     trimmer.check()
 
-    assert seldom < 20
+    assert seldom <= 600 / MAX_PAUSE_SECS + 3
     # It has grown again.
     assert len(memory.trims) == seldom + 1
