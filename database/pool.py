@@ -47,7 +47,7 @@ _names = WeakKeyDictionary()
 _numbers = count()
 
 
-class Session:
+class HeldConnection:
     """An open connection of an event loop, for one statement at a time.
 
     `on_loss` is called if the connection is lost without a statement that waits.
@@ -56,7 +56,7 @@ class Session:
     def __init__(
         self,
         connection: AsyncConnection[DictRow],
-        on_loss: Callable[[Session], None],
+        on_loss: Callable[[HeldConnection], None],
     ) -> None:
         self.connection = connection
         self._on_loss = on_loss
@@ -183,7 +183,7 @@ class Held:
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
         # Those without a statement; the last one used is the next.
-        self._idle: list[Session] = []
+        self._idle: list[HeldConnection] = []
         self._returning: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._released_at = -math.inf
@@ -192,21 +192,21 @@ class Held:
     def idle_count(self) -> int:
         return len(self._idle)
 
-    async def take(self) -> Session:
-        return self._idle.pop() if self._idle else await self._new_session()
+    async def take(self) -> HeldConnection:
+        return self._idle.pop() if self._idle else await self._hold_another()
 
-    async def _new_session(self) -> Session:
-        session = Session(await self._pool.getconn(), self._lose)
-        session.open()
-        return session
+    async def _hold_another(self) -> HeldConnection:
+        held = HeldConnection(await self._pool.getconn(), self._lose)
+        held.open()
+        return held
 
-    def put_back(self, session: Session) -> None:
+    def put_back(self, held: HeldConnection) -> None:
         now = asyncio.get_running_loop().time()
-        has_expired = session.held_since <= max(now - HOLD_SECS, self._released_at)
-        if session.is_lost or has_expired or self._pool.is_needed:
-            self._start_to_return(session)
+        has_expired = held.held_since <= max(now - HOLD_SECS, self._released_at)
+        if held.is_lost or has_expired or self._pool.is_needed:
+            self._start_to_return(held)
             return
-        self._idle.append(session)
+        self._idle.append(held)
         if self._timer is None:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(HOLD_SECS, self._return_expired)
@@ -215,9 +215,9 @@ class Held:
         """A connection for others, if one is idle."""
         if not self._idle:
             return None
-        session = self._idle.pop(0)
-        session.close()
-        return session.connection
+        held = self._idle.pop(0)
+        held.close()
+        return held.connection
 
     async def release(self) -> None:
         """Return all connections to the pool: idle ones now, others after their use."""
@@ -230,17 +230,17 @@ class Held:
 
     def _return_expired(self) -> None:
         idle, self._idle, self._timer = self._idle, [], None
-        for session in idle:
-            self.put_back(session)
+        for held in idle:
+            self.put_back(held)
 
-    def _lose(self, session: Session) -> None:
-        if session in self._idle:  # Else its statement fails, and it is put back.
-            self._idle.remove(session)
-            self._start_to_return(session)
+    def _lose(self, held: HeldConnection) -> None:
+        if held in self._idle:  # Else its statement fails, and it is put back.
+            self._idle.remove(held)
+            self._start_to_return(held)
 
-    def _start_to_return(self, session: Session) -> None:
-        session.close()
-        returning = asyncio.create_task(self._pool.putconn(session.connection))
+    def _start_to_return(self, held: HeldConnection) -> None:
+        held.close()
+        returning = asyncio.create_task(self._pool.putconn(held.connection))
         self._returning.add(returning)
         returning.add_done_callback(self._returning.discard)
 
@@ -259,11 +259,11 @@ class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
 
         A statement whose caller is cancelled goes on.
         """
-        session = await self.held.take()
+        held = await self.held.take()
         try:
-            return await session.fetch_one(statement, values)
+            return await held.fetch_one(statement, values)
         finally:
-            session.call_at_end(partial(self.held.put_back, session))
+            held.call_at_end(partial(self.held.put_back, held))
 
     @property
     def is_needed(self) -> bool:
