@@ -58,7 +58,7 @@ ON_START = (
     # Loads the graphs, so that a broken one stops the start.
     register_system_assistants,
     warn_of_replaced_parts,
-    memory.keep_loaded,
+    memory.collect_less,
 )
 
 

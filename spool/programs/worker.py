@@ -57,5 +57,5 @@ def main(given: argparse.Namespace) -> NoReturn:
         celery_worker.safe_say = _complain  # type: ignore[attr-defined]
     # Before Celery starts, which takes the end of the process for a stop, and hides why.
     registry()
-    memory.keep_loaded()
+    memory.collect_less()
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])

@@ -6,7 +6,13 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from spool.programs.memory import CHECK_SECS, MAX_PAUSE_SECS, SLACK_BYTES, Trimmer
+from spool.programs.memory import (
+    CHECK_SECS,
+    GC_THRESHOLDS,
+    MAX_PAUSE_SECS,
+    SLACK_BYTES,
+    Trimmer,
+)
 
 MB = 2**20
 CHECKS_A_MINUTE = round(60 / CHECK_SECS)
@@ -76,3 +82,10 @@ def test_memory_that_stays_used_is_trimmed_more_seldom() -> None:
     assert seldom <= 600 / MAX_PAUSE_SECS + 3
     # It has grown again.
     assert len(memory.trims) == seldom + 1
+
+
+def test_old_garbage_is_collected_as_often_as_by_default() -> None:
+    new, middle, old = GC_THRESHOLDS
+
+    assert 0.9 < new * middle * old / (700 * 10 * 10) < 1.1
+    assert new * middle < 1.5 * 700 * 10
