@@ -72,13 +72,26 @@ def new_pool(size: int, *, checks: bool) -> Pool:
     return pool
 
 
+class _EventLoop(asyncio.SelectorEventLoop):
+    """Releases the context of a timer that is cancelled.
+
+    asyncio keeps cancelled timers until they would be due, or half of more than a hundred
+    timers are cancelled: the timeouts of a graph's calls would keep its run's input and
+    state, which the context leads to, for minutes.
+    """
+
+    def _timer_handle_cancelled(self, handle: asyncio.TimerHandle) -> None:
+        super()._timer_handle_cancelled(handle)  # type: ignore[misc]
+        handle._context = None  # type: ignore[attr-defined]
+
+
 class Loop:
     """A running loop with an open `pool`."""
 
     pool: Pool
 
     def __init__(self, *, name: str, pool_size: int, checks: bool = False) -> None:
-        self.asyncio_loop = asyncio.new_event_loop()
+        self.asyncio_loop = _EventLoop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(
             target=self._keep_running, name=name, daemon=True

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Mapping
+from contextvars import Context
 from functools import partial
 from itertools import count
 from typing import Any
@@ -75,7 +76,8 @@ class HeldConnection:
 
     def open(self) -> None:
         self.held_since = self._loop.time()
-        self._loop.add_reader(self._socket, self._read)
+        # Not in the context of a run, which would be kept as long.
+        Context().run(self._loop.add_reader, self._socket, self._read)
 
     def close(self) -> None:
         """Leave the connection to psycopg."""
@@ -209,7 +211,10 @@ class Held:
         self._idle.append(held)
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(HOLD_SECS, self._return_expired)
+            # See `HeldConnection.open` for the context.
+            self._timer = loop.call_later(
+                HOLD_SECS, self._return_expired, context=Context()
+            )
 
     def lend(self) -> AsyncConnection[DictRow] | None:
         """A connection for others, if one is idle."""
