@@ -1,1 +1,1 @@
-"""Other protocols for the same runs, translated to the use cases of `runs`."""
+"""Other protocols for runs; requests are translated to the use cases of `runs`."""

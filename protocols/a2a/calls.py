@@ -1,4 +1,4 @@
-"""One request of an A2A client, for the methods that answer it."""
+"""The request of an A2A client, as the methods that answer it receive it."""
 
 from __future__ import annotations
 
@@ -35,14 +35,15 @@ REFUSALS = (401, 403, 429)
 
 @dataclass
 class Call:
-    """`assistant` is an assistant's id, or the name of a graph that is served.
+    """One request of an A2A client to one agent.
 
-    `refusal` is a response that replaces A2A's, if set.
+    `assistant` is an assistant's id, or the name of a graph that is served.
+    If `refusal` is set, it is sent in place of the SDK's response.
     """
 
     request: Request
     assistant: str
-    # The version whose shapes its client reads.
+    # The protocol version that the client speaks.
     protocol: str = "1.0"
     refusal: Response | None = None
 
@@ -60,12 +61,12 @@ class Call:
             return await database_threads.query(function, self, *args, **kwargs)
         except A2AError:
             raise
-        except Exception as exc:  # Of the use cases, of Postgres, or a bug.
+        except Exception as exc:  # From a use case, from Postgres, or a bug.
             raise self._translated(exc) from exc
 
     @property
     def assistant_id(self) -> UUID:
-        """Raises 422 for a name that no graph has."""
+        """The assistant's id. Raises 422 if no graph has this name."""
         return assistant_id_of(self.assistant)
 
     def agent(self) -> tuple[Scope, Assistant]:

@@ -35,7 +35,7 @@ from spool.web.links import absolute_url
 JSON = "application/json"
 TEXT = "text/plain"
 FILES = ("image/*", "audio/*", "video/*", "application/pdf")
-# OpenAPI's kinds of security schemes: what A2A calls them and their fields.
+# OpenAPI's kinds of security schemes, with A2A's names for them and for their fields.
 SCHEMES = {
     "apiKey": (
         "apiKeySecurityScheme",
@@ -63,7 +63,7 @@ SCHEMAS_URI = "urn:spool:a2a:schemas"
 
 
 def public_card(request: HttpRequest, assistant: Assistant) -> dict[str, Any]:
-    """The card in 1.0's form, with the fields that clients of 0.3 look for."""
+    """The card in the format of 1.0, with the fields that clients of 0.3 need."""
     edges = edges_of(assistant.id, Scope())
     return agent_card_to_dict(_card(request, assistant, edges))
 
@@ -139,7 +139,7 @@ def _skill(description: str, edges: EdgeSchemas) -> str:
 
 # --- How callers log in --------------------------------------------------------------
 def _secure(card: AgentCard) -> None:
-    """Name the schemes that are on, as `/openapi.json` does."""
+    """Add the security schemes that are enabled, as `/openapi.json` does."""
     if is_open():
         return
     given = security()
@@ -150,7 +150,7 @@ def _secure(card: AgentCard) -> None:
 
 
 def _scheme(given: dict[str, Any]) -> SecurityScheme | None:
-    """A security scheme of OpenAPI in A2A's form; None for one that A2A doesn't know."""
+    """Convert OpenAPI's security scheme to A2A's; None if A2A doesn't know its kind."""
     name, fields = SCHEMES.get(str(given.get("type")), ("", {}))
     made = {ours: given[theirs] for theirs, ours in fields.items() if theirs in given}
     scheme = SecurityScheme()

@@ -36,7 +36,10 @@ class _Calls(DefaultServerCallContextBuilder):
 
 
 def application(action: str, assistant: str, path: dict[str, str]) -> App:
-    """What answers one request; `action` is one of `_endpoints`, `path` its parameters."""
+    """Return the ASGI application for one request.
+
+    `action` is a key of `_endpoints`; `path` has the parameters of the request's path.
+    """
     endpoint = _endpoints()[action]
 
     async def respond(scope: Scope, receive: Receive, send: Send) -> None:

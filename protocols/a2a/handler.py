@@ -1,4 +1,4 @@
-"""A2A's methods on the use cases of runs and threads.
+"""A2A's methods, implemented with the use cases of runs and threads.
 
 The SDK calls these methods for every binding and version.
 """
@@ -163,5 +163,5 @@ def _built(call: Call, sent: sending.Sent, history_length: int | None) -> Task:
 
 
 def _history_length(params: Any) -> int | None:
-    """None: all messages."""
+    """The number of messages to return; None for all messages."""
     return params.history_length if params.HasField("history_length") else None

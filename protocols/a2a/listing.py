@@ -1,4 +1,4 @@
-"""The tasks of an agent, the last updated first, page by page."""
+"""List the tasks of an agent in pages, the last updated task first."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WAITS = Q(
     thread__resting_status=Thread.Status.INTERRUPTED,
     is_overtaken=False,
 )
-# The newest runs of tasks in each state; there are none in the others.
+# State -> which newest runs have it. Tasks are never in any other state.
 IN_STATE = {
     TaskState.TASK_STATE_SUBMITTED: Q(status=Run.Status.PENDING, attempt=0),
     TaskState.TASK_STATE_WORKING: Q(status__in=Run.ACTIVE)
@@ -54,7 +54,7 @@ IN_STATE = {
 
 @dataclass(frozen=True)
 class Page:
-    """The newest runs of its tasks, with where the next one begins."""
+    """The newest run of each task on the page, and the token of the next page."""
 
     newest: Sequence[Run]
     total: int
@@ -80,7 +80,7 @@ def list_tasks(call: Call, params: ListTasksRequest) -> ListTasksResponse:
 
 
 def _scope(call: Call, params: ListTasksRequest) -> Scope:
-    """As for `GET /threads/{id}/runs` if a context is given, else for a search."""
+    """Authorize like `GET /threads/{id}/runs` if a context is given, else a search."""
     context_id = _context_id(params)
     if context_id:
         authorize(call.request, "threads.read", {"thread_id": context_id})
@@ -151,7 +151,7 @@ def _built(
     newest: Sequence[Run],
     params: ListTasksRequest,
 ) -> list[Task]:
-    """The tasks whose newest runs these are, in their order."""
+    """The tasks of these newest runs, in the same order."""
     if not params.include_artifacts and not params.history_length:
         return [bare_task(_task(run, [run])) for run in newest]
     edges = edges_of(call.assistant_id, scope)

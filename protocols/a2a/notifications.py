@@ -1,4 +1,4 @@
-"""What a push notification says: the task in the state in which a run left it."""
+"""The body of a push notification: the task in the state in which a run left it."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Convert A2A's parts and messages to those of LangGraph, and back.
 
-A text part is a text; a file or a part with data is a content block of a message, as
-LangChain 1 defines them. Of a message that a graph made, what is meant for people is
-shown: no reasoning, and no calls of tools.
+A text part becomes text; a file or a part with data becomes a content block of a
+message, as LangChain 1 defines them. Of a graph's message, clients see only what is
+meant for people: neither reasoning nor tool calls.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from google.protobuf.json_format import MessageToDict, ParseDict, ParseError
 
 from spool.database.json import dumps, loads
 
-# The kinds of content blocks that hold a file, by what its media type begins with.
+# The kinds of content blocks that hold a file; the file's media type begins with one.
 KINDS = ("image", "audio", "video")
 ROLES = {
     "human": Role.ROLE_USER,
@@ -26,13 +26,13 @@ ROLES = {
     "ai": Role.ROLE_AGENT,
     "assistant": Role.ROLE_AGENT,
 }
-# Where a run's metadata has the id that its client gave the message it was made for.
+# The key of a run's metadata for the id that the client gave the run's message.
 SENT_ID = "a2a_message_id"
 
 
 # --- From clients to graphs ----------------------------------------------------------
 def content_of(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
-    """The content of the message that a graph gets: a text where there is nothing else."""
+    """The content of a graph's message: a string if all parts are text, else blocks."""
     blocks = [_block(part) for part in parts]
     if all(block["type"] == "text" for block in blocks):
         return "\n".join(block["text"] for block in blocks)
@@ -40,14 +40,14 @@ def content_of(parts: Iterable[Part]) -> str | list[dict[str, Any]]:
 
 
 def answer_of(parts: Sequence[Part]) -> Any:
-    """The answer to an interrupt: the data of a single part, else the content."""
+    """The answer to an interrupt: the data of a single data part, else the content."""
     if len(parts) == 1 and parts[0].HasField("data"):
         return data_of(parts[0])
     return content_of(parts)
 
 
 def data_of(part: Part) -> Any:
-    """A part's data. Its numbers travel as doubles: those that are whole are integers."""
+    """A part's data. Protobuf sends all numbers as doubles: whole ones become `int`."""
     return _whole_numbers(MessageToDict(part.data))
 
 
@@ -87,7 +87,7 @@ def _whole_numbers(value: Any) -> Any:
 
 # --- From graphs to clients ----------------------------------------------------------
 def data_part(value: Any) -> Part:
-    """Any JSON; as a text where it is nested deeper than protobuf can be."""
+    """A part with any JSON; as text if it is nested too deeply for protobuf."""
     plain = loads(dumps(value))
     try:
         part = Part(media_type="application/json")
@@ -102,12 +102,12 @@ def text_part(text: str) -> Part:
 
 
 def value_part(value: Any) -> Part:
-    """A text as such, anything else as data."""
+    """A text part for a string, a data part for any other value."""
     return text_part(value) if isinstance(value, str) else data_part(value)
 
 
 def parts_of(content: Any) -> list[Part]:
-    """The parts of a message's content; none where nothing of it is for people."""
+    """The parts of a message's content; empty if none of it is meant for people."""
     if isinstance(content, str):
         return [text_part(content)] if content else []
     blocks = content if isinstance(content, list) else []
@@ -115,7 +115,7 @@ def parts_of(content: Any) -> list[Part]:
 
 
 def text_of(content: Any) -> str:
-    """The text alone, as it is streamed."""
+    """Only the text of a message's content, for streaming."""
     if isinstance(content, str):
         return content
     blocks = content if isinstance(content, list) else []
@@ -123,7 +123,10 @@ def text_of(content: Any) -> str:
 
 
 def message_of(message: Mapping[str, Any], **ids: str) -> Message | None:
-    """A message of a graph's state. None: of a tool, of the system, or without content."""
+    """Convert a message of a graph's state; None if clients don't see it.
+
+    They see no messages of tools or of the system, and none without content.
+    """
     role = ROLES.get(str(message.get("type") or message.get("role")))
     parts = parts_of(message.get("content"))
     if role is None or not parts:
@@ -148,7 +151,7 @@ def _part(block: Any) -> Part | None:
 
 
 def _linked(image: Any) -> Part | None:
-    """OpenAI's older form: a URL, which may hold the image itself."""
+    """A part for OpenAI's older format: a URL, possibly a data URL with the image."""
     url = image.get("url") if isinstance(image, dict) else image
     if not isinstance(url, str):
         return None

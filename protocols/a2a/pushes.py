@@ -1,4 +1,4 @@
-"""Push notification configurations: where the outbox sends a task's states."""
+"""Push notification configurations, which tell the outbox where to send task states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ FIELD = "task_push_notification_config"
 
 @dataclass(frozen=True)
 class Secrets:
-    """Credentials that are sent with notifications, for the receiver to verify."""
+    """Credentials that are sent with notifications, for receivers to verify them."""
 
     token: str = ""
     scheme: str = ""
@@ -40,7 +40,7 @@ class Secrets:
 
     @classmethod
     def of(cls, config: PushConfig) -> Secrets:
-        """Raises `secrets.Unreadable`."""
+        """The secrets of a stored configuration. Raises `secrets.Unreadable`."""
         return cls(**json.loads(secrets.decrypt(config.secrets)))
 
     @property
@@ -56,7 +56,7 @@ class Secrets:
 def create(
     call: Call, params: TaskPushNotificationConfig
 ) -> TaskPushNotificationConfig:
-    """Store a configuration, in the place of one of the same id."""
+    """Store a configuration. Replaces the task's configuration of the same id."""
     ref = _task(call, params.task_id, "threads.update")
     _check(params)
     with transaction.atomic():
@@ -91,13 +91,13 @@ def delete(call: Call, params: DeleteTaskPushNotificationConfigRequest) -> None:
 
 # --- With a message --------------------------------------------------------------------
 def check_config(wanted: SendMessageConfiguration) -> None:
-    """Refuse a bad one before anything is made, since name servers take their time."""
+    """Refuse an invalid one before the transaction, since a DNS lookup can be slow."""
     if wanted.HasField(FIELD):
         _check(wanted.task_push_notification_config)
 
 
 def store_config(call: Call, ref: TaskRef, wanted: SendMessageConfiguration) -> None:
-    """Store it in the transaction that creates the run, before the run can end."""
+    """Store a message's configuration in its run's transaction, before the run ends."""
     if wanted.HasField(FIELD):
         _store(call, ref, wanted.task_push_notification_config)
 
@@ -119,7 +119,7 @@ def _of_task(ref: TaskRef) -> QuerySet[PushConfig]:
 
 
 def _check(params: TaskPushNotificationConfig) -> None:
-    """Raises for a forbidden address, and for text that is not valid in a header."""
+    """Raises for a forbidden address, and for text that isn't allowed in a header."""
     addresses.check(params.url)
     addresses.check_hosts([params.url])
     authentication = params.authentication

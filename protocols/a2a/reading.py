@@ -28,7 +28,7 @@ from spool.runs.streaming.run_stream import NEVER, RunStream
 
 @dataclass(frozen=True)
 class Joined:
-    """A task as it is, and where it can be followed; None where it waits for input."""
+    """A task as it is now. `stream` follows its run; None if the task needs input."""
 
     built: Task
     edges: EdgeSchemas
@@ -44,26 +44,26 @@ def read_task(call: Call, ref: TaskRef, history_length: int | None) -> Task:
 def read_left(
     call: Call, ref: TaskRef, run_id: UUID, history_length: int | None = None
 ) -> Task:
-    """The task after the run that the caller has just created or cancelled."""
+    """The task as left by the run that the caller has just created or cancelled."""
     task = task_left_by(ref, run_id)
     return build_task(task, edges_for(task), history_length=history_length)
 
 
 def join_task(call: Call, ref: TaskRef) -> Joined:
-    """Raises `UnsupportedOperationError` for a task that is over."""
+    """Find a task to follow. Raises `UnsupportedOperationError` if it has ended."""
     scope, task = _find(call, ref)
     edges = edges_of(call.assistant_id, scope)
     if not task.is_active and not task.needs_input:
         raise UnsupportedOperationError(f"task {ref} has ended")
-    # From the run's beginning: its streamed tokens are not in the task yet.
+    # Follow from the run's beginning: the task doesn't have its streamed tokens yet.
     stream = RunStream(ref.thread_id, task.newest.id, after=NEVER)
     return Joined(build_task(task, edges), edges, stream if task.is_active else None)
 
 
 def cancel_task(call: Call, ref: TaskRef) -> RunStream:
-    """Cancel the task's run. Return its stream, whose end confirms it.
+    """Cancel the task's run. Return the run's stream; its end confirms the cancel.
 
-    Raises `TaskNotCancelableError` where nothing runs.
+    Raises `TaskNotCancelableError` if the task has no active run.
     """
     _, task = _find(call, ref, "threads.update", action=Run.CancelAction.INTERRUPT)
     stream = RunStream(ref.thread_id, task.newest.id, after=NEVER)
@@ -75,7 +75,7 @@ def cancel_task(call: Call, ref: TaskRef) -> RunStream:
 def _find(
     call: Call, ref: TaskRef, event: str = "threads.read", **more: str
 ) -> tuple[Scope, TaskRuns]:
-    """The task, if the policy lets the caller have it, and the scope that it is in."""
+    """The caller's scope and the task, if the policy allows `event` for it."""
     value = {"thread_id": ref.thread_id, "run_id": ref.first_run_id, "metadata": {}}
     scope = authorize(call.request, event, {**value, **more}).scope
     return scope, find_task(of_agent(scope, call.assistant_id), ref)

@@ -45,14 +45,14 @@ from spool.runs.services import create_run
 from spool.runs.streaming.events import newest_id
 from spool.runs.streaming.run_stream import NEVER, RunStream
 
-# Tokens are published only where there may be a viewer.
+# Tokens are published only if the client may follow the run.
 MODES = ["values"]
 STREAM_MODES = ["values", "messages-tuple"]
 
 
 @dataclass(frozen=True)
 class Sent:
-    """The task that a message went to, and where its new run is followed."""
+    """The task that a message was sent to, and the stream of its new run."""
 
     task: TaskRuns
     edges: EdgeSchemas
@@ -60,7 +60,7 @@ class Sent:
 
 
 def send(call: Call, params: SendMessageRequest, *, is_watched: bool) -> Sent:
-    """Create the run that answers a message. `is_watched`: publish its tokens, too."""
+    """Create the run that answers a message. `is_watched`: also publish its tokens."""
     message, wanted = params.message, params.configuration
     scope, assistant = call.agent()
     edges = edge_schemas(assistant, scope)
@@ -86,7 +86,7 @@ def _begin(
     run_request: RunRequest,
     wanted: SendMessageConfiguration,
 ) -> tuple[TaskRuns, tuple[int, int]]:
-    """A new task, in the context that the message names, or in one of its own."""
+    """Create a task in the context that the message names, or in a new context."""
     thread_id = _context_id(message)
     run_request = replace(run_request, input=_graph_input(message, edges))
     if thread_id:
@@ -109,7 +109,7 @@ def _answer(
     run_request: RunRequest,
     wanted: SendMessageConfiguration,
 ) -> tuple[TaskRuns, tuple[int, int]]:
-    """A run that resumes a task which waits for input."""
+    """Create a run that resumes a task which waits for input."""
     ref = TaskRef.parse(message.task_id)
     if message.context_id and message.context_id != str(ref.thread_id):
         raise InvalidParamsError(f"task {ref} is not of context {message.context_id}")
@@ -126,7 +126,7 @@ def _answer(
     allowed = allow_run(call.request, run_request, ref.thread_id)
     after = newest_id(ref.thread_id) or NEVER
     with transaction.atomic():
-        # Of two answers at once the second finds the first one's run.
+        # If two answers arrive at once, the second one finds the run of the first.
         lifecycle.lock_thread(ref.thread_id)
         fresh = find_task(runs.all(), ref)
         if fresh.newest.pk != task.newest.pk:
@@ -161,8 +161,8 @@ def _context_id(message: Message) -> UUID | None:
 def _resume(task: TaskRuns, parts: Sequence[Part]) -> Any:
     """The answers to the graph's interrupts.
 
-    Several are answered by parts that name theirs (`metadata.interrupt_id`), or by data
-    whose keys are ids of interrupts; any other answer is to the first one.
+    To answer several, each part names its interrupt (`metadata.interrupt_id`), or the
+    data's keys are interrupt ids. Any other answer belongs to the first interrupt.
     """
     ids = [str(one["id"]) for one in end_state(task, task.newest).interrupts]
     answer = answer_of(parts)
@@ -179,12 +179,12 @@ def _interrupt_id(part: Part) -> str:
     return str(MessageToDict(part.metadata).get("interrupt_id", ""))
 
 
-# --- What a graph is given -----------------------------------------------------------
+# --- The graph's input ---------------------------------------------------------------
 def _graph_input(message: Message, edges: EdgeSchemas) -> Any:
     """A message for graphs that take messages, else the data of its parts.
 
-    Data whose keys are all fields of the input goes there. A graph with one text in its
-    input, or no description of it, is given a text as well.
+    Data whose keys are all input fields fills those fields. A graph without messages
+    also takes text, if its input has one text field or is not described at all.
     """
     fields = fields_of(edges.input)
     takes_messages = MESSAGES in fields
@@ -206,7 +206,7 @@ def _graph_input(message: Message, edges: EdgeSchemas) -> Any:
 
 
 def _is_input(data: dict[str, Any], fields: dict[str, Any]) -> bool:
-    """Whether all of it are fields of the input; nothing is, where messages are not."""
+    """Whether all keys are input fields. Empty data is input only without messages."""
     return set(data) <= set(fields) - {MESSAGES} and bool(
         data or MESSAGES not in fields
     )
@@ -234,7 +234,7 @@ def _not_taken(fields: dict[str, Any]) -> ContentTypeNotSupportedError:
 
 
 def fields_of(schema: dict[str, Any]) -> dict[str, Any]:
-    """The properties of an object, wherever its schema defines it."""
+    """The properties of an object, from the schema's root or from its `$defs`."""
     name = str(schema.get("$ref", "")).rpartition("/")[2]
     root = schema.get("$defs", {}).get(name, schema)
     found = root.get("properties", {})

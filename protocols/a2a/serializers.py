@@ -14,7 +14,7 @@ from spool.web.fields import AnyJSON, Object
 
 
 class RPCBody(serializers.Serializer[Any]):
-    """A JSON-RPC 2.0 message: of a request `method`, else `result` or `error`."""
+    """A JSON-RPC 2.0 message: requests have `method`, responses `result` or `error`."""
 
     jsonrpc = serializers.ChoiceField(choices=["2.0"])
     id = AnyJSON(required=False, allow_null=True)

@@ -1,7 +1,7 @@
 """A2A's tasks: a run, and the runs that resume it.
 
-A task has no row of its own. Its state is that of its newest run, and its messages and
-artifacts are those that its runs added to the thread's state.
+A task has no row of its own. Its newest run determines its state; its messages and
+artifacts are what its runs added to the thread's state.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from spool.threads.models import Thread
 from spool.threads.state import get_history
 from spool.web.errors import Unprocessable
 
-# Of a graph's input and output: where a conversation is.
+# The key of a graph's input and output that has the conversation.
 MESSAGES = "messages"
 ENDED = {
     Run.Status.ERROR: TaskState.TASK_STATE_FAILED,
@@ -42,7 +42,7 @@ ENDED = {
 
 @dataclass(frozen=True)
 class TaskRef:
-    """What a task's id says: `<thread>:<first run>`."""
+    """A task's id, parsed. Its text is `<thread id>:<id of the first run>`."""
 
     thread_id: UUID
     first_run_id: UUID
@@ -69,16 +69,18 @@ class EndState:
 
 @dataclass(frozen=True)
 class TaskRuns:
-    """The runs of one task, oldest first. `is_latest`: no other run of the thread has
-    begun since the newest of them, so that the thread's row shows its state.
+    """The runs of one task, oldest first.
+
+    `is_latest`: no run of the thread has begun after the newest of them, so that the
+    thread's row shows the state after it.
     """
 
     thread: Thread
     runs: Sequence[Run]
     is_latest: bool
-    # Of a task as it was some time ago: whether it needed input then.
+    # For a task as it was earlier: whether it needed input then. None: as it is now.
     waited: bool | None = None
-    # What `end_state` has found, by run.
+    # A cache for `end_state`, by the run's id.
     _ends: dict[UUID, EndState] = field(default_factory=dict, repr=False)
 
     @property
@@ -113,7 +115,7 @@ class TaskRuns:
 
     @property
     def waits(self) -> bool:
-        """Whether its newest run, which has succeeded, stopped to ask."""
+        """Whether the newest run, which must have succeeded, ended in an interrupt."""
         if self.waited is not None:
             return self.waited
         at_rest = self.thread.resting_status
@@ -122,19 +124,19 @@ class TaskRuns:
 
 @dataclass(frozen=True)
 class Entry:
-    """A message of a task, said in one of its runs; and what of it is an artifact."""
+    """A message of a task, the run that it belongs to, and its artifact if any."""
 
     run: Run
     message: Message
     artifact: Artifact | None = None
 
 
-# Of an agent that is not served any more.
+# The schemas of an agent that is no longer served.
 NOTHING_SHOWN = EdgeSchemas(input={}, output={}, output_keys=())
 
 
 def edges_of(assistant_id: UUID, scope: Scope) -> EdgeSchemas:
-    """What an agent takes and gives. `scope`: for whom its graph is made."""
+    """The schemas of an agent's input and output. The graph is built for `scope`."""
     assistant = Assistant.objects.filter(pk=assistant_id).first()
     if assistant is None:
         return NOTHING_SHOWN
@@ -146,7 +148,7 @@ def edges_of(assistant_id: UUID, scope: Scope) -> EdgeSchemas:
 
 # --- Finding tasks -----------------------------------------------------------------
 def of_agent(scope: Scope, assistant_id: UUID) -> RunQuerySet:
-    """The runs of an assistant that the caller may see, in this scope."""
+    """The runs of an assistant that are visible in the caller's scope."""
     visible = Run.objects.visible_to(scope).filter(assistant_id=assistant_id)
     return visible.select_related("thread")
 
@@ -156,16 +158,17 @@ def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
     first = ref.first_run_id
     named = Q(pk=first) | Q(first_run_id=first)
     found = list(runs.filter(named, thread=ref.thread_id).oldest_first())
-    # A run that resumes another one is part of that one's task.
+    # A run that resumes another run is not the first of a task.
     if not found or found[0].pk != first or found[0].first_run_id not in (None, first):
         raise TaskNotFoundError
     return task_of(found)
 
 
 def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
-    """The task as one of its runs left it, also if it has already been answered since.
+    """The task as one of its runs left it, even if it has been answered since.
 
-    For callers who could see the run's beginning, or configured a notification.
+    Doesn't check access: only for callers who have just created or cancelled the run,
+    follow it, or configured a notification. Raises `TaskNotFoundError`.
     """
     whole = find_task(Run.objects.select_related("thread"), ref)
     ids = [run.pk for run in whole.runs]
@@ -178,7 +181,7 @@ def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
 
 
 def edges_for(task: TaskRuns) -> EdgeSchemas:
-    """What the task's agent takes and gives, for the owner of its run."""
+    """The schemas of the agent's input and output, for the owner of the task's run."""
     run = task.newest
     return edges_of(run.assistant_id, Scope(run.owner, user=run.user))
 
@@ -190,17 +193,17 @@ def task_of(runs: Sequence[Run]) -> TaskRuns:
 
 
 def begun_after(thread: Any, created_at: Any, run_id: Any) -> RunQuerySet:
-    """The runs of a thread that come after another one, and did begin."""
+    """The runs of a thread that come after the given run, and have begun."""
     later = Run.objects.filter(is_later(created_at, run_id), thread=thread)
     return later.filter(started_at__isnull=False)
 
 
 def is_later(created_at: Any, run_id: Any) -> Q:
-    """In the order of a thread's runs."""
+    """Select runs that come after the given run in the order of a thread's runs."""
     return Q(created_at__gt=created_at) | Q(created_at=created_at, id__gt=run_id)
 
 
-# --- What a task says ----------------------------------------------------------------
+# --- A task's content ----------------------------------------------------------------
 def build_task(
     task: TaskRuns,
     edges: EdgeSchemas,
@@ -226,7 +229,7 @@ def build_task(
 
 
 def bare_task(task: TaskRuns) -> Task:
-    """The task without what it says: its ids and its state."""
+    """The task without messages and artifacts: its ids and its state."""
     return Task(
         id=str(task.ref), context_id=str(task.thread.id), status=status_of(task)
     )
@@ -260,9 +263,9 @@ def shows_messages(edges: EdgeSchemas) -> bool:
 def _new_messages(
     task: TaskRuns, run: Run, known: set[str]
 ) -> Iterator[dict[str, Any]]:
-    """The messages that a run added to the thread's state, its own input left out.
+    """The messages that a run added to the thread's state, without its own input.
 
-    `known` are the ids of those that were there before, or are shown already.
+    Leaves out messages whose ids are in `known`, which earlier runs have shown.
     """
     values = end_state(task, run).values
     messages = values.get(MESSAGES) if isinstance(values, dict) else None
@@ -277,7 +280,9 @@ def _new_messages(
 
 
 def artifact_of(message: dict[str, Any]) -> Artifact | None:
-    """What an agent's message gives its client; one that calls tools is on the way."""
+    """The artifact of an agent's message. None for a message that calls tools, which is
+    an intermediate step, and for one without content.
+    """
     parts = parts_of(message.get("content"))
     if message.get("type") not in ("ai", "assistant") or message.get("tool_calls"):
         return None
@@ -288,7 +293,7 @@ def artifact_of(message: dict[str, Any]) -> Artifact | None:
 
 
 def output_artifact(task: TaskRuns, edges: EdgeSchemas) -> Artifact | None:
-    """The graph's output beside its messages, once the task is completed."""
+    """The graph's output without its messages, once the task is completed."""
     if task.state != TaskState.TASK_STATE_COMPLETED:
         return None
     values = end_state(task, task.newest).values
@@ -317,7 +322,7 @@ def _end_state(task: TaskRuns, run: Run) -> EndState:
         return EndState(task.thread.values, interrupts)
     try:
         found = get_history(task.thread, limit=1, metadata={"run_id": str(run.id)})
-    except Unprocessable:  # Its graph is not served any more.
+    except Unprocessable:  # Its graph is no longer served.
         return EndState()
     if not found:
         return EndState()
@@ -341,7 +346,7 @@ def conversation(task: TaskRuns, edges: EdgeSchemas) -> Iterator[Entry]:
 
 
 def _sent_message(task: TaskRuns, run: Run) -> Message:
-    """What the client sent to have this run."""
+    """The client's message that created this run."""
     return Message(
         message_id=str(run.metadata.get(SENT_ID) or run.id),
         role=Role.ROLE_USER,
@@ -363,7 +368,7 @@ def _sent_parts(run: Run) -> list[Any]:
 
 
 def _sent_to_graph(run: Run) -> dict[str, Any] | None:
-    """The message in a run's input; None where its graph takes none."""
+    """The last message in a run's input; None if the input has no messages."""
     given = run.kwargs.get("input")
     messages = given.get(MESSAGES) if isinstance(given, dict) else None
     if isinstance(messages, list) and messages and isinstance(messages[-1], dict):

@@ -1,7 +1,7 @@
 """A run's events as the updates of its task.
 
-Tokens come as pieces of an artifact, one for each of the graph's messages; what was not
-streamed comes whole at the end, followed by the task's last state.
+Each message of the graph is an artifact, and its tokens are sent as pieces of that.
+Artifacts that were not streamed are sent whole at the end, before the last state.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MESSAGES = "messages"
 async def updates(
     call: Call, ref: TaskRef, edges: EdgeSchemas, stream: RunStream
 ) -> AsyncGenerator[Update, None]:
-    """What happens to a task from now on, until its present run has ended."""
+    """Yield the task's updates until the run of `stream` has ended."""
     translator = Translator(ref, streams=shows_messages(edges))
     async with aclosing(follow(stream)) as batches:
         async for batch in batches:
@@ -73,7 +73,10 @@ def _ending(
 
 @dataclass
 class Translator:
-    """Remembers what was streamed of each artifact. `streams`: whether tokens may be."""
+    """Translates events, and remembers what was streamed of each artifact.
+
+    `streams`: whether clients may see tokens.
+    """
 
     ref: TaskRef
     streams: bool = True
@@ -88,7 +91,7 @@ class Translator:
             yield from self._piece(message)
 
     def ending(self, task: TaskRuns, edges: EdgeSchemas) -> Iterator[Update]:
-        """What was not streamed of the newest run, and the state that it led to."""
+        """The newest run's artifacts that were not streamed, then the task's state."""
         entries = [one for one in conversation(task, edges) if one.run is task.newest]
         for artifact in [one.artifact for one in entries if one.artifact]:
             if not self._has_said(artifact):
@@ -101,7 +104,7 @@ class Translator:
         yield TaskStatusUpdateEvent(status=status, **self._ids)
 
     def _attempt(self) -> Iterator[Update]:
-        """A new attempt has begun: empty the unfinished artifacts of the lost one."""
+        """Begin a new attempt: empty the artifacts that the lost one did not finish."""
         for artifact_id in set(self._texts) - self._whole:
             del self._texts[artifact_id]
             yield self._update(_artifact(artifact_id, ""), last_chunk=True)
@@ -131,7 +134,7 @@ class Translator:
             yield self._update(artifact, append=begun, last_chunk=is_last)
 
     def _has_said(self, artifact: Artifact) -> bool:
-        """Whether this artifact was streamed as it is."""
+        """Whether exactly this artifact has been streamed."""
         said = "".join(self._texts.get(artifact.artifact_id, []))
         texts = [part.text for part in artifact.parts]
         return all(texts) and said == "".join(texts)

@@ -1,4 +1,4 @@
-"""Paths of agents. The names of REST's paths are A2A's."""
+"""Paths of agents. A2A defines the names of the REST paths."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ urlpatterns = [
     path(f"{AGENT}/message:send", _view(post="send")),
     path(f"{AGENT}/message:stream", _view(post="stream")),
     path(f"{AGENT}/tasks", _view(get="list")),
-    # Before the task itself, whose id may have any other colon.
+    # Before the path of the task itself, since task ids contain colons, too.
     path(f"{TASK}:cancel", _view(post="cancel")),
     path(f"{TASK}:subscribe", _view(get="subscribe", post="subscribe")),
     path(TASK, _view(get="retrieve")),

@@ -1,6 +1,6 @@
 """A2A over HTTP: JSON-RPC and REST for 1.0, JSON-RPC for 0.3, and agent cards.
 
-Each request is authenticated and counted before the SDK's library is called, which is
+Each request is authenticated and rate-limited before the A2A SDK is called. The SDK is
 loaded at the first request.
 """
 
@@ -72,7 +72,7 @@ class AgentViewSet(ScopedViewSet):
 
     @extend_schema(request=RPCBody, responses={200: RPCBody, **STREAM})
     def rpc(self, request: Request, assistant_id: str) -> Response | ASGIResponse:
-        """All methods as JSON-RPC 2.0, of A2A 1.0 and, by their own names, of 0.3."""
+        """All methods as JSON-RPC 2.0: those of A2A 1.0, and those of 0.3."""
         try:
             return self._answer(request, assistant_id)
         except Unprocessable as exc:
@@ -169,7 +169,7 @@ class AgentViewSet(ScopedViewSet):
     @property
     def _is_public(self) -> bool:
         """Cards are public so that clients can read how to log in."""
-        # Its action is not set yet when it is asked for this first.
+        # DRF reads this before it has set `action`.
         method = str(self.request.method).lower() if self.request else ""
         action = getattr(self, "action", None) or self.action_map.get(method)
         return action in self.public_actions
@@ -197,7 +197,7 @@ class AgentViewSet(ScopedViewSet):
         return found
 
     def _answer(self, request: Request, assistant_id: str, **path: str) -> ASGIResponse:
-        _ = request.body  # Before it is parsed, which would leave nothing of it.
-        _ = request.data  # Raises for JSON that no body of ours may be.
+        _ = request.body  # Keep the body: parsing would consume it.
+        _ = request.data  # Raises for JSON that we don't accept.
         application = lazy.load(ENDPOINTS, "application")
         return ASGIResponse(request, application(self.action, assistant_id, path))

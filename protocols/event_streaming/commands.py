@@ -1,6 +1,6 @@
-"""The commands of the protocol, each authorised as the route that does the same.
+"""The commands of the protocol, each authorised like the route that does the same.
 
-All but the subscriptions of a WebSocket, which are the connection's own.
+The commands for subscriptions are in `websockets`, since they belong to a connection.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ from spool.threads.models import Thread
 from spool.threads.thread_request import CheckpointRef
 from spool.web.errors import NotFound
 
-# The stream modes that runs of event streaming show; their events differ.
+# The stream modes of runs that the protocol starts; it changes the form of the events.
 STREAM_MODES = (
     *("values", "updates", "messages", "tools"),
     *("lifecycle", "custom", "tasks", "checkpoints"),
@@ -53,14 +53,14 @@ STREAM_MODES = (
 
 @dataclass(frozen=True)
 class Conversation:
-    """The caller and the thread of commands."""
+    """The caller of commands, and the thread that they are for."""
 
     request: Request | HttpRequest
     thread_id: UUID
 
     @cached_property
     def standing(self) -> Standing | None:
-        """Where the thread stands, if the caller may see it. Only for one command."""
+        """Where the thread stands, if the caller may see it. Cached for one command."""
         try:
             allowed = authorize(
                 self.request, "threads.read", {"thread_id": self.thread_id}
@@ -92,7 +92,7 @@ class Conversation:
 def answered(conversation: Conversation, command: Command) -> dict[str, Any]:
     """The response to a command, either its result or an error."""
     conversation = replace(conversation)
-    # Read it before the command starts anything: events of that come later.
+    # Read it before the command starts a run: the run's events come later.
     through = newest_seq(conversation.thread_id) if conversation.standing else 0
     try:
         result = executed(conversation, command)
@@ -125,7 +125,7 @@ def executed(conversation: Conversation, command: Command) -> Any:
     except Refusal:
         raise
     except APIException as exc:
-        if exc.status_code in (401, 429, 503):  # Of the request, not of the command.
+        if exc.status_code in (401, 429, 503):  # About the request, not the command.
             raise
         raise refusal_of(exc) from None
 
@@ -177,7 +177,7 @@ def input_respond(conversation: Conversation, params: Any) -> Any:
 
 
 def _waiting_interrupts(thread: Thread) -> set[str]:
-    """The interrupts that no active run answers."""
+    """The ids of the interrupts that no active run answers."""
     interrupts = (thread.ordered_interrupts or {}).values()
     waiting = {one["id"] for several in interrupts for one in several}
     for run in thread.runs.active().only("kwargs", "given"):
@@ -187,7 +187,7 @@ def _waiting_interrupts(thread: Thread) -> set[str]:
 
 
 def _continued(thread: Thread, overrides: Overrides) -> dict[str, Any]:
-    """The body of a run that continues the newest one: with its config, overridden."""
+    """The body of a run that continues the newest run: its config with `overrides`."""
     newest = thread.runs.newest_first().first()
     before: dict[str, Any] = newest.kwargs if newest else {}
     config = before.get("config") or {}
@@ -205,7 +205,7 @@ def _continued(thread: Thread, overrides: Overrides) -> dict[str, Any]:
         "metadata": overrides.metadata,
     }
     if context := before.get("context"):
-        # The context is the configurable, too; both would contradict each other.
+        # The old configurable repeats the context, and could contradict the new one.
         body["context"] = context
         merged["configurable"] = own
     if not merged["configurable"]:
@@ -282,7 +282,7 @@ def state_list_checkpoints(conversation: Conversation, params: Any) -> Any:
 
 
 def state_fork(conversation: Conversation, params: Any) -> Any:
-    """Start a run from a checkpoint: with an input, or with what came after it."""
+    """Start a run from a checkpoint: with an input, or with what followed there."""
     wanted = parsed(StateFork, params)
     thread = conversation.thread()
     body = {
@@ -301,7 +301,7 @@ def state_fork(conversation: Conversation, params: Any) -> Any:
 
 
 def of_a_connection(conversation: Conversation, params: Any) -> Any:
-    """A subscription over HTTP is a request of its own."""
+    """Refuse it: over HTTP, a subscription is a request of its own."""
     message = "Subscription commands need a WebSocket: use POST …/stream/events"
     raise Refusal("not_supported", message)
 

@@ -1,4 +1,4 @@
-"""From the kept events of a thread to the protocol's own."""
+"""Convert the kept events of a thread to events of the protocol."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Envelope:
 
 
 def enveloped(event: Event) -> Envelope | None:
-    """None: it is none of the protocol's."""
+    """Convert an event of a thread; None if the protocol has no event for it."""
     mark, channel, namespace = _parts(event.name)
     if mark == NORMALISED:
         if channel == "lifecycle":
@@ -80,7 +80,7 @@ def enveloped(event: Event) -> Envelope | None:
 
 
 def channel_of(event: Event) -> str | None:
-    """The channel of the event's envelope, without making that."""
+    """The channel that the event's envelope would have, without building it."""
     mark, channel, _ = _parts(event.name)
     if event.name in (events.METADATA, events.END):
         return "lifecycle"
@@ -93,7 +93,7 @@ def namespace_of(event: Event) -> tuple[str, ...]:
     return _parts(event.name)[2]
 
 
-# Few names make most of a thread's events.
+# Most events of a thread have one of a few names.
 @lru_cache(maxsize=256)
 def _parts(name: str) -> tuple[str, str, tuple[str, ...]]:
     mark = name[:1] if name[:1] in (NORMALISED, SUBSCRIBERS_ONLY) else ""
@@ -119,7 +119,7 @@ def _envelope(
 
 
 def _lifecycle(event: Event, namespace: tuple[str, ...], payload: Any) -> Envelope:
-    """Clients read the run's id in the event's, and know a repeated one by it."""
+    """Clients read the run's id from the event's id, and recognise repeats by it."""
     if not namespace:
         payload = {"event": payload["event"], "graph_name": event.graph_id, **payload}
     event_id = f"synth:{event.run_id}:lc|{'|'.join(namespace)}|{payload['event']}"
@@ -139,7 +139,7 @@ def _answered(event: Event) -> Envelope:
 
 
 def _values(data: bytes) -> bytes:
-    """The values of a run that was not started by the protocol."""
+    """The values event of a run that was not started by the protocol, as JSON."""
     values = loads(data)
     if isinstance(values, dict):
         values.pop("__interrupt__", None)

@@ -1,4 +1,4 @@
-"""Refusals of the protocol, by its own codes."""
+"""Refusals of the protocol, with its own error codes."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Refusal(Exception):
 
 
 def refusal_of(exc: APIException) -> Refusal:
-    """What REST's routes would answer with a status of its own."""
+    """Convert an exception for which REST routes would answer with a status code."""
     if isinstance(exc, ValidationError):
         return Refusal("invalid_argument", "; ".join(errors.lines(exc.detail)))
     if exc.status_code == 403:

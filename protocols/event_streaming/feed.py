@@ -1,8 +1,8 @@
 """The events of a thread that one client receives: those that its subscriptions select.
 
-Both transports are this feed. Events come in order and once, whichever subscriptions
-they are for; a later subscription first gets what it has missed. Where Redis has lost
-events, a snapshot of the thread stands in for them.
+Both transports use this feed. Events come in order and once, even if several
+subscriptions select them. A later subscription first gets the events that it has
+missed. If Redis has lost events, a snapshot of the thread replaces them.
 """
 
 from __future__ import annotations
@@ -36,23 +36,29 @@ from spool.web.thread_pool import database_threads
 
 @dataclass(eq=False)
 class Subscription:
-    """`replayed` is done, with their number, once it has got the events of the past."""
+    """One selection of events.
+
+    `replayed` is done once all past events have been sent; its result is their number.
+    """
 
     id: str
     filter: Filter
     replayed: asyncio.Future[int] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
-    # Only events with a greater number are for it.
+    # Only events with a greater number are sent.
     _since: int = 0
 
     def begin(self, max_seq: int | None) -> None:
-        """A number that was never reached is of an earlier thread of this id."""
+        """Set the last number that the client has, at most `max_seq` (None: unknown).
+
+        A greater number belongs to an earlier thread with the same id.
+        """
         since = self.filter.since
         self._since = since if max_seq is None else min(since, max_seq)
 
     def skip(self, seq: int) -> None:
-        """Leave out what has been summed up."""
+        """Leave out events up to `seq`, which a snapshot has replaced."""
         self._since = max(self._since, seq)
 
     def takes(self, event: Event) -> bool:
@@ -75,23 +81,23 @@ class Subscription:
 class Feed:
     """The events of one thread for one client. Lives on the web server's event loop.
 
-    `thread` is where the thread stands, if that was just looked up.
+    `thread` is where the thread stands, if the caller has just looked it up.
     """
 
     def __init__(self, thread_id: UUID, thread: Standing | None = None) -> None:
         self.thread_id = thread_id
         self._thread = thread
         self.subscriptions: dict[str, Subscription] = {}
-        # Which of the threads that had this id; see `events.generation`.
+        # Tells apart threads that had the same id; see `events.generation`.
         self._generation = 0
-        # The last event of the thread that was read, for any subscription.
+        # The last event of the thread that was read for any subscription.
         self.last_seq = 0
         self._last: tuple[int, int] | None = None
         self._new: list[Subscription] = []
         self._viewer: Viewer | None = None
-        # The graphs of runs that have begun, and whose end was not received yet.
+        # Runs that have begun, and whose end was not received yet, with their graphs.
         self._begun: dict[UUID, str] = {}
-        # The run of the last event.
+        # The run of the last event; empty after a run's end.
         self._noted = ""
 
     def subscribe(self, subscription: Subscription) -> None:
@@ -120,7 +126,7 @@ class Feed:
                 if clock() >= beat:
                     beat += settings.STREAM_HEARTBEAT_SECS
                     yield []
-            # The thread went, but its runs had ended before.
+            # The thread was deleted, but its runs had ended before: send those events.
             left = [e for e in await viewer.batches(0) if e.id > (self._last or NEVER)]
             if shown := await self._shown(left):
                 yield shown
@@ -150,7 +156,7 @@ class Feed:
     async def _past(
         self, subscription: Subscription, thread: Standing
     ) -> AsyncGenerator[list[Envelope], None]:
-        """What a new subscription has missed, by a snapshot where that is not kept."""
+        """Past events for a new subscription; a snapshot for those no longer kept."""
         found = await self._place(subscription.filter.since, thread)
         place = found or Place(NEVER)
         subscription.begin(_max_seq(thread, found))
@@ -169,7 +175,7 @@ class Feed:
             yield batch
 
     async def _place(self, since: int, thread: Standing) -> Place | None:
-        """None: Redis has been unavailable for a while."""
+        """Where to begin after the number `since`; None if Redis stays unavailable."""
         if not since and thread.is_busy:
             return Place(NEVER)
         clock = asyncio.get_running_loop().time
@@ -186,10 +192,10 @@ class Feed:
     async def _missed(
         self, subscription: Subscription, thread: Standing, place: Place
     ) -> list[Envelope]:
-        """A snapshot, where events after the client's last one are not kept.
+        """A snapshot, if events after the client's last one are no longer kept.
 
-        An event `gap` reports what is missing of the oldest run that is kept, and a
-        worker has the events of a run that goes on.
+        Empty otherwise. Events missing from the oldest kept run are reported by an
+        event `gap`; those of an active run can still come from its worker.
         """
         since = subscription.filter.since
         before, until = thread.event_seq + 1, ""
@@ -205,13 +211,13 @@ class Feed:
         )
 
     def _watch(self, thread: Standing) -> None:
-        """Look in Postgres for ends of runs that Redis may never publish."""
+        """Watch Postgres for ends of active runs, which Redis may never publish."""
         self._begun |= thread.active
         if self._viewer:
             self._viewer.watched |= set(thread.active)
 
     async def _kept(self) -> AsyncGenerator[list[Envelope], None]:
-        """What Redis has by now, for the first subscription."""
+        """The events that Redis has now, for the first subscription."""
         if (viewer := self._viewer) is None:
             return
         viewer.has_gap = True
@@ -223,11 +229,11 @@ class Feed:
     async def _replay(
         self, subscription: Subscription, after: tuple[int, int]
     ) -> AsyncGenerator[list[Envelope], None]:
-        """Up to where the other subscriptions are."""
+        """Replay events after `after`, up to the last one that the others have got."""
         last, has_more = self._last or NEVER, True
         while has_more and after < last:
             page = await fanout().read_back(self.thread_id, after)
-            if page is None:  # Redis is away: what comes later is read again, too.
+            if page is None:  # Redis is unavailable, and this replay ends early.
                 return
             kept, has_more = page
             past = [event for event in kept if event.id <= last]
@@ -300,7 +306,7 @@ class Feed:
 
 
 def _max_seq(thread: Standing, place: Place | None) -> int | None:
-    """The highest number that an event of the thread can have. None: it is not known."""
+    """The highest number that an event of the thread can have; None if unknown."""
     if place is None:
         return None
     if place.newest_seq:
@@ -310,7 +316,7 @@ def _max_seq(thread: Standing, place: Place | None) -> int | None:
 
 
 def _publish(thread_id: UUID, run_id: UUID, graph_id: str) -> None:
-    """Publish the end of a run as in Postgres; a missing run was rolled back."""
+    """Publish the end that Postgres has for a run; a missing run was rolled back."""
     run = Run.objects.filter(pk=run_id).only("status", "error", "attempt").first()
     thread = standing(thread_id)
     if thread is None or (run and run.is_active):

@@ -1,6 +1,6 @@
-"""How values, messages and tool results look in event streaming.
+"""The JSON of values, messages and tool results in event streaming.
 
-Messages are compact: their type, content and id, and whatever else is not empty.
+Messages are compact: their type, content and id, and other fields that have a value.
 Token usage is published once, at the end of a message.
 """
 
@@ -14,9 +14,9 @@ from langgraph.types import Command
 
 from spool.database.json import dumps, plain
 
-# Of a message, beside what is empty.
+# Fields that are not copied from a message, in addition to empty ones.
 LEFT_OUT = frozenset({"usage_metadata", "example", "type", "content", "id"})
-# Of a tool's result also where they are empty.
+# Fields that a tool's result has even if they are empty.
 OF_TOOLS = ("tool_call_id", "status", "artifact")
 
 
@@ -26,7 +26,7 @@ def written(value: Any) -> orjson.Fragment:
 
 
 def compact_json(value: Any) -> Any:
-    """The same for JSON in which messages are written in full."""
+    """Replace the full messages in parsed JSON by compact ones."""
     if isinstance(value, list):
         return [compact_json(item) for item in value]
     if not isinstance(value, dict):

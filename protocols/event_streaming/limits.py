@@ -19,7 +19,7 @@ _open: Counter[str] = Counter()
 
 
 def check_connections(who: str) -> None:
-    """Raises `TooManyConnections` where the caller has all that are allowed."""
+    """Raises `TooManyConnections` if the caller has as many as are allowed."""
     limit = settings.EVENT_STREAM_MAX_CONNECTIONS
     if limit and _open[who] >= limit:
         raise TooManyConnections
@@ -27,7 +27,7 @@ def check_connections(who: str) -> None:
 
 @contextmanager
 def counted(who: str) -> Iterator[None]:
-    """Of one connection, for as long as it is open. On the event loop only."""
+    """Count one connection while it is open. Use it on the event loop only."""
     _open[who] += 1
     try:
         yield

@@ -1,7 +1,8 @@
-"""From a graph to normalised events: LangGraph's own, as they go on the wire.
+"""Run a graph as normalised events: LangGraph's own, in the format of the wire.
 
-Runs in the worker, for runs that were started by `run.start`; `runs.worker.worker.hooks` says
-what for. An event's name is `@`, its channel and its namespace, by `|`.
+Runs in the worker (see `runs.worker.hooks`), for runs that the protocol has started. An
+event's name is `@` and its channel, followed by the parts of its namespace, each after
+a `|`.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ async def normalised_events(
 ) -> AsyncIterator[WireEvent]:
     """Run `graph`, yielding its events. `options` are those of `Pregel.astream`.
 
-    `translator` is given what the state of the run's thread is made of.
+    `translator` receives the values from which it builds the state of the run's thread.
     """
     public = None
     if hides_state(graph):
@@ -76,7 +77,7 @@ class _Everything(StreamTransformer):
     before_builtins = True
 
     def init(self) -> dict[str, Any]:
-        if self.scope:  # A subgraph's events come by the root, too.
+        if self.scope:  # The root passes on the events of subgraphs, too.
             return {}
         self._tasks: StreamChannel[Any] = StreamChannel("tasks")
         return {"spool_tasks": self._tasks}
@@ -94,13 +95,13 @@ class _Normaliser:
     # The root graph's channels that clients may see; None: all.
     public: frozenset[str] | None
     _graph_names: dict[Namespace, str] = field(default_factory=dict)
-    # Where checkpoints come after values, and not the other way round as clients
-    # have it: the values that wait for theirs.
+    # Values that wait for their checkpoint: clients expect the checkpoint first, but
+    # some come after the values.
     _held: tuple[Namespace, WireEvent] | None = None
     _begun: set[Namespace] = field(default_factory=set)
     _unsaved: set[Namespace] = field(default_factory=set)
     _messages: _Messages = field(default_factory=lambda: _Messages())
-    # The keys that the events of a subgraph have shown: those of its output schema.
+    # The keys in the events of each subgraph, which are those of its output schema.
     _shown: dict[Namespace, set[str]] = field(default_factory=dict)
 
     def events(self, event: Any) -> Iterator[WireEvent]:
@@ -120,7 +121,7 @@ class _Normaliser:
             yield from self._others(method, namespace, data)
 
     def release(self) -> list[WireEvent]:
-        """Release values that were held for a checkpoint that does not come."""
+        """Return values that were held for a checkpoint which has not come."""
         if self._held is None:
             return []
         (namespace, event), self._held = self._held, None
@@ -148,7 +149,7 @@ class _Normaliser:
         elif method == "tasks":
             yield self._task(*data)
         elif method == "messages":
-            # A whole message is in the values, as soon as it is anywhere.
+            # A whole message is in the values as well.
             if isinstance(data[0], dict):
                 yield _named(method, namespace, self._messages.marked(namespace, *data))
         elif method.startswith("custom"):
@@ -199,8 +200,8 @@ class _Normaliser:
 class _Messages:
     """Tells apart the messages that models stream at the same time in one namespace.
 
-    Clients know the message of an event by its place; of several at once the Python
-    client knows it by `id`, and the JavaScript client by `run_id`.
+    Clients match an event to its message by the event's place. For several messages at
+    once, the Python client matches by `id`, and the JavaScript client by `run_id`.
     """
 
     _active: dict[Namespace, dict[str, Any]] = field(default_factory=dict)
@@ -226,7 +227,7 @@ class _Messages:
 
 
 def _custom(method: str, namespace: Namespace, data: Any) -> WireEvent:
-    """Data that a node has written, or that the graph's own transformer returned."""
+    """Data that a node has written, or that a transformer of the graph returned."""
     if method != "custom":
         payload = {"name": method.removeprefix("custom:"), "payload": data}
         return _named(method, namespace, payload)

@@ -1,4 +1,4 @@
-"""What clients say: commands, and their parameters."""
+"""Parse the requests of clients: commands, and their parameters."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class Command(BaseModel):
 
 
 class Overrides(Params):
-    """What a command may say of the run that it starts."""
+    """Options that a command may give for the run that it starts."""
 
     config: JSONObject = Field(default_factory=dict)
     metadata: JSONObject = Field(default_factory=dict)
@@ -113,7 +113,7 @@ class Unsubscribe(Params):
 
 
 def parsed(model: type[Model], params: Any) -> Model:
-    """Raises `invalid_argument`, naming what is wrong."""
+    """Parse parameters. Raises `Refusal("invalid_argument")`, naming what is wrong."""
     try:
         return model.model_validate({} if params is None else params)
     except ValidationError as exc:
@@ -125,7 +125,7 @@ def parsed(model: type[Model], params: Any) -> Model:
 
 
 def parsed_command(given: Any) -> Command:
-    """Raises `invalid_argument` for what is no command."""
+    """Parse a command. Raises `Refusal("invalid_argument")` for anything else."""
     try:
         return Command.model_validate(given)
     except ValidationError:

@@ -1,4 +1,4 @@
-"""The shapes of the protocol in the description of the API; see `requests` for more."""
+"""The shapes of the protocol in the OpenAPI description; `requests` has all fields."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class MetaBody(serializers.Serializer[Any]):
 
 
 class CommandResponseBody(serializers.Serializer[Any]):
-    """`result` with the type `success`; `error` and `message` with `error`."""
+    """Has `result` if `type` is `success`; `error` and `message` if it is `error`."""
 
     type = serializers.ChoiceField(choices=["success", "error"])
     id = serializers.IntegerField(allow_null=True)

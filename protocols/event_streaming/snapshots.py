@@ -1,4 +1,4 @@
-"""Where a thread stands, for clients that missed events which are kept no longer."""
+"""Where a thread stands, for clients that missed events which are no longer kept."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spool.threads.state import get_live_output, get_output
 
 @dataclass(frozen=True)
 class Standing:
-    """`active` has the graphs of the runs that are not over.
+    """Where a thread stands. `active` maps the ids of active runs to their graphs.
 
     `event_seq` is the number of the thread's last event when its last run ended, and
     `max_seq` the highest number that an event may have by now.
@@ -51,7 +51,7 @@ LEFT JOIN runs ON runs.thread_id = thread.id AND runs.status IN ('pending', 'run
 
 
 def standing(thread_id: UUID, scope: Scope = EVERYTHING) -> Standing | None:
-    """None: there is no such thread, no longer, or the caller may not see it."""
+    """Where a thread stands; None if it doesn't exist or is not visible in `scope`."""
     if not scope.is_plain:
         if not Thread.objects.visible_to(scope).filter(pk=thread_id).exists():
             return None
@@ -77,8 +77,8 @@ def snapshot(
 ) -> list[Envelope]:
     """Events that say where the thread stands, numbered to come just before `before`.
 
-    `with_end`: also how its newest run ended; `until` is a run whose events follow, so
-    that the end is of a run before it.
+    `with_end`: also how its newest run ended. `until` is the id of a run whose events
+    follow the snapshot: the newest run is then one before it. Empty: any run.
     """
     thread = Thread.objects.filter(pk=thread_id).first()
     if thread is None:
@@ -111,7 +111,7 @@ def _state(thread: Thread) -> list[tuple[str, str, Any]]:
 
 
 def _values(thread: Thread) -> Any:
-    """Those of the newest checkpoint while a run goes on, as its own events have them."""
+    """The thread's output; while a run is active, from its newest checkpoint."""
     graph_id = thread.metadata.get("graph_id")
     if thread.status == Thread.Status.BUSY:
         running = thread.runs.active().values_list("graph_id", flat=True).first()

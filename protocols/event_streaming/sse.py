@@ -16,7 +16,7 @@ from spool.runs.streaming.run_stream import HEARTBEAT
 async def sse(
     thread_id: UUID, thread: Standing, chosen: Filter, who: str
 ) -> AsyncGenerator[bytes, None]:
-    """The chosen events of a thread, until it is gone."""
+    """The chosen events of a thread, until the thread is deleted."""
     feed = Feed(thread_id, thread)
     feed.subscribe(Subscription("", chosen))
     with counted(who):

@@ -14,7 +14,10 @@ CHANNELS = (
 
 
 class Filter(BaseModel):
-    """`namespaces` are prefixes, `depth` is counted from them; `since` is a `seq`."""
+    """Which events to send. `namespaces` are prefixes, and `depth` counts from them.
+
+    `since` is a `seq`: only events with a greater one are sent.
+    """
 
     model_config = ConfigDict(frozen=True)
 
@@ -54,7 +57,7 @@ class Filter(BaseModel):
 
 
 def _begins_with(namespace: Sequence[str], prefix: Sequence[str]) -> bool:
-    """A segment of the prefix without a colon stands for each call of that node."""
+    """Match a prefix. A segment without a colon matches every call of that node."""
     return len(prefix) <= len(namespace) and all(
         given == wanted or (":" not in wanted and given.partition(":")[0] == wanted)
         for given, wanted in zip(namespace, prefix, strict=False)

@@ -12,7 +12,7 @@ from spool.threads.models import Thread
 
 
 def tree_of(run: Run) -> dict[str, Any]:
-    """The run's own graph and those below it, as far as its events are still kept."""
+    """The run's graph with its subgraphs, as far as its events are still kept."""
     root: dict[str, Any] = {
         "namespace": [],
         "status": _status(run),
@@ -40,7 +40,7 @@ def tree_of(run: Run) -> dict[str, Any]:
 def _parent(
     nodes: dict[tuple[str, ...], dict[str, Any]], namespace: tuple[str, ...]
 ) -> dict[str, Any]:
-    """The nearest graph above that is known."""
+    """The nearest known ancestor in the tree; the root if there is none."""
     for length in range(len(namespace) - 1, 0, -1):
         if above := nodes.get(namespace[:length]):
             return above

@@ -36,9 +36,9 @@ BAD_FILTER = error("An unknown channel, or another field that is not valid")
 
 
 class EventStreamingViewSet(OneThreadViewSet):
-    """One thread, as clients of the protocol see it."""
+    """Commands and events of one thread."""
 
-    # A command has the policy's event of the corresponding route.
+    # Each command also authorises the event of the corresponding route.
     events = {"command": "threads.read", "stream": "threads.read"}
 
     @extend_schema(
@@ -72,7 +72,7 @@ class EventStreamingViewSet(OneThreadViewSet):
 
 
 def chosen_filter(given: Any) -> Filter:
-    """Raises 400, naming what is wrong."""
+    """Parse a filter. Raises 400, naming what is wrong."""
     try:
         return Filter.model_validate(given)
     except ValidationError as exc:

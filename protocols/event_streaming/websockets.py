@@ -61,14 +61,14 @@ FAILED = 1011
 
 
 async def serve(scope: Scope, receive: Receive, send: Send) -> None:
-    """One connection, from its handshake to its end."""
+    """Serve one connection, from its handshake to its end."""
     await receive()
     path = PATH.fullmatch(scope["path"].removeprefix(scope.get("root_path", "")))
     if path is None:
         await send({"type": "websocket.accept"})
         await _close(send, NOT_FOUND, "Not Found")
         return
-    # Browsers take no answer that chooses none of what they offer.
+    # Browsers that offer subprotocols close the connection if none is chosen.
     [chosen, *_] = scope.get("subprotocols") or [None]
     await send({"type": "websocket.accept", "subprotocol": chosen})
     request = _request(scope)
@@ -86,16 +86,17 @@ async def serve(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 def _request(scope: Scope) -> HttpRequest:
-    """The handshake as a request, for code that reads its headers."""
+    """The handshake as a request, for code that reads a request's headers."""
     request = ASGIRequest({**scope, "type": "http", "method": "GET"}, BytesIO())
     request.__dict__["request_id"] = str(uuid7())
     return request
 
 
 def _let_in(request: HttpRequest, thread_id: str) -> tuple[UUID, str]:
-    """The thread and the caller of a connection. Raises the errors of HTTP.
+    """The thread's id, and the key for counting the caller's connections.
 
-    The thread may be missing, or hidden from the caller, who may create one.
+    Raises an `APIException` to refuse the connection. The thread need not exist or be
+    visible: the caller may create it by a command.
     """
     if is_disabled(request.path_info):
         raise NotFound
@@ -117,7 +118,7 @@ class Connection:
         self._receive = receive
         self._send = send
         self.feed = Feed(conversation.thread_id)
-        # Subscriptions of a thread that is not there yet, for this caller.
+        # Subscriptions that wait until the thread exists and the caller can see it.
         self._waiting: list[Subscription] = []
         self._is_visible = LightEvent()
 
@@ -144,9 +145,9 @@ class Connection:
             elif code := task.result():
                 await _close(self._send, *code)
 
-    # --- What the client says -----------------------------------------------------------
+    # --- From the client --------------------------------------------------------------
     async def _commands(self) -> tuple[int, str] | None:
-        """Answer commands, in order. None: the client has left."""
+        """Answer commands in order. Return a close code, or None if the client left."""
         while True:
             message = await self._receive()
             if message["type"] == "websocket.disconnect":
@@ -222,7 +223,7 @@ class Connection:
         return subscription
 
     async def _replayed(self, subscription: Subscription) -> int:
-        """How many events it got at once; none where there is no thread yet."""
+        """How many past events were sent; 0 if the client can't see a thread yet."""
         return await subscription.replayed if self._is_visible.is_set() else 0
 
     def _unsubscribe(self, command: Command) -> dict[str, Any]:
@@ -250,7 +251,7 @@ class Connection:
         )
         return Thread.objects.visible_to(allowed.scope).filter(pk=thread_id).exists()
 
-    # --- What the client gets -----------------------------------------------------------
+    # --- To the client ----------------------------------------------------------------
     async def _events(self) -> tuple[int, str] | None:
         while not self._is_visible.is_set():
             with suppress(TimeoutError):
@@ -294,6 +295,6 @@ def _json(text: str) -> Any:
 
 
 async def _close(send: Send, code: int, reason: str) -> None:
-    # It may be closed already, by the client or the server.
+    # The client or the server may have closed the connection already.
     with suppress(Exception):
         await send({"type": "websocket.close", "code": code, "reason": reason[:100]})

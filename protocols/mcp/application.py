@@ -19,7 +19,7 @@ VERSION_HEADER = MCP_PROTOCOL_VERSION_HEADER.encode("ascii")
 
 
 class Application:
-    """That of one event loop."""
+    """The application of one event loop, since the library's tasks belong to a loop."""
 
     def __init__(self) -> None:
         self._server = new_server()
@@ -45,7 +45,7 @@ class Application:
         await close_signals()
 
     async def _run(self) -> None:
-        """The library wants what its requests start to have an owner."""
+        """Keep the library's task group open, in which its requests start tasks."""
         async with self._manager.run():
             self._is_ready.set()
             await asyncio.Event().wait()
@@ -69,6 +69,6 @@ async def application(scope: Scope, receive: Receive, send: Send) -> None:
 
 
 async def close() -> None:
-    """Close that of the running event loop, before the loop ends."""
+    """Close the running event loop's application, before the loop ends."""
     if found := _applications.pop(asyncio.get_running_loop(), None):
         await found.close()

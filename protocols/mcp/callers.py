@@ -15,7 +15,7 @@ Context = ServerRequestContext[Any, HTTPRequest]
 
 
 def view_request(context: Context) -> Request:
-    """The view's request, for the policy."""
+    """The request that the view has received, for the policy."""
     assert context.request is not None  # noqa: S101 - there is no other transport
     return request_of(context.request.scope)
 

@@ -1,8 +1,8 @@
-"""A tool call as a run: how it begins, what became of it, and what is left of it.
+"""Tool calls as runs: start a run, find its outcome, and clean up after it.
 
-A call that names no thread gets one of its own. Should the run stop to ask something, the
-thread is kept for the answer, for `MCP_INTERRUPT_TTL_MINUTES`; else it goes with the call.
-Where the process dies before that, the thread's TTL sees to it.
+A call that names no thread gets a thread of its own. If the run stops at an interrupt,
+the thread is kept for the answer, for `MCP_INTERRUPT_TTL_MINUTES`; otherwise it is
+deleted when the call ends. If the process dies before, the thread's TTL deletes it.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from spool.threads.models import Thread
 from spool.threads.services import delete_threads
 from spool.web.errors import Conflict, NotFound, Unprocessable
 
-# Marks a thread that goes with its call, in its metadata.
+# The metadata of a thread that is deleted when its call ends.
 OWN_THREAD = {"created_by": "mcp"}
-# The names of nodes that have ended, and what nodes write to the stream: progress.
+# Progress is the names of nodes that have ended, and what nodes write to the stream.
 PROGRESS_MODES = ["updates", "custom"]
-# The mode of which most runs have no events, since one has to be named.
+# One mode must be named: most runs have no events of this one.
 QUIET_MODES = ["custom"]
 
 
@@ -86,9 +86,9 @@ Arguments = Begin | Resume
 class Started:
     run_id: UUID
     thread_id: UUID
-    # The thread goes with the call.
+    # The thread is deleted when the call ends.
     owns_thread: bool
-    # The thread's events that are older are not of this run.
+    # Older events of the thread belong to other runs.
     after: tuple[int, int] = NEVER
 
 
@@ -104,14 +104,14 @@ class Failed:
 
 @dataclass(frozen=True)
 class Asking:
-    """The run has stopped: its interrupts, in the order of its tasks."""
+    """The run has stopped at interrupts, which are in the order of its tasks."""
 
     thread_id: UUID
     interrupts: tuple[Mapping[str, Any], ...]
 
     @property
     def output(self) -> dict[str, Any]:
-        """The result for clients that can't show forms to their user."""
+        """The result for clients that can't show forms to their users."""
         questions = [
             {"id": one["id"], "value": one["value"]} for one in self.interrupts
         ]
@@ -122,7 +122,7 @@ Outcome = Finished | Failed | Asking
 
 
 def read_arguments(tool: AssistantTool, arguments: Mapping[str, Any]) -> Arguments:
-    """Raises 422, which says what is wrong with them."""
+    """Parse the arguments of a call. Raises 422, which says what is wrong with them."""
     names = tool.schemas.own_arguments
     own = {key: value for key, value in arguments.items() if key in names}
     rest = {key: value for key, value in arguments.items() if key not in names}
@@ -137,7 +137,7 @@ def read_arguments(tool: AssistantTool, arguments: Mapping[str, Any]) -> Argumen
 
 
 def start(call: Call, arguments: Arguments) -> Started:
-    """Make the call's run. Raises what REST framework has an answer for."""
+    """Create the call's run. Raises an `APIException` if that is refused."""
     if isinstance(arguments, Resume):
         return _resume(call, arguments)
     if arguments.thread_id is None:
@@ -156,7 +156,7 @@ def answer(call: Call, state: RequestState, contents: Mapping[str, Content]) -> 
 
     answers = {key: contents[key] for key in state.interrupt_ids}
     thread = Thread.objects.filter(pk=state.thread_id).first()
-    if thread:  # Whether the caller may see it is asked below.
+    if thread:  # The visibility is checked below.
         questions = {
             one.interrupt_id: one for one in map(question, interrupts_of(thread))
         }
@@ -214,7 +214,7 @@ def cancel(started: Started) -> None:
 
 
 def interrupts_of(thread: Thread) -> tuple[Mapping[str, Any], ...]:
-    """What is open, in the order of the tasks."""
+    """The thread's open interrupts, in the order of its tasks."""
     tasks = (thread.ordered_interrupts or {}).values()
     return tuple(interrupt for task in tasks for interrupt in task)
 
@@ -240,7 +240,7 @@ def _run_request(
 
 
 def _start_alone(call: Call, graph_input: Any) -> Started:
-    """A run on a new thread, which has its TTL from its first moment."""
+    """Create a run on a new thread, which has a TTL from the beginning."""
     run_request = _run_request(call, input=graph_input, metadata=dict(OWN_THREAD))
     allowed = allow_run(call.request, run_request, None)
     minutes = settings.MCP_INTERRUPT_TTL_MINUTES
@@ -255,10 +255,11 @@ def _start_alone(call: Call, graph_input: Any) -> Started:
 
 
 def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> Started:
-    """Create a run with the answers to a thread's interrupts, which include these.
+    """Create a run with the answers to a thread's interrupts.
 
-    Under the thread's lock: of two answers at once one finds the thread busy, and of two
-    in a row one finds nothing open.
+    Raises `NothingAsked` unless all of `interrupt_ids` are open. Locks the thread, so
+    that a second answer at the same time finds the thread busy, and a later one finds
+    no open interrupt.
     """
     after = newest_id(resume.thread_id) or NEVER
     command = {"resume": resume.answer}
@@ -278,7 +279,7 @@ def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> 
 
 
 def _delete_at_rest(thread_id: UUID) -> None:
-    """Delete a thread, unless a run has begun there that is not this call's."""
+    """Delete a thread, unless another call or client has started a run on it."""
     threads = Thread.objects.filter(pk=thread_id)
     delete_threads(threads.exclude(status=Thread.Status.BUSY))
 
@@ -304,7 +305,7 @@ def _goes_with_its_call(thread: Thread) -> bool:
 
 def _locked(scope: Scope, thread_id: UUID) -> Thread:
     visible = Thread.objects.visible_to(scope).filter(pk=thread_id)
-    # Seen first: another owner's row is not locked.
+    # Check this first, so that a caller can't lock another owner's row.
     if visible.exists():
         lifecycle.lock_thread(thread_id)
         if thread := visible.first():
@@ -328,14 +329,14 @@ def _graph_input(tool: AssistantTool, arguments: Mapping[str, Any]) -> Any:
 
 
 def _field(tool: AssistantTool, key: str, value: Any) -> Any:
-    """A text in the place of messages is what the user says."""
+    """Convert text in a field for messages to one message of the user."""
     if key in tool.schemas.message_fields and isinstance(value, str):
         return [{"role": "user", "content": value}]
     return value
 
 
 def _output(tool: AssistantTool, values: Any) -> dict[str, Any]:
-    """Only what the graph's output schema holds."""
+    """The values of the graph's output schema; other values are left out."""
     keys = tool.schemas.output_keys
     if keys is None or not isinstance(values, dict):
         return {RESULT: values}

@@ -1,8 +1,8 @@
 """`subscriptions/listen` of 2026-07-28: notify a client when its list of tools changes.
 
-A change of assistants is published without their owner. Each listener then compares its
-own caller's list, and notifies the client only if that has changed, so that callers learn
-nothing about other owners.
+A change of an assistant is published without its owner. Each listener then reads its
+own caller's list, and notifies the client only if that list has changed, so that
+callers learn nothing about other owners.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from spool.web.thread_pool import database_threads
 
 logger = logging.getLogger(__name__)
 
-# Changes that come together are looked at together, after so many seconds.
+# Changes within this time cause one comparison.
 GATHER_SECS = 0.1
 
 
@@ -30,13 +30,13 @@ async def listen_to_changes(
     context: Context, params: SubscriptionsListenRequestParams
 ) -> SubscriptionsListenResult:
     request = view_request(context)
-    # Read before the client gets the confirmation, so that later changes are found.
+    # Read it before the client gets the confirmation, so that no change is missed.
     digest = await database_threads.query(list_digest, request)
     return await ListenHandler(CallerChanges(request, digest))(context, params)
 
 
 class CallerChanges:
-    """The library's bus of events, for one listener."""
+    """The event bus that the library needs, for one listener."""
 
     def __init__(self, request: Request, digest: str) -> None:
         self._request = request
@@ -56,7 +56,7 @@ class CallerChanges:
         return unsubscribe
 
     async def _watch(self, listener: Callable[[ServerEvent], None]) -> None:
-        self._changed.set()  # Since the digest was made.
+        self._changed.set()  # There may have been a change since the digest was read.
         with signals().listening(self._changed.set):
             while True:
                 await self._changed.wait()
@@ -68,7 +68,7 @@ class CallerChanges:
     async def _is_new(self) -> bool:
         try:
             digest = await database_threads.query(list_digest, self._request)
-        except Exception:  # Postgres may be away; the next change finds it again.
+        except Exception:  # Postgres may be unavailable; the next change tries again.
             logger.exception("mcp: could not read the list of tools")
             return False
         is_new, self._digest = digest != self._digest, digest

@@ -1,9 +1,9 @@
 """MCP up to 2025-11-25 over streamable HTTP: one POST at a time, for any web process.
 
-The library serves these versions in sessions that live in one process. Here the session's
-id says all that is needed of it, and what concerns a call that waits (an answer from the
-client's user, a cancellation) reaches its process over Redis. There is no stream of the
-server's own: `GET` and `DELETE` are 405.
+The library serves these versions with sessions that live in one process. Here, the
+session's id contains all that later requests need. Messages for a waiting call (an
+answer from the client's user, a cancellation) reach its process over Redis. The server
+has no stream that is independent of a request: `GET` and `DELETE` get 405.
 """
 
 from __future__ import annotations
@@ -78,7 +78,7 @@ SSE_HEADERS = {
 
 
 class Refused(Exception):
-    """A request that is no message of this protocol."""
+    """A request that is refused with an HTTP status and a JSON-RPC error code."""
 
     def __init__(self, status: int, message: str, code: int = INVALID_REQUEST) -> None:
         super().__init__(message)
@@ -88,7 +88,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Post:
-    """One message, and whose it is."""
+    """One message, and its caller and session."""
 
     request: Request
     message: JSONRPCMessage
@@ -98,7 +98,7 @@ class Post:
 
     @property
     def version(self) -> str:
-        """The version to speak; a client names it once `initialize` has agreed on it."""
+        """The protocol version: from `initialize`, later from the request's header."""
         message = self.message
         if isinstance(message, JSONRPCRequest) and message.method == "initialize":
             requested = (message.params or {}).get("protocolVersion")
@@ -108,7 +108,7 @@ class Post:
         return header or DEFAULT_NEGOTIATED_VERSION
 
     def key(self, *about: str) -> str | None:
-        """Where a payload for a call of this session is left; None without a session."""
+        """The key for a payload to a call of this session; None without a session."""
         if self.session is None:
             return None
         return payload_key(self.identity, self.session.nonce, *about)
@@ -140,7 +140,7 @@ async def serve(
 
 
 async def _read(request: Request) -> Post:
-    # A client that says nothing takes what is usual, and that is no event stream.
+    # Without an `Accept` header, answer in JSON, not with an event stream.
     has_json, has_sse = True, False
     if "accept" in request.headers:
         has_json, has_sse = check_accept_headers(request)
@@ -170,7 +170,7 @@ def _parsed(body: bytes) -> JSONRPCMessage:
 
 
 async def _note(post: Post) -> None:
-    """Pass a message that has no response to the call that it refers to."""
+    """Pass on a message that expects no response to the call that it refers to."""
     message, key, keep_secs = post.message, None, CANCELLATION_SECS
     if isinstance(message, (JSONRPCResponse, JSONRPCError)) and message.id is not None:
         key = post.key_of_question(message.id)
@@ -193,8 +193,9 @@ async def _note(post: Post) -> None:
 class Exchange:
     """One request and its response, with the messages and requests in between.
 
-    It is the library's `DispatchContext` for the request. The response is plain JSON,
-    unless something goes before it, or it takes its time: then it is an event stream.
+    It is the library's `DispatchContext` for the request. The response is plain JSON.
+    It is an event stream if other messages come first, or if a heartbeat is due before
+    it is ready.
     """
 
     server: Server[Any]
@@ -207,7 +208,7 @@ class Exchange:
     _headers: dict[str, str] = field(default_factory=dict)
     _streams: bool = False
 
-    # --- What the library asks of a context ------------------------------------------
+    # --- The library's `DispatchContext` ---------------------------------------------
     @property
     def transport(self) -> TransportContext:
         return TransportContext(
@@ -259,7 +260,11 @@ class Exchange:
         params: Mapping[str, Any] | None,
         opts: CallOptions | None = None,
     ) -> dict[str, Any]:
-        """Ask the client in the stream of its call; it answers by another request."""
+        """Send a request in the stream of the call; the client answers by another POST.
+
+        Returns the result. Raises `MCPError` for an error of the client, and
+        `NoBackChannelError` if it can't be reached or does not answer in time.
+        """
         request_id = str(uuid4())
         key = self.post.key_of_question(request_id)
         if key is None or not self.can_send_request:
@@ -288,22 +293,25 @@ class Exchange:
 
     # --- The request's life ------------------------------------------------------------
     async def serve(self) -> None:
-        """Serve it to its end. A client that leaves does not cancel it: that it says."""
+        """Serve the request to its end.
+
+        A client that disconnects does not cancel it: that takes a cancellation message.
+        """
         handling = asyncio.create_task(self._outcome())
         watching = [
             asyncio.create_task(self._watch_client(handling)),
             asyncio.create_task(self._watch_cancellation(handling)),
         ]
         try:
-            with suppress(OSError):  # How a server may say that the client is gone.
+            with suppress(OSError):  # Raised if the client is gone.
                 await self._send_frames(handling)
-        except asyncio.CancelledError:  # The server stops, and waits no longer.
+        except asyncio.CancelledError:  # The server has waited long enough, and stops.
             handling.cancel()
             raise
         finally:
             for task in watching:
                 task.cancel()
-            # Also if the client disconnected: its run and its handler continue.
+            # Wait even if the client has disconnected: the run and handler continue.
             await asyncio.gather(handling, *watching, return_exceptions=True)
 
     async def _outcome(self) -> JSONRPCResponse | JSONRPCError:
@@ -324,7 +332,7 @@ class Exchange:
             return _error(request_id, REQUEST_CANCELLED, "Request cancelled")
         except (
             Exception
-        ) as exc:  # What a handler raises that is no answer: a bug of ours.
+        ) as exc:  # An expected error has an MCP error; anything else is a bug of ours.
             error = handler_exception_to_error_data(exc)
             if error is None:
                 logger.exception("mcp: %s failed", self.call.method)

@@ -1,8 +1,9 @@
 """Convert a run's interrupts to forms for the client's user, and read the answers.
 
-A form has top-level fields of plain types only. An interrupt whose `response_schema` fits
-that is asked by it; the requests of LangChain's human-in-the-loop middleware get a
-decision for each action; any other interrupt gets one text field.
+A form only has top-level fields of plain types. If an interrupt's `response_schema`
+fits, the form is built from it. For requests of LangChain's human-in-the-loop
+middleware, the form asks for a decision about each action. Any other interrupt gets one
+text field.
 """
 
 from __future__ import annotations
@@ -19,9 +20,9 @@ from django.core import signing
 
 STATE_SALT = "spool.mcp.request_state"
 ANSWER = "response"
-# Those that are answered by a choice and a text.
+# The decisions that need no more than a choice and a text.
 DECISIONS = ("approve", "reject", "respond")
-# What a form's fields may say, as MCP types them.
+# JSON schema keywords that MCP allows in a form's fields, by the field's type.
 _OF_ALL = {"type", "title", "description", "default"}
 _OF_NUMBERS = _OF_ALL | {"minimum", "maximum"}
 FIELD_KEYS = {
@@ -37,12 +38,12 @@ Content = Mapping[str, Any]
 
 
 class StaleState(ValueError):
-    """A `requestState` that was not made here, or too long ago."""
+    """A `requestState` that has expired, or that this server has not signed."""
 
 
 @dataclass(frozen=True)
 class Question:
-    """An open interrupt as a form; `read` makes the graph's answer of the form's."""
+    """An open interrupt as a form; `read` converts a form's content to an answer."""
 
     interrupt_id: str
     message: str
@@ -52,7 +53,7 @@ class Question:
 
 @dataclass(frozen=True)
 class RequestState:
-    """What a client brings back with the answers: which thread waits for which."""
+    """What a client sends back with its answers: the thread and its interrupts."""
 
     thread_id: UUID
     assistant_id: UUID
@@ -60,7 +61,7 @@ class RequestState:
 
 
 def question(interrupt: Mapping[str, Any]) -> Question:
-    """`interrupt` is one of a thread's `interrupts`."""
+    """The form for `interrupt`, which is one of a thread's `interrupts`."""
     value, schema = interrupt["value"], interrupt.get("response_schema")
     message = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     schema_and_reader = (
@@ -75,7 +76,7 @@ def sign(state: RequestState) -> str:
 
 
 def unsign(text: str) -> RequestState:
-    """Raises `StaleState`."""
+    """Parse a signed state. Raises `StaleState`."""
     age = timedelta(minutes=settings.MCP_INTERRUPT_TTL_MINUTES)
     try:
         thread, assistant, *ids = signing.loads(text, salt=STATE_SALT, max_age=age)
@@ -93,7 +94,7 @@ def _form(fields: dict[str, Any], required: list[str] | None = None) -> dict[str
 
 
 def _read_text(content: Content) -> Any:
-    """The text, or the JSON object or list that is written in it."""
+    """The text, parsed if it is a JSON object or list."""
     text = content.get(ANSWER)
     if isinstance(text, str) and text.lstrip()[:1] in ("{", "["):
         try:
@@ -106,7 +107,7 @@ def _read_text(content: Content) -> Any:
 def _of_schema(
     schema: Any,
 ) -> tuple[dict[str, Any], Callable[[Content], Any]] | None:
-    """The form that an interrupt names itself; None where it is more than a form."""
+    """The form for an interrupt's `response_schema`; None if no form can show it."""
     if not isinstance(schema, dict):
         return None
     if _is_field(schema):
@@ -125,7 +126,7 @@ def _is_field(schema: Any) -> bool:
         return False
     if not set(schema) <= FIELD_KEYS.get(schema["type"], set()):
         return False
-    if schema["type"] == "array":  # Several of a list of choices.
+    if schema["type"] == "array":  # A choice of several items.
         items = schema.get("items") or {}
         return "enum" in items or _are_choices(items.get("anyOf"))
     return "oneOf" not in schema or _are_choices(schema["oneOf"])
@@ -138,7 +139,7 @@ def _are_choices(given: Any) -> bool:
 
 
 def _of_actions(value: Any) -> tuple[dict[str, Any], Callable[[Content], Any]] | None:
-    """A decision for each action that a human is to review."""
+    """A form with a decision for each action that a human has to review."""
     allowed = _allowed_decisions(value)
     if allowed is None:
         return None
@@ -160,7 +161,10 @@ def _of_actions(value: Any) -> tuple[dict[str, Any], Callable[[Content], Any]] |
 
 
 def _allowed_decisions(value: Any) -> list[tuple[str, list[str]]] | None:
-    """Of each action its name, and the decisions that a form can make of it."""
+    """The name of each action, with the allowed decisions that a form can express.
+
+    None if `value` is no such request, or if an action has no such decision.
+    """
     try:
         configs = {one["action_name"]: one for one in value["review_configs"]}
         allowed = [

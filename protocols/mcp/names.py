@@ -1,4 +1,4 @@
-"""What the tools of assistants are called."""
+"""The names of the assistants' tools."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ _NOT_IN_A_NAME = re.compile(r"[^a-zA-Z0-9_-]+")
 
 
 def tool_names(assistants: Iterable[tuple[UUID, str]]) -> dict[UUID, str]:
-    """A name for each assistant, of which no two are equal.
+    """A unique name for each assistant.
 
-    Equal ones end in the first 8 characters of the assistant's id, so that none depends
-    on the order of the assistants.
+    Names that would be equal end in the first 8 characters of the assistant's id, so
+    that no name depends on the order of the assistants.
     """
     names = {pk: tool_name(name) for pk, name in assistants}
     names = _told_apart(names, lambda pk: pk.hex[:8])
-    # An assistant may be called what another one's tool would be.
+    # The resulting name may still be that of another assistant's tool.
     return _told_apart(names, lambda pk: pk.hex)
 
 
 def tool_name(name: str) -> str:
-    """`name` with what is not allowed replaced, and cut."""
+    """`name` with forbidden characters replaced, cut to the maximum length."""
     made = _NOT_IN_A_NAME.sub("_", name)[:MAX_CHARACTERS]
     return made if made.strip("_") else "assistant"
 

@@ -1,6 +1,6 @@
-"""Follow a run to its end, and say how far it is.
+"""Follow a run to its end, and report its progress.
 
-A node that has ended is a step. A graph that knows better writes it to its stream:
+Each node that ends is a step. A graph can report its own progress in its stream:
 `get_stream_writer()({"progress": 3, "total": 10, "message": "reading"})`.
 """
 
@@ -22,14 +22,14 @@ Report = Callable[[float, float | None, str | None], Awaitable[None]]
 
 @dataclass
 class Progress:
-    """How far a run is; it never goes back, as MCP wants it."""
+    """The progress of a run. It only increases, as MCP requires."""
 
     done: float = -1  # Nothing yet.
     total: float | None = None
     message: str | None = None
 
     def take(self, event: Event) -> bool:
-        """Whether the event says that the run is further than before."""
+        """Update the progress from an event. Return whether it has increased."""
         name = event.name.partition("|")[0]
         if name not in ("updates", "custom"):
             return False
@@ -41,7 +41,7 @@ class Progress:
     def _take_step(self, update: dict[str, Any]) -> bool:
         nodes = [node for node in update if not node.startswith("__")]
         if self.total is not None or not nodes:
-            return False  # The graph counts for itself, or has stopped to ask.
+            return False  # The graph reports its own progress, or has stopped.
         self.done = max(self.done, 0) + len(nodes)
         self.message = ", ".join(nodes)
         return True
@@ -59,7 +59,7 @@ class Progress:
 
 
 async def follow(started: Started, report: Report | None) -> None:
-    """Return once the run has ended; call `report` in between, if there is one."""
+    """Wait until the run has ended. Calls `report`, if any, with its progress."""
     progress = Progress()
     stream = RunStream(
         started.thread_id, started.run_id, after=started.after, is_new=True

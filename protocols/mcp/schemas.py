@@ -1,8 +1,9 @@
 """The JSON schemas of a tool, made from those of its assistant's graph.
 
-Both are objects with properties: MCP wants an object at the root, and hosts pass input
-schemas on to models, which take neither `anyOf` nor `$ref` there. A list of messages is
-described in a few lines, since LangChain's own description has twenty kilobytes.
+Both are objects with properties: MCP requires an object at the root, and hosts pass
+input schemas to models, which accept neither `anyOf` nor `$ref` at the root. A list of
+messages is described in a few lines, since LangChain's own description has twenty
+kilobytes.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from jsonschema.exceptions import best_match
 
 from spool.assistants.schemas import EdgeSchemas
 
-# What a graph's input or output is called that is no object of its own.
+# The property for a graph's input or output that is not an object itself.
 INPUT, RESULT = "input", "result"
-# The arguments and keys that are ours.
+# Arguments and result keys that Spool adds to those of the graph.
 THREAD_ID, RESUME, INTERRUPTS = "thread_id", "resume", "interrupts"
 
-# Of LangChain's messages, by which a list of them is recognised.
+# References by which a list of LangChain's messages is recognised.
 MESSAGE_KINDS = {"#/$defs/HumanMessage", "#/$defs/AIMessage"}
 DEFS_PREFIX = "#/$defs/"
 # An error text quotes the value that is wrong.
@@ -100,10 +101,10 @@ OURS_OUT: dict[str, Any] = {
 class ToolSchemas:
     """A tool's input and output schemas, and how they differ from the graph's.
 
-    `wraps_input`: the graph's input is the argument `input`. `message_fields` may be given
-    as a text. `output_keys` are all that clients see of the output; None where the whole
-    of it is the key `result`. `own_arguments` are those of `thread_id` and `resume` that
-    the graph has no field of the same name for.
+    `wraps_input`: the graph's input is the argument `input`. `message_fields` also
+    accept text. Clients only see the `output_keys` of the output; None: the whole
+    output is in the key `result`. `own_arguments` are `thread_id` and `resume`, without
+    those for which the graph has a field of the same name.
     """
 
     input: dict[str, Any]
@@ -120,7 +121,7 @@ def tool_schemas(edges: EdgeSchemas) -> ToolSchemas:
     properties = taken["properties"]
     messages = {name for name in properties if _is_messages(properties[name])}
     own = frozenset(OURS_IN) - set(properties)
-    # A graph may leave out what its own schema requires.
+    # A graph's output may lack keys that its own schema requires.
     given.pop("required", None)
     return ToolSchemas(
         input=_finished(taken, MESSAGES_IN, OURS_IN),
@@ -133,7 +134,7 @@ def tool_schemas(edges: EdgeSchemas) -> ToolSchemas:
 
 
 def find_mistake(schema: dict[str, Any], value: dict[str, Any]) -> str | None:
-    """What is wrong with `value`, in one line; None if nothing is."""
+    """Describe what is wrong with `value` in one line; None if it is valid."""
     found = best_match(_validator(json.dumps(schema)).iter_errors(value))
     if found is None:
         return None
@@ -148,7 +149,7 @@ def _validator(schema: str) -> Draft202012Validator:
 
 
 def _as_object(schema: dict[str, Any], name: str) -> dict[str, Any]:
-    """A copy with properties at its root: its own, or the one called `name`."""
+    """A copy with properties at its root: an object's own, else the property `name`."""
     definitions = schema.get("$defs", {})
     root = _root(schema)
     if not _is_object(schema):
@@ -162,7 +163,7 @@ def _as_object(schema: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _root(schema: dict[str, Any]) -> dict[str, Any]:
-    """The schema itself, or the definition that all of it refers to."""
+    """The schema itself, or the definition that it refers to as a whole."""
     name = str(schema.get("$ref", "")).removeprefix(DEFS_PREFIX)
     found: dict[str, Any] = schema.get("$defs", {}).get(name, schema)
     return found
@@ -181,7 +182,9 @@ def _is_messages(schema: Any) -> bool:
 def _finished(
     schema: dict[str, Any], messages: dict[str, Any], ours: dict[str, Any]
 ) -> dict[str, Any]:
-    """With messages described in short, our own properties, and no unused definition."""
+    """The schema with short descriptions of messages, our properties, and no unused
+    definition.
+    """
     properties = {
         name: _short(one, messages) for name, one in schema["properties"].items()
     }

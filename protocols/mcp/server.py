@@ -1,7 +1,7 @@
 """The MCP server: assistants as tools, over the library's low-level server.
 
-What touches the database is called on the threads that may. Errors of REST framework,
-which the rest of Spool raises, are answered in MCP's own way here.
+Functions that use the database are called on the threads that may. Errors of REST
+framework, which the rest of Spool raises, become MCP errors here.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ def new_server() -> Server[Any]:
         on_list_tools=_list_tools,
         on_call_tool=_call_tool,
         on_subscriptions_listen=_listen,
-        # No tool wants an argument in a header. Without this the library lists all
-        # tools before each call, to see whether one does.
+        # No tool takes an argument from a header. Without this, the library would list
+        # all tools before each call to find out.
         get_tool_input_schema=lambda name: None,
     )
 
@@ -72,7 +72,7 @@ async def _call_tool(context: Context, params: CallToolRequestParams) -> ToolRes
     except APIException as exc:
         if exc.status_code >= 500:
             raise
-        # Of the call itself: a model that reads it can do better.
+        # The error is in the call: a model that reads it can correct the call.
         return failed(str(exc.detail))
 
 

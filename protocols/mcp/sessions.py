@@ -1,7 +1,7 @@
-"""Sessions of 2025-11-25, of which no process has to know anything.
+"""Sessions of 2025-11-25, without state in any process.
 
-What a later request needs of `initialize` (can the client ask its user?) is in the
-session's id itself, signed. So any web process can answer, also one that was started since.
+What later requests need to know from `initialize` (can the client ask its user?) is in
+the signed session id. So any web process can answer, even one that was started later.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ SALT = "spool.mcp.session"
 
 
 class UnknownSession(ValueError):
-    """A session id that was not made here."""
+    """A session id that this server has not signed."""
 
 
 @dataclass(frozen=True)
 class Session:
-    """`nonce` tells sessions apart; `elicits` says that the client can ask its user."""
+    """A client's session. `nonce` is unique; `elicits`: the client can ask its user."""
 
     nonce: str
     elicits: bool
@@ -45,7 +45,7 @@ def new_session(capabilities: ClientCapabilities | None) -> Session:
 
 
 def find_session(session_id: str) -> Session:
-    """Raises `UnknownSession`."""
+    """Parse a session id. Raises `UnknownSession`."""
     try:
         return Session(*signing.loads(session_id, salt=SALT))
     except signing.BadSignature as exc:
@@ -53,7 +53,7 @@ def find_session(session_id: str) -> Session:
 
 
 def can_elicit(capabilities: ClientCapabilities | None) -> bool:
-    """Whether the client shows forms: what says nothing of modes means forms."""
+    """Whether the client shows forms. If it names no modes, it does."""
     elicitation = capabilities.elicitation if capabilities else None
     return elicitation is not None and bool(
         elicitation.form is not None or elicitation.url is None

@@ -5,7 +5,8 @@ which any web process may receive. That process stores the payload under a key t
 the caller of both requests can compute, and publishes the key. Changes of assistants are
 published, too, for clients that subscribe to the list of tools.
 
-There is one connection for all that wait in a process, made at first use.
+All waiting calls and listeners of an event loop share one subscription to Redis, which
+is opened at first use.
 """
 
 from __future__ import annotations
@@ -25,18 +26,18 @@ from spool.runs.streaming.events import new_async_redis, redis_client
 
 logger = logging.getLogger(__name__)
 
-# Pause before the connection to Redis is made again, in seconds.
+# Pause before reconnecting to Redis, in seconds.
 RECONNECT_DELAY_SECS = 0.5
 
 
 def payload_key(*parts: str) -> str:
-    """The key of what is left for one waiting call. Its parts can't be guessed from it."""
+    """The key of a payload for one waiting call. The key doesn't reveal its parts."""
     digest = hashlib.sha256("\0".join(parts).encode(errors="surrogatepass")).hexdigest()
     return f"{settings.REDIS_KEY_PREFIX}spool:mcp:{digest}"
 
 
 class Signals:
-    """Those of one event loop."""
+    """The signals of one event loop."""
 
     def __init__(self) -> None:
         self._redis = new_async_redis()
@@ -46,7 +47,7 @@ class Signals:
         self._fetching: set[asyncio.Task[None]] = set()
 
     async def leave(self, key: str, payload: bytes, *, keep_secs: int) -> None:
-        """Leave a payload for the call that waits for `key`. Raises `RedisError`."""
+        """Store a payload for the call that waits for `key`. Raises `RedisError`."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.set(key, payload, ex=keep_secs)
             pipeline.publish(_payloads(), key)
@@ -54,11 +55,11 @@ class Signals:
 
     @contextmanager
     def expecting(self, key: str) -> Iterator[asyncio.Future[bytes]]:
-        """The payload under `key`, as soon as it is there."""
+        """Give a future for the payload under `key`. Payloads stored earlier count."""
         loop = asyncio.get_running_loop()
         self._waiting[key] = payload = loop.create_future()
         self._start()
-        self._fetch([key])  # It may have been left before.
+        self._fetch([key])  # It may have been stored before.
         try:
             yield payload
         finally:
@@ -67,7 +68,7 @@ class Signals:
 
     @contextmanager
     def listening(self, listener: Callable[[], None]) -> Iterator[None]:
-        """Call `listener` whenever assistants have changed, or may have."""
+        """Call `listener` whenever assistants have changed, or may have changed."""
         self._listeners.add(listener)
         self._start()
         try:
@@ -99,7 +100,7 @@ class Signals:
                 if message is None:
                     continue
                 if message["type"] == "subscribe":
-                    # What was published until now has not reached us.
+                    # Messages published before the subscription are missed.
                     self._fetch(list(self._waiting))
                     self._call_listeners()
                 elif message["channel"].decode() == _changes():
@@ -118,7 +119,7 @@ class Signals:
             task.add_done_callback(self._fetching.discard)
 
     async def _deliver(self, keys: list[str]) -> None:
-        # Should Redis be away, they are fetched once it is back.
+        # If Redis is unavailable, they are fetched once it is back.
         with suppress(RedisError, OSError):
             payloads = await self._redis.mget(keys)
             for key, payload in zip(keys, payloads, strict=True):
@@ -128,11 +129,11 @@ class Signals:
 
 
 def publish_change() -> None:
-    """Fills `assistants.hooks.changed`."""
+    """Publish a change of assistants. Fills the hook `assistants.hooks.changed`."""
     try:
         with circuit_breaker():
             redis_client().publish(_changes(), b"")
-    except RedisError as exc:  # Clients also list anew by themselves, now and then.
+    except RedisError as exc:  # Clients also list the tools again at times.
         logger.warning("could not publish a change of assistants: %s", exc)
 
 
@@ -148,7 +149,7 @@ _signals: dict[asyncio.AbstractEventLoop, Signals] = {}
 
 
 def signals() -> Signals:
-    """Those of the running event loop."""
+    """The signals of the running event loop."""
     loop = asyncio.get_running_loop()
     if loop not in _signals:
         _signals[loop] = Signals()

@@ -1,8 +1,9 @@
-"""One `tools/call`: its run, and the runs that answer what that stops to ask.
+"""One `tools/call`: its run, and the runs that answer its interrupts.
 
-A client that can ask its user is asked: in 2026-07-28 by a result that names the questions
-and comes back with the answers, before that in the call's own stream. Other clients get
-the open interrupts as the result. A call that is cancelled cancels its run.
+If the client can ask its user, it gets the questions. In 2026-07-28 they are the
+result, and the client calls again with the answers; before that they are requests in
+the call's stream. Other clients get the open interrupts as the result. Cancelling a
+call cancels its run.
 """
 
 from __future__ import annotations
@@ -93,7 +94,7 @@ class ToolCall:
         return await self._drive(partial(calls.answer, self._call, state, contents))
 
     async def _drive(self, begin: Callable[[], Started]) -> ToolResult:
-        """A run, and those that answer its questions."""
+        """Start a run, and then the runs that answer its questions, up to a result."""
         while True:
             started = await self._begin(begin)
             try:
@@ -122,7 +123,7 @@ class ToolCall:
         try:
             return await asyncio.shield(creating)
         except asyncio.CancelledError:
-            # The run may be there all the same, in a moment.
+            # The transaction continues: the run may be created in a moment.
             with anyio.CancelScope(shield=True), suppress(Exception):
                 await self._abandon(await creating)
             raise
@@ -133,13 +134,13 @@ class ToolCall:
         return await database_threads.query(calls.find_outcome, self._call, started)
 
     async def _abandon(self, started: Started) -> None:
-        """Cancel the run, but not if the server stops: its clients reconnect."""
+        """Cancel the run, unless the server is stopping: then clients reconnect."""
         if not server_is_stopping():
             with anyio.CancelScope(shield=True):
                 await database_threads.query(calls.cancel, started)
 
     async def _ask(self, asking: Asking) -> dict[str, Content]:
-        """Ask one after another. Raises `Declined` or `Dismissed`."""
+        """Ask the questions one by one. Raises `Declined` or `Dismissed`."""
         contents: dict[str, Content] = {}
         for one in map(question, asking.interrupts):
             try:
@@ -147,7 +148,7 @@ class ToolCall:
                     one.message, one.schema, self._context.request_id
                 )
             except (MCPError, ValidationError):
-                # The client is gone, or can't ask it after all.
+                # The client is gone, or can't ask this question after all.
                 raise Dismissed from None
             contents |= _contents({one.interrupt_id: response})
         return contents
@@ -169,7 +170,7 @@ def _state(text: str) -> RequestState:
 
 
 def _contents(responses: Mapping[str, Any]) -> dict[str, Content]:
-    """What the user has filled in. Raises `Declined` or `Dismissed`."""
+    """The completed forms, by interrupt id. Raises `Declined` or `Dismissed`."""
     if not all(isinstance(response, ElicitResult) for response in responses.values()):
         raise Unprocessable(
             "inputResponses: each must be the response to an elicitation"
@@ -183,11 +184,11 @@ def _contents(responses: Mapping[str, Any]) -> dict[str, Content]:
 
 
 def _result(outcome: Outcome) -> CallToolResult:
-    """As JSON, and as the text of that JSON for models that read texts alone."""
+    """The result as JSON, and as text of that JSON for models that only read text."""
     if isinstance(outcome, Failed):
         return failed(outcome.reason)
     text = dumps(outcome.output)
-    # Read back: what was no plain JSON before is now.
+    # Parse it again, so that all values are plain JSON.
     return CallToolResult(
         content=[TextContent(text=text.decode())], structured_content=loads(text)
     )

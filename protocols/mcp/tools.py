@@ -1,4 +1,4 @@
-"""The tools that a caller has: the assistants that they may see."""
+"""The tools of a caller: the assistants that the caller may see."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ UNKNOWN = EdgeSchemas({"type": "object"}, {"type": "object"}, None)
 
 
 class UnknownTool(LookupError):
-    """No assistant that the caller may see goes by this name."""
+    """No assistant that the caller may see has a tool of this name."""
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class AssistantTool:
 def list_tools(
     request: Request | HttpRequest, offset: int
 ) -> tuple[list[Tool], int | None]:
-    """A page of the caller's tools, and where the next one begins."""
+    """A page of the caller's tools, and the offset of the next page (None: no more)."""
     scope, assistants = _visible(request)
     names = _names(assistants)
     ids = list(names)[offset : offset + PAGE]
@@ -74,7 +74,7 @@ def list_tools(
 
 
 def find_tool(request: Request | HttpRequest, name: str) -> AssistantTool:
-    """Raises `UnknownTool`."""
+    """The caller's tool of this name. Raises `UnknownTool`."""
     scope, assistants = _visible(request)
     called = [pk for pk, one in _names(assistants).items() if one == name]
     assistant = assistants.filter(pk__in=called).first()
@@ -103,7 +103,10 @@ def _visible(request: Request | HttpRequest) -> tuple[Scope, AssistantQuerySet]:
 
 
 def _names(assistants: AssistantQuerySet) -> dict[UUID, str]:
-    """Of all of them, since two names may be equal; the system's own first."""
+    """The names of all the caller's tools, system assistants first.
+
+    Reads all assistants, since a name depends on whether another one is equal.
+    """
     rows = assistants.order_by("-is_system", "created_at", "pk")
     return tool_names(rows.values_list("pk", "name"))
 

@@ -4,7 +4,7 @@ from spool.protocols.mcp.views import MCPViewSet, resource_metadata
 
 urlpatterns = [
     path("mcp", MCPViewSet.as_view({"post": "message"}), name="mcp"),
-    # Where clients look that know the URL of `/mcp` alone, and where 401 sends them.
+    # For clients that only know the URL of `/mcp`; 401 responses name the second path.
     path(".well-known/oauth-protected-resource", resource_metadata),
     path(
         ".well-known/oauth-protected-resource/mcp",

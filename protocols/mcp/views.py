@@ -25,7 +25,7 @@ APPLICATION = "spool.protocols.mcp.application"
 
 
 class Message(serializers.Serializer[Any]):
-    """A JSON-RPC message, for the documentation: the library reads it."""
+    """A JSON-RPC message. Only documents it: the library parses messages."""
 
     jsonrpc = serializers.ChoiceField(choices=["2.0"])
     id = AnyJSON(required=False)
@@ -58,7 +58,7 @@ class MCPViewSet(ScopedViewSet):
         )
 
     def get_authenticate_header(self, request: Request) -> str:
-        """Where to get a token, for clients that can get one by themselves."""
+        """Say where to get a token, for clients that can request one themselves."""
         if not _issuer():
             return "Bearer"
         url = absolute_url(request._request, reverse("mcp-resource-metadata"))
