@@ -15,7 +15,7 @@ VERSION: dict[str, Any] = {"HTTP_A2A_VERSION": "1.0"}
 
 
 class Failed(Exception):
-    """What a method answered instead of a result."""
+    """A method answered with an error instead of a result."""
 
     def __init__(self, error: dict[str, Any]) -> None:
         super().__init__(error["message"])
@@ -30,7 +30,7 @@ class Caller:
         self.agent = agent
 
     def answer(self, method: str, **params: Any) -> Any:
-        """The whole JSON-RPC answer."""
+        """Call a method; return the whole JSON-RPC response."""
         body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
         response: Any = self.client.post(
             f"/a2a/{self.agent}",
@@ -41,14 +41,14 @@ class Caller:
         return json.loads(streamed(response))
 
     def call(self, method: str, **params: Any) -> Any:
-        """Its result. Raises `Failed`."""
+        """Call a method; return its result. Raises `Failed`."""
         answer = self.answer(method, **params)
         if error := answer.get("error"):
             raise Failed(error)
         return answer.get("result")
 
     def send(self, *parts: Any, **more: Any) -> dict[str, Any]:
-        """Send a message whose run is not waited for; the task."""
+        """Send a message without waiting for its run; return the task."""
         configuration = {"returnImmediately": True, **more.pop("configuration", {})}
         message = message_of(*parts, **more)
         found: dict[str, Any] = self.call(
@@ -72,7 +72,7 @@ def message_of(*parts: Any, **more: Any) -> dict[str, Any]:
 
 
 def execute_all(here: Here) -> None:
-    """Every run that waits, in order."""
+    """Execute all pending runs, in order."""
     while run := Run.objects.pending().oldest_first().first():
         here.execute(run)
 

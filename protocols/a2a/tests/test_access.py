@@ -32,7 +32,7 @@ PUSH = "TaskPushNotificationConfig"
 
 @pytest.fixture
 def alices(alice_calls: Caller, here: Here) -> dict[str, Any]:
-    """A task of hers that waits for an answer."""
+    """A task of alice's that waits for an answer."""
     task = alice_calls.send(SECRET)
     execute_all(here)
     run = newest_run(task["id"])
@@ -102,7 +102,7 @@ def test_bob_can_not_ask_alices_assistant(
     assert Run.objects.count() == 0
 
 
-# --- What HTTP itself refuses -------------------------------------------------------
+# --- Requests that HTTP itself refuses ----------------------------------------------
 async def post(http: Any, body: Any, key: str = "", path: str = "/a2a/echo") -> Any:
     headers = {**VERSION, **({"x-api-key": key} if key else {})}
     return await http.post(path, content=json.dumps(body), headers=headers)

@@ -22,7 +22,7 @@ WELL_KNOWN = "/.well-known/agent-card.json"
 
 @pytest.fixture
 def alices(alice_client: Client) -> str:
-    """The id of an assistant of hers."""
+    """The id of an assistant of alice's."""
     body = {"graph_id": "chat", "name": "alice's", "description": "Only hers"}
     made: str = alice_client.call("post", "/assistants", body).json()["assistant_id"]
     return made

@@ -1,4 +1,4 @@
-"""Servers without A2A's traffic pay nothing for it."""
+"""Servers that get no A2A requests don't load its libraries."""
 
 from __future__ import annotations
 

@@ -54,7 +54,7 @@ def test_an_end_is_sent_to_every_configuration(
     assert body["id"] == task["id"]
     assert body["status"]["state"] == "TASK_STATE_INPUT_REQUIRED"
     assert body["status"]["message"]["parts"][0]["text"] == "Are you sure?"
-    # For operators: the row has no payload.
+    # The record of attempts is for operators: the row itself has no payload.
     for delivery in WebhookDelivery.objects.all():
         [(_, attempt)] = attempts_of(delivery)
         assert attempt
@@ -93,7 +93,7 @@ def test_a_client_of_0_3_gets_its_own_shape(
         },
     }
     alice_calls.client.call("post", "/a2a/confirming", body)
-    assert PushConfig.objects.count() == 0  # Not before its answer is read.
+    assert PushConfig.objects.count() == 0  # Nothing runs until its response is read.
     streamed(alice_calls.client.call("post", "/a2a/confirming", body))
     execute_all(here)
     deliver_due()

@@ -137,7 +137,7 @@ def test_the_part_of_a_resuming_run_is_no_task(alice_calls: Caller, here: Here) 
 
 
 def test_a_run_of_the_run_endpoints_is_a_task(alice_calls: Caller, here: Here) -> None:
-    """One that is not listed, until a message has answered it."""
+    """Such a task is not listed until a message has answered it."""
     messages = {"messages": [{"role": "user", "content": "please"}]}
     body = {"assistant_id": "confirming", "input": messages, "on_completion": "keep"}
     made = alice_calls.client.call("post", "/runs", body).json()

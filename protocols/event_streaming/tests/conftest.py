@@ -40,7 +40,7 @@ def web(transactional_db: None, settings: Any) -> Iterator[Server]:
 
 @pytest.fixture
 def loop(web: Server) -> Iterator[Loop]:
-    """For what a worker does."""
+    """An event loop for publishing events as a worker does."""
     loop = Loop(name="test", pool_size=2)
     yield loop
     loop.close()

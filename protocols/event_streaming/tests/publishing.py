@@ -16,7 +16,7 @@ from spool.runs.streaming.writer import EventWriter
 
 
 def publish(loop: Loop, run: Run, attempt: int, *events_: tuple[str, Any]) -> None:
-    """As the worker that executes the run in this attempt."""
+    """Publish events as the worker that executes this attempt of the run."""
 
     async def write() -> None:
         client = events.new_async_redis()

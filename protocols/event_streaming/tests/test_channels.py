@@ -1,4 +1,4 @@
-"""What subscribers choose, what they get while nothing happens, and custom events."""
+"""The channels that subscribers choose, heartbeats, and custom events."""
 
 from __future__ import annotations
 

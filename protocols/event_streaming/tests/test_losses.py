@@ -42,7 +42,7 @@ def lose(run: Run) -> None:
 
 
 def begin(run: Run) -> None:
-    """As a worker's claim leaves it."""
+    """Set the rows as a worker's claim does."""
     Run.objects.filter(pk=run.pk).update(status="running", ended_at=None, attempt=1)
     Thread.objects.filter(pk=run.thread_id).update(status="busy")
 

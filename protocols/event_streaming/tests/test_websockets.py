@@ -35,14 +35,14 @@ def opened(web: Server, thread_id: Any, person: Person, **headers: str) -> Socke
 
 
 def close_code(socket: Socket) -> int:
-    """The code that the server closes it with."""
+    """The code with which the server closes the connection."""
     with socket:
         return socket.close_code()
 
 
 @pytest.fixture
 def thread(web: Server, alice_client: Client) -> Thread:
-    """One of alice's, with a run that waits."""
+    """A thread of alice's, with a pending run."""
     thread_id = alice_client.call("post", "/threads", {}).json()["thread_id"]
     body = {"assistant_id": "memory", "input": MESSAGES}
     alice_client.call("post", f"/threads/{thread_id}/runs", body)

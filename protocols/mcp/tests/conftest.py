@@ -28,7 +28,7 @@ def request_of(person: Person) -> HttpRequest:
 
 @pytest.fixture
 def calling(db: None) -> Calling:
-    """Makes a person's call of a tool."""
+    """A function that returns a person's call of a tool."""
     register_system_assistants()
 
     def calling(person: Person, name: str = "human") -> Call:

@@ -24,7 +24,7 @@ async def here() -> AsyncIterator[Signals]:
 
 @pytest.fixture
 async def there() -> AsyncIterator[Signals]:
-    """Another process."""
+    """The signals of another process."""
     signals = Signals()
     yield signals
     await signals.close()
@@ -76,7 +76,7 @@ def test_a_key_is_of_all_its_parts() -> None:
 async def test_a_change_wakes_all_listeners(here: Signals, there: Signals) -> None:
     calls = [asyncio.Event(), asyncio.Event()]
     with here.listening(calls[0].set), there.listening(calls[1].set):
-        # Once for what may have been missed before they listened.
+        # They are called once at first, since changes may have been missed before.
         async with asyncio.timeout(60):
             for call in calls:
                 await call.wait()
