@@ -74,7 +74,7 @@ def _state(key: ApiKey) -> str:
 @admin.register(ApiKey)
 class ApiKeyAdmin(OperatedAdmin, ReasonedAdmin):
     form = ApiKeyForm
-    # Keys are created with a form, and then only shown.
+    # The form creates keys; existing keys are only shown.
     add_form_template = "admin/change_form.html"
     change_form_template = "console/key.html"
     list_display = (
@@ -98,7 +98,7 @@ class ApiKeyAdmin(OperatedAdmin, ReasonedAdmin):
     list_filter_submit = True
     search_fields = ("prefix", "owner", "name")
     ordering = ("-created_at", "-id")
-    # Revoked keys stay, so that prefixes in logs can be found.
+    # Revoked keys are kept, so that their prefixes in logs can be found.
     operations = (REVOKE,)
     has_add_permission = ReasonedAdmin.has_add_permission
     get_search_results = ReasonedAdmin.get_search_results

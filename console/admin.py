@@ -32,5 +32,5 @@ __all__ = [
 
 admin.site.index_template = "console/overview.html"
 admin.site.index_title = "Overview"
-# There is no site beside it.
+# There is no other site to link to.
 admin.site.site_url = None

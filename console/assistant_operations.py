@@ -29,11 +29,11 @@ class VersionForm(ReasonForm):
 
 
 class ConfigureForm(ReasonForm):
-    """The assistant's name and its settings, as its graph's schema names them."""
+    """The assistant's name, and fields for the settings in its graph's schema."""
 
     field_order = ("name", "description")
 
-    # The version that the form shows.
+    # The version from which the form was filled.
     based_on = forms.IntegerField(widget=forms.HiddenInput)
     name = forms.CharField(widget=UnfoldAdminTextInputWidget)
     description = forms.CharField(required=False, widget=UnfoldAdminTextInputWidget)
@@ -95,7 +95,7 @@ class ConfigureForm(ReasonForm):
 def _context_schema(assistant: Assistant) -> dict[str, Any]:
     try:
         schemas = graph_schemas(assistant, EVERYTHING)
-    except APIException:  # It can't be built, or is not served any more.
+    except APIException:  # The graph fails to build, or is no longer served.
         return {}
     return schemas.get("context_schema") or {}
 
@@ -111,7 +111,7 @@ def _configure(assistant: Assistant, answers: dict[str, Any]) -> bool:
 
 
 def _config(assistant: Assistant, answers: dict[str, Any]) -> dict[str, Any]:
-    """The config without `configurable`, which the context stands for."""
+    """The config without `configurable`, which the context replaces."""
     changed = {name: answers[name] for name in ("recursion_limit", "tags")}
     kept = {
         name: value

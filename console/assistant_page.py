@@ -1,4 +1,4 @@
-"""What the page of an assistant shows: its graph, settings, versions and use."""
+"""The contents of an assistant's page: its graph, settings, versions and usage."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ COMPARED = ("graph_id", "name", "description", "config", "context", "metadata")
 @dataclass(frozen=True, slots=True)
 class VersionChange:
     version: AssistantVersion
-    # Lines of a diff from the version before, each with its first character.
+    # The diff from the previous version: pairs of a sign and a line with the sign.
     lines: list[tuple[str, str]]
 
 
@@ -69,7 +69,7 @@ def figures(assistant: Assistant, *, hides_secrets: bool) -> dict[str, Any]:
 
 
 def drawn(assistant: Assistant, *, xray: bool) -> SafeString | str:
-    """The picture of its graph, or the reason why there is none."""
+    """The picture of the assistant's graph, or the reason why there is none."""
     try:
         return picture(schemas.drawable_graph(assistant, EVERYTHING, xray))
     except APIException as exc:
@@ -102,7 +102,7 @@ def _versions(assistant: Assistant, *, hides_secrets: bool) -> list[VersionChang
 
 
 def _diff(then: dict[str, str], now: dict[str, str]) -> list[tuple[str, str]]:
-    """What was removed and added, as lines with their signs."""
+    """The removed and added settings, as pairs of a sign and a line."""
     lines = []
     for name in sorted(then.keys() | now.keys()):
         for sign, values, others in (("-", then, now), ("+", now, then)):
@@ -112,9 +112,9 @@ def _diff(then: dict[str, str], now: dict[str, str]) -> list[tuple[str, str]]:
 
 
 def _settings(version: AssistantVersion, *, hides_secrets: bool) -> dict[str, str]:
-    """What can differ between versions, each value by its path: `context.model`."""
+    """The values that can differ between versions, by path, such as `context.model`."""
     found: dict[str, Any] = {name: getattr(version, name) for name in COMPARED}
-    # Both mean the same: see `assistants.services.mirror_context`.
+    # `configurable` mirrors the context: see `assistants.services.mirror_context`.
     if found["config"].get("configurable") == found["context"]:
         rest = {k: v for k, v in found["config"].items() if k != "configurable"}
         found["config"] = rest

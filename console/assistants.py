@@ -67,7 +67,7 @@ class AssistantAdmin(OperatedAdmin):
         return found.annotate(is_paused=Exists(paused), graph_is_paused=Exists(graphs))
 
     def searched(self, term: str) -> Search:
-        """Search exact values, or else in names."""
+        """Search exact values, or else parts of names."""
         if (by_metadata := metadata_filter(term)) is not None:
             return Search([by_metadata])
         exactly = [Q(owner=term), Q(graph_id=term), Q(pk__in=ids_in(term))]
@@ -104,7 +104,7 @@ class AssistantAdmin(OperatedAdmin):
         }
 
     def picture_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
-        """The graph, drawn when the page is open: building one may take seconds."""
+        """The picture of the graph, loaded by the page: a build may take seconds."""
         assistant = self.visible_row(request, key)
         xray = "xray" in request.GET
         drawn = assistant_page.drawn(assistant, xray=xray)

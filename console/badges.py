@@ -43,7 +43,7 @@ CLASSES = {GOOD: "good", BAD: "bad", WARN: "warn", INFO: "info"}
 
 
 def css_class(status: str) -> str:
-    """The class of `console.css` for a status."""
+    """The CSS class in `console.css` for a status."""
     return CLASSES[COLOURS.get(status, INFO)]
 
 

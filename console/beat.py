@@ -94,7 +94,7 @@ class PeriodicTaskForm(beat.PeriodicTaskForm):  # type: ignore[misc]
 
 class PeriodicTaskAdmin(beat.PeriodicTaskAdmin, OperatingAdmin, ReasonedAdmin):  # type: ignore[misc]
     form = PeriodicTaskForm
-    # Those of beat ask nothing, and are not logged.
+    # The actions of django-celery-beat don't ask for a reason, and are not logged.
     actions = ()
     operations = TASK_OPERATIONS
 

@@ -9,13 +9,13 @@ from datetime import datetime
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-# Of the drawing, in its own units; it is as wide as its place on the page.
+# The units of the drawing, which is scaled to the width of its place on the page.
 WIDTH, HEIGHT, GAP = 600, 120, 1
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """Counts over time. `css_class` is one of badges: good, bad, warn, info."""
+    """Counts over time. `css_class` is a class of badges: good, bad, warn or info."""
 
     name: str
     css_class: str
@@ -28,9 +28,9 @@ def stacked_bars(
     *,
     whole: Callable[[Sequence[float]], float] = sum,
 ) -> SafeString:
-    """One bar for each start, of all series on top of each other, with a legend.
+    """One bar for each start, with all series on top of each other, and a legend.
 
-    The legend has the `whole` of each series: its sum, or its maximum.
+    The legend shows `whole` of each series' values, such as their sum or maximum.
     """
     wholes = [_number(whole(one.values)) for one in series]
     totals = [sum(one.values[n] for one in series) for n in range(len(starts))]
@@ -77,7 +77,7 @@ def _bars(
             value = one.values[number]
             if not value:
                 continue
-            # A single failure among thousands of runs must be seen, too.
+            # A single failure among thousands of runs must be visible, too.
             height = max(HEIGHT * value / highest, 2)
             top -= height
             bars.append(

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from spool.console.markup import as_text
 from spool.console.redaction import redacted
 
-# The last messages are shown, and the beginning of each.
+# Only the last messages are shown, and of each only the beginning.
 MAX_MESSAGES = 50
 MAX_MESSAGE_LENGTH = 10_000
 MAX_IMAGE_LENGTH = 2_000_000
@@ -35,7 +35,7 @@ class Message:
     name: str
     parts: list[SafeString]
     tool_calls: list[ToolCall] = field(default_factory=list)
-    # "success" or "error", of a tool's result.
+    # "success" or "error" for a tool's result, else empty.
     outcome: str = ""
 
     @property
@@ -118,7 +118,7 @@ def _text(text: str) -> SafeString:
 
 
 def _image(block: dict[str, Any]) -> str | None:
-    """The image of a block as a `data:` URL, in the forms that LangChain knows."""
+    """The `data:` URL of a block with an image, in any format of LangChain; or ""."""
     url = block.get("image_url") or block.get("url")
     if isinstance(url, dict):
         url = url.get("url")

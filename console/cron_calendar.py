@@ -1,6 +1,7 @@
-"""What crons fire next: how often in each hour of a week, and which ones first.
+"""When crons fire: how often in each hour of a week, and which crons fire next.
 
-Only so many crons and hours are read; the calendar ends where it would not be whole.
+A limited number of crons and hours is read; the calendar ends before the first hour of
+which it would not have all firings.
 """
 
 from __future__ import annotations
@@ -28,26 +29,26 @@ from spool.crons.schedule import (
     zone,
 )
 
-# Today, of which a part is over, and a whole week: each weekly slot is shown.
+# The rest of today and a whole week, so that each weekly slot is shown.
 DAYS = 8
 HOUR = timedelta(hours=1)
 MAX_CRONS = 1_000
-# Hours in which a schedule fires, of all schedules: a daily one has eight of them.
+# The sum, over all schedules, of hours in which one fires; a daily schedule has eight.
 MAX_HOURS = 10_000
 # Crons that are listed.
 MAX_LISTED = 50
-# Of one cron, on its page.
+# Slots that are listed on a cron's page.
 MAX_COMING = 5
 NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Firing:
-    """A slot of a cron, in the future, or late if it is not."""
+    """A slot of a cron. It is in the future, or late."""
 
     at: datetime
     cron: Cron = field(compare=False)
-    # In the hour that is shown, if one is.
+    # How often the cron fires in the chosen hour, if one is chosen.
     count: int = field(default=1, compare=False)
 
     @property
@@ -61,13 +62,13 @@ class Hour:
     start: datetime
     # None after the end of the calendar.
     count: int | None
-    # From 0 (nothing) to 4 (the most of all hours), for its colour.
+    # The colour, from 0 (no firings) to 4 (as many as in the busiest hour).
     level: int
 
 
 @dataclass(frozen=True, slots=True)
 class Timing:
-    """When crons fire: many have the same."""
+    """The times at which crons fire. Many crons share one, so it is counted once."""
 
     schedule: str
     timezone: str | None
@@ -76,12 +77,12 @@ class Timing:
 
     @classmethod
     def of(cls, cron: Cron) -> Timing:
-        # Those that are listed are enabled, and have a next slot.
+        # Listed crons are enabled, and have a next slot.
         slot = cron.next_run_date or NEVER
         return cls(cron.schedule, cron.timezone, cron.end_time, slot)
 
     def by_hour(self, now: datetime, end: datetime) -> Iterator[tuple[datetime, int]]:
-        """Hours with a number of slots; what is late counts for this one."""
+        """Hours with their number of slots. A late slot counts for the current hour."""
         last = (self.end_time or NEVER - SECOND).replace(microsecond=0) + SECOND
         if self.next_run_date < min(end, last):
             yield _floor(max(self.next_run_date, now)), 1
@@ -95,9 +96,9 @@ class Timing:
 
 
 def calendar(since: datetime | None) -> dict[str, Any]:
-    """The context of `console/cron_calendar.html`: also the crons of the hour `since`.
+    """The context of `console/cron_calendar.html`.
 
-    Without it, the crons that fire next.
+    It lists the crons that fire in the hour of `since`; for None, those that fire next.
     """
     now = timezone.now().astimezone(UTC)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -148,7 +149,7 @@ def _hour(
 def _coming(
     now: datetime, end: datetime
 ) -> tuple[Sequence[Cron], dict[Timing, Counter[datetime]], datetime]:
-    """The crons that fire next, how often in each hour by timing, and until when."""
+    """The crons that fire next, their slots by timing and hour, and the end of both."""
     enabled = Cron.objects.filter(enabled=True, next_run_date__lt=end)
     enabled = enabled.defer("payload", "given", "metadata", "creator")
     crons = list(enabled.order_by("next_run_date")[: MAX_CRONS + 1])
@@ -184,7 +185,7 @@ def _listed(
     now: datetime,
     hour: datetime | None,
 ) -> list[Firing]:
-    """Each cron once: its next firing, or its first one in an hour."""
+    """Each cron once: with its next firing, or with its first one in `hour`."""
     if hour is None:
         return sorted(Firing(cron.next_run_date or NEVER, cron) for cron in crons)
     firings = []

@@ -26,7 +26,7 @@ def _resume(cron: Cron, answers: dict[str, Any]) -> bool:
 
 
 def _run_now(cron: Cron, answers: dict[str, Any]) -> bool:
-    # The run may be gone with its thread before its page could be shown.
+    # The run may be deleted with its thread before its page can be shown.
     run: Run = _checked(lambda: firing.run_now(cron=cron))
     return bool(run)
 

@@ -1,4 +1,4 @@
-"""What the page of a cron shows: its schedule, what fires next, and its firings."""
+"""The contents of a cron's page: its schedule, its next slots, and its firings."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def state(cron: Cron) -> str:
 
 
 def figures(cron: Cron, before: str | None, *, hides_secrets: bool) -> dict[str, Any]:
-    """The context of `console/cron.html`: the newest firings, or those before one."""
+    """The context of `console/cron.html`: the newest firings, or those `before` one."""
     firings = list(_before(cron, before)[: MAX_FIRINGS + 1])
     assistants = Assistant.objects.filter(pk=cron.assistant_id)
     return {
@@ -59,7 +59,7 @@ def _in_words(cron: Cron) -> str:
 
 
 def _coming(cron: Cron) -> list[str]:
-    """The next slots as the clocks of its time zone show them."""
+    """The next slots as text, in the cron's time zone."""
     try:
         here = zone(cron.timezone)
     except BadTimezone:

@@ -101,7 +101,7 @@ class CronAdmin(OperatedAdmin):
         )
 
     def searched(self, term: str) -> Search:
-        """Search exact values, so that a million crons can be searched."""
+        """Search exact values, which is fast for a million crons, too."""
         if ids := ids_in(term):
             found = [Q(pk__in=ids), Q(thread_id__in=ids), Q(assistant_id__in=ids)]
             return Search([*found, Q(owner=term)], among=Q())
@@ -122,7 +122,7 @@ class CronAdmin(OperatedAdmin):
         return short_link("threads_thread", cron.thread_id)
 
     def assistant(self, cron: Any) -> str:
-        """The assistant's name; a system assistant's is its graph's."""
+        """The assistant's name; for a system assistant the name of its graph."""
         return cron.assistant_name or str(cron.assistant_id)
 
     @display(description="last fired at")
@@ -146,7 +146,7 @@ class CronAdmin(OperatedAdmin):
         return [own, *super().get_urls()]
 
     def calendar_view(self, request: HttpRequest) -> HttpResponse:
-        """What fires next; from the time `?from=` on."""
+        """The calendar. `?from=` is a time, whose hour's crons are listed."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         try:

@@ -1,4 +1,4 @@
-"""What changed between two documents, as lines for reading, in a bounded time."""
+"""The changes between two documents, as lines for reading, found in bounded time."""
 
 from __future__ import annotations
 
@@ -6,17 +6,20 @@ import difflib
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
-# Lines around a change, and the most lines that are compared and shown.
+# Lines around a change, and how many lines are compared and shown at most.
 CONTEXT = 2
 MAX_COMPARED = 2_000
 MAX_SHOWN = 1_000
-# Of a long line: how much is shown, from so much before the change.
+# How many characters of a long line are shown, and how many of them before a change.
 MAX_LENGTH = 1_000
 BEFORE_CHANGE = 200
 
 
 def difference(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, str]]:
-    """The lines of a unified diff, each with its sign: `-`, `+`, `@` or a space."""
+    """The lines of a unified diff, as pairs of a sign and a line.
+
+    The sign is `-`, `+`, `@` or a space.
+    """
     old, new = _without_common_ends(before, after)
     compared = old[:MAX_COMPARED], new[:MAX_COMPARED]
     found = list(difflib.unified_diff(*compared, lineterm="", n=CONTEXT))[2:]
@@ -32,7 +35,7 @@ def difference(before: Sequence[str], after: Sequence[str]) -> list[tuple[str, s
 def _without_common_ends(
     before: Sequence[str], after: Sequence[str]
 ) -> tuple[Sequence[str], Sequence[str]]:
-    """Without the lines that both begin and end with, but for the context."""
+    """Cut the equal lines at the beginning and the end, except for the context."""
     shorter = min(len(before), len(after))
     first = next((n for n in range(shorter) if before[n] != after[n]), shorter)
     rest = shorter - first
@@ -42,7 +45,7 @@ def _without_common_ends(
 
 
 def _cut(lines: list[str]) -> Iterator[tuple[str, str]]:
-    """The lines with their signs; long ones from where they change on."""
+    """Pairs of a sign and a line. A long line is cut to the part with the change."""
     start = 0
     for line, following in pairwise([*lines, ""]):
         sign = line[0]
@@ -59,9 +62,9 @@ def _cut(lines: list[str]) -> Iterator[tuple[str, str]]:
 
 
 def _change(old: str, new: str) -> int:
-    """Where to begin to show two lines; 0 if they differ near their begin."""
+    """The position from which to show two lines; 0 if they soon differ."""
     same, longest = 0, min(len(old), len(new))
-    while same < longest:  # Halved, since they may have millions of characters.
+    while same < longest:  # A binary search: lines may have millions of characters.
         middle = (same + longest + 1) // 2
         if old[same:middle] == new[same:middle]:
             same = middle

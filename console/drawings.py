@@ -14,7 +14,7 @@ from django.utils.safestring import SafeString
 # In pixels.
 HEIGHT, ROW, GAP, MARGIN = 32, 72, 24, 12
 CHARACTER, PADDING, MIN_WIDTH = 7.6, 24, 64
-# Rounds of sorting each layer by the places of its neighbours.
+# How often each layer is sorted by the positions of its nodes' neighbours.
 SWEEPS = 4
 MAX_NODES = 200
 
@@ -41,7 +41,7 @@ class Edge:
 
 
 def picture(drawn: dict[str, Any]) -> SafeString:
-    """The picture of a graph as the API describes it: `nodes` and `edges`."""
+    """The picture of a graph in the API's format: a dict of `nodes` and `edges`."""
     nodes = {
         str(node["id"]): Node(str(node["id"]), _label(str(node["id"])))
         for node in drawn.get("nodes", [])[:MAX_NODES]
@@ -62,7 +62,7 @@ def picture(drawn: dict[str, Any]) -> SafeString:
 
 
 def _label(node_id: str) -> str:
-    """A node's name: subgraphs prefix it with theirs."""
+    """A node's name, with the prefix of its subgraph; `__start__` becomes `start`."""
     return node_id.strip("_") if node_id.startswith("__") else node_id
 
 
@@ -93,7 +93,7 @@ def _visit(
     finished: set[str],
     back: set[Edge],
 ) -> None:
-    """Add the edges that lead back to a node above; at most `MAX_NODES` deep."""
+    """Add edges that lead back to a node above. Recurses at most `MAX_NODES` deep."""
     if name in finished:
         return
     above.add(name)

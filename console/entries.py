@@ -23,18 +23,19 @@ class Act:
     model: type[Model]
     key: str
     name: str
-    # Its label, such as `Cancel`.
+    # The operation's label, such as `Cancel`.
     label: str
     reason: str
     deletes: bool = False
-    # Whether it writes in one transaction, on Django's connection.
+    # Whether the act writes in one transaction, on Django's connection.
     is_one_transaction: bool = True
 
     def log(self, do: Callable[[], Result], done: Callable[[Result], str]) -> Result:
-        """Do it, and log what was done, unless the result is false.
+        """Call `do`, and log the text of `done` for its result. Return the result.
 
-        A process that is killed meanwhile leaves both or neither. An act of several
-        transactions is logged as unfinished before it begins.
+        A false result is not logged. If the process is killed, both the act and the
+        entry are stored, or neither. An act of several transactions is logged as
+        unfinished before it begins.
         """
         if self.is_one_transaction:
             with transaction.atomic():
@@ -70,4 +71,4 @@ def with_reason(text: str, reason: str) -> str:
 
 
 def user_id_of(request: HttpRequest) -> int:
-    return cast("int", request.user.pk)  # The site lets only users in.
+    return cast("int", request.user.pk)  # The site only admits users.

@@ -1,6 +1,6 @@
 """The groups of the console: viewers look, operators repair, administrators do all.
 
-`spool prepare` makes them, since Django's permissions exist only after `migrate`.
+`spool prepare` creates them, since Django's permissions exist only after `migrate`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from spool.console.models import PreparedGroup
 
 # Apps whose rows an operator may see.
 APPS = ("assistants", "threads", "runs", "store", "crons", "webhooks", "usage")
-# What an operator may do, besides looking: see `console.operations`.
+# What an operator may do in addition to viewing: see `console.operations`.
 REPAIRS = frozenset(
     {
         "runs.change_run",
@@ -36,7 +36,10 @@ ADMIN_APPS = (*APPS, "access", "auth", "django_celery_beat")
 
 
 def prepare_groups() -> None:
-    """Make the groups, or update those that were not changed since. Idempotent."""
+    """Create the groups, and update those that no administrator has changed.
+
+    Idempotent.
+    """
     every = {
         _name(one): one for one in Permission.objects.select_related("content_type")
     }
@@ -61,7 +64,7 @@ def _prepare(name: str, wanted: dict[str, Permission]) -> None:
     known, is_new = PreparedGroup.objects.select_for_update().get_or_create(name=name)
     if is_new:
         if Group.objects.filter(name=name).exists():
-            return  # Of an administrator, from before there was a console's.
+            return  # An administrator created it before the console had groups.
         known.group = Group.objects.create(name=name)
     elif known.group is None or _given(known.group) != set(known.permissions):
         return

@@ -1,4 +1,7 @@
-"""The overview's first sentences: whether all is well, or what is not and where to look."""
+"""The overview's first sentences: whether all is well, or else the problems.
+
+Each problem comes with advice, and with a link to the rows that it is about.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +30,9 @@ from spool.threads.models import Thread
 from spool.usage.budgets import Standing
 from spool.webhooks.models import WebhookDelivery
 
-# A run that waits longer than this is trouble.
+# A run that waits longer than this is a problem.
 LONG_WAIT_SECS = 60
-# So is a range in which at least so many runs, and this part of them, failed.
+# A range is a problem if this number and this fraction of its runs, or more, failed.
 MANY_FAILED, HIGH_ERROR_RATE = 3, 0.1
 # Beat sends the tick every second.
 SILENT_TICK = timedelta(minutes=1)
@@ -56,7 +59,7 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A sentence, the rows that it speaks of, what to do, and the page for that."""
+    """A sentence, a link to its rows, advice, and a page for following the advice."""
 
     text: str
     href: str
@@ -66,7 +69,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Slots:
-    """The workers that are alive, and how many slots of those that take runs are taken."""
+    """The number of live workers, and the slots of those that are not draining."""
 
     workers: int
     capacity: int
@@ -79,7 +82,7 @@ class Slots:
 
 
 def counts() -> Mapping[str, int]:
-    """Webhooks that wait or were given up, and forgotten threads; one statement."""
+    """Count waiting and given up webhooks, and forgotten threads, in one statement."""
     parts: dict[str, QuerySet[Any]] = {
         "waiting": WebhookDelivery.objects.exclude(next_attempt_at=None),
         "given up": WebhookDelivery.objects.filter(
@@ -108,9 +111,9 @@ def problems(
     counts: Mapping[str, int],
     budgets: Sequence[Standing],
 ) -> list[Problem]:
-    """What an operator should look at, the most urgent first.
+    """What an operator should look at, the most urgent problem first.
 
-    `outcomes` and `failures` are those of the range; `crons` are those that fire next.
+    `outcomes` and `failures` are those of the range `within`; `crons` fire next.
     """
     return [
         *_silent_tick(),
@@ -161,7 +164,7 @@ def _held_back(paused: Mapping[Paused, Link]) -> Iterator[Problem]:
 
 
 def with_links(paused: Iterable[Paused]) -> dict[Paused, Link]:
-    """What is paused, with its name and the page where the pause is ended."""
+    """A link for each pause: its name, and the page where the pause can be ended."""
     ids = [one.name for one in paused if one.kind == Pause.Kind.ASSISTANT]
     found = Assistant.objects.filter(pk__in=ids).values_list("pk", "name")
     names = {str(pk): name for pk, name in found} if ids else {}
@@ -172,7 +175,10 @@ def with_links(paused: Iterable[Paused]) -> dict[Paused, Link]:
 
 
 def _page_of(paused: Paused) -> str:
-    """A graph's pause is ended on the page of any of its assistants."""
+    """The page where the pause is ended; for a graph, the list of its assistants.
+
+    The page of any of them ends the graph's pause.
+    """
     match paused.kind:
         case Pause.Kind.OWNER:
             return reverse("console-owner", args=[paused.name])
@@ -183,20 +189,20 @@ def _page_of(paused: Paused) -> str:
 
 
 def _held_rows(paused: Paused) -> str:
-    """The runs that a pause holds back."""
+    """The URL of the list of runs that a pause holds back."""
     by = {"graph": paused.name} if paused.kind == "graph" else {"q": paused.name}
     return _list("runs_run", status__exact="pending", **by)
 
 
 def _wait(waiting: Waiting) -> str:
-    """Such as `3 runs wait, the oldest for 7 min`."""
+    """A phrase such as `3 runs wait, the oldest for 7 min`."""
     count = waiting.count
     what = f"{count} run{pluralize(count)} wait{pluralize(count, 's,')}"
     return f"{what}, the oldest for {_age(waiting.oldest_secs)}"
 
 
 def _why(slots: Slots, limit: Limit | None) -> tuple[str, str, Link | None]:
-    """Why runs wait, what to do, and the page for that, if one helps."""
+    """Why runs wait, advice, and a page for following the advice, if there is one."""
     if not slots.workers:
         return "no worker is alive", "Start one, and look at the log of the last.", None
     if slots.draining == slots.workers:
@@ -318,7 +324,7 @@ def _interrupts(count: int) -> Iterator[Problem]:
 
 
 def up_to(count: int) -> str:
-    """A count that ends at `MAX_COUNTED`."""
+    """The text of a count, which is `1000 or more` from `MAX_COUNTED` on."""
     return f"{count}{' or more' if count >= MAX_COUNTED else ''}"
 
 

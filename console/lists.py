@@ -15,12 +15,12 @@ from unfold.contrib.filters.admin import FieldTextFilter
 from spool.console.paging import KeysetChangeList, Search
 from spool.database.json import loads
 
-# Of rows that are sorted in another way than their list: only so many are shown.
+# How many rows are shown if they are found in another order than that of the list.
 MAX_FOUND = 1_000
 
 
 class ExactTextFilter(FieldTextFilter):  # type: ignore[misc]
-    """A field for a whole text, so that an index is used."""
+    """A text field that filters by whole values, so that an index is used."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -31,13 +31,13 @@ class ExactTextFilter(FieldTextFilter):  # type: ignore[misc]
         return [self.field_path]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        # An empty field is no filter.
+        # An empty field does not filter.
         wanted = self.value()
         return queryset.filter(**{self.field_path: wanted}) if wanted else queryset
 
 
 class ChoiceFilter(admin.SimpleListFilter):
-    """Also filters by a value of a link that is none of its choices, or has none."""
+    """A filter that a link can also set to a value that is not among its choices."""
 
     def has_output(self) -> bool:
         return super().has_output() or self.value() is not None
@@ -50,7 +50,7 @@ class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
     show_facets = ShowFacets.NEVER
     list_per_page = 50
     list_disable_select_all = True
-    # Filters whose rows an index has in the order of the list, or few of them.
+    # Filters with an index that has their rows in the list's order, or with few rows.
     indexed_filters: tuple[str, ...] = ()
     # Large columns that the list does not show.
     list_defer: tuple[str, ...] = ()
@@ -59,13 +59,13 @@ class BigTableAdmin(ModelAdmin):  # type: ignore[misc]
         return KeysetChangeList
 
     def searched(self, term: str) -> Search | None:
-        """How the list finds a term; None to search as Django does."""
+        """How the list searches for a term; None to search as Django does."""
         raise NotImplementedError
 
     def get_search_results(
         self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
     ) -> tuple[QuerySet[Any], bool]:
-        """All rows: the change list searches, by `searched`."""
+        """All rows, unsearched: the change list itself searches, by `searched`."""
         return queryset, False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -85,7 +85,7 @@ class ReadOnlyAdmin(BigTableAdmin):
         return False
 
     def has_act_permission(self, request: HttpRequest) -> bool:
-        """The permission `change` allows the actions, although rows are read-only.
+        """Whether the user may execute actions: the permission `change` allows them.
 
         Users without it see no secrets in documents.
         """
@@ -100,7 +100,7 @@ class ReadOnlyAdmin(BigTableAdmin):
         return Search([*exactly, *self.with_id(term)])
 
     def with_id(self, term: str) -> list[Q]:
-        """The rows of an id, or the newest ones whose id begins with the term."""
+        """The row with this id, or the newest rows whose ids begin with the term."""
         first, last = ids_from(term) or (None, None)
         if first == last:
             return [Q((name, first)) for name in self.search_ids if first]
@@ -116,7 +116,7 @@ class ReadOnlyAdmin(BigTableAdmin):
 
 
 def ids_in(text: str | None) -> list[UUID]:
-    """A list with the id if `text` is one, else an empty list."""
+    """A list with the id if `text` is a UUID, else an empty list."""
     try:
         return [UUID(text)] if text else []
     except ValueError:
@@ -128,7 +128,7 @@ MIN_PREFIX = 6
 
 
 def ids_from(prefix: str) -> tuple[UUID, UUID] | None:
-    """The first and the last id that begin with these characters, if any do."""
+    """The lowest and highest possible id with this prefix; None if it isn't one."""
     digits = prefix.replace("-", "").lower()
     if not MIN_PREFIX <= len(digits) <= 32 or set(digits) - set("0123456789abcdef"):
         return None
@@ -136,7 +136,7 @@ def ids_from(prefix: str) -> tuple[UUID, UUID] | None:
 
 
 def metadata_filter(term: str) -> Q | None:
-    """`{"a": 1}`, or `a=1`, as a filter on metadata; None for other terms."""
+    """A filter on metadata for `{"a": 1}` or `a=1`; None for other terms."""
     key, separator, value = term.partition("=")
     try:
         wanted = loads(term) if term.startswith("{") else {key: loads(value)}

@@ -21,7 +21,7 @@ class LogAdmin(ReadOnlyAdmin):
     list_select_related = ("user", "content_type")
     search_fields = ("object_id", "user__username")
     search_help_text = "The whole id of a row, `owner NAME`, or the name of a user"
-    # As they were written.
+    # The order in which entries were written, newest first.
     ordering = ("-id",)
     sortable_by = ()
 
@@ -48,6 +48,6 @@ class LogAdmin(ReadOnlyAdmin):
 
 
 def _owner_of(entry: LogEntry) -> str:
-    """The owner that an entry speaks of, if it is no row."""
+    """The owner that an entry is about; empty if the entry is about a row."""
     found = entry.object_id or ""
     return found.removeprefix(LOGGED_AS) if found.startswith(LOGGED_AS) else ""

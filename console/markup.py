@@ -16,7 +16,7 @@ from spool.console.redaction import redacted
 from spool.database.json import dumps, from_jsonb
 from spool.store.models import StoreItem
 
-# Longer documents are cut: a page of the admin can't show megabytes.
+# Longer documents are cut, since a page can't show megabytes.
 MAX_CHARACTERS = 20_000
 
 
@@ -30,14 +30,15 @@ def as_text(value: Any, *, hides_secrets: bool = False) -> SafeString:
     return format_html('<pre class="overflow-x-auto text-xs">{}</pre>', text)
 
 
-# Ids are UUIDs of version 7: this many characters are the millisecond of their making.
+# Ids are UUIDs of version 7: these first characters are the millisecond of creation.
 SHORT_ID = 13
 
 
 def short_link(page: str, key: Any) -> str:
-    """A link to a row's page, such as `runs_run`, which may be deleted by then.
+    """A link to a row; `page` is its app and model, such as `runs_run`.
 
-    It shows a short id, with a button that copies the whole one.
+    The row may have been deleted. The link shows a short id, and has a button that
+    copies the whole one.
     """
     if key is None:
         return "-"

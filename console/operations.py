@@ -1,6 +1,7 @@
 """What operators can do to rows, from lists and from a row's own page.
 
-Each operation asks first, names what it will touch, and is logged with its reason.
+Each operation asks for confirmation, names the rows that it will change, and is logged
+with its reason.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ MAX_NAMED = 10
 
 
 class ReasonForm(forms.Form):
-    """What an operation asks for; subclasses add fields.
+    """The form of an operation's confirmation; subclasses add fields.
 
-    `row` is the row that its button belongs to, and None for several rows of a list.
+    `row` is the row on whose page the button is; None for several rows of a list.
     """
 
     reason = forms.CharField(
@@ -55,7 +56,7 @@ class Operation:
     """A list's action, and a button on a row's page.
 
     `act` gets the row and the form's values. It returns a false value if it left the
-    row as it is, and may return the row that it made, to which the message links.
+    row as it is. It may return a row that it created, whose page is shown next.
     """
 
     name: str
@@ -66,7 +67,7 @@ class Operation:
     # Why a row may be left as it is.
     left: str = "nothing to do"
     destroys: bool = False
-    # What the confirmation says of the consequences.
+    # What the confirmation says about the consequences.
     warning: str = ""
     form: type[ReasonForm] = ReasonForm
     in_list: bool = True
@@ -82,7 +83,7 @@ class Operation:
 def deletion(
     act: Callable[[Any, dict[str, Any]], object], warning: str = ""
 ) -> Operation:
-    """The operation that deletes rows."""
+    """Return the operation that deletes rows by `act`."""
     return Operation(
         "delete",
         "Delete",
@@ -122,7 +123,7 @@ class OperatingAdmin(ModelAdmin):  # type: ignore[misc]
         return [own, *super().get_urls()]
 
     def page_context(self, request: HttpRequest, row: Any) -> dict[str, Any]:
-        """What the row's own template needs, besides its buttons."""
+        """The context that the row's own template needs in addition to its buttons."""
         return {}
 
     def change_view(
@@ -141,7 +142,7 @@ class OperatingAdmin(ModelAdmin):  # type: ignore[misc]
         return page
 
     def part_urls(self, **views: Callable[..., HttpResponse]) -> list[URLPattern]:
-        """URLs of parts of a row's page that are loaded on demand, by their names.
+        """The URLs of parts of a row's page that are loaded on demand, by part's name.
 
         The views get the row's key as `key`.
         """
@@ -209,7 +210,7 @@ class OperatingAdmin(ModelAdmin):  # type: ignore[misc]
         rows: Iterable[Any],
         answers: dict[str, Any],
     ) -> Model | None:
-        """Act on each row. Returns the row that the last one made, if any."""
+        """Act on each row. Returns the row that the last act created, if any."""
         count, made = 0, None
         for row in rows:
             try:
@@ -257,7 +258,7 @@ class OperatingAdmin(ModelAdmin):  # type: ignore[misc]
         return reverse(f"{page}_changelist")
 
     def _counted(self, count: int) -> str:
-        """Such as `3 runs`."""
+        """A phrase such as `3 runs`."""
         options = self.opts
         one = count == 1
         return f"{count} {options.verbose_name if one else options.verbose_name_plural}"

@@ -1,7 +1,7 @@
-"""The admin's first page: what happens, what waits and why, and what failed alike.
+"""The admin's first page: what runs, what waits and why, and failures in groups.
 
-Charts read the rows of `runs.periods`, which don't grow with the number of runs; the
-rest are counts by an index, up to a limit.
+Charts read the rows of `runs.periods`, whose number doesn't grow with that of runs; all
+other figures are counts by an index, up to a limit.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ RUN_CLASSES = {"interactive": "good", "background": "info", "cron": "warn"}
 
 
 def add_range(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """The context of `console/overview.html`, which loads the rest by itself."""
+    """Add the chosen range and its figures, for `console/overview.html`."""
     if request.user.has_perm("runs.view_run"):
         context |= {"shown": _range(request).label, **parts(_range(request))}
         context["ranges"] = [each.label for each in Range]
@@ -115,7 +115,7 @@ def _range(request: HttpRequest) -> Range:
 
 
 def _workers() -> list[Any]:
-    """Those that are alive, with the number of runs that each executes."""
+    """Live workers, each with the number of runs that it executes."""
     alive = with_load(Worker.objects.alive())
     return list(alive.order_by("hostname", "pid"))
 
@@ -131,7 +131,7 @@ def _slots(workers: list[Any]) -> health.Slots:
 
 
 def _crons() -> list[Cron]:
-    """Those that fire next; late ones come first."""
+    """Crons that fire next, late ones first."""
     enabled = Cron.objects.filter(enabled=True).defer("payload", "given", "metadata")
     return list(enabled.order_by("next_run_date")[:MAX_CRONS])
 
@@ -177,7 +177,7 @@ def _queue_chart(within: Range, points: list[QueuePoint]) -> SafeString:
 
 
 def _failure(failures: Failures) -> dict[str, Any]:
-    """A group of failures, and where its runs are listed."""
+    """A group of failures, and the URL of the list of its runs."""
     query = {"status__in": ",".join(Run.FAILED), "graph": failures.graph_id}
     if failures.error != RunFailure.OTHER:
         query["error"] = failures.error

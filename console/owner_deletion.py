@@ -1,4 +1,4 @@
-"""Deletes all data of one owner, for the console and for `spool manage delete_owner`."""
+"""Delete all data of one owner, for the console and for `spool manage delete_owner`."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ def delete_keys_of(owner: str) -> int:
     return count
 
 
-# Keys first, then everything that creates runs, so that no new rows appear meanwhile;
-# but before them the budgets, which are found by their keys.
+# Keys come before everything that creates runs, so that no new rows appear meanwhile.
+# Budgets come before keys, since they are found by their keys.
 PARTS = (
     ("budgets", usage.delete_budgets_of),
     ("API keys", delete_keys_of),
@@ -39,7 +39,7 @@ PARTS = (
 
 
 def delete_owner(owner: str, *, keep_usage: bool) -> Iterator[tuple[str, int]]:
-    """Delete part by part. Yields the name of each part, and how many rows it had."""
+    """Delete an owner's data in parts. Yields each part's name and number of rows."""
     for what, delete_owned_by in PARTS:
         yield what, delete_owned_by(owner)
     forget_owner(owner)

@@ -1,4 +1,4 @@
-"""The page of an owner: what is theirs, what they may use, and deleting all of it."""
+"""The page of an owner: the owner's rows, limits and budgets, and their deletion."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ from spool.usage.budgets import Payer, standings
 from spool.usage.models import Budget, UsageTotal
 from spool.usage.report import report
 
-# Owners are no rows: the log names them by this and their name.
+# Owners are not rows: the log names them by this prefix and their name.
 LOGGED_AS = "owner "
-# What each form of the page needs.
+# The permission that each form of the page requires.
 PERMISSIONS = {
     "budget": "usage.change_budget",
     "limit": "runs.change_ownerlimit",
@@ -90,7 +90,7 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
         raise PermissionDenied
     posted = request.POST.get("form") if request.method == "POST" else None
     given = {posted: request.POST}
-    # Labels name fields by their id, and each form has a reason.
+    # Labels refer to fields by id, and each form has a field `reason`.
     budget = BudgetForm(given.get("budget"), auto_id="budget_%s")
     limit = LimitForm(given.get("limit"), auto_id="limit_%s")
     deletion = DeleteForm(given.get("delete"), auto_id="delete_%s", row=owner)
@@ -122,7 +122,7 @@ def owner_view(request: HttpRequest, owner: str) -> HttpResponse:
 def _perform(
     request: HttpRequest, owner: str, form: str, answers: dict[str, Any]
 ) -> str:
-    """Do what a form asks for, and log it. Returns what was done."""
+    """Execute what a form requests, and log it. Returns a text of what was done."""
     is_deletion = form == "delete"
     act = Act(
         user_id=user_id_of(request),
@@ -138,7 +138,7 @@ def _perform(
 
 
 def _change(owner: str, form: str, answers: dict[str, Any]) -> str:
-    """Do what a form asks for. Returns what was done."""
+    """Execute what a form requests. Returns a text of what was done."""
     match form:
         case "budget":
             return _set_budget(owner, answers)
@@ -174,7 +174,7 @@ def _set_limit(owner: str, max_running: int | None) -> str:
 
 
 def _figures(owner: str, *, sees_keys: bool) -> dict[str, Any]:
-    # Indexes leave out discarded threads, which the list does, too.
+    # The indexes, and the list, leave out discarded threads.
     threads = Thread.objects.filter(owner=owner, discarded_at=None)
     runs = Run.objects.filter(owner=owner)
     counts = [
@@ -215,7 +215,7 @@ def _figures(owner: str, *, sees_keys: bool) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Rows of the owner, up to `MAX_COUNTED`, and the list that shows them."""
+    """A number of the owner's rows, up to `MAX_COUNTED`, and the URL of their list."""
 
     text: str
     href: str

@@ -1,8 +1,8 @@
-"""Pages of big tables: each begins where the one before ended, and nothing is counted.
+"""Pages of big tables: each begins where the previous one ended; rows aren't counted.
 
-A page reads about as many rows as it shows, if an index leads to them in the order of
-the list. For filters and searches without such an index it looks at a limited number of
-rows, and its link to the next page searches further.
+If an index has the rows in the order of the list, a page reads about as many rows as it
+shows. For filters and searches without such an index it reads a limited number of rows,
+and its link to the next page searches further.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ from django.db.models.lookups import (
 from django.http import HttpRequest
 from unfold.views import ChangeList
 
-# Rows that a page looks at, if no index leads to those that it shows.
+# Rows that a page reads if no index leads to those that it shows.
 MAX_READ = 20_000
 NOTHING = Q(pk__in=())
 
 
 @dataclass(frozen=True, slots=True)
 class Search:
-    """What a term finds: rows that match any part of `found`, each by an index.
+    """A search: its rows match any condition in `found`, and each has an index.
 
-    `among` is given if a part has no index in the order of the list: all are looked for
-    among these rows then, `max_read` for one page.
+    `among` is set if an index doesn't have its rows in the order of the list: then the
+    search reads the rows that fulfil `among`, and at most `max_read` for one page.
     """
 
     found: Sequence[Q]
@@ -55,13 +55,13 @@ class Column:
         return self.field.attname
 
     def value(self, text: str | None) -> Any:
-        """What a link says. Raises ValueError or ValidationError."""
+        """Parse a value in a link. Raises ValueError or ValidationError."""
         if text is not None and (not isinstance(text, str) or "\0" in text):
             raise ValueError(text)
         return self.field.to_python(text)
 
     def after(self, value: Any) -> Q:
-        """Rows after those with this value. Postgres sorts nulls as the highest."""
+        """Match rows after those with this value. Postgres sorts nulls highest."""
         if self.descending:
             is_lower = Q((f"{self.name}__lt", value))
             return is_lower if value is not None else ~Q((self.name, None))
@@ -94,23 +94,23 @@ class Order:
 
     @property
     def edge(self) -> Order | None:
-        """The columns that say where a search ends; None if it can't end early.
+        """The columns by which a limited search ends; None if it can't be limited.
 
-        Rows of one time are read together.
+        For an order by time it is the time alone: rows of one time are read together.
         """
         is_by_time = isinstance(self.columns[0].field, DateTimeField)
         columns = self.columns[:1] if is_by_time else self.columns
         return Order(columns) if _is_plain(columns) else None
 
     def texts(self, row: Any) -> list[str | None]:
-        """For links: a row's values."""
+        """A row's values as texts for links."""
         return _texts([getattr(row, one.name) for one in self.columns])
 
     def reversed(self) -> Order:
         return Order(tuple(Column(c.field, not c.descending) for c in self.columns))
 
     def after(self, values: Sequence[Any]) -> Q:
-        """The rows after one with these values, which may be only the first ones."""
+        """Match rows after one with these values, which may be of the first columns."""
         columns = self.columns[: len(values)]
         if _is_plain(columns):
             lookup = LessThan if columns[0].descending else GreaterThan
@@ -122,12 +122,12 @@ class Order:
         first = columns[0]
         if first.field.null:
             return found
-        # Implied, and a condition that an index can use.
+        # `found` implies this condition, but an index can only use this one.
         bound = "lte" if first.descending else "gte"
         return Q((f"{first.name}__{bound}", values[0])) & found
 
     def until(self, values: Sequence[Any]) -> Q:
-        """The rows up to those with these values of its `edge`."""
+        """Match rows up to, and including, those with these values of the `edge`."""
         columns = self.columns[: len(values)]
         is_descending = columns[0].descending
         lookup = GreaterThanOrEqual if is_descending else LessThanOrEqual
@@ -135,7 +135,7 @@ class Order:
 
 
 def _is_plain(columns: Sequence[Column]) -> bool:
-    """Whether rows of values can be compared, which an index on them can do."""
+    """Whether SQL rows of the columns can be compared, which lets an index be used."""
     directions = {column.descending for column in columns}
     return len(directions) == 1 and not any(column.field.null for column in columns)
 
@@ -177,22 +177,22 @@ class Cursor:
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The links below a list, as the paginator that unfold asks for its template."""
+    """The links below a list; unfold takes them for a paginator with a template."""
 
     first: str = ""
     previous: str = ""
     next: str = ""
-    # How many rows the page has looked at, if there are more that it has not.
+    # How many rows the page has read, if it has not read all; else 0.
     read: int = 0
     template_name = "console/pagination.html"
 
 
 class KeysetChangeList(ChangeList):  # type: ignore[misc]
-    """The rows of a page. `searched` of its model admin says how terms are found.
+    """The rows of a page. The model admin's method `searched` parses search terms.
 
-    A filter without an index is recognised by its name, which `indexed_filters` of the
-    model admin leaves out, or by its own `is_indexed`. It may have `nearby`, for an
-    indexed condition that its rows fulfil.
+    A filter has an index if its name is in the model admin's `indexed_filters`; its own
+    `is_indexed`, if present, overrides that. A filter without one may have a method
+    `nearby`, which narrows the rows by an indexed condition that all its rows fulfil.
     """
 
     def get_filters(self, request: HttpRequest) -> Any:
@@ -201,14 +201,14 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         return found
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        """A column's field; of links by hand, too, only those with a header to sort by."""
+        """A column's field; None for columns that can't be sorted, even by a typed URL."""
         is_sortable = self.sortable_by is None or field_name in self.sortable_by
         return super().get_ordering_field(field_name) if is_sortable else None
 
     def get_queryset(
         self, request: HttpRequest, exclude_parameters: Any = None
     ) -> QuerySet[Any]:
-        """All rows of the list: of these, actions take the chosen ones."""
+        """All rows of the list, from which actions take the chosen ones."""
         rows: QuerySet[Any] = super().get_queryset(request, exclude_parameters)
         self.unsearched = rows
         term = self.query.strip()
@@ -230,7 +230,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         rows = self._first(self.unsearched, parts, walk, place, size + 1)
         found = list(rows.defer(*self.model_admin.list_defer))
         has_more, found = len(found) > size, found[:size]
-        # Where the next page in the direction of reading begins, and the one before.
+        # Where the next page in the direction of reading begins, and the previous one.
         onward = order.texts(found[-1]) if has_more else _texts(edge or ())
         back = order.texts(found[0]) if found and cursor.values else []
         if cursor.is_backward:
@@ -245,9 +245,9 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         self._set_results(found)
 
     def _set_results(self, found: list[Any]) -> None:
-        """What the templates of Django and unfold read."""
+        """Set the attributes that the templates of Django and unfold read."""
         self.result_list, self.result_count = found, len(found)
-        # If the numbers differ, the title tells of them.
+        # The title only shows these numbers if they differ.
         self.full_result_count, self.show_full_result_count = len(found), False
         self.show_admin_actions = True
         self.can_show_all = self.multi_page = False
@@ -265,13 +265,13 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         place: Q,
         limit: int,
     ) -> QuerySet[Any]:
-        """The first rows; of several parts, the first ones of each are put together."""
+        """The first rows. For several parts, the first rows of each part are merged."""
         rows = rows.order_by(*walk.names)
         if parts is None:
             return rows.filter(place)[:limit]
         some = [rows.filter(part, place).values("pk")[:limit] for part in parts]
         keys = some[0].union(*some[1:], all=True) if some[1:] else some[0]
-        # Without the filters, which the parts have had.
+        # The filters are not needed here: `some` has applied them.
         every_row: QuerySet[Any] = self.apply_select_related(self.root_queryset)
         return every_row.filter(pk__in=keys).order_by(*walk.names)[:limit]
 
@@ -282,7 +282,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
     def _edge(
         self, request: HttpRequest, walk: Order, place: Q
     ) -> tuple[Any, ...] | None:
-        """Where a page stops looking; None if it may look at all rows."""
+        """The values at which a page stops reading; None if it may read all rows."""
         rows, has_others = self._by_index(request)
         parts = self.search.found if self.search else None
         if self.search and self.search.among is not None:
@@ -296,7 +296,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         return next(iter(read.values_list(*names)[limit : limit + 1]), None)
 
     def _by_index(self, request: HttpRequest) -> tuple[QuerySet[Any], bool]:
-        """The rows by those filters that have an index, and whether there are others."""
+        """The rows of the filters that have an index, and whether there are others."""
         rows, has_others = self.root_queryset, False
         for spec in self.filter_specs:
             if not self.filter_params.keys() & set(spec.expected_parameters()):

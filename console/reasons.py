@@ -1,4 +1,7 @@
-"""Django's own forms, which also ask why: for keys, users, groups and periodic tasks."""
+"""Django's own forms with a field for the reason.
+
+They are used for keys, users, groups and periodic tasks.
+"""
 
 from __future__ import annotations
 
@@ -16,9 +19,9 @@ MAX_REASON_LENGTH = 500
 
 
 class ReasonedAdmin(ModelAdmin):  # type: ignore[misc]
-    """What is added, changed or deleted is logged with the reason of the form.
+    """Logs additions, changes and deletions with the reason from the form.
 
-    `unfold/helpers/delete_submit_line.html` is the part of the deletion's form.
+    The form of a deletion gets the field by `unfold/helpers/delete_submit_line.html`.
     """
 
     change_form_after_template = "console/reason.html"
@@ -43,7 +46,7 @@ class ReasonedAdmin(ModelAdmin):  # type: ignore[misc]
 
 
 def _explained(request: HttpRequest, message: Any) -> Any:
-    """What is logged: Django's list of changes, or a text if there is a reason."""
+    """The message to log: Django's list of changes, or a text if there is a reason."""
     reason = _reason(request)
     if not reason:
         return message

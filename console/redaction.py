@@ -8,8 +8,8 @@ from typing import Any
 HIDDEN = "***"
 
 _WORDS = "key|token|secret|password|passwd|authorization"
-# No part of these patterns may repeat without a bound before its first fixed character,
-# or a long text would take quadratic time.
+# No pattern may have an unbounded repetition before its first fixed character: a long
+# text would take quadratic time.
 _NAMED = re.compile(
     rf"""(?ix)
     (?P<name> (?:{_WORDS}) \b ["']? \s{{0,20}} [=:] \s{{0,20}} )
@@ -24,12 +24,12 @@ _SECRET = re.compile(rf"(?i)(?:{_WORDS})$")
 
 
 def is_secret(name: str) -> bool:
-    """Whether a value of this name is hidden."""
+    """Whether a value with this name is hidden."""
     return bool(_SECRET.search(name))
 
 
 def redacted(value: Any) -> Any:
-    """A JSON document for users who may not see secrets."""
+    """A copy of a JSON document, for users who may not see secrets."""
     if isinstance(value, dict):
         return {
             name: HIDDEN if one and is_secret(str(name)) else redacted(one)
@@ -43,8 +43,8 @@ def redacted(value: Any) -> Any:
 def without_secrets(text: str) -> str:
     """The text without passwords in URLs, and without values of secret variables.
 
-    Secret are variables, keyword arguments and keys of a dict whose name ends with
-    key, token, secret or password, in any case.
+    A variable, keyword argument or key of a dict is secret if its name ends with key,
+    token, secret or password, in any case.
     """
     text = _IN_URL.sub(rf"\g<scheme>\g<user>:{HIDDEN}@", text)
     text = _BEARER.sub(rf"\g<bearer>{HIDDEN}", text)

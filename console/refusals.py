@@ -1,4 +1,4 @@
-"""What a browser is shown in the console instead of a page; elsewhere it is JSON."""
+"""The console's pages for refused requests; elsewhere refusals are JSON."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
 
 
 def _is_page(request: HttpRequest) -> bool:
-    """Whether it is for a page of the console, by a user who may see some."""
+    """Whether it is a request for a console page, by a user who may see any of them."""
     is_console = request.path.startswith(reverse("admin:index"))
     user = getattr(request, "user", None)
     is_html = request.accepts("text/html") and "HX-Request" not in request.headers

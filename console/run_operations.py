@@ -23,7 +23,7 @@ def _requeue(run: Run, answers: dict[str, Any]) -> Run | None:
 
 
 def _has_begin(run: Run) -> bool:
-    """Whether its thread still holds the checkpoint where it began."""
+    """Whether the run's thread still has the checkpoint where the run began."""
     if run.is_active or run.is_temporary:
         return False
     return begin_of_run(run.thread_id, run.pk) is not None

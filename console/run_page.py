@@ -1,4 +1,4 @@
-"""What the page of a run shows: its attempts and steps in time, its error, its input."""
+"""The contents of a run's page: a timeline of its attempts, its error and its input."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ class Attempt:
 
     @property
     def left_out(self) -> int:
-        """How many steps were not kept, between the first and the last ones."""
+        """How many steps between the first and the last ones were not kept."""
         return int(self.data["step_count"]) - len(self.bars)
 
 
 def figures(run: Run, *, for_operator: bool) -> dict[str, Any]:
-    """The context of `console/run.html`; others see no tracebacks and no secrets."""
+    """The context of `console/run.html`. Only operators see tracebacks and secrets."""
     timeline = timeline_of(run)
     tracebacks = _tracebacks(run) if for_operator else {}
     workers = _workers(timeline["attempts"])
@@ -85,13 +85,13 @@ def figures(run: Run, *, for_operator: bool) -> dict[str, Any]:
 
 
 def output(run: Run, *, hides_secrets: bool) -> SafeString | None:
-    """The values after the run's last step; None if it saved none, or they are gone."""
+    """The values after the run's last step; None if they were not saved, or deleted."""
     thread = _thread(run)
     if thread is None:
         return None
     try:
         states = get_history(thread, limit=1, metadata={"run_id": str(run.pk)})
-    except Unprocessable:  # The graph is not served any more.
+    except Unprocessable:  # The graph is no longer served.
         return None
     if not states:
         return None
@@ -99,14 +99,14 @@ def output(run: Run, *, hides_secrets: bool) -> SafeString | None:
 
 
 def _thread(run: Run) -> Thread | None:
-    """The run's thread; a stateless run deletes its own at its end."""
+    """The run's thread. None if it is gone: a stateless run deletes it at its end."""
     if run.is_temporary and not run.is_active:
         return None
     return Thread.objects.filter(pk=run.thread_id).defer("values").first()
 
 
 def _thread_of(run: Run, *, hides_secrets: bool) -> dict[str, Any]:
-    """Whether the run's thread is there, and what it waits for since this run."""
+    """Whether the thread exists, and what it waits for if this run is its newest."""
     thread = _thread(run)
     if thread is None or thread.status != Thread.Status.INTERRUPTED:
         return {"has_thread": thread is not None}
@@ -123,7 +123,7 @@ def _assistant_name(run: Run) -> str | None:
 
 
 def _cron_id(run: Run) -> UUID | None:
-    """The cron that fired the run, which its config names, if it is still there."""
+    """The id of the cron that fired the run, if that cron still exists."""
     config = run.kwargs.get("config") or {}
     named = (config.get("configurable") or {}).get("cron_id")
     return next((i for i in ids_in(named) if Cron.objects.filter(pk=i).exists()), None)
@@ -148,7 +148,7 @@ def _given(run: Run, *, hides_secrets: bool) -> list[tuple[str, SafeString]]:
 
 
 def _tracebacks(run: Run) -> dict[tuple[int, int | None], str]:
-    """By attempt and number of the step; None for the attempt's own."""
+    """Tracebacks by attempt and step number; None for the attempt's own traceback."""
     attempts = RunAttempt.objects.filter(run_id=run.pk).exclude(traceback="")
     steps = RunStep.objects.filter(run_id=run.pk).exclude(traceback="")
     found: dict[tuple[int, int | None], str] = {}
@@ -204,7 +204,7 @@ def _failed_step(attempts: list[Attempt]) -> Bar | None:
 
 
 def _newest_traceback(attempts: list[Attempt], failed: Bar | None) -> Traceback | None:
-    """That of the step that raised the run's error, or of its last attempt."""
+    """The traceback of the step that raised the run's error, or of the last attempt."""
     found = (failed and failed.traceback) or (attempts and attempts[-1].traceback)
     return tracebacks.read(found) if found else None
 

@@ -46,13 +46,13 @@ from spool.runs.periods import RunFailure
 from spool.threads.models import Thread
 
 NO_BREAK = "\N{NO-BREAK SPACE}"
-# Of a line of a list.
+# Characters of an error that a list shows.
 MAX_ERROR_LENGTH = 200
-# Assistants whose id begins with a term.
+# How many assistants are searched if their ids begin with a term.
 MAX_ASSISTANTS = 3
-# Exceptions to filter by.
+# How many exceptions the filter offers.
 MAX_ERRORS = 20
-# Failed runs that a page reads for words that many errors have.
+# Failed runs that a page reads to find words which many errors have.
 MAX_ERRORS_READ = 5_000
 FAILED = Q(status__in=(*Run.FAILED, Run.Status.INTERRUPTED), error__isnull=False)
 
@@ -81,7 +81,7 @@ class WorkerFilter(ChoiceFilter):
         return queryset.filter(worker__in=known) if self.value() else queryset
 
     def nearby(self, queryset: QuerySet[Run]) -> QuerySet[Run]:
-        """Those that were created while the worker was alive, or earlier."""
+        """Runs that were created before the worker's last heartbeat."""
         known = Worker.objects.filter(pk__in=ids_in(self.value()))
         last = known.aggregate(last=Max("heartbeat_at"))["last"]
         return queryset.filter(created_at__lte=last) if last else queryset
@@ -104,7 +104,7 @@ class TroubleFilter(admin.SimpleListFilter):
 
 
 class ErrorFilter(ChoiceFilter):
-    """The exceptions of failed runs, the most frequent of the last week."""
+    """A filter by the exception; it offers the most frequent ones of the last week."""
 
     title = "error"
     parameter_name = "error"
@@ -230,7 +230,7 @@ class RunAdmin(OperatedAdmin):
         return {"title": f"Run {row.pk}", "subtitle": None, **figures}
 
     def output_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
-        """The values after its last step, which may be megabytes."""
+        """The values after the run's last step, which may be megabytes."""
         run = self.visible_row(request, key)
         hides = not self.has_act_permission(request)
         context = {"output": run_page.output(run, hides_secrets=hides)}
@@ -239,16 +239,16 @@ class RunAdmin(OperatedAdmin):
 
 def _of_assistants(term: str) -> list[Q]:
     first, last = ids_from(term) or (None, None)
-    if first == last:  # Also of one that was deleted.
+    if first == last:  # A whole id, perhaps of a deleted assistant.
         return [Q(assistant_id=first)] if first else []
     named = Assistant.objects.filter(pk__range=(first, last)).values_list("pk")
     return [Q(assistant_id=pk) for (pk,) in named[:MAX_ASSISTANTS]]
 
 
 def _has_words(term: str) -> Q:
-    """Like `Run.objects.failed_with`, but without its index.
+    """Match like `Run.objects.failed_with`, but without its index.
 
-    That index has no order: Postgres would read all runs with frequent words.
+    That index is not ordered: for frequent words, Postgres would read all their runs.
     """
     parts = [KeyTextTransform(name, "error") for name in ("error", "message")]
     vector = SearchVector(*parts, config="simple", weight="A")

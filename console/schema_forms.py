@@ -16,12 +16,12 @@ from unfold.widgets import (
 from spool.database.json import dumps
 
 PREFIX = "setting_"
-# Texts of more characters get a field of several lines.
+# Texts with more characters get a field with several lines.
 LONG = 60
 
 
 class AnyJSON(forms.JSONField):
-    """A JSON value, kept as the text that was typed until it is valid."""
+    """A field for any JSON value. Invalid JSON stays in the form as it was typed."""
 
     widget = UnfoldAdminTextareaWidget
 
@@ -43,9 +43,9 @@ def fields_of(schema: dict[str, Any], values: dict[str, Any]) -> dict[str, forms
 
 
 def values_of(cleaned: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
-    """The settings that a form was filled with; an empty field removes its setting.
+    """The settings from a form's values; an empty field removes its setting.
 
-    `kept` are the present settings: those that the schema does not name stay.
+    `kept` are the current settings: those that the schema does not name stay.
     """
     values = dict(kept)
     for field, value in cleaned.items():
@@ -59,7 +59,7 @@ def values_of(cleaned: dict[str, Any], kept: dict[str, Any]) -> dict[str, Any]:
 
 
 def _resolved(given: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
-    """A property without a reference, and the one type of those that may be null."""
+    """Resolve a property's reference, and replace "a type or null" by the type."""
     if options := given.get("anyOf"):
         typed = [one for one in options if one.get("type") != "null"]
         if len(typed) == 1:
@@ -91,7 +91,7 @@ def _field(name: str, given: dict[str, Any], value: Any) -> forms.Field:
             widget = UnfoldAdminIntegerFieldWidget
             return forms.IntegerField(widget=widget, **limits, **common)
         case "number":
-            # Decimals of any length; the browser's default is whole numbers.
+            # Allow any decimals: by default, browsers only accept whole numbers.
             widget = UnfoldAdminDecimalFieldWidget(attrs={"step": "any"})
             return forms.FloatField(widget=widget, **limits, **common)
         case "string" if _is_long(value) or _is_long(given.get("default")):
@@ -103,7 +103,7 @@ def _field(name: str, given: dict[str, Any], value: Any) -> forms.Field:
 
 
 def _choice(options: list[tuple[str, Any]], common: dict[str, Any]) -> forms.Field:
-    """A choice of one of these values, by their labels, or of none."""
+    """A field that offers these pairs of a label and a value, and an empty choice."""
     by_text = {str(value): value for _, value in options}
     return forms.TypedChoiceField(
         choices=[("", "-"), *((str(value), label) for label, value in options)],
@@ -119,7 +119,7 @@ def _is_long(text: Any) -> bool:
 
 
 def _help(given: dict[str, Any]) -> str:
-    """The description, and the value that is used if the field is empty."""
+    """The description, and the default for an empty field."""
     default = given.get("default")
     used = "" if default in (None, "") else f"Default: {dumps(default).decode()}"
     description = str(given.get("description") or "").removesuffix(".")

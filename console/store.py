@@ -25,12 +25,12 @@ from spool.store.models import StoreItem
 
 
 def _in(path: str) -> list[Q]:
-    """Items in a namespace, and those below it."""
+    """Conditions for items in a namespace and below it."""
     return [Q(path=path), Q(path__gte=f"{path}.", path__lt=f"{path}/")]
 
 
 def _places(term: str) -> list[Q]:
-    """Items with this owner, namespace or key, or with two or all of them."""
+    """Conditions for items with this owner, namespace or key, or several of these."""
     first, _, rest = term.partition(" ")
     before, _, last = term.rpartition(" ")
     for owner, place in ((first, rest), (last, before)):
@@ -41,7 +41,7 @@ def _places(term: str) -> list[Q]:
 
 
 def _keys(term: str) -> list[Q]:
-    """Items of a namespace and a key."""
+    """Conditions for items by a namespace and a key, with a space between them."""
     path, _, key = term.partition(" ")
     return [one & Q(key=key) for one in _in(path)] if key else []
 
@@ -88,7 +88,7 @@ class StoreItemAdmin(OperatedAdmin):
     search_help_text = "An owner, a namespace with dots, a key: alice users.u1"
     change_form_template = "console/store_item.html"
     operations = STORE_OPERATIONS
-    # The list, and each item, lead to the tree.
+    # The list, and each item, have a link to the tree.
     list_before_template = "console/store_link.html"
 
     def searched(self, term: str) -> Search:

@@ -28,7 +28,7 @@ class MetadataForm(ReasonForm):
 
 
 def _change(item: StoreItem, answers: dict[str, Any]) -> bool:
-    # Only the metadata: the owner may have changed the item in the meantime.
+    # Update only the metadata: the owner may have changed the item in the meantime.
     found = StoreItem.objects.filter(pk=item.pk)
     return bool(found.update(metadata=answers["metadata"]))
 

@@ -1,4 +1,4 @@
-"""The page of the store's tree: what it shows, and its links."""
+"""The page of the store's tree: its contents and its links."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Link:
 
 
 def figures(params: QueryDict) -> dict[str, Any]:
-    """The context of `console/store.html`, for the query of its URL."""
+    """The context of `console/store.html`; `params` is the query of its URL."""
     owner, path = params.get("owner"), params.get("path", "")
     search = (owner and path) or owner or ""
     context = {
@@ -103,12 +103,12 @@ def _link(branch: Branch, *, owner: str, path: str) -> Link:
 
 
 def tree_link(owner: str, path: str) -> str:
-    """Where the tree shows a namespace of an owner."""
+    """The URL of the tree's page for a namespace of an owner."""
     return _href(owner=owner, path=path)
 
 
 def _href(**query: str | None) -> str:
-    """The page of the tree; `owner=""` stands for items without an owner."""
+    """The URL of the tree's page; `owner=""` stands for items without an owner."""
     given = {k: v for k, v in query.items() if v or (k == "owner" and v is not None)}
     base = reverse("admin:store_storeitem_tree")
     return f"{base}?{urlencode(given)}" if given else base

@@ -1,8 +1,8 @@
 """The store as a tree: owners, their namespaces with the number of items, and items.
 
-No statement reads more rows than it shows: the tree skips through the index from one
-namespace to the next, counts end at `MAX_COUNTED`, and a search for text reads a limited
-number of items, from where the search before it ended.
+Every statement is limited: the tree skips through the index from one namespace to the
+next, counts end at `MAX_COUNTED`, and a search for text reads a limited number of
+items, beginning where the previous search ended.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from spool.store.models import StoreItem
 from spool.store.namespaces import path_of
 from spool.store.services import perform
 
-# Of one page.
+# Rows of one page.
 MAX_BRANCHES = MAX_ITEMS = 50
 # Items of a namespace are counted up to this number.
 MAX_COUNTED = 1_000
-# A search for text reads so many items, of this size at most.
+# A search for text reads this number of items, and values up to this size in bytes.
 MAX_SEARCHED = 5_000
 MAX_SEARCHED_BYTES = 20_000
 # How many items a search shows.
@@ -74,7 +74,7 @@ SELECT owner, '', (SELECT count(*) FROM (
 FROM chosen
 """
 
-# The matches by place, then the last item that was read and how many these were.
+# The matches by place, then a row with the last item that was read and their number.
 _WITH_TEXT = """
 WITH searched AS MATERIALIZED (
     (SELECT id, path, key FROM store_items
@@ -105,7 +105,7 @@ Place = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class Branch:
-    """An owner, or a namespace, and how many items it has, up to `MAX_COUNTED`."""
+    """An owner or a namespace, and its number of items, up to `MAX_COUNTED`."""
 
     name: str
     # Where the next page begins, if this is the last one of a page.
@@ -124,7 +124,7 @@ class Branch:
 
 @dataclass(frozen=True)
 class Page(Generic[T]):
-    """Some rows, and where the next page begins; None if it is the last one."""
+    """Rows of a page, and where the next page begins; None for the last page."""
 
     rows: Sequence[T]
     more: Any = None
@@ -132,14 +132,14 @@ class Page(Generic[T]):
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """An item that a search found, with its score from 0 to 1 if it was by meaning."""
+    """An item that a search found. A search by meaning gives it a score from 0 to 1."""
 
     item: StoreItem
     score: float | None = None
 
 
 def owners(start: str = "") -> Page[Branch]:
-    """Owners of items, from `start` on."""
+    """A page of the owners of items, from the name `start` on."""
     found = _branches(_OWNERS, {"start": start})
     if len(found) <= MAX_BRANCHES:
         return Page(found)
@@ -147,7 +147,7 @@ def owners(start: str = "") -> Page[Branch]:
 
 
 def children(owner: str, path: str, start: str = "") -> Page[Branch]:
-    """The namespaces directly below one, or the first ones of the owner."""
+    """A page of the namespaces directly below `path`, or of the owner's top ones."""
     depth = len(path.split(".")) + 1 if path else 1
     bounds = "AND path < %(last)s" if path else ""
     first = f"SELECT path FROM store_items WHERE owner = %(owner)s {bounds}"
@@ -170,7 +170,7 @@ def _branches(sql: str, params: dict[str, Any]) -> list[Branch]:
 
 
 def items(owner: str, path: str, after: str | None = None) -> Page[StoreItem]:
-    """The items of a namespace by key, without those below it and without values."""
+    """A page of a namespace's own items by key, without their values."""
     of_path = StoreItem.objects.filter(owner=owner, path=path)
     if after is not None:
         of_path = of_path.filter(key__gt=after)
@@ -181,9 +181,9 @@ def items(owner: str, path: str, after: str | None = None) -> Page[StoreItem]:
 
 
 def with_text(owner: str, path: str, text: str, after: Place | None) -> Page[Found]:
-    """Items at or below a namespace whose key or value has this text.
+    """Items at or below a namespace whose key or value contains this text.
 
-    It reads a limited number of items, so a page may be empty and not the last.
+    A limited number of items is read, so a page may be empty without being the last.
     """
     params = {
         "owner": owner,
@@ -208,7 +208,7 @@ def with_text(owner: str, path: str, text: str, after: Place | None) -> Page[Fou
 
 
 def _pattern(text: str) -> str:
-    """For ILIKE: any text around this one."""
+    """The pattern of ILIKE for values that contain this text."""
     escaped = re.sub(r"([%_\\])", r"\\\1", text)
     return f"%{escaped}%"
 

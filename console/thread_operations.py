@@ -59,7 +59,7 @@ def _fork(thread: Thread, answers: dict[str, Any]) -> Thread | None:
 
 
 def _waits_for_nothing(thread: Thread) -> bool:
-    """Whether it stopped without a question, such as at a breakpoint."""
+    """Whether the thread has stopped without an interrupt, such as at a breakpoint."""
     return thread.status == Thread.Status.INTERRUPTED and not thread.interrupts
 
 
@@ -91,7 +91,7 @@ FORK = Operation(
     form=CheckpointForm,
     in_list=False,
     on_page=False,
-    # The graph's update reads the copy on a connection of its own.
+    # The update of the graph's state reads the copy on another connection.
     is_one_transaction=False,
 )
 ANSWER = Operation(

@@ -1,4 +1,4 @@
-"""What the page of a thread shows: the conversation, the state, the checkpoints."""
+"""The contents of a thread's page: the conversation, the state, the checkpoints."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spool.threads.models import Thread
 from spool.threads.state import get_state
 from spool.threads.thread_request import CheckpointRef
 
-# Checkpoints that are shown at first, and each time that more are loaded.
+# How many checkpoints are shown at first, and how many each time more are loaded.
 PAGE, MORE = 25, 100
 MAX_RUNS = 20
 
@@ -52,10 +52,10 @@ def waits_for(thread: Thread, *, hides_secrets: bool) -> dict[str, Any]:
 
 
 def history(thread: Thread, before: str | None, limit: int) -> dict[str, Any]:
-    """The context of `console/thread_checkpoints.html`: `limit` of them, or fewer."""
+    """The context of `console/thread_checkpoints.html`: at most `limit` checkpoints."""
     found = checkpoints_before(thread.pk, before, limit + 1)
     ids = [one.checkpoint_id for one in found]
-    # A thread's last one has none before it.
+    # A thread's first checkpoint, the last one here, has none before it.
     before_each = [*ids[1:], None][: len(ids)]
     shown = [
         CheckpointLine(
@@ -85,13 +85,13 @@ def conversation(thread: Thread, *, hides_secrets: bool) -> dict[str, Any]:
 class CheckpointLine:
     checkpoint: Checkpoint
     is_current: bool
-    # It continues from another one than the one before it.
+    # Whether its parent is not the checkpoint before it.
     branches: bool
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """The state at a checkpoint, or the difference of two."""
+    """The state at a checkpoint, or the difference between two states."""
 
     values: SafeString | None = None
     next: tuple[str, ...] = ()
@@ -111,7 +111,7 @@ def state_at(thread: Thread, checkpoint_id: str, *, hides_secrets: bool) -> Stat
 def difference(
     thread: Thread, first: str, second: str, *, hides_secrets: bool
 ) -> State:
-    """What changed from one checkpoint to the other, as lines of a unified diff."""
+    """The changes from one checkpoint to the other, as lines of a unified diff."""
     try:
         before, after = (
             _plain(get_state(thread, checkpoint=CheckpointRef(one)).values)
@@ -141,7 +141,7 @@ def _interrupts(thread: Thread, *, hides_secrets: bool) -> list[dict[str, Any]]:
 
 
 def _plain(value: Any) -> Any:
-    """Values of graphs, such as messages, as JSON shows them."""
+    """Convert values of graphs, such as messages, to plain JSON."""
     return from_jsonb(dumps(value))
 
 

@@ -65,11 +65,11 @@ class ThreadAdmin(OperatedAdmin):
 
     # --- The list ---------------------------------------------------------------------
     def get_queryset(self, request: HttpRequest) -> QuerySet[Thread]:
-        # The state may be megabytes a row, and neither the list nor the page reads it.
+        # A row's state may be megabytes, and neither the list nor the page reads it.
         return Thread.objects.visible_to(EVERYTHING).defer("values")
 
     def searched(self, term: str) -> Search:
-        """Search exact values, so that a million threads can be searched."""
+        """Search exact values, which is fast for a million threads, too."""
         if (by_metadata := metadata_filter(term)) is not None:
             return Search([by_metadata])
         found = [Q(owner=term), *self.with_id(term)]
@@ -117,7 +117,7 @@ class ThreadAdmin(OperatedAdmin):
         }
 
     def checkpoints_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
-        """Checkpoints before `?before=…`, for the end of the page's list."""
+        """Checkpoints before `?before=…`, to be added to the end of the page's list."""
         thread = self.visible_row(request, key)
         before = request.GET.get("before")
         context = {
@@ -134,7 +134,7 @@ class ThreadAdmin(OperatedAdmin):
         return TemplateResponse(request, "console/thread_values.html", context)
 
     def state_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
-        """The values at one checkpoint, or the difference of two: `?at=…&at=…`."""
+        """The values at a checkpoint, or the difference between two: `?at=…&at=…`."""
         thread = self.visible_row(request, key)
         hides = not self.has_act_permission(request)
         match request.GET.getlist("at"):

@@ -14,7 +14,7 @@ _LIBRARY = re.compile(r"/site-packages/|/dist-packages/|/lib/python\d|^<frozen "
 
 @dataclass(slots=True)
 class _Part:
-    """A frame with its lines, or what is between two tracebacks."""
+    """A frame with its lines, or the lines between two tracebacks."""
 
     lines: list[str] = field(default_factory=list)
     is_library: bool = False
@@ -23,9 +23,11 @@ class _Part:
 
 @dataclass(frozen=True, slots=True)
 class Traceback:
-    """A traceback, the same without the frames of libraries, and its last own frame.
+    """A traceback for reading.
 
-    `own` is empty if that would leave out nothing, or every frame.
+    `text` is all of it, and `own` is without the frames of libraries; `own` is empty if
+    that would leave out no frame or every frame. `place` is the last frame that is not
+    of a library, empty if there is none.
     """
 
     text: str

@@ -1,4 +1,4 @@
-"""JSON documents as trees that unfold, for large states."""
+"""JSON documents as trees that can be unfolded, for large states."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from django.utils.safestring import SafeString
 from spool.console.redaction import HIDDEN, is_secret, without_secrets
 from spool.database.json import dumps
 
-# Bounds of one tree: its nodes, its depth, and the length of a text.
+# Limits of one tree: its nodes, its depth, and the length of a text.
 MAX_NODES = 2_000
 MAX_DEPTH = 12
 MAX_TEXT = 2_000
 
 
 def tree(value: Any, *, hides_secrets: bool = False) -> SafeString:
-    """A document as nested lists; what exceeds the bounds is counted instead."""
+    """A document as nested HTML lists. Nodes beyond the limits are only counted."""
     return _Tree(hides_secrets).node(value, 0)
 
 
@@ -67,5 +67,5 @@ class _Tree:
 
 
 def _scalar(value: Any) -> str:
-    """A string as it is, other values as JSON spells them."""
+    """A string as it is, other values as JSON."""
     return value if isinstance(value, str) else dumps(value).decode()

@@ -52,7 +52,10 @@ def _state(delivery: WebhookDelivery) -> str:
 
 @dataclass(frozen=True, slots=True)
 class AttemptLine:
-    """An attempt on the page of its delivery; None if no result was recorded."""
+    """An attempt on the page of its delivery.
+
+    `attempt` is None if no result was recorded.
+    """
 
     number: int
     attempt: Attempt | None
@@ -71,7 +74,7 @@ class AttemptLine:
 
     @property
     def body(self) -> str:
-        """The beginning of what was sent, without secrets, if the attempt keeps it."""
+        """The beginning of the sent body, without secrets; empty if it was not kept."""
         return without_secrets(self.attempt.body) if self.attempt else ""
 
 
@@ -93,7 +96,7 @@ class DeliveryFilter(admin.SimpleListFilter):
         return self.value() == "given up"
 
     def nearby(self, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Few are not delivered yet, and they have an index."""
+        """Undelivered rows, which are few and have an index."""
         if self.value() == "delivered":
             return queryset
         return queryset.exclude(next_attempt_at=None)
@@ -128,7 +131,7 @@ class WebhookDeliveryAdmin(OperatedAdmin):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[WebhookDelivery]:
         found: QuerySet[WebhookDelivery] = super().get_queryset(request)
-        # Both may be large, and a row's own page loads them when they are shown.
+        # These may be large, and a row's own page loads them when they are shown.
         return found.defer("payload", "recorded", "sent_bodies")
 
     def searched(self, term: str) -> Search:
@@ -174,6 +177,6 @@ class WebhookDeliveryAdmin(OperatedAdmin):
         }
 
     def body_view(self, request: HttpRequest, key: UUID) -> HttpResponse:
-        """What is sent, which may be megabytes."""
+        """The body that is sent, which may be megabytes."""
         delivery: WebhookDelivery = self.visible_row(request, key)
         return HttpResponse(as_text(delivery.payload, hides_secrets=True))

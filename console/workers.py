@@ -17,7 +17,7 @@ from spool.console.operations import OperatedAdmin, Operation
 from spool.runs import queue
 from spool.runs.models import Pause, Run, Worker
 
-# That it executes, on its page.
+# How many of its runs a worker's page lists.
 MAX_RUNS = 100
 
 DRAIN = Operation(
@@ -40,7 +40,7 @@ RESUME = Operation(
 
 def with_load(workers: QuerySet[Worker]) -> QuerySet[Any]:
     """Workers with the number of runs that each executes, and whether it drains."""
-    # Subqueries that use indexes. A join would read all runs the worker ever had.
+    # These subqueries use indexes. A join would read all runs that a worker ever had.
     running = Run.objects.running().filter(worker=OuterRef("pk")).order_by()
     counted = running.values("worker").annotate(count=Count("pk")).values("count")
     key = Cast(OuterRef("pk"), TextField())
@@ -51,7 +51,7 @@ def with_load(workers: QuerySet[Worker]) -> QuerySet[Any]:
 
 
 def state_of(worker: Any) -> str:
-    """The state of one `with_load`, and with `is_alive`."""
+    """The state of a worker from `with_load`, annotated with `is_alive`."""
     if worker.expired_at:
         return "gone"
     if not worker.is_alive:

@@ -25,13 +25,13 @@ register.filter("expiry", markup.expiry)
 
 @register.filter
 def heading(title: Any) -> str:
-    """With a capital letter if it is a word of ours; a row's name stays as it is."""
+    """Capitalise a title of ours; the name of a row stays as it is."""
     return str(title) if isinstance(title, Model) else capfirst(str(title))
 
 
 @register.filter
 def at(time: datetime | None) -> SafeString | str:
-    """A time of UTC, to the second."""
+    """A time in UTC, to the second; empty for None."""
     if time is None:
         return ""
     utc = time.astimezone(UTC)
@@ -43,7 +43,7 @@ def at(time: datetime | None) -> SafeString | str:
 
 @register.filter
 def without_repeats(parts: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Breadcrumbs without an app that is called like its page, which comes next."""
+    """Breadcrumbs without an app that has the same title as its page, which follows."""
     following = [heading(part["title"]) for part in parts[1:]] + [""]
     return [
         part
@@ -77,29 +77,29 @@ def duration(milliseconds: float | None) -> str:
 
 @register.filter
 def seconds(value: float | None) -> str:
-    """Like `duration`, of seconds."""
+    """Like `duration`, for a number of seconds."""
     return duration(None if value is None else value * 1000)
 
 
 @register.filter
 def quantile(histogram: Histogram, part: float) -> str:
-    """The time that this part of a histogram's values is below."""
+    """The quantile `part` (0 to 1) of a histogram of times."""
     return seconds(histogram.quantile(part))
 
 
 @register.filter
 def age(time: datetime) -> str:
-    """How long ago it was: `3 s`."""
+    """How long ago a time was, such as `3 s`."""
     return seconds(max((timezone.now() - time).total_seconds(), 0))
 
 
 @register.filter
 def percent(part: float) -> str:
-    """A part of 1, without decimals: `27 %`; a small one is not `0 %`."""
+    """A fraction as a percentage without decimals: `27 %`. A small one is not `0 %`."""
     return "< 1 %" if 0 < part < 0.01 else f"{part:.0%}".replace("%", " %")
 
 
 @register.filter
 def money(amount: str) -> str:
-    """An amount with two decimals, or as many as it has."""
+    """An amount with two decimals, or more if it has more."""
     return f"{Decimal(amount).normalize() + Decimal('0.00'):f}"

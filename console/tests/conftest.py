@@ -34,7 +34,7 @@ def thread(db: None) -> Thread:
 
 @pytest.fixture
 def make_run(thread: Thread) -> Callable[..., Run]:
-    """Creates a pending run of `thread` as the API does."""
+    """A function that creates a pending run of `thread` as the API does."""
 
     def make(**body: Any) -> Run:
         request = parse_run_request({"assistant_id": "echo", **body})
@@ -46,7 +46,7 @@ def make_run(thread: Thread) -> Callable[..., Run]:
 
 @pytest.fixture
 def client_of(db: None) -> Callable[..., Client]:
-    """A client logged in as a user with these permissions."""
+    """A function that returns a client of a user with the given permissions."""
 
     def make(*names: str) -> Client:
         user = User.objects.create_user("staff", is_staff=True)

@@ -1,4 +1,4 @@
-"""What the page of an assistant shows, and its settings as a form."""
+"""The page of an assistant, and the form for its settings."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def test_settings_are_changed_as_a_new_version(
         "recursion_limit": 50,
         "tags": ["a", "b"],
     }
-    # The second form shows an older version than there is now.
+    # The second form was filled from a version that is no longer current.
     assert "was changed meanwhile" in again
 
 

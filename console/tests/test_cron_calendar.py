@@ -27,7 +27,7 @@ def make(schedule: str, at: datetime, **fields: Any) -> Cron:
 
 @pytest.fixture
 def next_hour() -> datetime:
-    """The begin of the next hour of this week, in UTC."""
+    """The beginning of the next hour, in UTC."""
     now = timezone.now().astimezone(UTC)
     return now.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
 

@@ -27,7 +27,7 @@ def test_a_node_is_below_all_that_lead_to_it() -> None:
     at = places(svg)
     assert at["a"][1] < at["b"][1] == at["c"][1] < at["d"][1]
     assert at["b"][0] != at["c"][0]
-    assert svg.count("<path") == 6  # With the arrow's head.
+    assert svg.count("<path") == 6  # One is the arrow's head.
 
 
 def test_a_loop_is_drawn() -> None:

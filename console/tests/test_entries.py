@@ -1,4 +1,4 @@
-"""What users of the console do is logged with it, or not at all."""
+"""Acts of users of the console and their log entries are stored together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What holds for all pages of the console: few queries, and nothing for viewers to do."""
+"""All pages of the console: few queries, and no operations for viewers."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from spool.webhooks.models import WebhookDelivery
 
 pytestmark = pytest.mark.django_db
 
-# So many of each kind that a query for each row is noticed.
+# Enough rows of each kind to notice a query for each row.
 ROWS = 25
 MAX_QUERIES = 20
 MODELS = (
@@ -49,7 +49,7 @@ OTHER_PAGES = (
 
 @pytest.fixture
 def rows(make_run: Callable[..., Run]) -> dict[type[Model], Any]:
-    """One of the rows of each kind."""
+    """Create many rows of each kind; return one of each."""
     assistant = Assistant.objects.create(graph_id="echo", metadata={"owner": "alice"})
     for number in range(ROWS):
         thread = Thread.objects.create(metadata={"owner": "alice"})
@@ -129,7 +129,7 @@ def operations(model: type[Model]) -> list[str]:
 
 
 def writing(model: type[Model], row: Any) -> Iterator[str]:
-    """The addresses of a model that change something."""
+    """The URLs of a model's pages that change something."""
     yield page(model, "add")
     yield page(model, "change", row.pk)
     yield page(model, "delete", row.pk)

@@ -94,7 +94,7 @@ def test_members_see_every_list(name: str) -> None:
     assert keys == (403 if name == "viewer" else 200)
     overview = client.get(reverse("admin:index"))
     assert overview.status_code == 200
-    # The menu has only what they may see.
+    # The menu has only the pages that they may see.
     menu = overview.content.decode()
     assert (reverse("admin:access_apikey_changelist") in menu) == (keys == 200)
     assert (reverse("admin:auth_user_changelist") in menu) == (name == "admin")

@@ -1,4 +1,4 @@
-"""The log of what users of the console did."""
+"""The log of the acts of the console's users."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def test_it_shows_who_did_what_and_why(admin_client: Client, thread: Thread) -> 
 
     assert "deleted: a test" in shown
     assert str(thread.pk) in shown
-    # The thread has no page any more; the owner has one.
+    # The thread no longer has a page; the owner has one.
     assert reverse("admin:threads_thread_change", args=[thread.pk]) not in shown
     assert reverse("console-owner", args=["alice"]) in shown
 

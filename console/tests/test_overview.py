@@ -1,4 +1,4 @@
-"""The admin's first page: the sentences on top, the figures, and where they lead."""
+"""The admin's first page: the sentences at the top, the figures, and their links."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def worker() -> Worker:
 
 @pytest.fixture
 def counted() -> Callable[..., None]:
-    """Counts attempts that ended a moment ago."""
+    """A function that counts attempts as if they had just ended."""
 
     def count(*attempts: tuple[str, dict[str, Any]]) -> None:
         counting.count()  # The first pass ever only writes its row.
@@ -51,7 +51,7 @@ def problems(client: Client) -> list[str]:
 
 
 def leads_to(client: Client, text: str) -> set[Any]:
-    """The rows that the list behind a problem shows."""
+    """The rows of the list that a problem links to."""
     shown = client.get(reverse("admin:index")).context["problems"]
     [problem] = [one for one in shown if text in one.text]
     return {row.pk for row in client.get(problem.href).context["cl"].result_list}
@@ -264,7 +264,7 @@ def test_every_range_has_few_queries(
 ) -> None:
     counted(("success", {}), ("error", {}))
     Budget.objects.create(owner="acme", period="day", unit="tokens", limit=100)
-    # The most is read while runs wait for several reasons.
+    # Most queries are needed while runs wait for several reasons.
     held = make_run(thread_id=None)
     queue.pause("assistant", str(held.assistant_id))
     Run.objects.filter(pk=make_run(thread_id=None).pk).update(assistant_id=uuid4())

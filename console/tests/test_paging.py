@@ -31,7 +31,7 @@ def _short_pages(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_runs(thread: Thread, count: int, **fields: Any) -> list[Run]:
-    """The newest first. Three are created at a time, as those of a batch are."""
+    """Create runs, the newest first. Three at a time share a time, as in a batch."""
     made = [
         Run.objects.create(
             thread=thread,
@@ -45,7 +45,7 @@ def make_runs(thread: Thread, count: int, **fields: Any) -> list[Run]:
 
 
 def pages(client: Client, path: str, link: str = "next") -> Iterator[list[Any]]:
-    """The rows of each page, from one to the next by its links."""
+    """The rows of each page, following the links from one page to the next."""
     base, _, query = path.partition("?")
     link_of_page: str = f"?{query}"
     while link_of_page:
@@ -57,7 +57,7 @@ def pages(client: Client, path: str, link: str = "next") -> Iterator[list[Any]]:
 
 
 def follow(client: Client, path: str) -> tuple[list[list[Any]], list[list[Any]]]:
-    """The pages to the last one, and back to the first one."""
+    """Follow the links to the last page, and back to the first one."""
     onward, last = [], ""
     base, _, query = path.partition("?")
     link = f"?{query}"
@@ -127,7 +127,7 @@ def test_pages_of_items_are_in_order_of_their_place(admin_client: Client) -> Non
 def test_pages_of_a_search_show_each_row_once(
     admin_client: Client, thread: Thread
 ) -> None:
-    """Those of any part of the search, of which a row may match several."""
+    """A row may match several parts of the search."""
     made = make_runs(thread, 4)
     made += make_runs(thread, 1, status="pending")
     made += make_runs(thread, 4, owner="bob", error={"message": "lost alice's data"})

@@ -78,7 +78,7 @@ def test_a_failed_run_is_understood(admin_client: Client, failed: Run) -> None:
     assert "Attempt 2" in text
     assert "lost" in text
     assert "machine:17" in text
-    # The innermost step that raised it.
+    # The innermost step that raised the error.
     assert "Raised by the node <b>look</b> in plan:1, step 1." in text
     assert "Traceback: api_key=***" in text
     assert "sk-1" not in text

@@ -129,7 +129,7 @@ def test_the_page_searches(admin_client: Client) -> None:
 
     shown = admin_client.get(TREE, query).content.decode()
 
-    # Without an index there is no search by meaning.
+    # Without an index, there is no search by meaning.
     assert "users.u1.deep" in shown
     assert 'value="meaning"' not in shown
 

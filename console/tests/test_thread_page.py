@@ -14,7 +14,7 @@ from spool.threads.state import get_history, get_state
 from spool.threads.thread_request import CheckpointRef
 from spool.threads.updates import state_update, update_state
 
-# Reading and writing a state takes connections of its own.
+# Reading and writing a state takes other connections.
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
@@ -90,7 +90,7 @@ def test_earlier_checkpoints_are_added_to_the_list(
     assert f'value="{copy}"' in page
     assert f'value="{newest}"' not in page
     assert f"{url('checkpoints', talk)}?before={copy}" in page
-    # It can't be put back to where it is.
+    # A thread can't be put back to its current checkpoint.
     assert page.count(">Put back<") == 0
     assert all(f'value="{one}"' in more for one in (newest, *earlier))
     assert more.count("fork point") == 1
