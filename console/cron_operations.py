@@ -61,5 +61,5 @@ CRON_OPERATIONS = (
         done="run now",
         warning="It fires once more, besides its schedule.",
     ),
-    deletion(_delete, "Its firings go with it; their runs stay."),
+    deletion(_delete, "Its firings are deleted, too; their runs stay."),
 )

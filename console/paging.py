@@ -201,7 +201,7 @@ class KeysetChangeList(ChangeList):  # type: ignore[misc]
         return found
 
     def get_ordering_field(self, field_name: Any) -> Any:
-        """A column's field; None for columns that can't be sorted, even by a typed URL."""
+        """A column's field; None if the list can't be sorted by it, even by its URL."""
         is_sortable = self.sortable_by is None or field_name in self.sortable_by
         return super().get_ordering_field(field_name) if is_sortable else None
 

@@ -31,7 +31,7 @@ def not_found(request: HttpRequest, exception: Exception) -> HttpResponseBase:
         request,
         404,
         "There is nothing here",
-        "What the link led to may be deleted, or its record has expired.",
+        "The link's target may have been deleted, or its record may have expired.",
     )
 
 

@@ -115,6 +115,6 @@ CONTINUE = Operation(
 )
 DELETE = deletion(
     lambda thread, answers: delete_threads(Thread.objects.filter(pk=thread.pk)),
-    "Its runs are cancelled, and go with its checkpoints and records.",
+    "Its runs are cancelled, and deleted with its checkpoints and records.",
 )
 THREAD_OPERATIONS = (CONTINUE, ANSWER, PUT_BACK, FORK, DELETE)

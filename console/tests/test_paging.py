@@ -187,7 +187,7 @@ def test_a_filter_without_an_index_searches_further_on_each_page(
     assert every(found) == sorted(rare, key=lambda run: run.pk, reverse=True)
     assert not found[0]
     assert "Search further" in shown
-    assert "0 runs in 6 that were searched" in " ".join(shown.split())
+    assert "0 runs among 6 that were searched" in " ".join(shown.split())
 
 
 def test_a_filter_of_rows_that_are_sorted_otherwise_reads_them_all(
