@@ -1,4 +1,4 @@
-"""What the answers of several parts have in common, for `/openapi.json`."""
+"""Parts of responses that several apps share, for `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ LAST_EVENT_ID = OpenApiParameter(
 
 
 def _header(name: str, kind: Any, description: str) -> OpenApiParameter:
-    """A header of the answer."""
+    """A header of the response."""
     return OpenApiParameter(
         name,
         kind,
@@ -84,7 +84,7 @@ class CheckpointBody(serializers.Serializer[Any]):
 
 
 class Combined(PolymorphicProxySerializer):
-    """An answer of other bodies; `web.openapi` asks `combine` for its schema."""
+    """A response made of other bodies; `web.openapi` calls `combine` for its schema."""
 
     def __init__(self, name: str, bodies: Sequence[type[Body]]) -> None:
         super().__init__(
@@ -106,14 +106,14 @@ class OrNull(Combined):
 
 
 class MapOf(Combined):
-    """An object with any keys, whose values have one shape."""
+    """An object with any keys, whose values all have the same shape."""
 
     def combine(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": parts[0]}
 
 
 def selection(body: type[Body]) -> type[Body]:
-    """The answer of a request with `select`: some of the fields of `body`."""
+    """The response to a request with `select`: some of the fields of `body`."""
 
     class Selected(body):  # type: ignore[valid-type, misc]
         def get_fields(self) -> dict[str, Any]:

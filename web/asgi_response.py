@@ -1,8 +1,8 @@
-"""A view's response that an ASGI application produces, for protocols with own libraries.
+"""Responses of views that an ASGI application produces, such as a protocol's library.
 
-The view is an ordinary one: its caller is authenticated and counted, and its route is in
-`/openapi.json`. The application runs on the event loop, after the view has released its
-thread.
+The view is an ordinary one: its caller is authenticated and rate-limited, and its route
+is in `/openapi.json`. The application runs on the event loop, after the view has
+released its thread.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ REQUEST = "spool.request"
 
 
 class UnfinishedAnswer(OSError):
-    """The application ended in the middle of its answer. The connection must be cut.
+    """The application ended in the middle of its response: the connection must be cut.
 
-    An `OSError`, because servers log no traceback of it: a server that stops ends
-    all of its streams this way.
+    It is an `OSError`, of which servers log no traceback: a server that stops ends all
+    of its streams this way.
     """
 
 
@@ -48,12 +48,12 @@ class ASGIResponse(StreamingHttpResponse):
         self, request: Request, app: App, *, outlives_client: bool = False
     ) -> None:
         super().__init__(self._parts())
-        del self.headers["Content-Type"]  # The application has one of its own.
+        del self.headers["Content-Type"]  # The application sets its own.
         self._app = app
         self._request = request
         self._outlives_client = outlives_client
         self._body: bytes = request.body
-        # The caller, for the log.
+        # It contains the caller, for the log.
         self._context = copy_context()
 
     async def serve(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -105,7 +105,7 @@ class ASGIResponse(StreamingHttpResponse):
 
 
 class _Answer:
-    """Tracks what the application has sent, and what is missing."""
+    """The state of a response: what the application has sent, and what is missing."""
 
     def __init__(self, send: Send, response: ASGIResponse) -> None:
         self._send = send
@@ -137,7 +137,7 @@ class _Answer:
             await self.send({"type": "http.response.body", "body": body})
 
     def _headers(self, given: Any) -> list[tuple[bytes, bytes]]:
-        """The application's headers override those of middleware; `Vary` is merged."""
+        """Merge headers: the application's override the middleware's, except `Vary`."""
         own = [(name.lower(), value) for name, value in given]
         for name, value in own:
             if name == b"vary":
@@ -158,7 +158,7 @@ def request_of(scope: Scope) -> Request:
 
 
 def _after_body(body: bytes, receive: Receive) -> Receive:
-    """Receive the body, which has been read already, and then further messages."""
+    """A `receive` that returns the body, already read, and then further messages."""
     waiting: list[Message] = [
         {"type": "http.request", "body": body, "more_body": False}
     ]

@@ -24,15 +24,15 @@ class Body(serializers.Serializer[Any]):
 
 
 class LargeBody(serializers.Serializer[Any]):
-    """A JSON object with many fields, of which a request has a few.
+    """A JSON object with many fields, of which most requests have only a few.
 
-    The others get their defaults without being validated, which takes most of the time
-    otherwise. A null field is the same as a missing one, where null is allowed.
+    The other fields get their defaults without validation, which would take most of the
+    time. A null field is the same as a missing one, where null is allowed.
     """
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, Mapping):
-            return super().to_internal_value(data)  # Raises an error that says so.
+            return super().to_internal_value(data)  # Raises "not an object".
         valid, errors = self._defaults(), {}
         for name, field in self.fields.items():
             given = data.get(name, empty)
@@ -83,7 +83,7 @@ def _checker(kind: type[serializers.Serializer[Any]]) -> serializers.Serializer[
 
 
 def path_uuid(text: str, what: str) -> UUID:
-    """An id from a URL's path. Raises 422, naming `what` it is the id of."""
+    """Parse an id from a URL's path. Raises 422, naming `what` has the id."""
     try:
         return UUID(text)
     except ValueError:

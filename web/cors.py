@@ -105,9 +105,9 @@ class OriginRefused(APIException):
 
 
 def lets_in(request: HttpRequest) -> bool:
-    """Whether a WebSocket may be opened: browsers send no preflight for it.
+    """Whether a WebSocket may be opened, since browsers send no preflight for it.
 
-    A request without an origin is not from a page.
+    A request without an origin doesn't come from a page.
     """
     origin = request.META.get("HTTP_ORIGIN")
     if origin is None or rules().allows_origin(origin):
@@ -168,7 +168,7 @@ def _name_origin(response: HttpResponseBase, origin: str, allowed: Rules) -> Non
     if "*" in allowed.origins and not allowed.allows_credentials:
         response["Access-Control-Allow-Origin"] = "*"
         return
-    # With credentials browsers require the origin by name, even if all are allowed.
+    # With credentials, browsers require the origin by name, even if all are allowed.
     response["Access-Control-Allow-Origin"] = origin
     patch_vary_headers(response, ["Origin"])
     if allowed.allows_credentials:

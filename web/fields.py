@@ -16,13 +16,13 @@ from spool.web.limits import check_metadata
 
 
 def is_true(text: str | None) -> bool:
-    """A flag of a query, as the Python and the JavaScript clients write it."""
+    """Parse a flag in a query, as the Python and the JavaScript clients write it."""
     return (text or "").strip('"').lower() in ("1", "true")
 
 
 @extend_schema_field({})
 class AnyJSON(serializers.Field[Any, Any, Any, Any]):
-    """Any JSON value, as it came."""
+    """Any JSON value, unchanged."""
 
     def to_internal_value(self, data: Any) -> Any:
         return data
@@ -65,7 +65,7 @@ class Metadata(Object):
 
 
 class Text(serializers.CharField):
-    """A text only: Django REST Framework would also convert numbers."""
+    """A string. Other types are refused: DRF's own field would convert numbers."""
 
     def to_internal_value(self, data: Any) -> str:
         if not isinstance(data, str):
@@ -85,7 +85,7 @@ class Capped(serializers.IntegerField):
 
 
 class UUIDText(serializers.UUIDField):
-    """An id as a text only: Django REST Framework would also convert the number 5."""
+    """An id as a string. Other types are refused: DRF's own field accepts numbers."""
 
     def to_internal_value(self, data: Any) -> Any:
         if not isinstance(data, str):

@@ -49,7 +49,7 @@ class Gate:
         elif scope["type"] == "lifespan":
             await self.app(scope, receive, send)
         else:
-            # What the request's code calls from inside is called by its caller.
+            # The request's code may call the API from inside, as the request's caller.
             with inside.acting(inside.OfRequest(scope)):
                 await self.app(scope, receive, send)
 

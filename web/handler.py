@@ -4,9 +4,9 @@ Django's own ASGI handler starts a thread for each request and hops into it for 
 signal. This one hands the whole synchronous chain (signals, middleware, view) to a
 shared pool of threads in one hop. A streaming response with an asynchronous iterator
 is iterated on the event loop, so that a viewer holds neither a thread nor a database
-connection; when its client goes away the iterator is closed.
+connection; when its client goes away, the iterator is closed.
 
-Everything also works under `django.core.asgi`, only slower.
+Everything also works under `django.core.asgi`, but slower.
 """
 
 from __future__ import annotations
@@ -49,11 +49,11 @@ Send = Callable[[Message], Awaitable[None]]
 
 logger = logging.getLogger(__name__)
 
-# The paths of pages and their files, which have middleware of their own.
+# The paths of pages and their files, which have additional middleware.
 FOR_BROWSERS = ("/admin", "/static/")
 # Bodies up to this size mostly arrive at once.
 IN_ONE_PIECE = 2**16
-# `settings.MIDDLEWARE` is another one while a handler loads the API's.
+# Held while a handler loads the API's middleware, which changes `settings.MIDDLEWARE`.
 _loading = Lock()
 
 
@@ -66,7 +66,7 @@ class ClientGone(Exception):
 
 
 class APIHandler(BaseHandler):
-    """Django's handler, without the middleware of pages for browsers."""
+    """Django's handler, without the middleware for browsers' pages."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -123,7 +123,7 @@ class Handler(BaseHandler):
     def _respond(
         self, scope: MutableMapping[str, Any], body: IO[bytes] | None
     ) -> HttpResponseBase:
-        """Run all of Django's part. Afterwards only a stream is left to send."""
+        """Run all of Django's part. After that, only a stream remains to be sent."""
         set_script_prefix(get_script_prefix(scope))
         signals.request_started.send(sender=self.__class__, scope=scope)
         try:

@@ -1,4 +1,4 @@
-"""What `web` needs of parts above it; filled in `spool/hooks.py`."""
+"""Functions of higher layers that `web` needs; set in `spool/hooks.py`."""
 
 from __future__ import annotations
 

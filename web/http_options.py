@@ -15,7 +15,7 @@ from spool.web import errors
 
 # Credentials for this server: never copied, even if a pattern matches.
 NEVER_COPIED = {"x-api-key", "x-tenant-id", "x-service-key"}
-# Copied only if named in full: "*" is not meant to include credentials.
+# Copied only if the full name is configured: "*" doesn't include credentials.
 SECRET = {"authorization", "proxy-authorization", "cookie"}
 
 # The first match counts. Runs have routes below threads, and crons below runs.

@@ -1,10 +1,10 @@
 """uvicorn's own protocol, with a limit on the size of a request's head, and timeouts for
 its head and its body.
 
-`uvicorn --http spool.web.http_protocol:BoundedHead`. Without it `web.guards` also refuses
-heads that are too long, but only after they have been read into memory; connections that
-send nothing stay open; and streams that are cut by a stop of the server look as if their
-clients had disconnected.
+`uvicorn --http spool.web.http_protocol:BoundedHead`. Without it, `web.guards` also
+refuses heads that are too long, but only after they have been read into memory;
+connections that send nothing stay open; and streams that the server cuts when it stops
+look as if their clients had disconnected.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from contextvars import ContextVar
 from django.conf import settings
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-# Counted in chunks as they arrive, so far above the limit of `web.guards`.
+# Whole chunks are counted as they arrive, so it is far above the limit of `web.guards`.
 HEAD_MAX_BYTES = 2**20
 
 
@@ -75,8 +75,8 @@ class BoundedHead(HttpToolsProtocol):
 
     def handle_websocket_upgrade(self) -> None:
         self._stop_timer()
-        # Otherwise this protocol would be kept for as long as the WebSocket is open: by
-        # the context of its task, and by a parser that refers to it.
+        # Otherwise the context of the WebSocket's task, and a parser, would keep this
+        # protocol in memory for as long as the WebSocket is open.
         _connection.set(None)
         super().handle_websocket_upgrade()
         self.parser = None  # type: ignore[assignment]

@@ -47,13 +47,13 @@ ORIGIN = "spool.origin"
 MAX_QUEUED = 16
 # The last parts of paths whose responses wait for a run.
 WAITING = ("wait", "stream", "join", "events")
-# Without it each `get_client()` would try to import the official server.
+# If it is not set, each `get_client()` tries to import the official server.
 DEFER = "__LANGGRAPH_DEFER_LOOPBACK_TRANSPORT"
 
 
 @dataclass(frozen=True)
 class System:
-    """The operator's own code, outside of any request: it may do everything."""
+    """The operator's own code outside of any request, which may do everything."""
 
 
 @dataclass
@@ -61,7 +61,7 @@ class OfRequest:
     """A request to a route of `http.app`: its caller acts, if it has valid credentials."""
 
     scope: MutableMapping[str, Any]
-    # Set when it has been authenticated.
+    # Whether the request has been authenticated.
     is_known: bool = False
     caller: Any = None
 
@@ -88,7 +88,7 @@ class TooManyWaiting(Exception):
 
 
 def act(origin: Origin) -> None:
-    """Let this context, and all that it starts, act on behalf of `origin`."""
+    """Let this context, and all tasks that it starts, act on behalf of `origin`."""
     _origin.set(origin)
 
 
@@ -168,7 +168,7 @@ class _Exchange:
         self._gone = asyncio.Event()
         self._room = asyncio.Semaphore(MAX_QUEUED)
         self._loop = _server().loop
-        # A context of its own: LangGraph finds the config of the caller's run in it.
+        # Use an empty context: in a copy, LangGraph would find the caller's config.
         self._loop.call_soon_threadsafe(self._start, context=Context())
 
     # --- On the caller's loop ---------------------------------------------------------
@@ -241,8 +241,8 @@ class _Server:
     def handler(self) -> App:
         """Called on the loop only."""
         if self._handler is None:
-            # Threads of its own: those of the web process may wait for a handler of
-            # `auth.path` that calls the API.
+            # It has its own threads: all threads of the web process may be waiting for
+            # handlers of `auth.path` that call the API.
             self._handler = Handler(DatabaseThreads())
         return self._handler
 
@@ -261,7 +261,7 @@ def _started() -> _Server:
 
 
 def _scope(request: httpx.Request, origin: Origin | None) -> MutableMapping[str, Any]:
-    # Its host is none of `ALLOWED_HOSTS`, and stands for this process.
+    # Drop the host, which stands for this process: it isn't in `ALLOWED_HOSTS`.
     headers = [(k.lower(), v) for k, v in request.headers.raw if k.lower() != b"host"]
     return {
         "type": "http",
@@ -281,10 +281,10 @@ def _scope(request: httpx.Request, origin: Origin | None) -> MutableMapping[str,
 
 
 class _Unregistered(list[Any]):
-    """The SDK's list of transports that wait for an application: ours don't."""
+    """Replaces the SDK's list of transports that wait for an application."""
 
     def append(self, transport: Any) -> None:
-        """Keep nothing: a graph may make a client in each of its runs."""
+        """Keep nothing: a graph may create a client in each of its runs."""
 
 
 def install() -> None:

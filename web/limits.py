@@ -1,7 +1,7 @@
 """Limit the number and depth of a body's values before it is parsed.
 
-A body of few bytes can hold millions of values, and each becomes an object of its own:
-25 MB of `{},{},…` would take 2 GB and half a minute.
+A small body can have millions of values, each of which becomes a Python object: 25 MB
+of `{},{},…` would take 2 GB and half a minute.
 """
 
 from __future__ import annotations

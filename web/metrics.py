@@ -25,7 +25,7 @@ requests_answered = Counter(
 
 
 class CountRequests:
-    """Middleware that counts answers by method, route and status."""
+    """Middleware that counts responses by method, route and status."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response
@@ -59,7 +59,7 @@ class ThreadsCollector(Collector):
 
 
 def requests_by_route() -> list[dict[str, Any]]:
-    """How many requests this process has answered, in the official server's form."""
+    """How many requests this process has answered, in the official server's format."""
     return [
         {
             "method": sample.labels["method"],
@@ -77,7 +77,7 @@ _counters: dict[tuple[str, str | None, int], Counter] = {}
 
 
 def _counter(method: str, route: str | None, response: HttpResponseBase) -> Counter:
-    # A client can't make a new time series by making up a method or a path.
+    # A client can't create a new time series by inventing a method or a path.
     key = (method if method in _METHODS else "other", route, response.status_code)
     if (known := _counters.get(key)) is None:
         path = _path(route)
@@ -87,5 +87,5 @@ def _counter(method: str, route: str | None, response: HttpResponseBase) -> Coun
 
 
 def _path(route: str | None) -> str:
-    """A route in OpenAPI's form: `/threads/{thread_id}`; empty for an unknown path."""
+    """A route in OpenAPI's format, `/threads/{thread_id}`; empty for unknown paths."""
     return "" if route is None else "/" + re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", route)

@@ -36,7 +36,7 @@ class _AdminOnly:
 
 
 class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
-    """Makes all cookies secure over TLS, the session's and others."""
+    """Makes all cookies secure over TLS, not only the session's."""
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase:
         response = super().__call__(request)
@@ -47,7 +47,7 @@ class SessionMiddleware(_AdminOnly, sessions.SessionMiddleware):
 
 
 class CsrfViewMiddleware(_AdminOnly, csrf.CsrfViewMiddleware):
-    """Keeps the check of views: it skips exempt ones, such as the API's."""
+    """Still checks the views of all paths, except exempt ones such as the API's."""
 
 
 class AuthenticationMiddleware(_AdminOnly, auth.AuthenticationMiddleware):
@@ -63,9 +63,9 @@ class XFrameOptionsMiddleware(_AdminOnly, clickjacking.XFrameOptionsMiddleware):
 
 
 class ContentSecurityPolicy:
-    """What the admin's pages may load: their own files, and no page may frame them.
+    """Lets the admin's pages load only the server's own files, and forbids frames.
 
-    Alpine, which the pages use, makes functions of attributes (`unsafe-eval`).
+    Alpine, which the pages use, compiles attributes to functions (`unsafe-eval`).
     """
 
     policy = "; ".join(

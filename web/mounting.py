@@ -54,7 +54,7 @@ def mounted(make: Callable[[], App]) -> App:
 
 
 def mount_prefix() -> str:
-    """With a slash before it and none after; empty for none."""
+    """The prefix, with a slash before it and none after it; empty if there is none."""
     given = langgraph_json().http.mount_prefix or settings.MOUNT_PREFIX
     path = given.strip("/")
     if _NOT_IN_A_PATH.search(path):
@@ -139,7 +139,10 @@ class Prefixed:
             await answer(scope, receive, send, 404, "Not Found")
 
     def _below(self, scope: Scope) -> Scope:
-        """Clients append a `Location` to their base URL, so the prefix may come twice."""
+        """The scope below the prefix, which may come twice in a run's path.
+
+        Clients append a `Location` to their base URL.
+        """
         path, twice = scope["path"], self.prefix * 2
         if path.startswith(tuple(f"{twice}{place}" for place in RUN_PATHS)):
             path = path.removeprefix(self.prefix)
@@ -158,7 +161,7 @@ class Prefixed:
         return send_prefixed
 
     def _whole(self, name: bytes, value: bytes) -> bytes:
-        """A run's path with the prefix, but no host: it may be wrong behind a proxy."""
+        """Prefix a run's path. No host is added: it may be wrong behind a proxy."""
         is_ours = value.decode("latin1").startswith(RUN_PATHS)
         if is_ours and name in (b"location", b"content-location"):
             return self.prefix.encode() + value
@@ -168,8 +171,8 @@ class Prefixed:
 class CustomRoutes:
     """The operator's app for the routes that it has, `inner` for all others.
 
-    The routes of a Starlette app (or FastAPI's) are known, and its middleware wraps all
-    routes, ours included. Any other app is called first, and requests that it declines
+    The routes of a Starlette or FastAPI app are known, and its middleware wraps all
+    routes, including ours. Any other app is called first, and requests that it declines
     (404, 405) are passed to `inner`.
     """
 
@@ -240,7 +243,7 @@ class CustomRoutes:
             await self.inner(scope, again, send)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start the app before ours, and stop it after."""
+        """Start the app before ours, and stop it after ours."""
         theirs = Lifespan(self.app, scope)
         if failure := await theirs.start():
             await receive()
@@ -273,14 +276,14 @@ class Inside:
 
 
 def _has_middleware(app: Any) -> bool:
-    """Whether an app is a Starlette app."""
+    """Whether an app has Starlette's middleware, as Starlette and FastAPI apps do."""
     return hasattr(app, "router") and hasattr(app, "build_middleware_stack")
 
 
 def _put_inside(app: Any, routes: CustomRoutes) -> None:
     router = app.router
     app.router = Inside(router.inner if isinstance(router, Inside) else router, routes)
-    app.middleware_stack = None  # It is rebuilt, around this.
+    app.middleware_stack = None  # It is rebuilt around the new router.
 
 
 class Lifespan:
@@ -294,7 +297,7 @@ class Lifespan:
         self._app = app
 
     async def start(self) -> str:
-        """Start it. Return the error, or an empty text."""
+        """Start the application. Return the error, or an empty string."""
         with inside.acting(inside.SYSTEM):
             self._task = asyncio.create_task(self._run())
         return await self._tell("lifespan.startup")
@@ -347,13 +350,16 @@ def _adds(name: bytes, said: set[bytes]) -> bool:
     """Whether to add our header to those that the app has set (`said`)."""
     if name == b"vary":
         return True
-    if name.startswith(b"access-control-"):  # All of one side's, or none.
+    if name.startswith(b"access-control-"):  # Add either all CORS headers or none.
         return b"access-control-allow-origin" not in said
     return name not in said
 
 
 async def _refusal(scope: Scope) -> tuple[int, str] | None:
-    """Why the caller is refused. An accepted caller becomes the app's `request.user`."""
+    """The status and text of a refusal; None if the caller is accepted.
+
+    An accepted caller becomes the app's `request.user`.
+    """
 
     def ask() -> tuple[int, str] | None:
         try:

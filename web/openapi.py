@@ -1,4 +1,4 @@
-"""The schema of the API, as `/openapi.json` and `/docs` have it."""
+"""The schema of the API, for `/openapi.json` and `/docs`."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class CombinedExtension(PolymorphicProxySerializerExtension):  # type: ignore[no
 
 
 class Generator(SchemaGenerator):
-    """Builds the schema once: all callers get the same, and it takes 0.1 seconds."""
+    """Builds the schema only once: it takes 0.1 s, and is the same for all callers."""
 
     def get_schema(self, request: Any = None, public: bool = False) -> Any:
         return schema(public)

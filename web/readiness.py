@@ -1,4 +1,4 @@
-"""Whether this web process may get requests: not while it starts, nor while it stops."""
+"""Whether this web process may get requests: not while it starts or stops."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spool.web.guards import App, Receive, Scope, Send, answer_json
 STARTING = "it is starting"
 STOPPING = "it is stopping, and finishes its streams"
 
-# Why not. Empty where no server of Spool's tells: another one serves the application.
+# Why it is not ready; empty if it is, or if another server than Spool's serves the app.
 _reason = ""
 
 

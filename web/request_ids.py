@@ -15,12 +15,12 @@ from spool.telemetry import logs, traces
 HEADER = "X-Request-ID"
 # The key in a run's `configurable` for the request that created it.
 IN_RUNS = "langgraph_request_id"
-# Refuses newlines, which could forge log lines, and long texts.
+# The accepted ids: no newlines, which could forge log lines, and no long texts.
 FINE = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}")
 
 
 class NameRequests:
-    """The outermost middleware."""
+    """The outermost middleware, which gives each request its id."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
         self.get_response = get_response

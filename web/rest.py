@@ -30,14 +30,14 @@ class JSONRenderer(BaseRenderer):
 
 
 def json_response(data: Any, headers: Mapping[str, str] | None = None) -> HttpResponse:
-    """As `Response(data)`, without a template's life cycle: for frequent requests."""
+    """Like `Response(data)`, but without a template's life cycle: it is faster."""
     return HttpResponse(
         dumps(data), content_type=JSONRenderer.media_type, headers=headers
     )
 
 
 def no_content() -> HttpResponse:
-    """As `Response(status=204)`."""
+    """Like `Response(status=204)`, but faster."""
     response = HttpResponse(status=204)
     del response["Content-Type"]
     return response

@@ -24,7 +24,7 @@ class Routes:
 
     def __init__(self, patterns: Sequence[URLPattern | URLResolver]) -> None:
         self._patterns: defaultdict[Key, list[URLPattern]] = defaultdict(list)
-        # Paths whose routes Django itself has to find: from this length on.
+        # First part -> the length from which Django itself has to find the route.
         left: dict[str | None, int] = {}
         for pattern in _flat(patterns):
             first, length = _key(pattern)
@@ -62,13 +62,16 @@ def _flat(
 
 
 def _is_transparent(resolver: URLResolver) -> bool:
-    """Whether its patterns match as if they stood in its place."""
+    """Whether the patterns of an include match as if they stood in its place."""
     named = resolver.app_name or resolver.namespace or resolver.default_kwargs
     return not named and str(resolver.pattern) == ""
 
 
 def _key(pattern: URLPattern | URLResolver) -> tuple[str | None, int]:
-    """The first part and the least length of its paths. None if the first part varies."""
+    """The first part and the minimum length of its paths.
+
+    The first part is None if it varies.
+    """
     first = str(pattern.pattern).partition("/")[0]
     if not isinstance(pattern.pattern, RoutePattern) or "<" in first:
         return None, 0

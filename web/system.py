@@ -136,13 +136,13 @@ class OkView(PublicView):
 
 @extend_schema(exclude=True)
 class RootView(OkView):
-    """The same at `/`, where load balancers look."""
+    """The same route at `/`, which load balancers request."""
 
 
 class LiveView(PublicView):
     @extend_schema(tags=["System"], operation_id="live", responses={200: LiveBody})
     def get(self, request: Request) -> Response:
-        """Liveness: if it does not answer, restart the process."""
+        """Liveness: the process should be restarted if it doesn't answer."""
         return Response({"live": True})
 
 
@@ -249,7 +249,7 @@ def _wants_checks(request: Request) -> bool:
 
 
 def favicon(request: HttpRequest) -> HttpResponse:
-    """The icon that browsers ask for; without a login, since they send none."""
+    """The icon that browsers request. It needs no login, since they send none."""
     headers = {"Cache-Control": "public, max-age=86400"}
     return HttpResponse(settings.ICON, content_type="image/svg+xml", headers=headers)
 

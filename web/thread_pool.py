@@ -41,7 +41,7 @@ class DatabaseThreads:
     async def run(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """Call `function` on one of the threads, in a context of its own."""
+        """Call `function` on one of the threads, in a copy of the context."""
         call = _Call(partial(function, *args, **kwargs))
         self.active += 1
         try:
@@ -56,7 +56,7 @@ class DatabaseThreads:
     async def query(
         self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> T:
-        """The same outside a request, where Django closes no expired connections."""
+        """Like `run`, but closes expired connections, as Django does after requests."""
 
         def call() -> T:
             close_old_connections()
@@ -65,7 +65,7 @@ class DatabaseThreads:
         return await self.run(call)
 
     def replace_connections(self) -> None:
-        """Let idle threads close obsolete connections, which others do on their own."""
+        """Let idle threads close obsolete connections; busy ones do so on their own."""
         for _ in self._threads:
             self._calls.put(_Call(_close_obsolete, waits=False))
 
@@ -82,7 +82,7 @@ class DatabaseThreads:
 
     def _start_thread(self) -> None:
         name = f"spool-web_{len(self._threads)}"
-        # A daemon: the end of a process waits for `close`, and for no other.
+        # A daemon: a process that ends waits for `close`, but not for its threads.
         thread = Thread(target=self._work, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
@@ -91,7 +91,7 @@ class DatabaseThreads:
         self._connections.append(connections["default"])
         while (call := self._calls.get()) is not None:
             call.run()
-            # Or its request and response would live until the next call.
+            # Otherwise its request and response would live until the next call.
             del call
 
 
@@ -100,7 +100,7 @@ class _Call:
 
     def __init__(self, function: Callable[[], Any], *, waits: bool = True) -> None:
         self._function = function
-        # Context variables of a request must not be visible to the thread's next one.
+        # A request's context variables must not be visible to the thread's next one.
         self._context: Context = copy_context()
         if waits:
             self._loop = asyncio.get_running_loop()
@@ -132,7 +132,7 @@ class _Call:
 
 def _close_obsolete() -> None:
     close_old_connections()
-    # Long enough for the other idle threads to take the other tasks.
+    # Sleep long enough for the other idle threads to take the other calls.
     time.sleep(0.01)
 
 

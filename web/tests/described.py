@@ -1,4 +1,4 @@
-"""The API's own description, as a source of requests, and a measure of the answers."""
+"""The API's own description, as a source of requests and a check of responses."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ CHECKS = [
 
 
 def without_more(raw: dict[str, Any]) -> None:
-    """Let answers have the documented fields only, so that none is forgotten."""
+    """Allow only documented fields in responses, so that none is left undocumented."""
     for name, shape in raw["components"]["schemas"].items():
         if name.endswith("Body") and "properties" in shape:
             shape.setdefault("additionalProperties", False)
@@ -57,7 +57,7 @@ def tried(times: int, *, edges: bool = False) -> settings:
 
 
 def conforms(case: Any, ids: dict[str, Any] | None = None) -> None:
-    """Call as generated, and again with the ids of rows that exist."""
+    """Call an operation as generated, and again with the ids of existing rows."""
     case.call_and_validate(checks=CHECKS)
     known = {name: str(value) for name, value in (ids or {}).items()}
     if known.keys() & (case.path_parameters or {}).keys():

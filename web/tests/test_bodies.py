@@ -21,7 +21,7 @@ OURS: list[type[Any]] = [
     kind
     for kind in kinds_below(serializers.Serializer)
     if not kind.__module__.startswith(("rest_framework", "drf_spectacular"))
-    # It describes an answer, and has no fields.
+    # It describes a response, and has no fields.
     and not issubclass(kind, Combined)
 ]
 

@@ -154,7 +154,7 @@ async def test_headers_have_an_end(headers: Any) -> None:
 
 @pytest.fixture
 def address() -> Iterator[tuple[str, int]]:
-    """uvicorn with our protocol, in a thread."""
+    """The address of uvicorn with our protocol, in a thread."""
     with serving(app, http=BoundedHead, lifespan="off") as server:
         yield server.address
 

@@ -30,7 +30,7 @@ FROM_OTHER_CONNECTIONS = (
     "FROM pg_stat_activity WHERE datname = current_database()"
     " AND pid <> pg_backend_pid()"
 )
-# It warns that it consumes a synchronous iterator at once, as expected here.
+# Django warns that it consumes a synchronous iterator at once, as expected here.
 PLAIN_DJANGO_WARNS = pytest.mark.filterwarnings(
     "ignore:StreamingHttpResponse must consume synchronous iterators"
 )
@@ -56,8 +56,8 @@ def spool(_routes: None) -> Iterator[Server]:
 
 @pytest.fixture
 def plain_django(_routes: None) -> Iterator[Server]:
-    # It has a thread for each request that it is asked at once. Their connections come
-    # from a pool: lasting ones would never be closed, others be as many as the threads.
+    # It has a thread for each concurrent request. Their connections come from a pool:
+    # persistent ones would never be closed, and others would be as many as the threads.
     default = connections.settings["default"]
     options = default["OPTIONS"] | {"pool": {"min_size": 1, "max_size": 8}}
     with (

@@ -27,7 +27,7 @@ def part(body: bytes, *, more: bool = True) -> dict[str, Any]:
 
 
 class App:
-    """Sends parts until its caller leaves, and says so."""
+    """Sends parts until its caller leaves, and records that."""
 
     def __init__(self, parts: int = 1) -> None:
         self.parts = parts
@@ -146,7 +146,7 @@ async def test_the_application_gets_the_request_and_who_acts() -> None:
     assert seen[ORIGIN] is SYSTEM
     assert (seen["path"], seen["raw_path"]) == ("/threads/a/b", b"/threads/a%2Fb")
     assert (seen["query_string"], seen["body"]) == (b"x=1", b"body")
-    # LangGraph finds the config of the run that calls in its context.
+    # LangGraph reads the config of the calling run from its context.
     assert seen["secret"] == "not seen"
 
 
@@ -167,7 +167,7 @@ async def test_a_run_that_may_not_wait_is_refused() -> None:
 
 
 async def test_clients_are_not_kept() -> None:
-    """A graph may make one in each of its runs."""
+    """A graph may create a client in each of its runs."""
     for _ in range(3):
         async with get_client() as client:
             transport = client.http.client._transport

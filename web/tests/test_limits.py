@@ -55,7 +55,7 @@ MORE = {
 def test_what_does_not_arrive_in_time_is_closed(
     address: tuple[str, int], kind: str, goes_on: bool
 ) -> None:
-    """Also if it is sent slowly, a few bytes at a time."""
+    """Even if it is sent slowly, a few bytes at a time."""
     answer = b""
     with socket.create_connection(address) as connection:
         connection.sendall(SLOW[kind])

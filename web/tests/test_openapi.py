@@ -39,7 +39,7 @@ def test_every_setting_has_its_row_and_every_row_its_setting() -> None:
         for name in re.findall(r"`([A-Z_]+)`", row)
     }
 
-    # The library reads its own.
+    # OpenTelemetry's library reads its own variables.
     ours = {name for name in documented if not name.startswith("OTEL_")}
     assert ours == read_variables()
 
@@ -65,7 +65,7 @@ def test_the_schema_leaves_nothing_to_guess(tmp_path: Path) -> None:
 
 
 def described(shape: Any) -> bool:
-    """Whether a schema says more than that there is some JSON."""
+    """Whether a schema describes more than any JSON."""
     parts = [*shape.get("anyOf", []), *shape.get("allOf", []), *shape.get("oneOf", [])]
     if parts:
         return all(described(part) for part in parts)

@@ -13,7 +13,7 @@ from django.urls import Resolver404, ResolverMatch, get_resolver, include, path,
 from spool.access.tests.routes import routes
 from spool.web.routing import Routes, routes_of
 
-# In paths of the API they are ids, or stand where an id may.
+# Parts of paths where an id may be: ids, and other texts.
 VALUES = (str(uuid4()), "nonsense", "search", "crons", "a%2Fb", "a\nb", "")
 
 
@@ -37,7 +37,7 @@ def test_the_same_routes_are_found() -> None:
     found = 0
     for place in paths():
         match, expected = ours.find(place), of_django(place)
-        if match is None:  # Django is asked.
+        if match is None:  # Django finds the route itself.
             continue
         found += 1
         assert expected is not None, place

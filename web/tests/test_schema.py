@@ -1,4 +1,4 @@
-"""Answers about the server itself are those of their description."""
+"""Responses about the server itself match their description."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_what_is_documented_is_what_happens(case: Any) -> None:
 
 
 def test_each_test_has_an_id_of_its_own(request: pytest.FixtureRequest) -> None:
-    # Of several with the same one, `-n` runs only the first.
+    # Of several tests with the same id, `-n` runs only the first.
     ids = [item.nodeid for item in request.session.items]
 
     assert len(set(ids)) == len(ids)

@@ -84,7 +84,7 @@ def sync_stream(request: HttpRequest) -> StreamingHttpResponse:
     return StreamingHttpResponse(lines())
 
 
-# The last message that the ASGI application below received, and its cancellation.
+# The last messages that the ASGI application below received, and its cancellations.
 app_events: queue.Queue[str] = queue.Queue()
 
 
