@@ -69,7 +69,7 @@ class PostgresStore(BaseStore):
     def _send(self) -> None:
         task = self._loop.create_task(self._answer(self._waiting))
         self._waiting = []
-        # The loop itself keeps only a weak reference to a task.
+        # Keep a reference: the loop itself only has a weak one.
         self._sending.add(task)
         task.add_done_callback(self._sending.discard)
 

@@ -23,7 +23,7 @@ from spool.config.langgraph_json import langgraph_json
 from spool.config.user_objects import load_object
 from spool.database.json import dumps, from_jsonb
 
-# What pgvector can build an HNSW index on, as `vector` and as `halfvec`.
+# Dimensions on which pgvector can build an HNSW index, as `vector` and as `halfvec`.
 MAX_VECTOR_DIMS = 2000
 MAX_DIMS = 4000
 WHOLE_VALUE = "$"
@@ -69,7 +69,7 @@ class Index:
 
 
 class Embed(NamedTuple):
-    """Texts to embed: a step of an operation, never inside a transaction."""
+    """Texts to embed: a step of an operation, which is never in a transaction."""
 
     documents: list[str]
     queries: list[str]
@@ -103,7 +103,10 @@ def embeddings(embed: str) -> Embeddings:
 
 
 async def embed_texts(index: Index, step: Embed) -> list[Vector]:
-    """The vectors of the documents, then those of the queries."""
+    """Embed a step's texts: the vectors of its documents, then those of its queries.
+
+    Raises `EmbeddingError`, and any exception of the model.
+    """
     asker = asyncio.current_task()
     try:
         return await _embed_texts(index, step)

@@ -1,4 +1,4 @@
-"""Items as the API shows them: LangGraph's, plus `metadata`, which those don't have."""
+"""Items as the API shows them: LangGraph's items, plus `metadata`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from langgraph.store.base import Item, SearchItem
 class ApiExtras(NamedTuple):
     """What the API adds to an operation: metadata to store or to search for."""
 
-    # For a put: the item's new metadata; None keeps the stored one. For a search:
+    # For a put, the item's new metadata; None keeps the stored metadata. For a search,
     # metadata that the found items must contain.
     metadata: Mapping[str, Any] | None = None
 

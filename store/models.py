@@ -12,14 +12,14 @@ from spool.database.fields import JSONField
 
 class StoreItem(models.Model):
     owner = models.TextField(default="", blank=True)
-    # The namespace's labels joined by ".", which no label contains. In C collation, so
-    # that a namespace and all below it are one range of the index.
+    # The namespace's labels joined by ".", which no label contains. The C collation
+    # makes a namespace and all namespaces below it one range of the index.
     path = models.TextField(db_collation="C")
     key = models.TextField()
     value = JSONField()
     # Set by clients only: a key `owner` in it has no meaning.
     metadata = JSONField(default=dict, db_default=Value({}, JSONField()), blank=True)
-    # The put's `index`: null (the configured fields), false, or paths.
+    # The `index` of the put: null (the configured fields), false, or paths.
     index = JSONField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())

@@ -40,7 +40,7 @@ Row = dict[str, Any]
 class Statement(NamedTuple):
     sql: str
     params: dict[str, Any]
-    # The same text and the same plan each time, so that it can be prepared.
+    # Whether the text and the plan are always the same, so that it can be prepared.
     is_constant: bool = False
 
 
@@ -72,7 +72,7 @@ def check(owner: str, op: Op) -> None:
         statements.matching(op.filter, {})
     elif isinstance(op, ListNamespacesOp):
         _check_page(op)
-        # With a depth of 0 the search would return to the same place for ever.
+        # With a depth of 0, the search would return to the same place for ever.
         if op.max_depth is not None and not _is_whole(op.max_depth, minimum=1):
             raise ValueError(f"max_depth must be at least 1, not {op.max_depth!r}")
         for condition in op.match_conditions or ():
@@ -113,7 +113,7 @@ def batch(
     permit: Permit = ANY_TIME,
     extras: ApiExtras | None = None,
 ) -> Steps[list[Result]]:
-    """Several operations: all reads come before all writes, as in LangGraph's stores.
+    """Perform several operations: reads come before writes, as in LangGraph's stores.
 
     If `permit` does not hold, the writes change nothing. With `extras`, items include
     their metadata; graphs get LangGraph's own items.
@@ -332,7 +332,7 @@ def _found(row: Row, extras: ApiExtras | None) -> SearchItem:
 
 
 def _fields(row: Row, value: Callable[[str], Any]) -> dict[str, Any]:
-    """`value` reads stored JSON. The API passes it on as text."""
+    """The fields of a row. `value` parses stored JSON; the API passes it on as text."""
     return {
         "namespace": tuple(row["path"].split(".")),
         "key": row["key"],

@@ -30,7 +30,7 @@ def reindex(
 ) -> int:
     """Index every item of all owners, and drop the tables of other configurations.
 
-    `tell` is called with the number of items that are done, and the total.
+    `report` is called with the number of items that are done, and the total.
     """
     total, done, after = StoreItem.objects.count(), 0, 0
     report(done, total)

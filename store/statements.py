@@ -66,13 +66,13 @@ def put(permit: Permit) -> str:
 
 
 def put_one(permit: Permit) -> str:
-    """`put` of a single item, whose parameters are no arrays: these are slow to write."""
+    """`put` of a single item, without arrays as parameters, which are slow to write."""
     return _put(permit, _ITEM)
 
 
 def _put(permit: Permit, items: str) -> str:
-    # The clock, not `now()`: a writer that waited for a lock must get the later time.
-    # `metadata` is null if none was given: the stored one is kept.
+    # `clock_timestamp()`, not `now()`: a writer that waited for a lock must get the
+    # later time. `metadata` is null if none was given: the stored metadata is kept.
     return f"""
 INSERT INTO store_items
     (owner, path, key, value, metadata, index, created_at, updated_at, ttl_minutes,
@@ -96,7 +96,7 @@ def delete(permit: Permit) -> str:
     return f"DELETE FROM store_items WHERE {permit.condition} AND id IN ({_LOCKED})"
 
 
-# In one filter. Postgres's planning time grows with the square of their number.
+# Conditions in a filter: Postgres's planning time grows with the square of their number.
 MAX_CONDITIONS = 100
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
@@ -133,7 +133,7 @@ def search(
 def below(
     namespace: Sequence[str], column: str = "path"
 ) -> tuple[list[str], dict[str, Any]]:
-    """The namespace and all below it, as one range: "/" comes after "."."""
+    """Match a namespace and all below it, as one range: "/" comes after "."."""
     if not namespace:
         return [], {}
     path = path_of(namespace)
@@ -168,7 +168,7 @@ def namespaces(
     """Distinct namespaces, cut to `max_depth` labels; `*` stands for one label.
 
     It skips through the index from one namespace to the next, however many items each
-    has. From a namespace that was cut it skips all below it, where that is correct.
+    has. After a namespace that was cut, it skips all below it, where that is correct.
     """
     listed = list(conditions)
     within, params = _range(listed)
@@ -185,7 +185,7 @@ def namespaces(
     first = f"""
         SELECT path FROM store_items
         WHERE owner = %(owner)s AND {ALIVE} AND {within}"""
-    # Without DISTINCT the scan ends as soon as the page is full.
+    # Without DISTINCT, the scan ends as soon as the page is full.
     return (
         f"""
 WITH RECURSIVE place AS (
@@ -223,7 +223,7 @@ def _range(conditions: list[MatchCondition]) -> tuple[str, dict[str, Any]]:
 def _label_conditions(
     conditions: list[MatchCondition], params: dict[str, Any]
 ) -> list[str]:
-    """The conditions have a constant length, and so a constant planning time."""
+    """Conditions on labels. Their length is constant, and so is the planning time."""
     found = []
     for condition in conditions:
         wanted = [path_of([label]) for label in condition.path]

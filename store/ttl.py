@@ -11,12 +11,12 @@ from langgraph.store.base import TTLConfig
 from spool.config.langgraph_json import langgraph_json
 
 TTL_KEYS = {"refresh_on_read", "default_ttl", "sweep_interval_minutes"}
-# A longer time means for ever, because Postgres's dates end.
+# A longer time means for ever, because Postgres's dates have a maximum.
 MAX_TTL_MINUTES = 1000 * 365 * 24 * 60
 
 
 def ttl_config() -> TTLConfig:
-    """The configuration, in the form that LangGraph's stores take."""
+    """The configuration, in the format of LangGraph's stores."""
     given = langgraph_json().store.ttl
     return cast("TTLConfig", given.model_dump(exclude_none=True, include=TTL_KEYS))
 

@@ -30,11 +30,11 @@ from spool.store.statements import (
 
 logger = logging.getLogger(__name__)
 
-# The first with scans that go on until enough rows pass a filter.
+# The first version with scans that go on until enough rows pass a filter.
 MIN_PGVECTOR_VERSION = (0, 8)
 # Candidates of an HNSW search: a higher number finds more and costs more.
 EF_SEARCH = 200
-# More than one vector of an item may be near.
+# Candidates for each wanted item, since several vectors of an item may be near.
 REPEATS = 4
 # Marks a table until `reindex_store` has processed all items.
 BEHIND = "lacks the vectors of older items"
@@ -234,7 +234,7 @@ def nearest(
 
 
 def vector_rows(vectors: Iterable[tuple[Any, list[Vector]]]) -> list[tuple[Any, ...]]:
-    """Of each owner of vectors, and its vectors: (owner, ordinal, text), in order.
+    """The rows (place, ordinal, text) for pairs of a place and its vectors, in order.
 
     A zero vector has no direction, so it is left out.
     """

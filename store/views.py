@@ -64,7 +64,7 @@ class KeyRequired(BadRequest):
 
 
 class InvalidLabel(Unprocessable):
-    # The official server does so for this endpoint only.
+    # The official server sends plain text for this endpoint only.
     is_plain_text = True
 
 

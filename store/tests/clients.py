@@ -51,7 +51,7 @@ class Client(APIClient):
 
 
 class Caller:
-    """Calls one store by its synchronous or its asynchronous methods."""
+    """Calls a store by its synchronous or its asynchronous methods."""
 
     def __init__(self, store: PostgresStore, call: Callable[..., Any]) -> None:
         self.store = store

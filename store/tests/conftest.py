@@ -44,7 +44,7 @@ def bob(clients: dict[str, Client]) -> Client:
 
 @pytest.fixture(scope="session")
 def loop(django_db_setup: None) -> Iterator[Loop]:
-    """An event loop as graphs have, with its own connections."""
+    """An event loop like those of graphs, with its own connections."""
     loop = Loop(name="store-tests", pool_size=8)
     yield loop
     loop.close()

@@ -1,4 +1,4 @@
-"""Facts to find by their meaning, and the model that the index was made with."""
+"""Facts to be found by meaning, and the calls of the index's model."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Configure = Callable[..., None]
 
 
 def asked() -> list[list[str]]:
-    """The texts of each call of the model, which is a module of its own there."""
+    """The texts of each call of the model, which the server loads as another module."""
     return list_of("asked")
 
 

@@ -25,7 +25,7 @@ from spool.store.namespaces import MAX_PLACE_BYTES
 from spool.store.statements import MAX_CONDITIONS
 from spool.store.tests.clients import Caller, Client
 
-# The stores have connections of their own; this makes pytest-django set up the database.
+# The stores have their own connections; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db
 
 
@@ -273,7 +273,7 @@ def test_all_match_conditions_must_hold(store: Caller) -> None:
 def test_a_pattern_of_many_labels_is_answered_at_once(store: Caller) -> None:
     store.put(("a",), "k", {})
 
-    # Far more than Postgres could plan as conditions of their own.
+    # Far more labels than Postgres could plan as separate conditions.
     assert store.namespaces(prefix=("a",) * 100_000) == []
     assert store.namespaces(suffix=("*",) * 100_000) == []
 

@@ -18,12 +18,12 @@ from spool.store.backend import PostgresStore
 from spool.store.operations import Row, Statement
 from spool.store.tests.conftest import MakeStore
 
-# The stores have connections of their own; this makes pytest-django set up the database.
+# The stores have their own connections; this makes pytest-django set up the database.
 pytestmark = pytest.mark.django_db
 
 
 class Counting(PostgresStore):
-    """Remembers the statements it sent."""
+    """A store that records its statements."""
 
     statements: list[str]
 
@@ -232,7 +232,7 @@ def test_it_outlasts_connections_that_were_cut(
 def test_fifty_writers_of_one_key_leave_one_of_their_values(
     make_store: MakeStore,
 ) -> None:
-    # A store each: one store combines simultaneous requests into one batch.
+    # One store for each writer: a store combines simultaneous requests into one batch.
     stores = [make_store("alice") for _ in range(50)]
 
     results = at_once(

@@ -175,7 +175,7 @@ def test_a_postgres_without_pgvector_stops_the_start(
 ) -> None:
     class Nothing:
         def execute(self, sql: str) -> None:
-            """A Postgres that has no such extension has no row for it."""
+            """Find no row for the extension, as a Postgres that doesn't have it."""
 
         def fetchone(self) -> None:
             return None

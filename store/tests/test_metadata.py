@@ -1,4 +1,4 @@
-"""The metadata of items: the client's own, beside the value."""
+"""The metadata of items, which clients set in addition to the value."""
 
 from __future__ import annotations
 

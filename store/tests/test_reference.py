@@ -1,4 +1,4 @@
-"""Against LangGraph's own store on Postgres: the same answers, in the same order."""
+"""LangGraph's own store on Postgres gives the same results, in the same order."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def reference(django_db_setup: None) -> Iterator[Reference]:
         store.conn.execute(f"DROP SCHEMA {SCHEMA} CASCADE")  # type: ignore[union-attr]
 
 
-# What has a meaning in a pattern, and what sorts before and after the "." between labels.
+# Characters with a meaning in patterns, or that sort before or after the "." of labels.
 labels = st.sampled_from(
     ["a", "b", "a b", "a-b", "a/b", "%", "_", "*x", "(", "\\", "é"]
 )
@@ -93,12 +93,12 @@ def test_it_answers_as_the_reference_does(
     ours.batch([PutOp(item.namespace, item.key, None) for item in old])
     reference.conn.execute("TRUNCATE store")  # type: ignore[union-attr]
 
-    for write in writes:  # Of one batch, all would have changed at the same time.
+    for write in writes:  # In one batch, all would get the same time of change.
         ours.batch([write])
         reference.batch([write])
 
     assert list(map(_plain, ours.batch(reads))) == [
-        # One at a time: it may mix up the answers of several.
+        # Read one at a time: the reference may mix up the results of several reads.
         _plain(reference.batch([read])[0])
         for read in reads
     ]

@@ -124,7 +124,7 @@ def test_reindexing_never_waits_in_a_ring_with_writers(
     make_store: MakeStore,
 ) -> None:
     keys = [f"{n:03}" for n in range(150)]
-    # Kept in another order than that of their keys.
+    # The rows are stored in another order than that of their keys.
     store = make_store("alice")
     for key in reversed(keys):
         store.put(("a",), key, {"text": key})

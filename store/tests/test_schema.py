@@ -1,4 +1,4 @@
-"""The store's answers are those of its description, and there is no 5xx."""
+"""The store's responses match its description, and none is a 5xx."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_the_schema_names_the_types_of_a_put() -> None:
         "key": "string",
         "value": "object",
         "metadata": "object",
-        "index": None,  # One of two.
+        "index": None,  # It has several types, so the schema has no `type`.
         "ttl": "number",
     }
 

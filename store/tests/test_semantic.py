@@ -78,7 +78,7 @@ def test_a_model_of_a_provider_is_langchains_to_load(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    # As a provider's package is installed beside langchain.
+    # Like a provider's package that is installed in addition to langchain.
     (tmp_path / "langchain_ollama.py").write_text(PROVIDER)
     monkeypatch.syspath_prepend(tmp_path)
     configure_index("ollama:juice", fields=["text"])
@@ -86,7 +86,7 @@ def test_a_model_of_a_provider_is_langchains_to_load(
 
     put_facts(alice)
 
-    # Documents and queries are embedded by the methods that are theirs.
+    # Documents and queries are embedded by different methods of the model.
     assert alice.search(query=f"juice {FACTS['tea']}")[0]["score"] == pytest.approx(1)
 
 
@@ -235,7 +235,7 @@ def test_writers_of_one_key_leave_one_value_and_its_vectors(
     [word] = set(item["value"]["parts"])
     [found] = alice.search("a", query=word)
     assert found["score"] == pytest.approx(1)
-    # Vectors of the writer that lost no longer count, though rows may remain.
+    # Vectors of the writers that lost don't count, although their rows may remain.
     losers = {f"word{number}" for number in range(24)} - {word}
     assert {alice.search("a", query=one)[0]["score"] for one in losers} == {0}
 

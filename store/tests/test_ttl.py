@@ -35,7 +35,7 @@ Configure = Callable[..., None]
 
 @pytest.fixture
 def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
-    """Let langgraph.json have this `store.ttl`."""
+    """Serve with this `store.ttl` in langgraph.json."""
 
     def write(ttl: Any) -> None:
         path = tmp_path / "langgraph.json"
@@ -58,7 +58,7 @@ def minutes_left(key: str) -> Any:
 
 
 def pass_minutes(minutes: float) -> None:
-    """Let time pass for every item that ends."""
+    """Let time pass for every item that expires."""
     later = F("expires_at") - timedelta(minutes=minutes)
     StoreItem.objects.update(expires_at=later)
 
@@ -260,7 +260,7 @@ def test_sweeps_beside_reads_and_writes(make_store: MakeStore, loop: Loop) -> No
     results = at_once([partial(work, n) for n in range(16)])
 
     assert [result for result in results if isinstance(result, Exception)] == []
-    # Items written again are kept, others are deleted.
+    # Items that were written again are kept, and others are deleted.
     sweep_items()
     stored = StoreItem.objects.values_list("key", flat=True)
     assert set(stored) == set(keys[50:])
