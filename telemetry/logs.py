@@ -22,11 +22,12 @@ import orjson
 from spool.config.env import env_bool
 from spool.telemetry import traces
 
-# Fields of all lines of one request or run. Each has a separate context.
+# Fields of all lines of one request or run, each of which has a separate context.
 _bound: ContextVar[dict[str, str]] = ContextVar("spool_log_fields")
 
 HIDDEN = "***"
-# What each contains in lower case, and its pattern, which takes far longer.
+# Each has words, one of which any match contains in lower case, and the pattern, which
+# is far slower.
 SECRETS = (
     (("spool_",), re.compile(r"(spool_)[\w-]{20,}")),
     (
@@ -111,11 +112,11 @@ def _log_uncaught(
 
 
 def complain(text: str) -> None:
-    """Write one line to stderr, in the form of the log."""
+    """Write one line to stderr, in the format of the log."""
     if is_json():
         record = logging.LogRecord("spool", logging.ERROR, "", 0, text, (), None)
         text = JSON().format(record)
-    # Not by a handler: also called by handlers of signals.
+    # Write it without a log handler, since signal handlers call this, too.
     os.write(2, f"{text}\n".encode(errors="replace"))
 
 

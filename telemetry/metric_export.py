@@ -1,4 +1,4 @@
-"""OpenTelemetry metrics, exported by OTLP where its standard variables ask for it.
+"""OpenTelemetry metrics, exported by OTLP if its standard variables configure it.
 
 The library is loaded by `start`, in programs that serve or execute, and only if it is
 configured.
@@ -39,8 +39,8 @@ def is_wanted() -> bool:
 def start(program: str, claim_server: Callable[[timedelta], bool]) -> None:
     """Begin to export, if that is configured. Called after a fork.
 
-    `claim_server` returns whether this process is to export the figures of the server:
-    no other process has done so for this long.
+    `claim_server` returns whether this process has to export the figures of the server:
+    it does if no other process has done so for the given time.
     """
     global _exporting
     if not is_wanted():
@@ -58,7 +58,7 @@ def start(program: str, claim_server: Callable[[timedelta], bool]) -> None:
 
 
 def stop() -> None:
-    """Export what is left, within a few seconds. For the end of a process."""
+    """Export what is left, within a few seconds. Called at the end of a process."""
     global _exporting
     exporting, _exporting = _exporting, None
     if exporting:

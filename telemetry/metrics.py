@@ -4,8 +4,8 @@ Figures of the server are read from Postgres on each request, and are the same f
 every web process. Figures of one process have the label `process`: a web process shows
 its own with those of the server, a worker serves its own on `METRICS_PORT`.
 
-No label holds an owner, an id, or text that clients choose; what is named after graphs
-and revisions is limited in number. Counters and histograms of one process are in the
+No label has an owner, an id, or text that clients choose; the number of labels with
+graphs and revisions is limited. Counters and histograms of one process are in the
 library's own registry.
 """
 
@@ -35,7 +35,7 @@ CONTENT_TYPE = CONTENT_TYPE_LATEST
 # How many ports a worker tries, from `METRICS_PORT` on.
 MAX_PORTS = 20
 
-# Twice as many time series, which tell nothing.
+# They would double the number of time series, and say nothing.
 disable_created_metrics()  # type: ignore[no-untyped-call]
 
 NewCollector = Callable[[], Collector]
@@ -53,7 +53,7 @@ def register(
 
 
 class ServerFigures(Collector):
-    """What Postgres knows. Without Postgres, a metric says so."""
+    """The figures from Postgres, and a metric that says whether it could be read."""
 
     def collect(self) -> Iterator[Metric]:
         try:
@@ -70,7 +70,7 @@ class ServerFigures(Collector):
 
 
 class ProcessFigures(Collector):
-    """What this process knows, with the label `process`."""
+    """The figures of this process, with the label `process`."""
 
     def collect(self) -> Iterator[Metric]:
         process = name_of_process()
@@ -84,15 +84,15 @@ def name_of_process() -> str:
 
 
 def as_prometheus() -> bytes:
-    """The figures of the server and of this process."""
+    """The figures of the server and of this process, in Prometheus's text format."""
     return generate_latest(_registry(ServerFigures(), ProcessFigures()))
 
 
 def serve(host: str, first_port: int) -> int | None:
     """Serve the figures of this process in a thread. Returns the port.
 
-    Other workers of this machine may have the first ports, so it is the first free one
-    of `MAX_PORTS`.
+    It uses the first free one of `MAX_PORTS` ports, since other workers of this machine
+    may use the first ones.
     """
     for port in range(first_port, min(first_port + MAX_PORTS, 65536)):
         try:

@@ -1,7 +1,7 @@
 """The part of `traces` that needs OpenTelemetry; loaded only if traces are on.
 
-Nothing here waits for the receiver. Spans are queued, a thread exports them in batches,
-and what finds the queue full, or can't be delivered, is dropped and counted.
+Nothing here waits for the receiver. Spans are queued, and a thread exports them in
+batches. Spans are dropped and counted if the queue is full or they can't be delivered.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from spool.telemetry.traces import App, Carrier, Past
 
 # How long a process that ends waits for its last spans to be exported, in seconds.
 STOP_TIMEOUT_SECS = 2.0
-# How often spans are exported, in milliseconds. The library's default is 5 s; spans since
-# then are lost with a process that is killed.
+# The interval of exports, in milliseconds. The library's default is 5 s. A process that
+# is killed loses the spans since the last export.
 DELAY = "OTEL_BSP_SCHEDULE_DELAY"
 QUEUE_SIZE = "OTEL_BSP_MAX_QUEUE_SIZE"
-# Probes and scrapes would be most of all traces.
+# Without this, most traces would be of probes and scrapes.
 UNTRACED = ("/ok", "/live", "/ready", "/metrics")
 # The library logs each failed export; `Outage` logs them once.
 QUIET = ("opentelemetry.exporter", "opentelemetry.sdk._shared_internal")
@@ -66,7 +66,7 @@ _next_id: ContextVar[int | None] = ContextVar("spool_next_span_id", default=None
 
 
 class Ids(IdGenerator):
-    """Random ids, except for spans whose id is known before."""
+    """Generates random ids, except for spans whose ids are known before they start."""
 
     def __init__(self, others: IdGenerator) -> None:
         self._others = others
@@ -141,7 +141,7 @@ class Tracing:
         for name in QUIET:
             logging.getLogger(name).setLevel(logging.CRITICAL)
         given = trace.get_tracer_provider()
-        # `opentelemetry-instrument`, or an image of the operator's, was first.
+        # Another provider may be set, by `opentelemetry-instrument` or the operator.
         self._is_ours = not isinstance(given, TracerProvider)
         if isinstance(given, TracerProvider):
             self._provider: Any = given
@@ -150,7 +150,7 @@ class Tracing:
                 resource=otel_resource.of_process(program), shutdown_on_exit=False
             )
             self._provider.add_span_processor(Batches(OTLPSpanExporter()))
-            # So that what graphs and libraries trace is in the same traces.
+            # Spans of graphs and libraries are then in the same traces.
             trace.set_tracer_provider(self._provider)
         self._provider.id_generator = Ids(self._provider.id_generator)
         self.tracer = self._provider.get_tracer("spool", settings.VERSION)
@@ -307,7 +307,7 @@ def _about_request(scope: Scope, headers: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _noting(span: Span, send: Any) -> Callable[[Message], Awaitable[None]]:
-    """`send`, which also notes the response's status and the request's id."""
+    """Wrap `send` to note the response's status and the request's id in the span."""
 
     async def send_noting(message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -328,7 +328,7 @@ _sends_context = False
 
 
 def send_context_to_servers() -> None:
-    """Make clients of `langgraph_sdk`, as RemoteGraph's, send the current context."""
+    """Make `langgraph_sdk` clients, such as RemoteGraph's, send the current context."""
     global _sends_context
     if not _sends_context:
         _sends_context = True

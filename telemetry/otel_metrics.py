@@ -1,8 +1,8 @@
-"""Exports the metrics over OTLP; loaded only where OpenTelemetry's variables ask for it.
+"""Exports the metrics over OTLP; loaded only if OpenTelemetry's variables configure it.
 
-The same figures as in Prometheus's format, read when they are exported. Those of the
-server have a resource of their own, and are exported by one process at a time. If the
-receiver is away, an export is dropped, counted, and logged once.
+The figures are the same as in Prometheus's format, and read when they are exported. The
+server's figures have a separate resource, and one process at a time exports them. If
+the receiver is unavailable, exports are dropped, counted, and logged once.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ from spool.telemetry.outages import Outage
 # The standard variable, in milliseconds, and its default.
 INTERVAL = "OTEL_METRIC_EXPORT_INTERVAL"
 INTERVAL_MS = 60_000
-# Exports of two processes are a little less than an interval apart.
+# Exports by two processes may be a little less than an interval apart.
 TOLERANCE = 0.9
 # How long a process that ends waits for its last export, in seconds.
 STOP_TIMEOUT_SECS = 2.0
@@ -93,7 +93,7 @@ class Exporting:
         connections.close_all()
 
     def export(self) -> None:
-        """Export what there is now. An error is logged, so that the thread goes on."""
+        """Export the current figures. Errors are logged, so that the thread goes on."""
         try:
             result = self._exporter.export(MetricsData(self._resources()))
         except Exception as exc:
@@ -123,7 +123,7 @@ class Exporting:
         try:
             return self._claim_server(timedelta(seconds=self._interval * TOLERANCE))
         except DatabaseError:
-            return False  # Without Postgres there are no such figures.
+            return False  # Without Postgres, there are no figures of the server.
 
 
 def _resource_metrics(

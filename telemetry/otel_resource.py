@@ -35,5 +35,5 @@ def _resource(instance: str, about: dict[str, Any]) -> Resource:
 
 @cache
 def _instance_of(pid: int) -> str:
-    # By process, since a fork has the cache of its parent.
+    # Cached by process id, since a fork inherits its parent's cache.
     return str(uuid.uuid4())

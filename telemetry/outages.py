@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 REPEAT_SECS = 10.0
 # Interval of the probes of a server that is away, in seconds.
 PROBE_SECS = 0.5
-# How long after an outage errors of tasks without a waiter are attributed to it.
+# How long after an outage errors of tasks that were never awaited are attributed to it.
 AFTERMATH_SECS = 30.0
 # Loggers of records that may be dropped. Records of graphs and their libraries stay.
 LOGGERS = (
@@ -37,7 +37,7 @@ SPEAKERS = {
 
 
 class Outage:
-    """The state of one server that may be away, in this process."""
+    """Whether a server is unavailable, as this process sees it."""
 
     def __init__(self, server: str) -> None:
         self.server = server
@@ -55,11 +55,11 @@ class Outage:
 
     @property
     def is_recent(self) -> bool:
-        """Whether the outage is on or has just ended: some tasks fail a bit later."""
+        """Whether there is an outage, or one has just ended: some tasks fail later."""
         return self.is_on or time.monotonic() - self._ended_at < AFTERMATH_SECS
 
     def failed(self, reason: object) -> None:
-        """Record a failure, since the server is away."""
+        """Record a failure that was caused by the server's outage."""
         with self._lock:
             now = time.monotonic()
             self._failures += 1
@@ -150,7 +150,7 @@ def _spoken_of(record: logging.LogRecord) -> Outage | None:
 
 
 def is_aftermath(record: logging.LogRecord) -> bool:
-    """Whether a record results from an outage: a 5xx response, a warning of Celery."""
+    """Whether an outage can cause a record: a 5xx response, or a warning of Celery."""
     if record.name == "django.request":
         return int(getattr(record, "status_code", 0)) >= 500
     return record.name == "py.warnings" and "celery/worker/consumer" in (
@@ -167,7 +167,7 @@ def _causes(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 def _server_of(exc: BaseException) -> str | None:
-    """The server of an error, by class name: telemetry imports neither library."""
+    """The server that an error is from, by class name: telemetry imports no client."""
     for kind in type(exc).__mro__:
         name = f"{kind.__module__.partition('.')[0]}.{kind.__name__}"
         if server := FAULTS.get(name):

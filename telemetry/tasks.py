@@ -1,4 +1,4 @@
-"""A metric of the tasks that a worker executes besides runs: ticks, sweeps, webhooks."""
+"""A metric of a worker's tasks other than runs: ticks, sweeps, webhooks."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from celery.signals import task_postrun, task_prerun
 from celery.states import SUCCESS
 from prometheus_client import Histogram
 
-# It executes one run after another, whose durations are metrics of their own.
+# This task executes one run after another; their durations are other metrics.
 EXECUTES_RUNS = "runs.tasks.execute_run"
 
 task_seconds = Histogram(
@@ -20,7 +20,7 @@ task_seconds = Histogram(
     buckets=(0.01, 0.05, 0.25, 1, 5, 30, 240),
 )
 
-# When the tasks began that this process executes, by their id.
+# The start times of tasks that this process is executing, by their id.
 _begun: dict[str, float] = {}
 
 

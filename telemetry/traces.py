@@ -1,4 +1,4 @@
-"""OpenTelemetry traces, exported by OTLP where its standard variables ask for it.
+"""OpenTelemetry traces, exported by OTLP if its standard variables configure it.
 
 A trace leads from the client's `traceparent` through the request, the queue, and each
 attempt of the run to its nodes, models and tools. A row keeps the context of its request
@@ -39,21 +39,21 @@ _tracing: Tracing | None = None
 
 @dataclass(frozen=True)
 class Past:
-    """A span of which both ends are known. Without a `parent` it begins a trace."""
+    """A span with a known begin and end. Without a `parent`, it begins a trace."""
 
     name: str
     started_at: datetime
     ended_at: datetime
     parent: Carrier | None
     attributes: Mapping[str, Any] = field(default_factory=dict)
-    # The id to give it, for a span whose children are known before it.
+    # The id of a span whose children are known before it.
     span_id: int | None = None
     # Why it failed, if it did.
     error: str = ""
 
 
 def is_configured() -> bool:
-    """Whether the environment asks for traces, in a protocol that is supported."""
+    """Whether the environment configures traces with a supported protocol."""
     if os.environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return False
     if env_str("OTEL_TRACES_EXPORTER", default="otlp") != "otlp":
@@ -85,7 +85,7 @@ def start(program: str) -> None:
 
 
 def stop() -> None:
-    """Export what is left, within a few seconds. For the end of a process."""
+    """Export what is left, within a few seconds. Called at the end of a process."""
     global _tracing
     tracing, _tracing = _tracing, None
     if tracing:
@@ -109,7 +109,7 @@ def traced(app: App) -> App:
 
 
 def name_request(method: str | None, route: str) -> None:
-    """Name the request's span by its route, of Django's form."""
+    """Name the request's span by its route, in Django's format."""
     if _tracing:
         _tracing.name_request(method, route)
 
@@ -132,7 +132,7 @@ def span(
     is_client: bool = False,
     attributes: Mapping[str, Any] | None = None,
 ) -> AbstractContextManager[None]:
-    """Trace a block. Without a `parent` its span begins a trace, with a `link`."""
+    """Trace a block. Without a `parent`, its span begins a trace, linked to `link`."""
     if _tracing is None:
         return nullcontext()
     return _tracing.span(name, parent, link, attributes or {}, is_client=is_client)

@@ -23,7 +23,7 @@ class Point:
     # `sum`, `gauge` or `histogram`.
     kind: str
     attributes: dict[str, str]
-    # Of the process, or `server`.
+    # The id of the process's instance, or `server`.
     instance: str
     service: str
     value: float | tuple[int, ...]

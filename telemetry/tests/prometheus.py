@@ -37,7 +37,7 @@ class Family:
 
 
 def parse(text: str) -> dict[str, Family]:
-    """The metrics of a scrape. Raises `AssertionError` where the format is broken."""
+    """Parse the metrics of a scrape. Raises `AssertionError` for an invalid format."""
     assert text.endswith("\n"), "the last line has no end"
     families: dict[str, Family] = {}
     helps: dict[str, str] = {}
@@ -73,7 +73,7 @@ def _add(family: Family, line: str) -> None:
 
 
 def problems(families: dict[str, Family]) -> list[str]:
-    """What a linter finds: names, units, texts, and histograms that don't add up."""
+    """Problems with names, units and texts, and histograms that don't add up."""
     return [problem for family in families.values() for problem in _problems(family)]
 
 

@@ -77,7 +77,7 @@ def test_what_is_no_secret_stays(line: str) -> None:
 
 @pytest.mark.parametrize("line", ["a-" * 500_000, "eyJ-" * 250_000])
 def test_a_long_line_is_looked_through_once(line: str) -> None:
-    """Once for each of its words would take days, and block the worker."""
+    """Looking once for each of its words would take days, and block the worker."""
     assert line in logs.Text().format(record(line))
 
 

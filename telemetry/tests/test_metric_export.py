@@ -1,4 +1,4 @@
-"""Metrics over OTLP: the same figures, to a receiver that speaks the protocol."""
+"""Metrics over OTLP: a receiver of the protocol gets the same figures."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def test_only_one_process_exports_the_figures_of_the_server(
 
     assert len(receiver.named("spool_postgres_up")) == 1
     assert len(receiver.named("process_cpu_seconds")) == 3
-    # After an interval the next one may.
+    # After an interval, the next process may claim it.
     Counting.objects.update(exported_at=ago(2 * MINUTE))
     another.export()
     assert len(receiver.named("spool_postgres_up")) == 2

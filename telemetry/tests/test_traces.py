@@ -13,8 +13,8 @@ from spool.tests.conftest import CONFIG
 
 ENDPOINT = "OTEL_EXPORTER_OTLP_ENDPOINT"
 URL = "http://127.0.0.1:4318"
-# What a program imports before it serves. The client of Redis loads parts of OpenTelemetry
-# itself, where it is installed, but no exporter.
+# The imports of a program before it serves. The client of Redis itself loads parts of
+# OpenTelemetry if it is installed, but no exporter.
 PROGRAM = """
 import sys
 import spool.preload
