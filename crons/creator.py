@@ -38,7 +38,7 @@ class Creator:
         }
 
     def without_user(self) -> Creator:
-        """What the two scopes show: comparable with a creator that was stored."""
+        """A copy with scopes but without users, to compare with a stored creator."""
         return Creator(_without_user(self.threads), _without_user(self.assistants))
 
     @classmethod

@@ -13,8 +13,8 @@ from spool.runs.run_request import RunRequest
 
 # The only change that can't create more runs.
 STOPS = {"enabled": False}
-# Changes to only these fields don't change a run; together with the metadata, they
-# don't change whether one can be created either.
+# Changes to only these fields don't change the runs of a cron. Nor do changes to these
+# and to the metadata change whether a run can be created.
 TIMING = {"schedule", "timezone", "end_time", "enabled", "catch_up"}
 HARMLESS = {*TIMING, "metadata"}
 
@@ -43,7 +43,8 @@ class CronRequest:
 class AllowedCron:
     """A cron that the policy allows.
 
-    `payload` is the request as the client sent it, which the cron shows and keeps.
+    `payload` is the request as the client sent it, with the policy's changes; the cron
+    stores and shows it.
     """
 
     id: UUID
@@ -69,5 +70,5 @@ class CronChanges:
 
     @property
     def keep_runs(self) -> bool:
-        """Whether the same runs can be created as before."""
+        """Whether the runs can be created as before."""
         return not self.fields.keys() - HARMLESS

@@ -52,8 +52,8 @@ from spool.web.errors import NotFound
 logger = logging.getLogger(__name__)
 
 BATCH = 100
-# The maximum of batches in one tick that fire a cron. A backlog takes several ticks, so
-# that it can't delay a worker that has to stop or has other tasks.
+# How many batches of one tick may fire crons. A backlog takes several ticks, so that it
+# can't delay a worker that has to stop or has other tasks.
 MAX_BATCHES = 10
 
 
@@ -74,9 +74,10 @@ def fire_due() -> int:
 
 
 def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
-    """The number of crons that were due, and of those that are no longer due.
+    """Fire a batch. Return how many crons were due, and how many are no longer due.
 
-    The others, or their threads, are added to `left_alone`: the next tick retries them.
+    The ids of the others, or of their threads, are added to `left_alone`: the next tick
+    retries them.
     """
     waiting = Q(pk__in=left_alone) | Q(thread_id__in=left_alone)
     due = Cron.objects.due(due_at).exclude(waiting).order_by("next_run_date")
@@ -90,7 +91,7 @@ def _fire_batch(due_at: datetime, left_alone: set[UUID]) -> tuple[int, int]:
 @transaction.atomic
 def _fire_each(due: CronQuerySet, left_alone: set[UUID]) -> int:
     """Fire crons one by one. Returns the number of those that are no longer due."""
-    # Only ids: a request may be large, and a batch of them is too much at once.
+    # Read only ids: a request may be large, and a batch of them too large for memory.
     taken = due.select_for_update(skip_locked=True).values("pk", "user_id", "thread_id")
     batch = list(taken)
     keep_apart()
@@ -105,7 +106,10 @@ def _fire_each(due: CronQuerySet, left_alone: set[UUID]) -> int:
 
 
 def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
-    """Fire one cron of a batch and catch its errors. False: retry in the next tick."""
+    """Fire one cron of a batch, and catch its errors.
+
+    Return False if the next tick has to retry it.
+    """
     try:
         with transaction.atomic():
             _fire(cron, now)
@@ -115,7 +119,7 @@ def _fire_apart(cron: Cron, now: datetime, left_alone: set[UUID]) -> bool:
         move_on(cron, now)
         _save(cron)
     except DatabaseError as exc:
-        # The lock timed out, say, which is not the cron's fault.
+        # For example, a lock timed out, which is not the cron's fault.
         logger.warning("cron %s waits for the next tick", cron.id, exc_info=True)
         # The other crons of the thread would wait for the same lock.
         held = isinstance(exc.__cause__, LockNotAvailable)
@@ -192,7 +196,10 @@ def record_results() -> None:
 
 
 def sweep_firings() -> int:
-    """Delete old firings, and close those whose result can't be known any more."""
+    """Delete old firings, and clear the status of those whose runs were deleted.
+
+    Return the number of deleted firings.
+    """
     age = timedelta(days=settings.CRON_FIRINGS_TTL_DAYS)
     deleted, _ = CronFiring.objects.filter(fired_at__lt=Now() - age).delete()
     with connection.cursor() as cursor:
@@ -201,7 +208,7 @@ def sweep_firings() -> int:
 
 
 def _what_is_gone(cron: Cron) -> str:
-    """The thread or assistant that is gone; "" if it is another object."""
+    """Say whether the thread or the assistant is gone; "" if neither is."""
     creator = Creator.from_json(cron.creator)
     threads = Thread.objects.visible_to(creator.threads)
     if cron.thread_id and not threads.filter(pk=cron.thread_id).exists():

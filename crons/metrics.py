@@ -11,7 +11,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-# The firings whose lateness is shown.
+# The age of the firings whose lateness is shown.
 RECENT = timedelta(minutes=5)
 # How many rows are read at most: a million crons may be due after an outage.
 MAX_ROWS = 10_000

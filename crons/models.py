@@ -32,7 +32,7 @@ class Cron(models.Model):
         KEEP = "keep"
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
-    # No foreign keys: a cron whose assistant or thread is gone stays, with a reason.
+    # No foreign keys: a cron without its assistant or thread is kept, with a reason.
     assistant_id = models.UUIDField(db_index=True)
     thread_id = models.UUIDField(null=True, blank=True, db_index=True)
     schedule = models.TextField()
@@ -41,10 +41,10 @@ class Cron(models.Model):
     # The request as sent by the client: the body of each run.
     payload = JSONField(default=dict)
     # A copy of the parts of `payload` that graphs get, which keeps the order of keys. It
-    # counts as long as it is equal: older processes change `payload` alone.
+    # is used as long as both are equal: older processes only change `payload`.
     given = OrderedJSONField(null=True, blank=True, editable=False)
     metadata = JSONField(default=dict)
-    # Null for crons of a thread, which is kept.
+    # Null for crons of a thread, since the thread is always kept.
     on_run_completed = models.TextField(  # noqa: DJ001 - null on the wire
         choices=OnRunCompleted.choices, null=True, blank=True
     )
@@ -117,7 +117,7 @@ class CronFiringQuerySet(models.QuerySet["CronFiring"]):
 
 
 class CronFiring(models.Model):
-    """A slot that a cron has fired, or failed to."""
+    """A slot that a cron has fired, or failed to fire."""
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     cron = models.ForeignKey(
@@ -131,7 +131,7 @@ class CronFiring(models.Model):
     fired_at = models.DateTimeField(db_default=Now())
     # The number of missed later slots that this firing stands for.
     missed = models.IntegerField(default=0)
-    # No foreign key: stateless runs are deleted with their thread; the result stays.
+    # No foreign key: stateless runs are deleted with their thread; the result is kept.
     run_id = models.UUIDField(null=True, blank=True)
     thread_id = models.UUIDField(null=True, blank=True)
     # Copied by the tick; empty if the run was deleted before its end was recorded.

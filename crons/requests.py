@@ -1,4 +1,4 @@
-"""Asks the policy about requests for crons.
+"""Authorize requests for crons by the policy.
 
 A cron's creator must be allowed to create the cron, and the runs that it will create.
 To change a cron, or to run it now, callers must be allowed to create its runs as well.
@@ -31,7 +31,7 @@ def allow_cron(
 ) -> AllowedCron:
     """The cron for `create_cron`, if the policy allows it. Raises 403, for example.
 
-    All stamps are written into the same metadata, which the runs get too.
+    The policy's stamps are all written to the same metadata, which the runs get, too.
     """
     cron_id = uuid7()
     value = {
@@ -66,7 +66,7 @@ def allow_changed_runs(
     allowed = CronChanges(
         # Change only fields and keys that the client sent: the others are the creator's.
         fields={key: by_policy.get(key, item) for key, item in changes.fields.items()},
-        # A stamp can't be forged.
+        # Clients can't forge a stamp.
         metadata={
             key: runs.request.metadata[key]
             for key in changes.metadata.keys() & runs.request.metadata.keys()
@@ -76,7 +76,7 @@ def allow_changed_runs(
 
 
 def allow_run_now(http: Request, cron: Cron) -> Creator:
-    """The caller as a creator of the cron's runs, if the policy allows one now."""
+    """The caller as a creator of the cron's runs, if the policy allows a run now."""
     return _creator(allow_runs(http, run_request(cron), cron.thread_id))
 
 

@@ -56,7 +56,7 @@ EVERY_HOUR = set(range(24))
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1)
 DAY = timedelta(days=1)
-# No zone changes its offset by more.
+# No time zone changes its offset by more than this at once.
 MAX_CHANGE = timedelta(hours=3)
 # An arbitrary instant, to parse the fields of a schedule.
 EPOCH = datetime(2000, 1, 1)
@@ -67,7 +67,7 @@ class BadSchedule(ValueError):
 
 
 class BadTimezone(ValueError):
-    """Not the name of a time zone."""
+    """A text that is not the name of a time zone."""
 
 
 def check_schedule(schedule: str) -> None:
@@ -111,10 +111,10 @@ def next_slot(
 def count_by_hour(
     schedule: str, timezone: str | None, *, after: datetime, before: datetime
 ) -> Iterator[tuple[datetime, int]]:
-    """The slots between two times: hours in UTC, each with a number of slots.
+    """Count the slots between two times: yields hours in UTC with a number of slots.
 
-    An hour may come twice. A schedule of every second has 600,000 slots a week, which
-    are not computed one by one unless the clock changes around them.
+    An hour may come twice. A schedule for every second has 600,000 slots a week, which
+    are not computed one by one, except around a change of the clock.
     """
     parsed = CronSim(_fields(schedule), EPOCH)
     ticks = sorted(60 * m + s for m in parsed.minutes for s in parsed.seconds)
@@ -142,7 +142,7 @@ def count_by_hour(
 def _count_ticks(
     ticks: list[int], start: datetime, first: datetime, before: datetime
 ) -> Iterator[tuple[datetime, int]]:
-    """Those of the hour from `start` on, which may be parts of two hours in UTC."""
+    """Count ticks in the hour from `start` on, which may be in two hours of UTC."""
     change = start.replace(minute=0, second=0) + HOUR
     for begin, end in ((first, change), (max(first, change), start + HOUR)):
         ends = (begin - start, min(end, before) - start)
@@ -152,7 +152,7 @@ def _count_ticks(
 
 
 def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime | None:
-    # Local times in the second pass of a repeated hour have fired in the first.
+    # Local times in the second pass of a repeated hour have fired in the first pass.
     for reading in CronSim(fields, after.astimezone(tz).replace(tzinfo=None)):
         slot = _first_instant(reading, tz)
         if slot > after:
@@ -161,7 +161,7 @@ def _next_by_wall_clock(fields: str, tz: ZoneInfo, after: datetime) -> datetime 
 
 
 def _first_instant(reading: datetime, tz: ZoneInfo) -> datetime:
-    """When a clock in `tz` first shows `reading`, or a later time if it skips that."""
+    """When a clock in `tz` first shows `reading`, or skips it to a later time."""
     instant = reading.replace(tzinfo=tz).astimezone(UTC)
     if instant.astimezone(tz).replace(tzinfo=None) == reading:
         return instant
@@ -172,7 +172,7 @@ def _first_instant(reading: datetime, tz: ZoneInfo) -> datetime:
 def _next_by_elapsed_time(
     fields: str, tz: ZoneInfo, after: datetime
 ) -> datetime | None:
-    # Between two changes of the clock the offset is constant.
+    # The offset is constant between two changes of the clock.
     start = after.replace(microsecond=0) + SECOND
     while True:
         local = start.astimezone(tz).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""The wire's names and shapes for crons."""
+"""Serializers for crons: names and shapes on the wire."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class TimezoneField(Text):
 
 
 class EndTime(serializers.DateTimeField):
-    """A time without offset is in the cron's time zone, see the serializer."""
+    """A time. Without an offset, it is in the cron's time zone; see the serializer."""
 
     def enforce_timezone(self, value: datetime) -> datetime:
         return value
@@ -115,7 +115,7 @@ class CatchUpField(serializers.Field[Any, Any, Any, Any]):
 
 
 class CronRequestSerializer(RunRequestSerializer):
-    """The body that makes a cron: when it fires, and a run's body to fire with."""
+    """The body that creates a cron: when it fires, and the body of its runs."""
 
     schedule = ScheduleField()
     timezone = TimezoneField(required=False, allow_null=True, default=None)

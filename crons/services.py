@@ -65,10 +65,10 @@ def update_cron(
 ) -> Cron:
     """Change the given fields; the rest of the request stays.
 
-    The runs stay the creator's, but an `editor` who changes them or their schedule must
-    be allowed to create them. The policy was asked about the given `cron`: raises 409
-    if its runs have changed since then. The row is locked, so that a tick skips it
-    until the commit, and concurrent changes are not lost.
+    The runs still belong to the creator, but an `editor` who changes them or their
+    schedule must be allowed to create them. The policy has allowed the change of the
+    given `cron`: raises 409 if its runs have changed since then. The row is locked, so
+    that a tick skips it until the commit, and concurrent changes are not lost.
     """
     known = cron
     cron = locked(cron, missing=f"Cron '{cron.id}' not found")
@@ -94,7 +94,7 @@ def update_cron(
 
 def changed_request(cron: Cron, changes: CronChanges) -> CronRequest:
     """The whole request with `changes` applied, validated."""
-    # By its id: the name in the request may belong to no graph any more.
+    # Use the assistant's id: the name in the request may no longer be that of a graph.
     assistant = {"assistant_id": str(cron.assistant_id)}
     return parse_cron_request({**_stored_fields(cron), **assistant, **changes.fields})
 
@@ -153,7 +153,7 @@ def check_same_runs(known: Cron, now: Cron) -> None:
 
 
 def _of_runs(cron: Cron) -> tuple[UUID, dict[str, Any]]:
-    """What decides which runs a cron creates."""
+    """The values that decide which runs a cron creates."""
     payload = {key: cron.payload[key] for key in cron.payload.keys() - TIMING}
     return cron.assistant_id, payload
 
@@ -171,12 +171,12 @@ def make_run(
 def allowed_run(
     cron: Cron, *, creator: Creator | None = None, request: RunRequest | None = None
 ) -> AllowedRun:
-    """The run to be created for the cron, see `make_run`."""
+    """The allowed run to create for the cron; see `make_run`."""
     creator = creator or Creator.from_json(cron.creator)
     request = replace(
         request or run_request(cron),
-        # Not in the request's own config, which may have no `configurable` beside
-        # `context`; and no graph's schema has the cron's id.
+        # It isn't in the request's config, where a `configurable` isn't allowed with a
+        # `context`, and where a graph's schema doesn't have the cron's id.
         added_configurable=creator.configurable,
         cron_id=cron.id,
     )
@@ -201,7 +201,7 @@ def check_can_create(caller: Creator, cron: Cron) -> None:
 def run_request(cron: Cron, assistant: str | None = None) -> RunRequest:
     """The stored request for a run, validated, without Spool's additions.
 
-    `assistant` is the name or the id of another one than the cron's.
+    `assistant` is the name or the id of an assistant that replaces the cron's own.
     """
     config = dict(cron.payload["config"])
     configurable = dict(config.pop("configurable"))
@@ -220,7 +220,7 @@ def run_request(cron: Cron, assistant: str | None = None) -> RunRequest:
 
 
 def disable(cron: Cron, reason: str) -> None:
-    """Disable a cron with a reason. For the tick, which holds the row's lock."""
+    """Disable a cron with a reason. Only for the tick, which holds the row's lock."""
     cron.enabled = False
     cron.next_run_date = None
     cron.disabled_reason = reason
@@ -235,7 +235,7 @@ def next_run(cron: Cron, *, after: datetime) -> datetime | None:
 
 
 def database_now() -> datetime:
-    """The database's time, which is the same for all machines."""
+    """The time of the database, which is the same for all machines."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         now: datetime = cursor.fetchone()[0]
@@ -259,7 +259,7 @@ def _schedule(cron: Cron, timing: Timing) -> None:
 
 
 def _stored_fields(cron: Cron) -> dict[str, Any]:
-    """The stored request, with the schedule: Spool and the admin change it too."""
+    """The stored request, with the row's schedule, which Spool and the admin change."""
     return {
         **cron.payload,
         "schedule": cron.schedule,
@@ -284,13 +284,13 @@ def _rehearse(cron: Cron, name_or_id: str) -> None:
 
 
 def _rehearse_as(creator: Creator, cron: Cron, assistant: str) -> UUID:
-    """The assistant of the run that was created and rolled back."""
+    """Create a run and roll it back. Return the run's assistant."""
     request = replace(
         run_request(cron, assistant),
         multitask_strategy=Run.MultitaskStrategy.ENQUEUE,
     )
     with transaction.atomic():
-        # Without the user: the limit of runs per owner does not apply to new crons.
+        # Leave out the user: the limit of runs per owner does not apply to new crons.
         run = make_run(cron, creator=creator.without_user(), request=request)
         transaction.set_rollback(True)
     return run.assistant_id

@@ -69,7 +69,7 @@ def _leave_out(cron: Cron, now: datetime) -> int:
 
 
 def _newest_due(cron: Cron, now: datetime, limit: int) -> list[datetime]:
-    """The newest due slots, at most this many; searched backwards from now."""
+    """The newest due slots, at most `limit`, in order. Searches backwards from now."""
     first, window = _slot(cron), GRACE
     while True:
         after = max(now - window, first)
@@ -90,7 +90,7 @@ def _slot(cron: Cron) -> datetime:
 def _pass_over(
     cron: Cron, slot: datetime | None, until: datetime
 ) -> tuple[int, datetime | None]:
-    """Count the slots from `slot` to `until`; also returns the slot after them."""
+    """Count the slots from `slot` to `until`. Also return the next slot after them."""
     missed = 0
     while slot is not None and slot <= until and missed < MAX_COUNTED:
         missed += 1

@@ -6,7 +6,7 @@ from celery import shared_task
 
 from spool.crons import firing
 
-# The maximum of concurrent ticks in one process. Under load a tick takes longer than a
+# How many ticks may run at once in one process. Under load, a tick takes longer than a
 # second, and later ones must leave a thread for the recovery of runs.
 TICKS = threading.Semaphore(3)
 

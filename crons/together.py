@@ -1,7 +1,7 @@
-"""Fires crons together: a few statements for a batch, whatever its size.
+"""Fire crons together: a few statements for a batch of any size.
 
 A batch is one transaction. If anything fails, nothing is written, and the caller fires
-the crons one by one; as it does for those that can only be fired alone.
+the crons one by one. Crons that can only be fired alone are left to the caller, too.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from spool.web.errors import NotFound
 
 logger = logging.getLogger(__name__)
 
-# Requests of up to so many bytes are held in memory at once.
+# How many bytes of requests are held in memory at once.
 MAX_BYTES = 2**20
 
 KEEP_APART = "SET LOCAL lock_timeout = '250ms'; SET CONSTRAINTS ALL IMMEDIATE"
@@ -49,14 +49,14 @@ WHERE crons.id = moved.id
 
 @dataclass(slots=True)
 class Taken:
-    """Crons that were due, and those of them that are no longer due."""
+    """The ids of crons that were due, and of those that are no longer due."""
 
     ids: set[UUID] = field(default_factory=set)
     fired: set[UUID] = field(default_factory=set)
 
 
 def fire_together(due: CronQuerySet, limit: int) -> Taken:
-    """Fire due crons in one transaction, except for those to be fired one by one."""
+    """Fire due crons in one transaction, except those that must be fired one by one."""
     taken = Taken()
     try:
         with transaction.atomic():
@@ -64,7 +64,7 @@ def fire_together(due: CronQuerySet, limit: int) -> Taken:
                 keep_apart()
                 taken.fired = _fire(small, database_now())
     except DatabaseError:
-        # A lock timed out, say. It is logged with its cron when that is fired alone.
+        # For example, a lock timed out. It is logged when its cron is fired alone.
         return Taken(taken.ids)
     except Exception:
         logger.exception("crons could not be fired together; firing them one by one")
@@ -92,7 +92,7 @@ def _bytes_of(column: str) -> Coalesce:
 
 
 def _fire(cron_ids: list[UUID], now: datetime) -> set[UUID]:
-    """Returns the ids of the crons that are no longer due."""
+    """Fire crons. Returns the ids of those that are no longer due."""
     batch = Batch()
     moved: dict[UUID, Cron] = {}
     firings: list[CronFiring] = []
@@ -147,9 +147,10 @@ def _save(crons: Iterable[Cron]) -> None:
 
 
 def keep_apart() -> None:
-    """For the transaction of a batch: raise the errors of each cron while it is fired.
+    """Let each cron's errors be raised while it is fired, not at the batch's commit.
 
-    A lock or a constraint of one must not fail the others at the commit.
+    Otherwise a lock or a constraint of one cron would make the others fail. Call it in
+    the batch's transaction.
     """
     with connection.cursor() as cursor:
         cursor.execute(KEEP_APART)

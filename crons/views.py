@@ -51,9 +51,9 @@ from spool.web.pagination import rows_of_page, searched
 T = TypeVar("T")
 
 PREVIEWED = 10
-# The maximum of tries if a cron keeps changing while the policy is asked.
+# How often to try if a cron keeps changing while the policy decides.
 MAX_TRIES = 10
-# The filters of a search that the policy gets.
+# The filters of a search that are passed to the policy.
 FILTERS = ("assistant_id", "thread_id", "metadata")
 
 ERRORS = {404: error("No such cron, thread or assistant"), 422: INVALID}
@@ -61,7 +61,7 @@ CHANGED = "The cron was changed by another request at the same time"
 
 
 class CronViewSet(OwnedViewSet[Cron]):
-    """Runs that start by the clock."""
+    """Schedules that start runs."""
 
     lookup_url_kwarg = "cron_id"
     uuids_in_path = ("cron_id", "thread_id")
@@ -185,7 +185,7 @@ class CronViewSet(OwnedViewSet[Cron]):
 
     def _run_now(self) -> Run:
         cron, _ = self._to_change(CronChanges({}, {}))
-        # It is the creator's run, but the caller must be allowed to create it.
+        # The run is the creator's, but the caller must be allowed to create it.
         return firing.run_now(cron, caller=allow_run_now(self.request, cron))
 
     @extend_schema(request=PreviewRequest, responses={200: PreviewBody, 422: INVALID})

@@ -70,7 +70,7 @@ def test_the_list_asks_no_more_for_more_crons(
         make_cron()
     admin_client.get(LIST)
 
-    # The session, its user, and the crons.
+    # Three queries: the session, its user, and the crons.
     with django_assert_num_queries(3):
         admin_client.get(LIST)
 

@@ -43,7 +43,7 @@ def test_the_input_keeps_the_order_of_its_keys(alice_client: Any) -> None:
 def test_an_older_process_may_change_the_input(alice_client: Any) -> None:
     alice_client.call("post", "/runs/crons", {**BODY, "input": ORDERED})
     payload = {**Cron.objects.get().payload, "input": {"alpha": 4}}
-    # It does not know of `given`.
+    # An older process doesn't know `given`.
     Cron.objects.update(payload=payload)
 
     assert Cron.objects.get().payload["input"] == {"alpha": 4}

@@ -57,7 +57,7 @@ def test_a_tick_that_dies_leaves_the_cron_due(
 
 
 def assert_fired_at_most_once(crons: list[Cron]) -> None:
-    """All of the batch have fired, or none; after the next tick each has, once."""
+    """All crons of a batch have fired, or none; after the next tick, each has once."""
     left = (Run.objects.count(), CronFiring.objects.count())
     later = Cron.objects.filter(next_run_date__gt=database_now()).count()
     assert (*left, later) in ((0, 0, 0), (len(crons),) * 3)
@@ -139,7 +139,10 @@ class DyingTick(threading.Thread):
 def test_a_process_that_is_killed_fires_at_most_once(
     crons: list[Cron], make_due: MakeDue, ticks: Popen[str]
 ) -> None:
-    """A real process, also in the code of runs; not at each line, to save time."""
+    """A process that really dies, also in the code of runs.
+
+    It doesn't die at every line, to save time.
+    """
     lines, ended = 1, -signal.SIGKILL
     while ended == -signal.SIGKILL:
         Run.objects.all().delete()

@@ -129,7 +129,7 @@ def test_missed_slots_are_caught_up_with_as_the_cron_says(
     assert cron.missed == 7 - fired
     assert cron.next_run_date is not None
     assert cron.next_run_date > database_now()
-    # The newest of them, except for `once`, which stands for all later slots.
+    # The newest slots fire. With `once`, the oldest one stands for all later ones.
     if isinstance(catch_up, int):
         assert slots[-1] > database_now() - timedelta(hours=1)
 
@@ -293,7 +293,7 @@ def test_a_slot_that_has_fired_does_not_fire_again(
 
     assert not Run.objects.exists()
     cron.refresh_from_db()
-    # And the slot after it is not skipped.
+    # The slot after it is not skipped.
     assert cron.next_run_date == next_slot("@yearly", None, after=database_now())
 
 

@@ -145,7 +145,7 @@ def test_what_is_done_is_what_the_policy_was_asked_about(
     method: str,
     body: Any,
 ) -> None:
-    """Also if the cron is changed after the policy has answered."""
+    """Even if the cron is changed after the policy has answered."""
     cron = make_cron(input="cheap")
     path = f"/runs/crons/{cron.id}" + ("/run" if method == "post" else "")
     asked: list[Any] = []

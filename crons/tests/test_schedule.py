@@ -180,8 +180,8 @@ days = values(1, 31, []) | st.sampled_from(["L", "LW", "15,L", "LW,1"])
 weekdays = values(0, 7, WEEKDAYS) | st.sampled_from(["5L", "7L", "0L,3", "2#1", "7#3"])
 dates = st.tuples(days, months, weekdays).map(" ".join)
 
-# One change each way, and rules that are easy to get wrong: half an hour, at midnight,
-# southern, negative in winter, a whole day skipped, the change during Ramadan.
+# A change in each direction, and rules that are easy to get wrong: by half an hour, at
+# midnight, in the south, negative in winter, a skipped day, and around Ramadan.
 CHANGES = [
     ("America/New_York", "2026-03-08"),
     ("America/New_York", "2026-11-01"),
@@ -399,7 +399,7 @@ def test_describe_says_it_in_words() -> None:
     "schedule", ["*/7 * * * *", "30 2 * * *", "*/20 1-3 * * SUN", "59,30 15 */6 * * *"]
 )
 def test_slots_are_counted_by_hour(schedule: str, name: str | None) -> None:
-    """Also around the change of the clock on 2026-10-25."""
+    """Even around the change of the clock on 2026-10-25."""
     after = datetime(2026, 10, 23, 5, 13, 27, tzinfo=UTC)
     before = after + timedelta(days=3, minutes=17)
     one_by_one = Counter(

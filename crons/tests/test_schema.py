@@ -1,4 +1,4 @@
-"""Answers about crons are those of their description."""
+"""Responses about crons match their description."""
 
 from __future__ import annotations
 

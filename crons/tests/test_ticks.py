@@ -204,7 +204,7 @@ def test_a_tick_with_nothing_due_asks_little(
 ) -> None:
     make_cron()
 
-    # The clock, a savepoint, the due, the release, and the results.
+    # The clock, a savepoint, the due crons, the savepoint's release, and the results.
     with django_assert_max_num_queries(5):
         tick()
 

@@ -25,7 +25,7 @@ def _policy_of_this_server() -> Iterator[None]:
 
 @pytest.fixture
 def resolves(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Sets the address to which every name resolves; "" for none."""
+    """A function that sets the address to which every name resolves; "" for none."""
 
     def resolve_to(address: str) -> None:
         def answer(*_: Any, **__: Any) -> list[Any]:
