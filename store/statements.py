@@ -96,7 +96,7 @@ def delete(permit: Permit) -> str:
     return f"DELETE FROM store_items WHERE {permit.condition} AND id IN ({_LOCKED})"
 
 
-# Conditions in a filter: Postgres's planning time grows with the square of their number.
+# Conditions in a filter. Postgres's planning time grows with the square of their count.
 MAX_CONDITIONS = 100
 COMPARISONS = {"$gt": ">", "$gte": ">=", "$lt": "<", "$lte": "<="}
 
