@@ -60,7 +60,7 @@ def main() -> int:
     status = report.finish(HEADING, ABOUT, rows, write=write)
     status |= report.finish(COUNTS_HEADING, ABOUT_COUNTS, counted, write=write)
     if write:
-        # Not what was waited for: it says more of the machine's load.
+        # Leave out waiting times, which depend more on the machine's load.
         kept = [row for row in rows if row.unit == "ms CPU"] + counted
         report.add_to_history(HISTORY_HEADING, ABOUT_HISTORY, kept)
     return status

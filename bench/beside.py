@@ -1,4 +1,4 @@
-"""This process beside a server's own: with its settings, and so with its database."""
+"""Use a server's settings, and so its database, in this process beside the server's."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ NAMES = ("DATABASE_URL", "REDIS_URL", "SPOOL_HOME", "LANGGRAPH_CONFIG")
 
 
 def load(server: Server, module: str) -> ModuleType:
-    """A module that needs Django's settings, once they are the server's."""
+    """Import a module that needs Django's settings, after loading those of `server`."""
     environment = server.environment()
     os.environ |= {name: environment[name] for name in NAMES}
     os.environ["DJANGO_SETTINGS_MODULE"] = "spool.config.settings"

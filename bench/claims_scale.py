@@ -1,7 +1,7 @@
 """`python -m bench.claims_scale`: what a claim costs where many runs wait.
 
-It starts two servers without workers, and claims runs beside them: from a long queue,
-and in turns with it from one of ten runs.
+It starts two servers without workers, and claims runs in this process: in turns from a
+long queue, and from a queue of ten runs.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ AT_LIMIT = 50
 TURNS = 300
 WARM_UP = 20
 
-# Without triggers: those of foreign keys take most of the time.
+# Disable triggers: those of foreign keys would take most of the time.
 SESSION = """
 SET session_replication_role = replica; SET synchronous_commit = off;
 SET maintenance_work_mem = '256MB'
@@ -87,7 +87,7 @@ INSERT INTO run_pauses (kind, name)
 SELECT 'owner', 'o' || number FROM generate_series(0, %(paused)s - 1) AS number
 """
 PAUSE_GRAPH = "INSERT INTO run_pauses (kind, name) VALUES ('graph', 'other')"
-# Each has a running run, and others that wait in front of all.
+# Each of these owners has a running run, and runs that wait in front of all others.
 FULL = """
 WITH busy AS (
     SELECT DISTINCT ON (fairness_group) id FROM runs
@@ -117,7 +117,7 @@ class Queue:
         self._worker_id = uuid4()
         self._last = 0
         self._owners = 1
-        # The first of them have as many running runs as they may.
+        # How many owners, the first ones, have as many running runs as they may.
         self._full = 0
         self.do(SESSION)
         self.do(WORKER)
@@ -130,7 +130,7 @@ class Queue:
             self._connection.execute(statement.encode())
 
     def fill(self, runs: int, owners: int, second_graph: str = "echo") -> None:
-        """Rows first, and then their indexes: that takes a tenth of the time."""
+        """Insert rows before creating indexes, which takes a tenth of the time."""
         self.do(CLEAR)
         self._last, self._owners, self._full = 0, owners, 0
         indexes = self._connection.execute(INDEXES).fetchall()
@@ -152,12 +152,12 @@ class Queue:
         self.do(QUEUE, first=numbers["first"])
 
     def fill_up(self, owners: int) -> None:
-        """Let these owners have as many running runs as they may, and others that wait."""
+        """Give these owners as many running runs as they may have, and waiting runs."""
         self._full = owners
         self.do(FULL, owners=owners)
 
     def claim(self) -> Cost:
-        """Claim a run, which ends at once, and add another one."""
+        """Claim a run and end it at once, and add another one. Measures the claim."""
         params = {
             "run_id": None,
             "worker_id": self._worker_id,
@@ -177,12 +177,12 @@ class Queue:
         return Cost(plan["Execution Time"], pages)
 
     def claim_many(self, claims: int) -> None:
-        """Claim runs that end at once, in Postgres itself."""
+        """Claim runs and end them at once, in a loop in Postgres itself."""
         self.do(CLAIM_MANY % (claims, self._worker_id, self._worker_id))
 
 
 def compared(name: str, many: Queue, few: Queue) -> Row:
-    """Claims from both queues in turns."""
+    """Measure claims from both queues in turns."""
     for _ in range(WARM_UP):
         many.claim(), few.claim()
     costs = [(many.claim(), few.claim()) for _ in range(TURNS)]
@@ -203,7 +203,7 @@ def compared(name: str, many: Queue, few: Queue) -> Row:
 
 
 def measure(many: Queue, few: Queue, waiting: int) -> Iterator[Row]:
-    # Rows that change between two vacuums: each claimed run changes twice.
+    # How many runs are claimed between two vacuums: each claimed run changes twice.
     claimed = waiting // 100
     few.fill(FEW, 1)
     for runs in (SOME, waiting):

@@ -24,7 +24,8 @@ class Client:
     def __init__(self, url: str) -> None:
         self._session = aiohttp.ClientSession(
             url,
-            # Shorter than the server's, which would close what is just being used.
+            # Shorter than the server's timeout, or the server might close a connection
+            # that is just being used.
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=2),
             timeout=aiohttp.ClientTimeout(total=120),
         )
@@ -43,7 +44,7 @@ class Client:
             return await response.read()
 
     def post(self, path: str, body: Any) -> AbstractAsyncContextManager[Any]:
-        """A response that is read as it arrives."""
+        """Send a request; the response is read as it arrives."""
         return self._session.post(path, json=body, raise_for_status=True)
 
     async def new_thread(self) -> str:
@@ -51,7 +52,7 @@ class Client:
         return thread_id
 
     async def wait(self, thread_id: str) -> float:
-        """Seconds until the run's result arrives."""
+        """Return the seconds until the run's result arrives."""
         body = {"assistant_id": "echo", "input": INPUT}
         begun = time.perf_counter()
         values = await self.call("POST", f"/threads/{thread_id}/runs/wait", body)

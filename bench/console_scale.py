@@ -1,8 +1,8 @@
-"""`python -m bench.console_scale`: each page of the console among a million runs.
+"""`python -m bench.console_scale`: each page of the console, with a million runs.
 
-It starts a server of its own, as `make serve` does, and opens the pages in a process
-beside it, which counts their queries. With `--home` the server's folder, and so the rows,
-are kept for the next time.
+It starts its own server, as `make serve` does, and opens the pages in another process,
+which counts their queries. With `--home`, the server's folder, and so the rows, are
+kept for the next time.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_FLOORS = 300
 MAX_QUERIES = 20
 TURNS = 5
 
-# One run on each thread, of the same time and owner; a hundredth failed, few are active.
+# One run on each thread, with the thread's time and owner; 1 % failed, few are active.
 SEED_RUNS = """
 INSERT INTO runs (
     id, thread_id, assistant_id, graph_id, status, metadata, kwargs,
@@ -90,7 +90,7 @@ SELECT gen_random_uuid(), id, thread_id, 'https://example.com/' || owner, '{}', 
 FROM runs WHERE status <> 'pending'
 """,
 }
-# Of their lists: searches and filters, with and without an index.
+# Queries of the lists: searches and filters, with and without an index.
 LISTS = {
     "runs.run": (
         "q=owner-7",
@@ -117,7 +117,7 @@ LISTS = {
     ),
     "access.apikey": ("q=owner-7",),
 }
-# A page of runs, as far from the first as a link leads.
+# The time of a page of runs that is far from the first page.
 MONTHS_AGO = datetime.now(UTC) - timedelta(days=180)
 IN_THE_MIDDLE = urlencode({"p": json.dumps({"after": [MONTHS_AGO.isoformat()]})})
 
@@ -131,7 +131,7 @@ def seed(server: Server, number: int) -> None:
     threads_scale.seed(url, number)
     with psycopg.connect(url, autocommit=True) as database:
         for table, statement in SEED.items():
-            # Without parameters, `%%` would stay as it is.
+            # The parameters are always given: without them, `%%` would stay as it is.
             database.execute(statement.encode(), {"number": number})
             database.execute(f"VACUUM ANALYZE {table}".encode())
     seeded.touch()
@@ -139,7 +139,7 @@ def seed(server: Server, number: int) -> None:
 
 
 def paths() -> list[str]:
-    """Each page, with the newest row of its kind."""
+    """The path of each page; pages of rows are those of the newest rows."""
     found = [
         reverse("admin:index"),
         f"{reverse('admin:index')}?range=7d",
@@ -215,7 +215,7 @@ def measure(server: Server) -> list[Row]:
         floor_ms = floor.ms()
     rows = []
     for path, queries, ms in json.loads(opened.stdout.splitlines()[-1]):
-        # Queries above the limit count as if the page were too slow.
+        # A page with more queries than the limit counts as too slow.
         name = path.removeprefix("/admin/") or "overview"
         details = {"queries": queries}
         rows.append(Row(name, ms, "ms", MAX_FLOORS, False, details, floor_ms))

@@ -1,9 +1,9 @@
 """Exact counts of what streamed runs cost: the same on every machine.
 
 Transactions and statements are those that Postgres logs, rows come from its statistics,
-bytes from its WAL. Commands are those that Redis shows to MONITOR; what a script calls
-is not counted. The server is made quiet for it: no tick, no heartbeats, no vacuum, and
-no full pages in the WAL, whose number depends on when the last checkpoint was.
+and bytes from its WAL. Commands are those that Redis shows to MONITOR; the commands of
+a script are not counted. The server is made quiet: no tick, no heartbeats, no vacuum,
+and no full pages in the WAL, whose number depends on the time of the last checkpoint.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ SETTINGS = {
 STATEMENT = re.compile(
     rb"^counted (\d+) (\S+) LOG:  (?:statement|execute [^:]+): ", re.MULTILINE
 )
-# An idle session reports its statistics after ten seconds, and then completely.
+# An idle session reports all of its statistics after ten seconds.
 REPORTED = """
 SELECT count(*) = 0 FROM pg_stat_activity
 WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()
@@ -56,7 +56,7 @@ LAST = "counted"
 
 @dataclass(frozen=True)
 class Counts:
-    """Of one run, or of all that were counted together."""
+    """The counts of one run, or of all runs that were counted together."""
 
     transactions: float
     statements: float
@@ -70,7 +70,7 @@ class Counts:
 
 
 class QuietServer:
-    """Counts what happens on a server that does nothing by itself."""
+    """A server that does nothing by itself, and counts of what requests cause there."""
 
     def __init__(self, server: Server, database: psycopg.Connection[Any]) -> None:
         self._server = server
@@ -116,7 +116,7 @@ class QuietServer:
     def _monitored(self) -> Iterator[Counter[str]]:
         """The commands that clients send meanwhile.
 
-        The worker asks for messages all the time: it counts only where it gets one.
+        The worker polls for messages all the time: only polls with a result count.
         """
         found: Counter[str] = Counter()
         with self._redis.monitor() as monitor:  # type: ignore[no-untyped-call]
@@ -161,7 +161,7 @@ def quiet(config: Path = CONFIG) -> Iterator[tuple[Server, QuietServer]]:
 
 
 async def of_streamed_runs(runs: int, *, at_once: int) -> Counts:
-    """What one streamed run on a new thread costs, both requests together."""
+    """The counts of one streamed run on a new thread, for both requests together."""
     with quiet() as (server, counting):
 
         async def load(count: int) -> None:
@@ -171,7 +171,7 @@ async def of_streamed_runs(runs: int, *, at_once: int) -> Counts:
                 async with room:
                     await client.stream(await client.new_thread())
 
-            # A connection that idles meanwhile would be closed.
+            # Use a new client: a connection that was idle meanwhile would be closed.
             async with Client(server.url) as client:
                 await asyncio.gather(*[one() for _ in range(count)])
 

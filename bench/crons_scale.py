@@ -1,4 +1,4 @@
-"""`python -m bench.crons_scale`: how late crons are, and what a tick costs with many.
+"""`python -m bench.crons_scale`: the lateness of crons, and a tick's cost with many.
 
 It starts a server of its own, as `make serve` does.
 """
@@ -32,7 +32,7 @@ STEADY = 60
 STEADY_SECS = 30
 TICKS = 200
 
-# Crons like the one that is there, none of them due, and some of their history.
+# Copies of the existing cron, none of which is due, and some of their firings.
 MANY_CRONS = """
 INSERT INTO crons (
     id, assistant_id, schedule, payload, metadata, on_run_completed, enabled,
@@ -61,7 +61,7 @@ class Database:
         self._connection = psycopg.connect(url, autocommit=True)
 
     def ask(self, statement: str, **params: Any) -> list[tuple[Any, ...]]:
-        # Not prepared: they are different each time.
+        # Don't prepare the statement: it is different each time.
         return self._connection.execute(statement, params, prepare=False).fetchall()
 
     def do(self, statement: str, **params: Any) -> None:
@@ -80,7 +80,10 @@ async def create(client: Client, schedule: str) -> str:
 
 
 def lateness(database: Database, wanted: int, seconds: float) -> tuple[Any, Any]:
-    """Of each firing and of the start of its run, once there are that many."""
+    """The lateness in seconds of firings, and of the starts of their runs.
+
+    Waits until `wanted` runs have started, for at most `seconds`.
+    """
 
     def found() -> list[tuple[Any, ...]]:
         rows = database.ask(LATENESS)
@@ -93,7 +96,7 @@ def lateness(database: Database, wanted: int, seconds: float) -> tuple[Any, Any]
 
 
 async def burst(client: Client, database: Database) -> list[Row]:
-    """All due in the same second."""
+    """Measure crons that are all due in the same second."""
     slot = datetime.now(UTC) + timedelta(seconds=30)
     schedule = f"{slot.second} {slot.minute} {slot.hour} * * *"
     for _ in range(BURST // 20):
@@ -109,7 +112,7 @@ async def burst(client: Client, database: Database) -> list[Row]:
 
 
 async def steady(client: Client, database: Database) -> Row:
-    """Six a second, each with a second of its own."""
+    """Measure six firings a second, by crons that fire every ten seconds."""
     for number in range(STEADY):
         await create(client, f"{number % 10}/10 * * * * *")
     await asyncio.sleep(STEADY_SECS)
@@ -141,7 +144,7 @@ async def search(client: Client) -> Row:
 def many(
     database: Database, cron_id: str, number: int, tick: Callable[[], None]
 ) -> Row:
-    """A tick over many crons, none of them due."""
+    """Measure a tick with many crons, none of which is due."""
     database.do(MANY_CRONS, id=cron_id, number=number)
     database.do(HISTORY)
     database.do("ANALYZE crons")
@@ -164,7 +167,7 @@ def p(values: list[float]) -> dict[str, float]:
 
 
 def tick_of(server: Server) -> Callable[[], None]:
-    """The tick, in this process."""
+    """The function of the tick, to be called in this process."""
     tick: Callable[[], None] = beside.load(server, "spool.crons.tasks").tick
     return tick
 

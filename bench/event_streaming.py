@@ -13,7 +13,7 @@ import aiohttp
 from spool.bench.client import Client
 from spool.bench.measure import STREAMS, TOKENS, Benchmark, Row, a_few_at_once
 
-# What the official clients subscribe to: whether the run goes on, and what it shows.
+# The channels of the official clients' two subscriptions: a run's state and its output.
 WATCHER = ["lifecycle", "input"]
 VALUES = ["values", "lifecycle"]
 ENDS = ("completed", "failed", "interrupted")
@@ -27,9 +27,9 @@ class Subscribers:
         self._client = client
 
     async def run(self, text: str = "hi", graph: str = "echo", *also: list[str]) -> int:
-        """One run on a new thread, with a subscriber for each choice of channels.
+        """Start a run on a new thread, with a subscriber for each choice of channels.
 
-        The number of events that the last subscriber received.
+        Return the number of events that the last subscriber has received.
         """
         thread_id = str(uuid.uuid4())
         messages = [{"role": "user", "content": text}]
@@ -66,7 +66,7 @@ def _ends(event: dict[str, Any]) -> bool:
 
 
 async def run_row(benchmark: Benchmark) -> list[Row]:
-    """A run of `run.start` with two subscribers, beside the same on `/runs/stream`."""
+    """Measure a run of `run.start` with two subscribers, compared with `/runs/stream`."""
     client, meter, runs = benchmark.client, benchmark.meter, benchmark.runs
     subscribers = Subscribers(client)
 
@@ -82,7 +82,7 @@ async def run_row(benchmark: Benchmark) -> list[Row]:
         return 1000 * (meter.cpu_secs() - cpu) / (runs // ROUNDS)
 
     await a_few_at_once([started] * STREAMS)
-    # In turn, since a machine's speed drifts.
+    # Measure both in turns, since a machine's speed drifts.
     each = [(await cpu_ms(started), await cpu_ms(streamed)) for _ in range(ROUNDS)]
     ours, others = (sum(column) / ROUNDS for column in zip(*each, strict=True))
     details = {"CPU ms": ours, "on /runs/stream": others}
@@ -103,7 +103,7 @@ async def token_row(benchmark: Benchmark) -> list[Row]:
 async def subscribed(
     session: aiohttp.ClientSession, thread_id: str, transport: str
 ) -> AsyncGenerator[bytes, None]:
-    """What an idle subscriber receives, from the moment that it is subscribed."""
+    """The data that an idle subscriber receives once it is subscribed."""
     path = f"/threads/{thread_id}/stream/events"
     if transport == "sse":
         async with session.post(path, json={"channels": VALUES}) as response:
@@ -112,7 +112,7 @@ async def subscribed(
             async for line in response.content:
                 yield line
         return
-    # As browsers and the official clients do: compression is theirs to offer.
+    # Offer compression, as browsers and the official clients do.
     async with session.ws_connect(path, compress=15, autoping=True) as connection:
         params = {"channels": VALUES}
         command = {"id": 1, "method": "subscription.subscribe", "params": params}

@@ -1,6 +1,6 @@
 """`python -m bench.fairness_scale`: how soon runs start while one owner floods the queue.
 
-It starts a server of its own, with one web process and one worker.
+It starts its own server, with one web process and one worker.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ of its ten slots. Then runs of 999 other owners arrive one by one, at half the r
 which the worker executes runs; from the creation of each to its start."""
 FLOOD = 20_000
 OWNERS = 999
-# For how long the throughput is measured, and then runs of others arrive.
+# How long the throughput is measured, and then how long runs of other owners arrive.
 SECONDS = 10
 
 BODY = {"assistant_id": "echo", "input": INPUT, "on_completion": "keep"}
-# Copies of a run that waits for its start time, each on its own thread.
+# Copies of a delayed run, each on its own thread.
 COPY = """
 WITH made AS (
     INSERT INTO threads (id, status, resting_status, metadata, config, ttl_strategy)
@@ -69,13 +69,13 @@ class Flood:
         self._client = client
 
     async def rise(self, runs: int) -> None:
-        """Queue many runs of one owner at once."""
+        """Let the queue rise: add many runs of one owner at once."""
         body = _body("crowd", after_seconds=3600)
         template = await self._client.call("POST", "/runs", body)
         self.ask(COPY, run_id=template["run_id"], runs=runs)
 
     async def throughput(self) -> float:
-        """Runs a second, once all slots are taken."""
+        """Runs per second, once all slots are taken."""
         await self._client.call("POST", "/runs", _body("crowd"))
         await asyncio.sleep(5)
         before = self.number(DONE)
@@ -83,7 +83,7 @@ class Flood:
         return (self.number(DONE) - before) / SECONDS
 
     async def others(self, a_second: float) -> list[float]:
-        """How long runs of other owners waited, in milliseconds."""
+        """How long each run of other owners waited, in milliseconds."""
         created = []
         for number in range(int(a_second * SECONDS)):
             body = _body(f"late{number % OWNERS}")

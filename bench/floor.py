@@ -1,8 +1,8 @@
-"""The floor: what the graph `echo` costs where LangGraph alone drives it.
+"""The floor: what the graph `echo` costs if LangGraph alone executes it.
 
-One process, its in-memory checkpointer, nothing stored and nothing sent. A machine's
-speed drifts, so each row of the benchmark is compared with a floor of the same moment.
-A streamed token has a floor of its own beside it: what LangGraph alone needs for it.
+It takes one process with LangGraph's in-memory checkpointer, and nothing is stored or
+sent. A machine's speed drifts, so each row of the benchmark is compared with a floor of
+the same moment. A streamed token has a separate floor: what LangGraph alone needs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Floor:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self.ms()  # Loads what is loaded late.
+        self.ms()  # Finish lazy imports.
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -52,7 +52,7 @@ class Floor:
         return self._ask("token")
 
     def protocol_token_ms(self) -> float:
-        """The same for one event of LangGraph's event streaming."""
+        """CPU milliseconds for one event of LangGraph's event streaming."""
         return self._ask("protocol token")
 
     def _ask(self, what: str) -> float:
@@ -84,7 +84,7 @@ async def _stream_protocol_tokens(graph: Graph) -> int:
         return len([event async for event in run])
 
 
-# What is asked for: the graph, and how it is driven. The answer is for one of the count.
+# Request -> the graph, and how to execute it. The process answers with the cost of one.
 WORK = {
     "run": ("echo", _run),
     "token": ("tokens", _stream_tokens),

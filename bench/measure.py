@@ -28,8 +28,8 @@ TOKENS = 1000
 class Row:
     """One line of the report.
 
-    `budget` holds for `value`, or for its multiple where there is a `floor`; None: it
-    has none.
+    `budget` limits `value`, or its multiple of the `floor` if it has one; None: there
+    is no limit.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Row:
     budget: float | None = None
     more_is_better: bool = False
     details: dict[str, float] = field(default_factory=dict)
-    # CPU milliseconds of the same graph under LangGraph alone, at the same moment.
+    # CPU milliseconds of the same graph with LangGraph alone, at the same moment.
     floor: float | None = None
 
     @property
     def measured(self) -> float:
-        """What the budget is for."""
+        """The number that the budget limits."""
         return self.value / self.floor if self.floor else self.value
 
     @property
@@ -62,7 +62,7 @@ class Meter:
         self._server = server
 
     def cpu_secs(self) -> float:
-        # The parent has the times of a process that has ended.
+        # The four values include the times of children that have ended.
         return self._sum(lambda process: sum(process.cpu_times()[:4]))
 
     def memory_mb(self) -> float:
@@ -71,7 +71,7 @@ class Meter:
     def _sum(self, measured: Callable[[psutil.Process], float]) -> float:
         total = 0.0
         for process in self._server.processes():
-            with suppress(psutil.NoSuchProcess):  # It ends just now.
+            with suppress(psutil.NoSuchProcess):  # The process has just ended.
                 total += measured(process)
         return total
 
@@ -125,7 +125,7 @@ class Benchmark:
     async def beside_floor(
         self, measurement: Callable[[], Awaitable[list[Row]]]
     ) -> list[Row]:
-        """The rows of a measurement, with the floor just before and after it."""
+        """The rows of a measurement, with the mean of the floor before and after it."""
         before = self.floor.ms()
         rows = await measurement()
         floor = (before + self.floor.ms()) / 2
@@ -137,7 +137,7 @@ class Benchmark:
     async def _load(
         self, name: str, budget: float, request: Callable[[], Awaitable[object]]
     ) -> list[Row]:
-        """The same request from a few clients at once, for a few seconds."""
+        """Send the same request from a few clients at once, for a few seconds."""
         await request()
         taken: list[float] = []
         stop_at = time.perf_counter() + self.seconds
@@ -155,7 +155,7 @@ class Benchmark:
         return [Row(name, cpu_ms, "ms CPU", budget, details=details)]
 
     async def _search(self) -> list[Row]:
-        # As autovacuum does within a minute of so many new rows.
+        # Analyse the table, as autovacuum does within a minute of so many new rows.
         url = self.server.environment()["DATABASE_URL"]
         with psycopg.connect(url, autocommit=True) as database:
             database.execute("ANALYZE threads")
@@ -194,7 +194,7 @@ class Benchmark:
 
         cpu, begun = self.meter.cpu_secs(), time.perf_counter()
         created = await a_few_at_once([partial(start, thread) for thread in threads])
-        # Few requests that find a run unfinished: they cost as much as a part of one.
+        # Send few requests that find a run unfinished: each costs a part of a run.
         while left:
             run_id, thread_id = next(iter(left.items()))
             status = await client.run_status(thread_id, run_id)
@@ -251,7 +251,7 @@ class Benchmark:
 
 
 def count_rows(counts: Counts) -> list[Row]:
-    """What one streamed run on a new thread costs at most, in exact counts."""
+    """Rows for the exact counts of one streamed run on a new thread, with budgets."""
     return [
         Row("Postgres transactions", counts.transactions, "", 4),
         Row("Postgres statements", counts.statements, "", 5),

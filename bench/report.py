@@ -25,7 +25,7 @@ PACKAGES = (
 
 
 def finish(heading: str, about: str, rows: list[Row], *, write: bool) -> int:
-    """Print the rows, and write them where wanted. Answers with the exit status."""
+    """Print the rows, and write them if `write`. Return the exit status."""
     for row in rows:
         print(line(row))
     if write:
@@ -46,7 +46,7 @@ def line(row: Row) -> str:
 
 
 def write_section(heading: str, about: str, rows: list[Row]) -> None:
-    """Put this section in the place of the one with the same heading, or at the end."""
+    """Replace the section with the same heading, or add this section at the end."""
     found = RESULTS.read_text(encoding="utf-8") if RESULTS.exists() else TITLE
     title, *sections = found.split("\n## ")
     table = [
@@ -77,7 +77,7 @@ def table_row(row: Row) -> str:
 
 
 def add_to_history(heading: str, about: str, rows: list[Row]) -> None:
-    """Add a line for this commit to the section, in the place of an earlier one of it."""
+    """Add a line for this commit to the section. Replaces the commit's earlier line."""
     title, *sections = RESULTS.read_text(encoding="utf-8").split("\n## ")
     names = [row.name for row in rows]
     table = [f"| commit | {' | '.join(names)} |", "|---" * (len(names) + 1) + "|"]

@@ -1,6 +1,6 @@
 """`python -m bench.runs_scale`: many viewers, many streams, and many runs that wait.
 
-It starts a server of its own, with one web process and one worker.
+It starts its own server, with one web process and one worker.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ VIEWERS = 2000
 STREAMS = 500
 QUEUED = 10_000
 BATCH = 250
-# The viewers whose thread gets a run while all are connected.
+# How many of the viewers' threads get a run while all viewers are connected.
 SHOWN = 100
 IDLE_SECS = 12.0
 TOKENS = "20"
@@ -127,7 +127,7 @@ async def viewers(server: Server, client: Client) -> list[Row]:
 
 
 async def show(client: Client, looking: list[Viewer]) -> float:
-    """Seconds until all viewers of threads with a run have received it."""
+    """Return the seconds until all viewers of threads with a run have received it."""
     shown = looking[:: len(looking) // SHOWN]
     begun = time.perf_counter()
     await asyncio.gather(*(client.start(viewer.thread_id) for viewer in shown))
@@ -173,7 +173,7 @@ DONE = "SELECT count(*) FROM runs WHERE status = 'success'"
 
 
 async def queue(server: Server, client: Client, number: int) -> list[Row]:
-    """Create pending runs before the first worker starts."""
+    """Measure a worker that starts when there are many pending runs."""
     probe = Probe(server)
     body = {"assistant_id": "echo", "input": INPUT, "on_completion": "keep"}
     begun = time.perf_counter()
@@ -201,7 +201,7 @@ async def queue(server: Server, client: Client, number: int) -> list[Row]:
 async def drain(
     probe: Probe, worker: Worker, number: int
 ) -> list[tuple[int, float, float]]:
-    """Runs done, CPU seconds and the time, from the first run to the last."""
+    """Samples of runs done, CPU seconds and time, from the first run to the last."""
     samples: list[tuple[int, float, float]] = []
     done = 0
     while done < number:
@@ -214,7 +214,7 @@ async def drain(
 
 
 def _each(samples: list[tuple[int, float, float]]) -> tuple[float, float]:
-    """CPU milliseconds for a run, and runs a second."""
+    """CPU milliseconds for each run, and runs per second."""
     (runs, cpu, at), (more_runs, more_cpu, later) = samples[0], samples[-1]
     done = more_runs - runs
     return 1000 * (more_cpu - cpu) / done, done / (later - at)

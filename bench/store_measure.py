@@ -1,4 +1,4 @@
-"""The measuring half of `bench.store_scale`: it needs the server's environment."""
+"""The measurements of `bench.store_scale`, which need the server's environment."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ FROM (
 
 
 def measure(url: str, items: int, owners: int, vectors: int) -> list[Row]:
-    """The rows of the report: as many items once more where all are in one owner."""
+    """The rows of the report: first with many owners, then with one for all items."""
     chance = random.Random(1)
 
     def of_owners() -> tuple[str, int]:
@@ -89,7 +89,7 @@ def seed(items: int, owners: int, owner: str, *, split: bool) -> None:
 def operations(
     pick: Callable[[], tuple[str, int]], chance: random.Random, items: int, owners: int
 ) -> Iterator[tuple[str, list[float]]]:
-    """The name of each operation, and the seconds that it took time after time."""
+    """The name of each operation, and the seconds that each of its repetitions took."""
     for name, make in kinds(chance, items, owners).items():
         taken = []
         for _ in range(TIMES):
@@ -98,7 +98,7 @@ def operations(
             begun = time.perf_counter()
             perform(owner, op)
             taken.append(time.perf_counter() - begun)
-            if sum(taken) > 20 and len(taken) > 1:  # It is slow, and known by now.
+            if sum(taken) > 20 and len(taken) > 1:  # Two values are enough.
                 break
         yield name, taken
 
@@ -106,7 +106,7 @@ def operations(
 def kinds(
     chance: random.Random, items: int, owners: int
 ) -> dict[str, Callable[[int], Any]]:
-    """What is measured: each makes an operation for the owner of a number."""
+    """The operations to measure: functions of the number of an owner."""
 
     def namespace(number: int) -> tuple[str, ...]:
         return ("users", f"u{number}", f"n{chance.randrange(NAMESPACES_EACH)}")
@@ -208,7 +208,7 @@ def _secs(op: SearchOp) -> float:
 
 
 def build(index: Index, count: int) -> None:
-    """Vectors for some items. The graph comes last, which is much faster."""
+    """Create vectors for some items. The index is built last, which is much faster."""
     table, begun = index.table, time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute(f"DROP INDEX {table}_embedding_idx")

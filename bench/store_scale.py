@@ -1,4 +1,4 @@
-"""`python -m bench.store_scale`: the store with a million items and 100,000 vectors."""
+"""`python -m bench.store_scale`: a store with a million items and 100,000 vectors."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """`python -m bench.subscribers_scale`: many idle subscribers of event streaming.
 
-It starts a server of its own for each transport, with one web process.
+It starts a new server with one web process for each transport.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ ABOUT = """\
 has a thread of its own, and is subscribed to its values and lifecycle. WebSockets offer
 compression, as browsers do."""
 SUBSCRIBERS = 10_000
-# The subscribers whose thread gets a run while all are connected.
+# How many of the subscribers' threads get a run while all of them are connected.
 SHOWN = 100
 OPENED_AT_ONCE = 50
 
@@ -51,7 +51,7 @@ class Subscriber:
 
 
 async def warm_up(server: Server, transport: str, thread_id: str) -> None:
-    """One subscriber, for which the server imports what the transport needs."""
+    """Connect one subscriber, so that the server imports what the transport needs."""
     async with aiohttp.ClientSession(server.url) as session:
         events = subscribed(session, thread_id, transport)
         await anext(events)

@@ -1,7 +1,7 @@
 """`python -m bench.threads_scale`: searches among a million threads of 1,000 owners.
 
-It starts a server of its own, as `make serve` does, and searches as one owner, or with
-`--open` without access control, where every caller sees all threads.
+It starts its own server, as `make serve` does, and searches as one owner, or with
+`--open` without access control, so that every caller sees all threads.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ REQUESTS = 40
 BUDGET_MS = 10
 SORTS = ("created_at", "updated_at", "state_updated_at", "status", "thread_id")
 
-# As on a server after a year: owners alternate, most threads are idle.
+# Rows as on a server after a year: owners alternate, most threads are idle.
 SEED = """
 INSERT INTO threads (
     id, status, resting_status, metadata, config, values, interrupts, created_at,
@@ -83,7 +83,7 @@ class Asker:
         self._session = session
 
     async def ms(self, path: str, body: dict[str, Any]) -> float:
-        """The median of some requests, in milliseconds."""
+        """The median duration of some requests, in milliseconds."""
         taken = []
         for _ in range(REQUESTS):
             begun = time.perf_counter()
@@ -94,7 +94,7 @@ class Asker:
         return statistics.median(taken)
 
     async def searches(self, name: str, body: dict[str, Any]) -> Row:
-        """A first page by each sort, both ways; the slowest counts."""
+        """Search for a first page by each sort, both ways; the slowest counts."""
         found: dict[str, float] = {}
         for sort_by in SORTS:
             for order in ("desc", "asc"):
@@ -111,7 +111,7 @@ class Asker:
 
 async def measure(server: Server, key: str | None, deep: int) -> list[Row]:
     headers = {"x-api-key": key} if key else {}
-    # Counting or skipping a million rows one by one takes time.
+    # Counting or skipping a million rows one by one is slow.
     by_row = BUDGET_MS if key else 20 * BUDGET_MS
     async with aiohttp.ClientSession(server.url, headers=headers) as session:
         asker = Asker(session)

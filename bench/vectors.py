@@ -1,4 +1,4 @@
-"""An embedding for the benchmark of the store: clusters, as those of real texts are."""
+"""An embedding for the store's benchmark, with clusters like those of real texts."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from functools import cache
 
 DIMS = 384
 CLUSTERS = 1000
-# How far from its centre a text lies, as a part of how far the centres lie apart.
-# Beyond 3 the clusters drown, and with them all meaning of "near".
+# The distance of a text from its centre, in multiples of the distance between centres.
+# Beyond 3 the clusters overlap, and "near" has no meaning any more.
 SPREAD = 2.2
 
 
@@ -18,7 +18,7 @@ def embed(texts: Sequence[str]) -> list[list[float]]:
 
 
 def vector(text: str) -> list[float]:
-    """The same text has the same vector."""
+    """The vector of a text; always the same for the same text."""
     chance = random.Random(text)
     noise = [SPREAD * (2 * chance.random() - 1) for _ in range(DIMS)]
     centre = _centre(chance.randrange(CLUSTERS))

@@ -1,4 +1,4 @@
-"""The least that a graph can do: one node that answers the last message."""
+"""The smallest graph: one node that answers the last message."""
 
 from langchain_core.messages import AIMessage
 from langgraph.graph import END, START, MessagesState, StateGraph

@@ -1,4 +1,4 @@
-"""Streams as many words as the last message asks for, from a fake chat model."""
+"""A graph that streams the number of words in the last message, from a fake model."""
 
 from langchain_core.language_models.fake_chat_models import GenericFakeChatModel
 from langchain_core.messages import AIMessage
