@@ -64,7 +64,7 @@ def allow_changed_runs(
     runs = allow_runs(http, run, cron.thread_id)
     by_policy = _changed_by_policy(run, runs.request)
     allowed = CronChanges(
-        # Change only fields and keys that the client sent: the others are the creator's.
+        # Change only fields and keys that the client sent: others are the creator's.
         fields={key: by_policy.get(key, item) for key, item in changes.fields.items()},
         # Clients can't forge a stamp.
         metadata={
