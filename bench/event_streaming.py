@@ -66,7 +66,7 @@ def _ends(event: dict[str, Any]) -> bool:
 
 
 async def run_row(benchmark: Benchmark) -> list[Row]:
-    """Measure a run of `run.start` with two subscribers, compared with `/runs/stream`."""
+    """Measure a run of `run.start` with two subscribers, and one of `/runs/stream`."""
     client, meter, runs = benchmark.client, benchmark.meter, benchmark.runs
     subscribers = Subscribers(client)
 
