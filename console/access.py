@@ -28,7 +28,7 @@ class ApiKeyForm(forms.ModelForm):  # type: ignore[type-arg]
     scopes = forms.CharField(
         required=False,
         widget=UnfoldAdminTextareaWidget,
-        help_text="One resource:action per line, such as threads:read; empty for everything.",
+        help_text="One resource:action per line, like threads:read; empty for all.",
     )
 
     class Meta:

@@ -185,7 +185,7 @@ RESUME = Operation(
     applies=lambda assistant: assistant.is_paused,
 )
 DELETE = deletion(
-    _delete, "Its versions are deleted, too. Its active runs are cancelled, and its crons fail."
+    _delete, "Its versions are deleted, too. Active runs are cancelled, and crons fail."
 )
 ASSISTANT_OPERATIONS = (
     CONFIGURE,

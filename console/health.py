@@ -204,7 +204,7 @@ def _wait(waiting: Waiting) -> str:
 def _why(slots: Slots, limit: Limit | None) -> tuple[str, str, Link | None]:
     """Why runs wait, advice, and a page for following the advice, if there is one."""
     if not slots.workers:
-        return "no worker is alive", "Start one, and look at the log of the last one.", None
+        return "no worker is alive", "Start one, and see the log of the last one.", None
     if slots.draining == slots.workers:
         drained = "the only worker" if slots.workers == 1 else "all workers"
         why = f"{drained} drain{pluralize(slots.workers, 's,')}"
@@ -294,7 +294,7 @@ def _webhooks(given_up: int) -> Iterator[Problem]:
         yield Problem(
             f"In the last 24 hours, {up_to(given_up)} {was} given up.",
             _list("webhooks_webhookdelivery", state="given up"),
-            "Open one for its receiver's response; send them again once the receiver works.",
+            "Open one for its receiver's response; send them again once that works.",
         )
 
 
