@@ -1,4 +1,4 @@
-"""What axe-core finds on a page that a browser shows; npm installs it."""
+"""Check a page in the browser with axe-core, which npm installs."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ axe.run({resultTypes: ['violations'], ...only}).then(({violations}) => done(viol
 
 
 def axe() -> str:
-    """The program, which `violations` runs on a page."""
+    """The source of axe-core, for `violations`."""
     install(FOLDER)
     return (FOLDER / "node_modules" / "axe-core" / "axe.min.js").read_text()
 
 
 def violations(browser: Chrome, program: str, *rules: str) -> list[str]:
-    """The serious and critical ones of all rules, or of these."""
+    """The serious and critical violations of all rules, or of the given ones."""
     browser.execute_script(program)
     found: list[str] = browser.execute_async_script(SCRIPT, rules)
     return found

@@ -29,7 +29,7 @@ def browsing(size: str = "1400,1000") -> Iterator[Chrome]:
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
     options.add_argument(f"--window-size={size}")
-    # A page that was left would keep its streams, and there are six to a host.
+    # A cached page would keep its streams open, and a host may only have six.
     options.add_argument("--disable-features=BackForwardCache")
     options.set_capability("goog:loggingPrefs", {"browser": "SEVERE"})
     driver = shutil.which("chromedriver")
@@ -53,7 +53,7 @@ def log_in(browser: Chrome, server: Server) -> None:
 
 
 def wait(browser: Chrome, condition: Callable[[], object]) -> None:
-    """Wait for a condition, whose elements may be replaced while it is looked at."""
+    """Wait for a condition, even if its elements are replaced meanwhile."""
     waiting = WebDriverWait(browser, WAIT_SECS, ignored_exceptions=GONE)
     waiting.until(lambda _: condition())
 

@@ -1,4 +1,4 @@
-"""Starts `spool` commands: forked where tests have prepared it, else as users do."""
+"""Start `spool` commands: by a fork if tests have prepared one, else as users do."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spool.tests.forking import ForkServer, Program
 
 ROOT = Path(__file__).resolve().parent.parent
 RUN_SECS = 180
-# Set while the tests of this folder run, but not by the benchmark.
+# Set while the tests run, but not by the benchmark.
 fork_server: ForkServer | None = None
 
 
@@ -24,14 +24,14 @@ def start_program(
     output: Path,
     errors: Path | None = None,
     folder: Path = ROOT,
-    # For a program that first has to stop its own, if the tests are killed.
+    # Another one than SIGKILL lets a program stop its children if the tests are killed.
     death_signal: signal.Signals = signal.SIGKILL,
     is_quiet: bool = False,
     forks: bool = True,
 ) -> subprocess.Popen[bytes] | Program:
-    """Start `spool` with these arguments. What it prints is appended to the files.
+    """Start `spool` with these arguments. Its output is appended to the files.
 
-    Python prints no warnings if `is_quiet`. If not `forks`, it has a new interpreter.
+    If `is_quiet`, Python prints no warnings. Without `forks`, a new interpreter starts.
     """
     if fork_server and forks and fork_server.can_start(environment):
         return fork_server.start(
@@ -58,7 +58,7 @@ def start_program(
 def run_program(
     *arguments: str, environment: Mapping[str, str]
 ) -> subprocess.CompletedProcess[str]:
-    """Run `spool` with these arguments to its end."""
+    """Run `spool` with these arguments until it ends."""
     with tempfile.TemporaryDirectory(prefix="spool-") as folder:
         output, errors = Path(folder) / "output", Path(folder) / "errors"
         program = start_program(

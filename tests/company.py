@@ -1,6 +1,6 @@
-"""Workers of a test's own, what Postgres knows of them, and the runs that they execute.
+"""A test's own workers, their rows in Postgres, and the runs that they execute.
 
-Each test sets the number of workers and which of them fail. Leases are short, so that
+Each test sets the number of workers, and which of them fail. Leases are short, so that
 recovery takes less time than in production.
 """
 
@@ -67,7 +67,7 @@ class Company:
     def by_pid(self, pid: int) -> Worker:
         return next(worker for worker in self.workers if worker.pid == pid)
 
-    # --- What Postgres knows -----------------------------------------------------
+    # --- Rows in Postgres --------------------------------------------------------
     def rows(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
         with psycopg.connect(self._database) as conn:
             return list(conn.execute(query.encode(), params).fetchall())
@@ -114,7 +114,7 @@ class Run:
         return str(asked(self.http, self.path)["status"])
 
     def ended(self, seconds: float = WAIT_SECS) -> str:
-        """Its last status, once it has one."""
+        """Wait for the run's last status, and return it."""
         wait_until(lambda: self.status() not in ("pending", "running"), seconds)
         return self.status()
 
@@ -122,14 +122,14 @@ class Run:
         return list(asked(self.http, self.thread_path)["values"]["log"])
 
     def saved_steps(self) -> list[int]:
-        """The numbers of the supersteps that were saved."""
+        """The numbers of the supersteps whose checkpoints were saved."""
         body = {"limit": 100}
         states = self.http.post(f"{self.thread_path}/history", json=body).json()
         return [state["metadata"]["step"] for state in states]
 
 
 def asked(http: httpx.Client, path: str) -> Any:
-    """A GET that retries, as clients do while Postgres is unavailable."""
+    """Send a GET with retries, as clients do while Postgres is unavailable."""
     deadline = time.monotonic() + WAIT_SECS
     while (answer := http.get(path)).status_code == 503 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -137,7 +137,7 @@ def asked(http: httpx.Client, path: str) -> Any:
 
 
 def begun(file: Path) -> list[list[str]]:
-    """The words of each line: what was begun, by which process, in which attempt."""
+    """The words of each line: the step that began, the process, and the attempt."""
     if not file.exists():
         return []
     return [line.split() for line in file.read_text().splitlines()]
@@ -148,9 +148,9 @@ def has_begun(file: Path, what: str) -> bool:
 
 
 def hold(file: Path, *steps: str) -> Callable[[], None]:
-    """Keep the runs of this file in these steps. Returns the function that ends that.
+    """Hold the runs of this file in these steps. Return the function that ends this.
 
-    What a test does meanwhile happens in the middle of a run, on any machine.
+    Whatever a test does meanwhile happens in the middle of a run, on any machine.
     """
     gates = [Path(f"{file}.{step}") for step in steps]
     for gate in gates:

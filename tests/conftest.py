@@ -23,7 +23,7 @@ def _fork_server() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
-    """One server for all tests that want it whole; crashes have their own."""
+    """One server for all tests that need a whole one; crash tests start their own."""
     server = Server(CONFIG, STREAM_HEARTBEAT_SECS="1")
     server.start()
     yield server

@@ -1,4 +1,4 @@
-"""The process that forks programs for tests. `tests/forking.py` starts it, and asks it.
+"""The process that forks programs for tests. `tests/forking.py` starts and uses it.
 
 It has imported the libraries, but none of our modules that read settings: a program
 imports those itself, with its own environment. Otherwise a program runs as it does with
@@ -113,7 +113,7 @@ def main() -> None:
 
 
 def _serve(connection: socket.socket) -> Callable[[], None] | None:
-    """Fork until the tests end. Returns in each child too, with the program to run."""
+    """Fork until the tests end. Also returns in each child, with the program to run."""
     wakes, woken = socket.socketpair()
     woken.setblocking(False)
     signal.signal(signal.SIGCHLD, lambda *_: None)

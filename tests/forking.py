@@ -1,10 +1,10 @@
-"""Forks Spool's programs for tests, which takes less CPU than their users' starts.
+"""Fork Spool's programs for tests, which takes less CPU than a user's start.
 
 A new interpreter imports libraries for two seconds, and the suite starts hundreds. These
 programs are forked from a process that has imported them (`tests/fork_server.py`), as
 `spool serve` itself forks web, worker and beat.
 
-What a start itself does is tested with real ones, see `live.UsersServer`.
+The start itself is tested with real starts, see `live.UsersServer`.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from dataclasses import asdict
 from spool.tests import fork_server
 from spool.tests.fork_server import Lines, Start, send
 
-# Variables that Python and libraries read when they are imported. (Those of `env` in a
-# langgraph.json would come too late.)
+# Variables that Python and libraries read when they are imported. (Variables of `env`
+# in a langgraph.json would be set too late.)
 READ_AT_IMPORT = ("LANGCHAIN_", "LANGGRAPH_DEFAULT_", "LANGSMITH_", "OTEL_", "PYTHON")
 
 
@@ -76,7 +76,7 @@ class ForkServer:
                 [*command, str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                # Ctrl-C is for the tests, which then end it.
+                # Ctrl-C must only reach the tests, which then end this process.
                 start_new_session=True,
             )
 
@@ -85,7 +85,7 @@ class ForkServer:
         return self._process.pid
 
     def can_start(self, environment: Mapping[str, str]) -> bool:
-        """Whether the libraries were imported with such an environment."""
+        """Whether the libraries were imported with an equivalent environment."""
         given, ours = (
             {name: v for name, v in one.items() if name.startswith(READ_AT_IMPORT)}
             for one in (environment, self._environment)
@@ -121,7 +121,7 @@ class ForkServer:
             return Program(self, start.id, self._pids[start.id])
 
     def status(self, number: int) -> int | None:
-        """The exit status of a program; None if it runs."""
+        """The exit status of a program; None while it runs."""
         with self._lock:
             while select.select([self._socket], [], [], 0)[0]:
                 self._receive()

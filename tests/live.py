@@ -1,6 +1,6 @@
-"""A whole Spool of its own: every process of it, in a home of its own.
+"""A whole server with all its processes, in a new home.
 
-For the tests that need the real thing, and for the benchmark.
+For tests that need a real server, and for the benchmark.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from spool.tests.commands import run_program, start_program
 
 ROOT = commands.ROOT
 START_SECS = 180
-# How long a test waits for what will happen: far longer than it takes, since the machine
-# may have other things to do. Only a test that fails waits so long.
+# How long tests wait for something to happen: far longer than it takes, since the
+# machine may be busy. Only tests that fail wait for so long.
 WAIT_SECS = 60
 # Variables that would make the server use another Postgres or Redis.
 OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
@@ -36,7 +36,7 @@ OURS = ("DATABASE_URL", "DATABASE_URI", "REDIS_URL", "REDIS_URI", "SPOOL_HOME")
 class Server:
     """`spool serve` with a fresh home, on a free port."""
 
-    # If tests can: it is forked, and has tables that are already migrated.
+    # Whether to fork it, if the tests can, and to give it tables that are migrated.
     is_forked = True
 
     def __init__(
@@ -47,8 +47,8 @@ class Server:
         home: Path | None = None,
         **environment: str,
     ) -> None:
-        """`folder` is where it is started, `home` what another one has left."""
-        # Short, for the sake of the Unix sockets' paths in it.
+        """`folder` is where it is started; `home` may be that of an earlier server."""
+        # The name is short, since the paths of Unix sockets in it are limited.
         self.home = home or Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.config = config
         self.folder = folder
@@ -70,9 +70,9 @@ class Server:
             environment=self._given,
             output=output,
             folder=self.folder,
-            # It must not outlive tests that are killed.
+            # The server must not outlive tests that are killed.
             death_signal=signal.SIGTERM,
-            # In a folder of their own, users have modules of their own.
+            # Another folder may have a user's own modules.
             forks=self.is_forked and self.folder == ROOT,
         )
         self.wait_until_ready()
@@ -100,26 +100,26 @@ class Server:
         self._process.wait(timeout=WAIT_SECS)
 
     def wait(self) -> int:
-        """The supervisor's exit status, once it has ended."""
+        """Wait for the supervisor to end. Return its exit status."""
         return self._process.wait(timeout=WAIT_SECS)
 
     def output(self) -> str:
         return (self.home / "output").read_text(errors="replace")
 
     def processes(self) -> list[psutil.Process]:
-        """The supervisor, and all below it."""
+        """The supervisor, and all its descendants."""
         supervisor = psutil.Process(self._process.pid)
         return [supervisor, *supervisor.children(recursive=True)]
 
     def process(self, *words: str) -> psutil.Process:
-        """The one process with all these words in its command line."""
+        """The only process with all these words in its command line."""
         found = [p for p in self.processes() if set(words) <= set(_words(p))]
         if len(found) != 1:
             raise LookupError(f"{len(found)} processes have {words}")
         return found[0]
 
     def servers(self, name: str) -> list[psutil.Process]:
-        """Postgres, or Valkey."""
+        """The processes of Postgres or of Valkey."""
         children = psutil.Process(self._process.pid).children()
         return [child for child in children if name in "".join(_words(child)[:1])]
 
@@ -133,7 +133,7 @@ class Server:
         return self.process("beat")
 
     def environment(self) -> dict[str, str]:
-        """For a process beside the server's own: what they were given."""
+        """The environment of the server's processes, for another process."""
         urls: dict[str, str] = json.loads((self.home / "urls.json").read_text())
         config = {"LANGGRAPH_CONFIG": str(self.config), "PORT": str(self.port)}
         return self._given | config | urls
@@ -142,7 +142,7 @@ class Server:
         return self._process.poll() is not None
 
     def _is_ready(self) -> bool:
-        # The supervisor's message, and after a crash of one process a real request.
+        # Check the supervisor's message, and a request: a process may have crashed.
         return "Spool is ready" in self.output() and self._answers()
 
     def _answers(self) -> bool:
@@ -154,14 +154,14 @@ class Server:
 
 
 class UsersServer(Server):
-    """A server that also tests start as its users do."""
+    """A server that tests start as users do, without a fork."""
 
     is_forked = False
 
 
 @contextmanager
 def running(server: Server) -> Iterator[Server]:
-    """A server from its start to its end."""
+    """Start a server, and stop it after the block."""
     server.start()
     try:
         yield server
@@ -176,7 +176,7 @@ def serving(config: Path, workers: int = 1, **environment: str) -> Iterator[Serv
 
 
 class Worker:
-    """A worker process beside those of the server."""
+    """A worker process in addition to those of the server."""
 
     def __init__(self, server: Server, name: str, **environment: str) -> None:
         self.log = server.home / "logs" / f"{name}.log"
@@ -201,12 +201,12 @@ class Worker:
 
 
 def new_key(server: Server, *arguments: str) -> str:
-    # As a script would: whatever is printed is the key.
+    # Like a script: the whole output is the key.
     return manage(server, "create_api_key", *arguments)
 
 
 def manage(server: Server, *arguments: str) -> str:
-    """What a command of `manage.py` prints."""
+    """Run a command of `manage.py`. Return its output."""
     command = run_program("manage", *arguments, environment=server.environment())
     command.check_returncode()
     return command.stdout.removesuffix("\n")

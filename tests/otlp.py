@@ -28,7 +28,7 @@ class Span:
     start: int
     end: int
     attributes: dict[str, Any]
-    # The name of the program, from the resource.
+    # The name of the program, from the span's resource.
     program: str
     pid: int
     service: str
@@ -39,19 +39,19 @@ class Span:
 @dataclass
 class Receiver:
     url: str
-    # The status of its answers.
+    # The status of its responses.
     status: int = 200
     # While it is clear, the receiver does not answer.
     may_answer: threading.Event = field(default_factory=threading.Event)
     spans: list[Span] = field(default_factory=list)
-    # The headers of requests that are no traces: it receives webhooks, too.
+    # The headers of requests without traces: it receives webhooks, too.
     webhooks: list[dict[str, str]] = field(default_factory=list)
 
     def of_trace(self, trace_id: str) -> list[Span]:
         return [span for span in list(self.spans) if span.trace_id == trace_id]
 
     def wait_for(self, trace_id: str, *names: str) -> list[Span]:
-        """The spans of a trace, once those with these names have arrived."""
+        """Wait for spans with these names. Return all spans of the trace."""
 
         def have_arrived() -> bool:
             return set(names) <= {span.name for span in self.of_trace(trace_id)}
@@ -103,7 +103,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("content-type", "application/x-protobuf")
         self.send_header("content-length", str(len(answer)))
         self.end_headers()
-        # The exporter no longer waits for an answer that was held up.
+        # The exporter no longer waits for a response that was held back.
         with suppress(ConnectionError):
             self.wfile.write(answer)
 

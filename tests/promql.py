@@ -1,4 +1,4 @@
-"""What the expressions of alert rules and dashboards name."""
+"""The metrics and labels in expressions of alert rules and dashboards."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 import yaml
 
-# Everything that is named like ours, or like the library's.
+# Names like those of our metrics, or of the library's.
 METRIC = r"\b(?:spool|process|python)_\w+"
 SELECTOR = re.compile(rf"({METRIC})(?:\{{([^}}]*)\}})?")
 MATCHER = re.compile(r"(\w+)\s*(?:=~|!~|!=|=)")
@@ -20,13 +20,13 @@ ADDED = {"le"}
 
 
 def of_alerts(file: Path) -> dict[str, str]:
-    """The expressions of rules by the names of their alerts."""
+    """The expressions of rules, by the names of their alerts."""
     groups = yaml.safe_load(file.read_text())["groups"]
     return {rule["alert"]: rule["expr"] for group in groups for rule in group["rules"]}
 
 
 def of_dashboard(file: Path) -> dict[str, str]:
-    """The expressions of a dashboard by the titles of their panels."""
+    """The expressions of a dashboard, by the titles of their panels."""
     dashboard = json.loads(file.read_text())
     found = {
         f"{panel['title']} {target['refId']}": target["expr"]
@@ -40,7 +40,7 @@ def of_dashboard(file: Path) -> dict[str, str]:
 def unknown(expression: str, known: dict[str, set[str]]) -> Iterator[str]:
     """Metrics and labels of an expression that are not among the `known` ones.
 
-    `known` has the labels of each name of a sample.
+    `known` maps the names of samples to their labels.
     """
     labels: set[str] = set(ADDED)
     for name, matchers in SELECTOR.findall(expression):

@@ -1,9 +1,9 @@
 """A real Postgres and a real Valkey for the tests, unless the environment names some.
 
-Loaded with `-p`, so that both run before pytest-django reads the settings.
+It is loaded with `-p`, so that both run before pytest-django reads the settings.
 
-pytest names a module for the folders with an `__init__.py` around it, which would be
-`runs.tests.…` here. Our modules have one name each, `spool.runs.tests.…`.
+pytest names a module after the folders with an `__init__.py` around it, which would
+give `runs.tests.…` here. Our modules must have only one name, `spool.runs.tests.…`.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ _running: list[tuple[Postgres | Valkey, subprocess.Popen[bytes]]] = []
 @pytest.hookimpl(tryfirst=True)
 def pytest_load_initial_conftests() -> None:
     os.environ.setdefault("LANGGRAPH_CONFIG", str(ROOT / "examples" / "langgraph.json"))
-    # Each process of `-n` has servers of its own: tests empty them, pause them, and wait
-    # until somewhere in Postgres a statement waits for a lock.
+    # Each process of `-n` has its own servers: tests empty them, pause them, and wait
+    # until any statement in Postgres waits for a lock.
     is_one_of_several = "PYTEST_XDIST_WORKER" in os.environ
     if is_one_of_several:
         for variable in os.environ.pop(OURS, "").split():
@@ -53,7 +53,10 @@ def pytest_load_initial_conftests() -> None:
 
 
 def _start_servers(home_path: Path) -> list[str]:
-    """Start what the environment does not name; which variables name it now."""
+    """Start the servers that the environment does not name.
+
+    Return the names of the variables that now name them.
+    """
     variables = {"DATABASE_URL": DATABASE_VARIABLES, "REDIS_URL": REDIS_VARIABLES}
     missing = [name for name, known in variables.items() if not given(known)]
     if missing:
@@ -83,7 +86,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Skip a test whose programs are missing; or fail it, where all must be there."""
+    """Skip a test whose programs are missing, or fail it if all must be installed."""
     for mark in item.iter_markers("needs"):
         if missing := [name for name in mark.args if not shutil.which(name)]:
             give_up = pytest.fail if os.environ.get("REQUIRE_ALL") else pytest.skip
@@ -91,9 +94,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give each operation of a schema a test id of its own.
+    """Give the test of each operation of a schema a different id.
 
-    Schemathesis puts the operation into the name only, and `-n` runs one test of each id.
+    Schemathesis only puts the operation into the name, and `-n` runs one test per id.
     """
     if item.parent and not item.nodeid.endswith(item.name):
         item._id = NodeId.parse(f"{item.parent.nodeid}::{item.name}")
@@ -123,7 +126,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 
 def _wrongly_named() -> set[str]:
-    """Names of loaded modules of ours that are not below `spool`."""
+    """The names of our loaded modules that are not below `spool`."""
     return {
         name
         for name, module in list(sys.modules.items())

@@ -1,4 +1,4 @@
-"""Makes the pictures of the console in the documentation: `make screenshots`."""
+"""Create the pictures of the console in the documentation: `make screenshots`."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ QUESTIONS = ("What is a **spool**?", "And `langgraph.json`?")
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     with TemporaryDirectory(prefix="agents-") as agents:
-        # Tracebacks show paths.
+        # Use a copy, since tracebacks show its path.
         copytree(ROOT / "examples", agents, dirs_exist_ok=True)
         with (
             serving(Path(agents) / "langgraph.json") as server,
@@ -34,7 +34,7 @@ def main() -> None:
 
 
 def seed(url: str) -> dict[str, tuple[str, str]]:
-    """Make runs of each kind. Returns pages by name, with a text that they show."""
+    """Create runs of each kind. Return pages by name, each with a text on it."""
     with httpx.Client(base_url=url, timeout=60, trust_env=False) as call:
 
         def run(assistant: str, given: object, thread: str | None = None) -> str:
@@ -65,7 +65,7 @@ def seed(url: str) -> dict[str, tuple[str, str]]:
 
 def take(browser: Chrome, server: Server, page: str, shown: str, path: Path) -> None:
     browser.get(f"{server.url}/admin/{page}")
-    # Figures are counted within seconds, and loaded again by the page.
+    # Figures are counted within seconds, and the page then reloads them.
     wait(browser, lambda: shown in browser.find_element(By.TAG_NAME, "body").text)
     browser.save_screenshot(str(path))
 

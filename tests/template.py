@@ -1,6 +1,6 @@
 """A Postgres with Spool's tables, which tests copy for each server.
 
-It was only migrated: `spool prepare` does everything else in each copy, as at a first
+It is only migrated: `spool prepare` does everything else in each copy, as at a first
 start.
 """
 
@@ -22,20 +22,20 @@ FOLDER = ROOT / ".spool" / "test"
 
 
 def copy_tables(home: Path) -> None:
-    """Copy the template into an empty home, after making it if there is none."""
+    """Copy the template into an empty home. Create the template if there is none."""
     FOLDER.mkdir(parents=True, exist_ok=True)
     template = FOLDER / f"tables-{_digest()}"
     with (FOLDER / "tables.lock").open("w") as lock:
-        # For the processes of `-n`.
+        # Several processes of `-n` may do this at once.
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not template.exists():
             _make(template)
-    # With owners, since Postgres does not run as root.
+    # Keep the files' owners, since Postgres does not run as root.
     subprocess.run(["cp", "-a", str(template / "postgres"), str(home)], check=True)
 
 
 def _digest() -> str:
-    """A digest of what the tables are made of."""
+    """A digest of everything that determines the tables."""
     digest = hashlib.sha256((ROOT / "requirements.txt").read_bytes())
     for file in sorted(ROOT.glob("*/migrations/*.py")):
         digest.update(file.read_bytes())
@@ -54,7 +54,7 @@ def _make(template: Path) -> None:
         _migrate(server.url)
     finally:
         processes.stop(process, server.stop_signal, 60)
-        # They may be elsewhere, if the path is long.
+        # The sockets may be in another folder, if the path is long.
         shutil.rmtree(server.sockets, ignore_errors=True)
     draft.rename(template)
 

@@ -1,4 +1,4 @@
-"""`python -m spool.tests.compat`: write what the tests prove into docs/compatibility.md."""
+"""`python -m spool.tests.compat`: write what tests prove to docs/compatibility.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import django
 
 from spool.tests.compat.fields import PAGE, with_table
 
-# Settings are wanted for the imports alone: nothing is connected to.
+# Only imports need settings: nothing connects to a server.
 os.environ.setdefault("DATABASE_URL", "postgresql://127.0.0.1/none")
 os.environ.setdefault("REDIS_URL", "redis://127.0.0.1/0")
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "spool.config.settings")

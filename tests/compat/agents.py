@@ -1,4 +1,4 @@
-"""The official Python client of A2A, for each binding and version that a card names."""
+"""The official A2A client for Python, for each binding and version of a card."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ONE_ZERO = BINDINGS[:2]
 
 @dataclass(frozen=True)
 class Agent:
-    """One assistant, as its clients call it: with streams, and without."""
+    """One assistant, as clients call it: with streams, and without."""
 
     streaming: Client
     blocking: Client
@@ -76,7 +76,7 @@ class Agent:
 
 @dataclass
 class Received:
-    """What a stream has received so far, put together as a client has it."""
+    """The events that a stream has received so far, put together as a client does."""
 
     task: Task | None = None
     states: list[TaskState] = field(default_factory=list)
@@ -139,7 +139,7 @@ async def opened(
 def request(
     *parts: Any, configuration: SendMessageConfiguration | None = None, **more: Any
 ) -> SendMessageRequest:
-    """A message with these parts: texts, values, or parts as they are."""
+    """A message with these parts: strings, JSON values, or parts."""
     made = [one if isinstance(one, Part) else part_of(one) for one in parts]
     message = Message(
         message_id=str(uuid.uuid4()), role=Role.ROLE_USER, parts=made, **more

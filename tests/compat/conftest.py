@@ -1,4 +1,4 @@
-"""What all tests with the official clients share."""
+"""Fixtures of the tests with the official clients."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def sync_http(server: Server) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def runs(sync_http: httpx.Client) -> Runs:
-    """Of a new thread."""
+    """Runs of a new thread."""
     return Runs(sync_http, sync_http.post("/threads", json={}).json()["thread_id"])
 
 
@@ -47,7 +47,7 @@ def stateless(sync_http: httpx.Client) -> Runs:
 
 
 class Awaited:
-    """The synchronous client, called as if it were the other."""
+    """The synchronous client, with the asynchronous client's methods."""
 
     def __init__(self, resource: Any) -> None:
         self.resource = resource

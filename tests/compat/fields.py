@@ -1,7 +1,7 @@
 """The table of run fields in docs/compatibility.md, from the tests that prove it.
 
-Each test of a field says what it proves; `python -m spool.tests.compat` writes the
-table of them into the page.
+Each test of a field says what it proves; `python -m spool.tests.compat` writes a table
+of these to the page.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ class Claim:
     effect: str
 
 
-# The modules of these tests: what they claim is known once they are imported.
+# The modules with these tests. Importing them registers what they prove.
 TESTS = ("test_run_fields", "test_run_threads", "test_run_events")
 CLAIMS: list[Claim] = []
 
 
 def proves(field: str, given: str, effect: str) -> Callable[[Test], Test]:
-    """Marks a test: a `field` of this value has this effect."""
+    """Mark a test that proves that a `field` with this value has this effect."""
     CLAIMS.append(Claim(field, given, effect))
     return lambda test: test
 

@@ -17,7 +17,7 @@ SUITE_SECS = 600
 
 
 def install(folder: Path) -> None:
-    """What the folder's package-lock.json pins; once for a checkout."""
+    """Install what the folder's package-lock.json pins, once for each checkout."""
     installed = folder / "node_modules" / ".package-lock.json"
     wanted = folder / "package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= wanted.stat().st_mtime:

@@ -1,4 +1,4 @@
-"""Runs made over plain HTTP, on one thread or on none."""
+"""Runs that are created over plain HTTP, with a thread or stateless."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HI = {"messages": [{"role": "user", "content": "hi"}]}
 
 
 class Runs:
-    """Makes runs on one thread, or on none."""
+    """Creates runs on one thread, or stateless ones."""
 
     def __init__(self, http: httpx.Client, thread_id: str | None) -> None:
         self.http = http

@@ -1,4 +1,4 @@
-"""Plain clients of event streaming, for what the official ones hide."""
+"""Plain clients of event streaming, for details that the official clients hide."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def ends_run(event: dict[str, Any]) -> bool:
 
 
 def after(count: int, stop: Stop = ends_run) -> Stop:
-    """True at the `count`th event for which `stop` is."""
+    """A function that is true at the `count`th event for which `stop` is true."""
     left = [None] * count
 
     def counted(event: dict[str, Any]) -> bool:
@@ -64,7 +64,7 @@ class Thread:
     def events(
         self, channels: Iterable[str], stop: Stop = ends_run, **chosen: Any
     ) -> list[dict[str, Any]]:
-        """Up to the one for which `stop` is true, that included."""
+        """The events up to, and including, the first one for which `stop` is true."""
         found = []
         for event in self.stream(channels, **chosen):
             found.append(event)
@@ -83,13 +83,13 @@ class Thread:
             for line in response.iter_lines():
                 if line.startswith("data: "):
                     yield json.loads(line.removeprefix("data: "))
-                # Heartbeats go on even where no event comes.
+                # Heartbeats arrive even if no event does.
                 if time.monotonic() > deadline:
                     raise TimeoutError(f"no more events within {self.timeout} s")
 
 
 class Socket:
-    """The same over a WebSocket, commands in band."""
+    """Like `Thread`, but over a WebSocket, which also sends the commands."""
 
     def __init__(self, url: str, thread_id: str, **headers: str) -> None:
         base = url.replace("http://", "ws://")
@@ -116,7 +116,7 @@ class Socket:
         return message
 
     def close_code(self) -> int:
-        """The code that the server closes it with, after whatever it sends."""
+        """The code with which the server closes the connection, after any messages."""
         try:
             while True:
                 self.receive()
@@ -132,7 +132,7 @@ class Socket:
         return message
 
     def until(self, stop: Stop = ends_run) -> list[dict[str, Any]]:
-        """All events so far, once there is one for which `stop` is true."""
+        """Wait for an event for which `stop` is true. Return all events so far."""
         seen = 0
         while not any(map(stop, self.events[seen:])):
             seen = len(self.events)

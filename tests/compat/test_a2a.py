@@ -1,4 +1,4 @@
-"""What other agents do with ours, by the official Python client of A2A."""
+"""What other agents do with ours, using the official A2A client for Python."""
 
 from __future__ import annotations
 
@@ -333,7 +333,7 @@ async def test_missing_tasks_are_not_found(agent: Open) -> None:
     for task_id in ("x", f"{uuid.uuid4()}:{uuid.uuid4()}", task.context_id):
         with pytest.raises(TaskNotFoundError):
             await echo.get(task_id)
-    # Of another agent, which has it not.
+    # Another agent doesn't have this task.
     with pytest.raises(TaskNotFoundError):
         await slow.get(task.id)
     with pytest.raises(TaskNotFoundError):

@@ -1,4 +1,4 @@
-"""The official JavaScript client of A2A against the live server."""
+"""The official A2A client for JavaScript, against the live server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Two owners with the official client, on servers where one has to log in."""
+"""Two owners with the official client, on servers that require a login."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def say(text: str) -> dict[str, Any]:
 
 
 async def assert_missing(attempt: Awaitable[Any]) -> None:
-    # `wait` raises what httpx says.
+    # `wait` raises httpx's exception.
     with pytest.raises((NotFoundError, httpx.HTTPStatusError)) as raised:
         await attempt
     assert raised.value.response.status_code == 404
@@ -42,21 +42,21 @@ async def assert_missing(attempt: Awaitable[Any]) -> None:
 
 @pytest.fixture(scope="module")
 def with_keys() -> Iterator[Server]:
-    """The examples, for holders of API keys."""
+    """A server with the examples and API keys."""
     with serving(ROOT / "examples" / "langgraph.json", SPOOL_AUTH="api_key") as server:
         yield server
 
 
 @pytest.fixture(scope="module")
 def with_handlers() -> Iterator[Server]:
-    """`auth.path` in langgraph.json."""
+    """A server with `auth.path` in langgraph.json."""
     with serving(CUSTOM) as server:
         yield server
 
 
 @pytest.fixture(params=["keys", "handlers"])
 async def people(request: pytest.FixtureRequest) -> AsyncIterator[Any]:
-    """Alice's client and bob's, on one server of either kind."""
+    """Alice's client and bob's, on a server of each kind."""
     kind: str = request.param
     server: Server = request.getfixturevalue(f"with_{kind}")
     async with AsyncExitStack() as stack:
@@ -153,7 +153,7 @@ NAMED = re.compile(r"user-\d+")
 async def test_interleaved_users_hear_only_of_themselves(
     with_handlers: Server,
 ) -> None:
-    """550 requests of 50 users at once: states, histories, and streams of all kinds."""
+    """50 users send 550 requests at once: states, histories, streams of all kinds."""
     async with AsyncExitStack() as stack:
         people = {
             name: await stack.enter_async_context(
@@ -173,7 +173,7 @@ async def test_interleaved_users_hear_only_of_themselves(
 
 
 async def talk(name: str, me: LangGraphClient) -> list[Any]:
-    """What a user's requests are answered; the answers with a body all name that user."""
+    """The responses to a user's requests; those with a body must name that user."""
     thread = await me.threads.create(metadata={"owner": "user-0", "graph_id": "echo"})
     thread_id = thread["thread_id"]
     streamed = [

@@ -1,4 +1,4 @@
-"""Every call about assistants that the official Python clients have."""
+"""Every method of the official Python clients for assistants."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ECHO = "046b5dc7-2108-582c-9c6c-31d556d138f0"
 
 @pytest.fixture
 def mark() -> dict[str, str]:
-    """Metadata that no other test's assistants have."""
+    """Metadata that only this test's assistants have."""
     return {"mark": uuid.uuid4().hex}
 
 

@@ -25,9 +25,9 @@ def one_slot() -> Iterator[Server]:
         CONFIG,
         N_JOBS_PER_WORKER="1",
         SPOOL_MAX_WAITING_RUNS="3",
-        # A run that is stuck fails its test, instead of holding up all of them.
+        # A run that is stuck only fails its own test, and doesn't block the others.
         BG_JOB_TIMEOUT_SECS="60",
-        # The SDK sends it with each request.
+        # The SDK sends this key with each request.
         LANGSMITH_API_KEY="of another service",
     ) as server:
         yield server
@@ -114,7 +114,7 @@ async def test_runs_wait_for_each_other_up_to_a_limit(alice: LangGraphClient) ->
     )
 
     assert "__error__" in failed
-    # All slots are given back.
+    # All slots have been given back.
     assert await call(alice, "nest", 3) == 3
 
 

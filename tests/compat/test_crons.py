@@ -1,4 +1,4 @@
-"""Every call about crons that the official Python clients have; JavaScript's is in js/."""
+"""Every method of the official Python clients for crons; JavaScript's are in js/."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NEW_YEAR = "0 0 1 1 *"
 
 @pytest.fixture
 def mark() -> dict[str, str]:
-    """Metadata that no other test's crons have."""
+    """Metadata that only this test's crons have."""
     return {"mark": uuid.uuid4().hex}
 
 

@@ -1,4 +1,4 @@
-"""The answers of a live server that a worker has a part in, against `/openapi.json`."""
+"""Responses that need a worker, from a live server, match `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HI = {"messages": [{"role": "human", "content": "hi"}]}
 
 
 class Checked:
-    """Makes requests, and checks that each answer is as `/openapi.json` describes it."""
+    """Sends requests, and checks that each response matches `/openapi.json`."""
 
     def __init__(self, http: httpx.Client) -> None:
         self.http = http

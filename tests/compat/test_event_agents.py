@@ -1,4 +1,4 @@
-"""Event streaming of agents: what they say at once, keep to themselves, and delegate."""
+"""Event streaming of agents: parallel models, private state, and delegation."""
 
 from __future__ import annotations
 
@@ -54,8 +54,8 @@ async def test_messages_that_are_streamed_at_once_are_told_apart(
 async def test_an_agent_that_plans_delegates_and_asks(
     official: LangGraphClient, transport: Any
 ) -> None:
-    # One stream object for each view: the SDK loses a request that it replaces before
-    # its answer came, which is what two views of one object may do to each other.
+    # Use one stream object for each view. Two views of one object may replace each
+    # other's requests, and the SDK loses a request that is replaced before its answer.
     def stream(thread_id: str | None = None) -> Any:
         return official.threads.stream(
             thread_id, assistant_id="planner", transport=transport

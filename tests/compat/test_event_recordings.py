@@ -1,4 +1,4 @@
-"""Event streams of the official server, played again: the same events, and no others.
+"""Event streams of the official server, replayed: the same events, and no others.
 
 Only the channels of the recording are compared. Our server has more channels, so
 numbers differ; and it sends the end of a run last, while the official one may send
@@ -39,7 +39,7 @@ def play(thread: Thread, recording: dict[str, Any]) -> list[dict[str, Any]]:
         assert answered["type"] == "success", answered
         runs = 2
     found = thread.events(channels, after(runs), **chosen)
-    # The official server of the recordings did not send it yet.
+    # The official server didn't send this event yet when it was recorded.
     found = [one for one in found if one["method"] != "input.answered"]
     return [one for one in found if _channel(one) in recording["channels"]]
 
@@ -62,13 +62,13 @@ def _channel(event: dict[str, Any]) -> str:
 
 
 def _wire(event: dict[str, Any]) -> Event:
-    """What of an event is the same each time."""
+    """The parts of an event that are the same each time."""
     params = event["params"]
     data = {"namespace": params["namespace"], "data": params["data"]}
     if event["event_id"].startswith("synth") and not params["namespace"]:
         data["event_id"] = event["event_id"]
     if event["method"] == "messages":
-        for name in ("run_id", "node"):  # By which clients tell parallel ones apart.
+        for name in ("run_id", "node"):  # Clients tell parallel messages apart by them.
             params["data"].pop(name, None)
     if event["method"] == "input.requested":
         assert params["data"].pop("value") == params["data"]["payload"]
@@ -76,7 +76,7 @@ def _wire(event: dict[str, Any]) -> Event:
 
 
 def _ends_last(events: list[Any]) -> list[Any]:
-    """Each run's questions and its end after its values."""
+    """Sort each run's interrupts and its end after its values."""
     ordered: list[Any] = []
     run: list[Any] = []
     for name, data in events:
@@ -108,7 +108,7 @@ def test_recorded_events_come_again(
 
     numbers = [event["seq"] for event in events]
     assert numbers == sorted(set(numbers))
-    # As text, since a difference in text reads best.
+    # Compare texts, whose difference is easier to read.
     expected = json.dumps(_ends_last(recording["events"]), indent=1)
     assert json.dumps(_ends_last(normalised(list(map(_wire, events)))), indent=1) == (
         expected

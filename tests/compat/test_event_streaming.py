@@ -1,4 +1,4 @@
-"""`client.threads.stream()` of the official Python client, both kinds and transports."""
+"""`client.threads.stream()` of the official Python clients, with both transports."""
 
 from __future__ import annotations
 
@@ -64,8 +64,8 @@ async def test_an_interrupt_is_answered(
         assistant_id="human", transport=transport
     ) as thread:
         await thread.run.start(input={"topic": "q"})
-        # Not `thread.values`, which the client ends when it receives the interrupt: one
-        # that came before would be waited for in vain.
+        # Don't use `thread.values`: the client ends it when it receives the interrupt,
+        # and if that has come already, the test would wait in vain.
         async with asyncio.timeout(WAIT_SECS):
             while not thread.interrupts:
                 await asyncio.sleep(0.01)

@@ -1,4 +1,4 @@
-"""The README's first steps and the examples, as a new user takes them."""
+"""The README's first steps and the examples, as a new user follows them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ANSWER = "You said: Hello! I am a fake model"
 
 @pytest.fixture(scope="module")
 def examples() -> Iterator[Server]:
-    """What `make serve` serves."""
+    """A server with the graphs of `make serve`."""
     with serving(ROOT / "examples" / "langgraph.json") as server:
         yield server
 
@@ -37,7 +37,7 @@ async def client(examples: Server) -> AsyncIterator[Any]:
 
 
 def snippet(language: str, server: Server) -> str:
-    """The README's first block in a language, for this server."""
+    """The README's first code block in a language, with this server's URL."""
     found = re.search(rf"```{language}\n(.*?)```", README, re.DOTALL)
     assert found
     return found[1].replace("http://127.0.0.1:8123", server.url)

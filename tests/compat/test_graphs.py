@@ -1,4 +1,4 @@
-"""What graphs of all kinds do, seen by an application: with both Python clients."""
+"""Graphs of all kinds, as applications see them with both Python clients."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BOOM = {"error": "ValueError", "message": "boom happened"}
 
 
 async def streamed(client: Any, *args: Any, **kwargs: Any) -> list[tuple[str, Any]]:
-    """The events of a run, but for those that every run has."""
+    """The events of a run, without those that every run has."""
     stream = client.runs.stream(*args, **kwargs)
     found = (
         [part async for part in stream]
@@ -192,7 +192,7 @@ async def test_a_node_is_tried_again_where_its_policy_says_so(
 @pytest.mark.parametrize(
     ("graph", "mode", "expected"),
     [
-        # Both forms of messages, but for the one that has no namespaces.
+        # Both kinds of message events, except the kind that has no namespaces.
         ("subchat", "messages", {"messages/metadata", "messages/partial"}),
         ("subchat", "messages-tuple", {"messages|sub"}),
         ("nested", "checkpoints", {"checkpoints", "checkpoints|child"}),

@@ -13,5 +13,5 @@ pytestmark = NEEDS_NODE
 
 
 def test_the_javascript_client(server: Server) -> None:
-    # Node 20 has a WebSocket only if it is told so.
+    # Node 20 only has a WebSocket with this option.
     run_tests(FOLDER, SPOOL_URL=server.url, NODE_OPTIONS="--experimental-websocket")

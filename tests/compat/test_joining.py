@@ -1,4 +1,4 @@
-"""Joining a run that another request has made: the whole of it, the rest, or nothing."""
+"""Joining a run that another request has created: all its events, the rest, or none."""
 
 from __future__ import annotations
 
@@ -30,7 +30,10 @@ async def runs(http: httpx.AsyncClient) -> str:
 
 
 async def start(http: httpx.AsyncClient, runs: str, **body: Any) -> str:
-    """The path of a new run, of five short steps if the body has no other graph."""
+    """Create a run, of five short steps unless the body names another graph.
+
+    Return its path.
+    """
     given = {"assistant_id": "slow", "input": {"delay": 0}, "stream_mode": MODES}
     run = (await http.post(runs, json={**given, **body})).json()
     return f"{runs}/{run['run_id']}"
@@ -39,7 +42,10 @@ async def start(http: httpx.AsyncClient, runs: str, **body: Any) -> str:
 async def start_held(
     http: httpx.AsyncClient, runs: str, file: Path, **body: Any
 ) -> str:
-    """The path of a new run that tells of each step, and waits where a test holds it."""
+    """Create a run that streams each step, and waits where a test holds it.
+
+    Return its path.
+    """
     given = {"assistant_id": "steps", "input": {"file": str(file), "delay": 0}}
     return await start(http, runs, **{**given, **body})
 
@@ -48,7 +54,7 @@ async def start_held(
 async def joining(
     http: httpx.AsyncClient, run: str, after: str | None = None
 ) -> AsyncIterator[list[Event]]:
-    """A stream of a run that is open meanwhile; it has its events in the end."""
+    """A stream of a run that is open during the block; it then has its events."""
     events: list[Event] = []
     headers = {"Last-Event-ID": after} if after else {}
     async with http.stream("GET", f"{run}/stream", headers=headers) as response:
@@ -75,7 +81,7 @@ async def status(http: httpx.AsyncClient, run: str) -> str:
 
 
 async def has_said(http: httpx.AsyncClient, run: str, step: int) -> None:
-    """Return once the run has streamed this step to a separate viewer."""
+    """Wait until the run has streamed this step to a separate viewer."""
     async with http.stream(
         "GET", f"{run}/stream", headers={"Last-Event-ID": "0"}
     ) as response:
@@ -92,7 +98,7 @@ async def test_recorded_joins_come_out_the_same(
 ) -> None:
     whole = recorded("other_recordings/join_resumable")
     rest = recorded("other_recordings/join_last_event_id")
-    # Joined before it began, as the recorded one was.
+    # Join before the run begins, as in the recording.
     first = await start(http, runs, input={"delay": 30})
     run = await start(http, runs, **whole["body"])
 
@@ -120,7 +126,7 @@ async def test_a_viewer_without_a_place_gets_only_what_is_to_come(
     steps = [event.data["step"] for event in events if event.name == "custom"]
     assert steps == [3, 4, 5]
     assert events[-1].name == "end"
-    # Its ids are good for coming back.
+    # A client can reconnect with its ids.
     assert await joined(http, run, after=events[0].id) == events[1:]
 
 
@@ -151,7 +157,7 @@ async def test_without_resumable_there_are_no_ids(
     [
         ({"stream_mode": "custom"}, {"custom"}),
         ({"stream_mode": '["custom","values"]'}, {"custom", "values"}),
-        # The official server takes the last one, so that its own SDK's list fails.
+        # The official server uses only the last mode, which breaks its own SDK's list.
         ({"stream_mode": ["custom", "values"]}, {"custom", "values"}),
         ({"stream_mode": ""}, {"metadata", "custom", "values"}),
         ({}, {"metadata", "custom", "values"}),
@@ -257,7 +263,7 @@ async def test_a_client_that_leaves_at_any_moment_cancels_the_run(
 
 
 async def ended_before(http: httpx.AsyncClient, runs: str) -> list[str]:
-    """The statuses of a thread's runs, once one that comes now has ended."""
+    """The statuses of a thread's runs, once another run, created now, has ended."""
     last = {"assistant_id": "slow", "input": {"delay": 0}}
     (await http.post(f"{runs}/wait", json=last)).raise_for_status()
     _, *before = (await http.get(runs)).json()
@@ -312,7 +318,7 @@ async def test_what_a_join_answers_with(http: httpx.AsyncClient, runs: str) -> N
     assert len(values["log"]) == 5
     assert error == {"__error__": {"error": "ValueError", "message": "boom happened"}}
     assert set(asked["__interrupt__"][0]) == {"id", "value", "response_schema"}
-    # The thread's values as they are now, not as they were then.
+    # The thread's current values, not those after the run.
     assert (await http.get(f"{fine}/join")).json()["topic"] == "x"
 
 
@@ -369,6 +375,6 @@ async def test_a_run_that_is_deleted_while_it_runs_is_stopped(
     assert deleted.status_code == 204
     assert answer.status_code == 200
     assert (await http.get(run)).status_code == 404
-    # The next one is not disturbed by it.
+    # The next run is not affected by it.
     assert again.json()["log"] == STEPS
     assert (await http.get(thread)).json()["status"] == "idle"

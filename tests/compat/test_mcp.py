@@ -1,4 +1,4 @@
-"""MCP with the official Python client, in both of its eras."""
+"""MCP with the official Python client, in its old and its new versions."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def connect(server: Server, mode: str) -> Opened:
-    """Opens a client; `answers` are what its user says, one after another."""
+    """A function that opens a client; its user gives the `answers` one by one."""
 
     def connect(*answers: Any, asked: list[Any] | None = None) -> Client:
         waiting = list(answers)
@@ -67,7 +67,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 @pytest.fixture
 def own_threads(http: httpx.AsyncClient) -> Any:
-    """The threads that calls have made and not deleted yet."""
+    """The threads that calls have created and not deleted yet."""
 
     async def own_threads() -> list[str]:
         found = await http.post(
@@ -137,7 +137,7 @@ async def test_the_list_comes_in_pages(
 # --- Calls --------------------------------------------------------------------------
 async def test_a_call_answers_json_that_fits_its_schema(connect: Opened) -> None:
     async with connect() as client:
-        await client.list_tools()  # Now the client checks it.
+        await client.list_tools()  # The client now validates results.
 
         result = await client.call_tool("echo", {"messages": "hello"})
 
@@ -347,7 +347,7 @@ async def test_a_client_that_cannot_ask_gets_what_is_asked(
     assert thread["ttl"]["ttl_minutes"] == 60
     assert thread["ttl"]["strategy"] == "delete"
     assert second.structured_content == {"log": ["a:qa", "b:qb"]}
-    # Answered, and therefore deleted.
+    # The thread was answered, and therefore deleted.
     assert third.is_error
     assert (await http.get(f"/threads/{first['thread_id']}")).status_code == 404
 
@@ -373,7 +373,7 @@ async def bring(
 
 
 def answering(server: Server) -> Client:
-    """A client of 2026-07-28 whose answers are the test's own."""
+    """A client of 2026-07-28; the test itself sends the answers."""
 
     async def elicit(context: Any, params: Any) -> ElicitResult:
         raise AssertionError("the test answers")
@@ -625,7 +625,7 @@ async def test_bob_sees_nothing_of_alices(with_keys: Server, mode: str) -> None:
 
 
 async def test_bob_cannot_answer_for_alice(with_keys: Server) -> None:
-    """With her session's id, her question's, and her call's."""
+    """Not even with the ids of her session, her question and her call."""
     alice, bob = (
         httpx.AsyncClient(
             base_url=with_keys.url,

@@ -1,4 +1,4 @@
-"""A graph of one Spool calls a tool of another, by `langchain-mcp-adapters`."""
+"""A graph of one server calls a tool of another, with `langchain-mcp-adapters`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long]
 
 @pytest.fixture(scope="module")
 def packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the graph needs and Spool's own environment can't have."""
+    """Packages that the graph needs, and that Spool's own environment can't have."""
     folder = tmp_path_factory.mktemp("packages")
     install = ["-m", "uv", "pip", "install", "--quiet", "--no-deps"]
     where = ["--target", str(folder), "-r", str(FOLDER / "requirements.txt")]

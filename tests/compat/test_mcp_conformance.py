@@ -18,7 +18,7 @@ pytestmark = [*NEEDS_NODE, pytest.mark.long]
 
 def test_the_conformance_suite(tmp_path: Path) -> None:
     install(FOLDER)
-    # The suite wants a newer node than many have: npm brings one.
+    # The suite needs a newer version of node than many machines have: npm installs it.
     node = MODULES / "node" / "bin" / "node"
     suite = MODULES / "@modelcontextprotocol" / "conformance" / "dist" / "index.js"
 

@@ -1,4 +1,4 @@
-"""The official MCP clients for JavaScript, of 2026-07-28 and of before it."""
+"""The official MCP clients for JavaScript, for 2026-07-28 and for earlier versions."""
 
 from __future__ import annotations
 

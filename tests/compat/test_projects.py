@@ -1,6 +1,6 @@
-"""Projects in the shape of public templates, served unchanged; see `tests/projects`.
+"""Projects like public templates, served unchanged; see `tests/projects`.
 
-Each has a folder of its own, and a coroutine here that talks to it as its users do.
+Each has its own folder, and a coroutine here that uses it as its users do.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def human(text: str) -> dict[str, Any]:
 async def said(
     client: LangGraphClient, graph: str, text: str, thread: Any = None, **more: Any
 ) -> list[str]:
-    """What a run's messages say."""
+    """The texts of a run's messages."""
     values: Any = await client.runs.wait(thread, graph, input=human(text), **more)
     return [message["content"] for message in values["messages"]]
 
@@ -139,7 +139,7 @@ async def talk_to_swarm(client: LangGraphClient, server: Server) -> None:
     assert first[-1] == again[-1] == "Ahoy, bob here."
     state: Any = await client.threads.get_state(thread)
     assert state["values"]["active_agent"] == "bob"
-    # Alice did not answer again.
+    # Alice has not answered again.
     assert again.count("to bob") == 1
 
 
@@ -147,7 +147,7 @@ async def talk_to_functional(client: LangGraphClient, server: Server) -> None:
     thread = await new_thread(client)
 
     answers = []
-    topic: Any  # The client's types know objects only.
+    topic: Any  # The client's types only allow objects.
     for topic in ("cats", "dogs"):
         asked: Any = await client.runs.wait(thread, "writer", input=topic)
         assert asked["__interrupt__"][0]["value"]["essay"] == f"an essay about {topic}"
@@ -259,7 +259,7 @@ TALKS: dict[str, Talk] = {
     "fastapi_app": talk_to_fastapi_app,
     "data_frame": talk_to_data_frame,
 }
-# A start takes seconds: the others are left to `make test-long`.
+# Since a start takes seconds, only `make test-long` tests the others.
 ALWAYS = ("react_agent", "fastapi_app")
 
 

@@ -1,6 +1,6 @@
 """Streams of the official server, replayed: the same events, in the same order.
 
-Each recording holds the request, and the events as `wire.normalised` left them.
+Each recording has the request, and the events as `wire.normalised` returns them.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from spool.tests.compat.wire import (
 from spool.tests.live import WAIT_SECS, Server
 
 RECORDINGS = Path(__file__).parent / "recordings"
-# Of tasks that run side by side, whose events come as they finish.
+# Recordings of parallel tasks, whose events come in the order in which they finish.
 PARALLEL = {"par_values"}
 
 pytestmark = pytest.mark.e2e
@@ -46,7 +46,7 @@ def new_thread(client: httpx.Client) -> str:
 
 
 def play(client: httpx.Client, thread_id: str, name: str) -> list[Event]:
-    """Send the recorded request, after the one that it follows."""
+    """Send the recorded request, after the request that it follows."""
     played = recording(name)
     if "after" in played:
         play(client, thread_id, played["after"])
@@ -60,7 +60,7 @@ def play(client: httpx.Client, thread_id: str, name: str) -> list[Event]:
 def test_a_recorded_stream_comes_out_the_same(client: httpx.Client, name: str) -> None:
     events = without_end(play(client, new_thread(client), name))
 
-    # As text, since a difference in text reads best.
+    # Compare texts, whose difference is easier to read.
     found, expected = _lines(normalised(events)), _lines(recording(name)["events"])
     if name in PARALLEL:
         found, expected = sorted(found), sorted(expected)
@@ -69,7 +69,7 @@ def test_a_recorded_stream_comes_out_the_same(client: httpx.Client, name: str) -
 
 def test_a_recorded_cancel_comes_out_the_same(client: httpx.Client, file: Path) -> None:
     recorded_cancel = recorded("other_recordings/cancel_interrupt_mid")
-    # The recorded steps; the second waits here for the cancel.
+    # The steps of the recording; here, the second one waits for the cancel.
     hold(file, "2")
     given = {"file": str(file), "delay": 0}
     body = {**recorded_cancel["body"], "assistant_id": "steps", "input": given}

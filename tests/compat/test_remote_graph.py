@@ -1,4 +1,4 @@
-"""A graph on the server, used as if it were here: `RemoteGraph`."""
+"""A graph on the server, used like a local one by `RemoteGraph`."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def graph(server: Server) -> AsyncIterator[RemoteGraph]:
 
 @pytest.fixture
 async def config(graph: RemoteGraph) -> Any:
-    """A thread whose run was interrupted in a subgraph."""
+    """The config of a thread whose run was interrupted in a subgraph."""
     assert graph.client is not None
     thread = await graph.client.threads.create()
     config: Any = {"configurable": {"thread_id": thread["thread_id"]}}

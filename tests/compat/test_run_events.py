@@ -1,4 +1,4 @@
-"""The fields for events of a run: what is streamed, and to which receivers."""
+"""The fields for a run's events: what is streamed, and to which receivers."""
 
 from __future__ import annotations
 
@@ -78,10 +78,10 @@ def test_stream_resumable_gives_ids(runs: Runs, given: bool) -> None:
     assert {event.id is not None for event in events} == {given}
 
 
-# --- Who is told ------------------------------------------------------------------------
+# --- Receivers ------------------------------------------------------------------------
 @pytest.fixture
 def hook() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
-    """A receiver's URL, and what it was sent."""
+    """A receiver's URL, and the requests that it has received."""
     received: list[dict[str, Any]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def hook() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
             self.end_headers()
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Not in the output of the tests."""
+            """Keep the log out of the output of the tests."""
 
     def first() -> dict[str, Any]:
         wait_until(lambda: received)

@@ -1,4 +1,4 @@
-"""Each field of a run's request, sent to a running server, and what it does."""
+"""Each field of a run's request, sent to a running server, and its effect."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The fields that say where a run begins and stops, and what becomes of its thread."""
+"""The fields for where a run begins and stops, and for what happens to its thread."""
 
 from __future__ import annotations
 

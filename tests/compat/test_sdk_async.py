@@ -1,4 +1,4 @@
-"""What an application does with the official asynchronous client."""
+"""Typical use of the official asynchronous client by an application."""
 
 from __future__ import annotations
 

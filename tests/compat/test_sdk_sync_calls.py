@@ -1,6 +1,7 @@
-"""Every call about assistants and threads that the synchronous Python clients have.
+"""Every method of the synchronous Python client for assistants and threads.
 
-They are written apart from the asynchronous ones, whose tests say what each call does.
+The SDK implements it separately from the asynchronous client, whose tests show what
+each method does.
 """
 
 from __future__ import annotations

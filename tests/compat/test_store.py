@@ -22,7 +22,7 @@ Call = Callable[..., Awaitable[Any]]
 
 @pytest.fixture(params=["async", "sync"])
 async def call(server: Server, request: pytest.FixtureRequest) -> AsyncIterator[Call]:
-    """Calls of `client.store`, by name."""
+    """A function that calls a method of `client.store` by its name."""
     make: Any = get_client if request.param == "async" else get_sync_client
     client = make(url=server.url)
 

@@ -28,7 +28,7 @@ async def thread_id(http: httpx.AsyncClient) -> str:
 
 
 class View:
-    """A thread's stream, read until so many runs are done."""
+    """A thread's stream, read until a number of runs are done."""
 
     def __init__(self, http: httpx.AsyncClient, thread_id: str, **query: Any) -> None:
         self._http = http
@@ -54,7 +54,7 @@ class View:
 
 
 def done(events: list[Event]) -> list[str]:
-    """The runs that the stream says are done."""
+    """The runs that are done according to the stream."""
     return [
         event.data["run_id"]
         for event in events
@@ -63,7 +63,7 @@ def done(events: list[Event]) -> list[str]:
 
 
 async def watched(view: View, http: httpx.AsyncClient, path: str, *bodies: Any) -> Any:
-    """What a client sees that looked before these runs were made."""
+    """What a client sees that opened the stream before these runs were created."""
     [seen] = await all_watched([view], http, path, *bodies)
     return seen
 
@@ -78,7 +78,7 @@ async def all_watched(
 
 
 async def viewed(view: View, runs: int) -> asyncio.Task[list[Event]]:
-    """The events of a stream that is already open."""
+    """The events of a stream that is already open when the block begins."""
     ready = asyncio.Event()
     viewing = asyncio.create_task(view(runs, ready=ready))
     await ready.wait()

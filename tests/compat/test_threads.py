@@ -1,4 +1,4 @@
-"""Every call about threads that the official Python clients have.
+"""Every method of the official Python clients for threads.
 
 `join_stream` is in test_thread_stream.py; `stream` is another protocol.
 """
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture
 def mark() -> dict[str, str]:
-    """Metadata that no other test's threads have."""
+    """Metadata that only this test's threads have."""
     return {"mark": uuid.uuid4().hex}
 
 
@@ -162,7 +162,7 @@ async def test_a_thread_is_deleted_while_it_runs(
     await client.threads.create(thread_id=thread_id, graph_id="slow")
     state = await client.threads.get_state(thread_id)
     assert state["values"] == {}
-    # What ran there has left the worker, and nothing of it is in the way.
+    # The old run has left the worker, and doesn't affect a new one.
     values = await client.runs.wait(thread_id, "slow", input={"delay": 0})
     assert values["log"] == ["step1", "step2", "step3", "step4", "step5"]
     assert len(await client.runs.list(thread_id)) == 1
@@ -198,7 +198,7 @@ async def test_threads_are_searched_and_counted(
 async def test_everything_the_client_sorts_by_and_selects(
     client: Any, mark: Any, waiting: str
 ) -> None:
-    # Of `context`, which its type has, the official server knows nothing either.
+    # The type has `context`, but the official server doesn't know it either.
     fields = set(get_args(ThreadSelectField)) - {"context"}
 
     for sort_by in get_args(ThreadSortBy):

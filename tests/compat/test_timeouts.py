@@ -1,4 +1,4 @@
-"""A run that takes longer than it may, as its clients see it."""
+"""A run that exceeds its timeout, as its clients see it."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_wait_answers_with_what_there_was(
     with get_sync_client(url=server.url) as client:
         values: Any = client.runs.wait(thread_id, "steps", input=given)
         found: Any = client.threads.get(thread_id)
-        # The thread goes on from there.
+        # The thread continues from there.
         after: Any = client.runs.wait(thread_id, "slow", input={"delay": 0})
 
     assert values["log"] == ["step1", "step2"]

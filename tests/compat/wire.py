@@ -1,8 +1,8 @@
-"""Reading streams, and bringing two recordings of the same run to one form.
+"""Read streams, and normalise recordings, so that two of the same run are equal.
 
-Ids differ from run to run, and what is one id in one place must be one id in all:
-each is replaced by its number in the order of appearance. Times go; so do
-versions, and the few fields that name the official server's plan and address.
+Ids differ from run to run, so each is replaced by its number in the order of
+appearance: equal ids stay equal. Times and versions are removed, and so are the few
+fields with the official server's plan and address.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def recorded(name: str) -> dict[str, Any]:
 
 
 def parse(text: str) -> list[Event]:
-    """The whole events of a stream; comments (heartbeats) are left out."""
+    """The complete events of a stream; comments (heartbeats) are left out."""
     *blocks, _unfinished = text.replace("\r\n", "\n").split("\n\n")
     events = []
     for block in blocks:
@@ -58,7 +58,10 @@ def parse(text: str) -> list[Event]:
 
 
 def without_end(events: list[Event]) -> list[Event]:
-    """The official server just closes; `end` saves the SDKs a request."""
+    """The events without `end`, which the official server doesn't send.
+
+    It saves the SDKs a request.
+    """
     return [event for event in events if event.name != "end"]
 
 

@@ -1,8 +1,8 @@
-"""Spool as operators deploy it: every part a process of its own, behind a real proxy.
+"""Spool as operators deploy it: every part is a separate process behind a real proxy.
 
-Postgres behind PgBouncer in transaction mode, Redis with TLS and an ACL, nginx with its
-own configuration and the `server` of our docs, two web processes, two workers and two
-beats, each with a home of its own, as on different machines.
+Postgres is behind PgBouncer in transaction mode, Redis has TLS and an ACL, and nginx
+has its own configuration and the `server` of our docs. There are two web processes, two
+workers and two beats, each with a separate home, as on different machines.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from spool.tests.live import OURS, ROOT, WAIT_SECS, free_port, wait_until
 
 PROGRAMS = ("nginx", "pgbouncer", "redis-server")
 NGINX_CONF = Path("/etc/nginx/nginx.conf")
-# Of Debian's packages.
+# The path in Debian's packages.
 SYSTEM_POSTGRES = Path("/usr/lib/postgresql")
 PREFIX = "spooled:"
 PASSWORD = "s3cret"
@@ -91,7 +91,7 @@ class Deployment:
     """All parts, by name, in the order of their start."""
 
     def __init__(self, config: Path, certificate: Path) -> None:
-        # Others than root have to reach it, so it is not pytest's folder.
+        # Other users than root have to access it, so it is not in pytest's folder.
         self.folder = Path(tempfile.mkdtemp(prefix="spool-", dir="/tmp"))
         self.folder.chmod(0o755)
         if processes.needs_ownership(processes.give_up_root()):
@@ -148,12 +148,12 @@ class Deployment:
     def end(self) -> None:
         for part in reversed(self.parts.values()):
             if part.process:
-                # In the reverse order of their start, so nothing has to be kept.
+                # In the reverse order of their start. No data has to be kept.
                 processes.stop(part.process, signal.SIGKILL, 10)
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def run(self, *command: str) -> str:
-        """Run a command of `spool` in this deployment. Returns what it prints."""
+        """Run a command of `spool` in this deployment. Returns its output."""
         done = subprocess.run(
             [sys.executable, "-P", "-m", "spool", *command],
             cwd=ROOT,
@@ -165,7 +165,7 @@ class Deployment:
         return done.stdout
 
     def rows(self, query: str, *params: Any) -> list[tuple[Any, ...]]:
-        """What Postgres knows, asked beside PgBouncer."""
+        """The rows of a query, sent to Postgres directly, not by PgBouncer."""
         with psycopg.connect(self.database) as conn:
             return list(conn.execute(query.encode(), params).fetchall())
 
@@ -206,7 +206,7 @@ class Deployment:
             "postgres",
             command,
             is_ready=has_database,
-            # A fast shutdown, as service managers ask for.
+            # A fast shutdown, which service managers use.
             stop_signal=signal.SIGINT,
             before=unroot,
         )
@@ -230,7 +230,7 @@ class Deployment:
             "pgbouncer",
             ["pgbouncer", file],
             is_ready=answers,
-            # Waits for no client, which all stay connected.
+            # Doesn't wait for clients, which all stay connected.
             stop_signal=signal.SIGTERM,
             before=processes.give_up_root(),
         )
@@ -340,7 +340,7 @@ class Deployment:
         self._add("nginx", [*command, "-g", "daemon off;"], is_ready=answers)
 
     def _site(self, ports: Sequence[int]) -> str:
-        """The docs' blocks for nginx, with the ports and files of this deployment."""
+        """The docs' blocks for nginx, with this deployment's ports and files."""
         text = DOCS.read_text()
         block = re.search(r"\nnginx:\n\n((?:    .*\n|\n)+)", text)
         assert block

@@ -1,4 +1,4 @@
-"""Clients of event streaming that are cut off again and again, and go on with `since`."""
+"""Clients of event streaming that are cut off repeatedly, and continue with `since`."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from spool.runs.lifecycle import SEQS_OF_ATTEMPT
 from spool.tests.company import STEPS
 from spool.tests.compat.streaming import ends_run
 
-# How long a connection lasts at least and at most, in seconds.
+# The minimum and maximum duration of a connection, in seconds.
 CUT_AFTER_SECS = (0.3, 3.0)
-# A connection that brings nothing lets the next one last twice as long, so often: a
-# server without CPU would only begin to answer, again and again.
+# How often a connection that receives nothing doubles the duration of the next one.
+# Without this, a server with little CPU might never get to an answer.
 MAX_DOUBLINGS = 4
 RETRY_SECS = 0.1
 TRANSPORTS = ("sse", "websocket")
@@ -31,12 +31,12 @@ CHANNELS = ["lifecycle", "values", "custom"]
 
 
 class Refused(Exception):
-    """The server refuses the stream in a way that clients take for final."""
+    """The server has refused the stream in a way that clients don't retry."""
 
 
 @dataclass
 class Client:
-    """One stream of a thread. `urls` are of the web processes that it moves between."""
+    """One stream of a thread. It moves between the web processes at `urls`."""
 
     urls: list[str]
     thread_id: str
@@ -102,7 +102,7 @@ class Client:
                     if told["type"] == "event":
                         yield told
             finally:
-                # As a network does it: no closing handshake.
+                # Cut it like a network failure, without a closing handshake.
                 if found := connection.get_extra_info("socket"):
                     with suppress(OSError):
                         found.shutdown(socket.SHUT_RDWR)
@@ -118,7 +118,7 @@ def _check(status: int) -> None:
 async def start(
     session: aiohttp.ClientSession, url: str, thread_id: str, given: dict[str, Any]
 ) -> str:
-    """Start a run of `counting` by command; its id."""
+    """Start a run of `counting` by a command. Return its id."""
     params = {"assistant_id": "counting", "input": given}
     command = {"id": 1, "method": "run.start", "params": params}
     path = f"{url}/threads/{thread_id}/commands"
@@ -132,7 +132,7 @@ async def start(
 async def storming(
     urls: list[str], *, threads: int, each: int, count: int
 ) -> AsyncIterator[list[Client]]:
-    """Clients of `threads` runs, `each` of both transports, until all are done."""
+    """Clients of `threads` runs, `each` with both transports, until all are done."""
     chance = random.Random(18)  # noqa: S311 - not a secret
     timeout = aiohttp.ClientTimeout(total=None, sock_connect=5)
     connector = aiohttp.TCPConnector(limit=0, force_close=True)
@@ -173,11 +173,11 @@ async def until(laggards: Callable[[], list[Client]], seconds: float = 90) -> No
 
 # --- What a client must have received ---------------------------------------------------
 def check(events: list[dict[str, Any]], count: int) -> None:
-    """All of one run of `counting`: in order, once, and to its end.
+    """Check that these are all events of a run of `counting`, in order and once.
 
-    A step that was begun again is told again, from its beginning, and with the values
+    A step that begins again is published again from its beginning, after the values
     before it: a worker may be killed before it has saved the step's end. Only a snapshot
-    may stand for events that are missing.
+    may replace missing events.
     """
     numbers = [event["seq"] for event in events]
     assert numbers == sorted(set(numbers))
@@ -206,7 +206,7 @@ def _attempt(event: dict[str, Any]) -> int:
 
 
 def _steps(event: dict[str, Any]) -> int:
-    """How many steps the values of an event say have ended."""
+    """The number of ended steps in the values of an event."""
     return len(event["params"]["data"].get("log") or ())
 
 
@@ -215,13 +215,13 @@ def is_snapshot(event: dict[str, Any]) -> bool:
 
 
 def _tick(event: dict[str, Any], count: int) -> int:
-    """Its number among all of the run."""
+    """The number of the tick among all ticks of the run."""
     data = event["params"]["data"]
     return int((data["step"] - 1) * count + data["tick"])
 
 
 def check_same(clients: list[Client]) -> None:
-    """No number means one event to one client and another one to another."""
+    """Check that each number belongs to the same event for all clients."""
     known: dict[tuple[str, int], dict[str, Any]] = {}
     for client in clients:
         for event in filter(lambda one: not is_snapshot(one), client.events):

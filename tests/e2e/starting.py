@@ -1,4 +1,4 @@
-"""`spool serve` where it is not known whether it will start."""
+"""Start `spool serve` when it may fail to start."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def started(
     command: str = "serve",
     **environment: str,
 ) -> Iterator[tuple[subprocess.Popen[bytes], Path]]:
-    """A server, and the file that it prints to."""
+    """A server, and the file with its output."""
     inherited = {key: v for key, v in os.environ.items() if key not in OURS}
     given = {"SPOOL_HOME": str(tmp_path / "home"), "PORT": str(free_port())}
     output = tmp_path / "output"
@@ -46,7 +46,7 @@ def started(
 def refused(
     config: Path, tmp_path: Path, *options: str, **environment: str
 ) -> list[str]:
-    """The lines that a start says which can't work; it must fail."""
+    """Check that a start fails. Return the lines that it prints."""
     inherited = {key: v for key, v in os.environ.items() if key not in OURS}
     home = {"SPOOL_HOME": str(tmp_path / "home")}
     start = run_program(
@@ -60,7 +60,7 @@ def refused(
 def reason_of_refusal(
     config: Path, tmp_path: Path, *options: str, **environment: str
 ) -> str:
-    """The one line that such a start says."""
+    """Check that a start fails with one line, and return it."""
     lines = refused(config, tmp_path, *options, **environment)
     assert len(lines) == 1, "\n".join(lines)
     return lines[0]
@@ -68,7 +68,7 @@ def reason_of_refusal(
 
 @cache
 def given_servers() -> dict[str, str]:
-    """The servers of the tests, prepared: a start that fails late need not start its own."""
+    """The tests' own servers, prepared, for starts that fail late."""
     servers = {name: os.environ[name] for name in ("DATABASE_URL", "REDIS_URL")}
     prepared = run_program("prepare", "--without-graphs", environment=os.environ)
     prepared.check_returncode()

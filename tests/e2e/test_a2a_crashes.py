@@ -1,4 +1,4 @@
-"""A task and its followers continue, whatever process dies."""
+"""A task and its followers continue, whichever process dies."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ ALL_STEPS = [f"step{number}" for number in range(1, 6)]
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Server]:
-    """Not the server that the other tests share: these take parts of it away."""
+    """A separate server, not the one that tests share: these tests kill parts of it."""
     with serving(CONFIG) as server:
         yield server
 
@@ -49,7 +49,7 @@ async def dictating(crashing: Server) -> AsyncIterator[Agent]:
 
 
 async def begun(file: Path, number: str) -> None:
-    """Wait until a step was begun."""
+    """Wait until a step has begun."""
 
     def is_begun() -> bool:
         return number in [words[0] for words in company.begun(file)]
@@ -64,7 +64,7 @@ async def followed(agent: Agent, task_id: str, received: Received) -> Received:
 
 
 async def heard_until(agent: Agent, task_id: str, word: str, then: Any) -> Received:
-    """Follow a task to its end; `then` is called once it has said the word."""
+    """Follow a task to its end; call `then` once it has streamed the word."""
     received = Received()
     async for event in agent.subscribe(task_id):
         received.add(event)
@@ -97,7 +97,7 @@ async def test_a_follower_outlives_the_worker(
 async def test_a_follower_comes_back_after_the_web_process(
     dictating: Agent, crashing: Server, tmp_path: Path, number: signal.Signals
 ) -> None:
-    """A cut stream has no clean end, which would mean that it is complete."""
+    """A cut stream has no clean end, since that would mean that it is complete."""
     gate = tmp_path / "gate"
     gate.touch()
     said = f"{gate} one two"

@@ -1,4 +1,4 @@
-"""What a server logs and refuses when it starts."""
+"""What a server logs, and which settings it refuses, when it starts."""
 
 from __future__ import annotations
 

@@ -44,7 +44,7 @@ def test_a_server_runs_on_where_nothing_can_be_noted(config: Path) -> None:
     server = Server(config)
     server.start()
     try:
-        # Whatever is written there is refused, as on a disk that is full.
+        # The file can't be written, as on a full disk.
         (server.home / "processes.json.new").mkdir()
         before = server.worker()
         before.kill()

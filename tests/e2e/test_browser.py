@@ -1,4 +1,4 @@
-"""The admin and the API's pages in a real browser, as an operator clicks through them."""
+"""The admin and the API's pages in a real browser, as an operator uses them."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from spool.tests.live import ROOT, WAIT_SECS, Server, manage, serving
 pytestmark = [pytest.mark.e2e, pytest.mark.needs("chromium", "chromedriver")]
 
 
-# Each page of the console, and what it shows.
+# Each page of the console, and a text on it.
 PAGES = {
     "": "Runs that ended",
     "runs/run/": "success",
@@ -53,7 +53,7 @@ PAGES = {
     "django_celery_beat/periodictask/": "tick",
     "admin/logentry/": "log entries",
 }
-# Not for viewers.
+# Pages that viewers may not see.
 HIDDEN = ("access/", "auth/", "django_celery_beat/", "admin/")
 PHONE = {"width": 390, "height": 800, "deviceScaleFactor": 1, "mobile": False}
 MORE = """
@@ -91,7 +91,7 @@ made = {
 }
 print(json.dumps(made, default=str))
 """
-# What changes something, apart from the theme and the session.
+# Controls that change something, except the theme and the session.
 CHANGES = """
 return [...document.querySelectorAll(`
     #main form[method=post] button:not([type=button]), #main form[method=post] [type=submit],
@@ -103,7 +103,7 @@ return [...document.querySelectorAll(`
 
 @pytest.fixture(scope="module")
 def program() -> str:
-    """The program that checks accessibility."""
+    """The program that checks pages for accessibility."""
     return axe()
 
 
@@ -268,8 +268,8 @@ def test_an_assistant_shows_its_graph(admin: Chrome, examples: Server) -> None:
     assert complaints(admin) == []
 
 
-# What a click right above the visible bar of actions hits: a part of the last row?
-# A point above the bar, in the wrapper that lies over the list.
+# Whether a click right above the visible bar of actions hits a part of the last row.
+# The point is above the bar, in the wrapper that lies over the list.
 PASSES_CLICKS_ON = """
 const bar = document.querySelector("#changelist-actions");
 const wrapper = document.querySelector("#changelist-actions-wrapper").parentElement;
@@ -292,7 +292,7 @@ def test_the_bar_of_actions_takes_only_its_own_clicks(
         admin.set_window_size(size["width"], size["height"])
 
 
-# What a person can use, as the keyboard has to reach it: marked with a number.
+# Controls, which the keyboard has to reach; each is marked with a number.
 CONTROLS = """
 const closed = "details:not([open]) > :not(summary)";
 return [...document.querySelectorAll(`
@@ -304,7 +304,7 @@ return [...document.querySelectorAll(`
     return [String(number), one.outerHTML.slice(0, 200)];
 })
 """
-# The number of what has the focus, and whether it, or what it is in, has an outline.
+# The number of the focused control, and whether it or its parent has an outline.
 FOCUSED = """
 const one = document.activeElement, outlines = [one, one.parentElement].map(
     each => getComputedStyle(each)
@@ -335,7 +335,7 @@ def test_the_keyboard_reaches_everything_and_shows_where_it_is(
     wait(admin, lambda: "Loading" not in text_of(admin))
     controls = dict(admin.execute_script(CONTROLS))
     reached: dict[str, bool] = {}
-    # From the beginning of the page to its end.
+    # Move the focus from the beginning of the page to its end.
     admin.execute_script("document.body.tabIndex = -1; document.body.focus()")
     for _ in range(2 * len(controls)):
         press(admin, "Tab")

@@ -22,8 +22,8 @@ from spool.tests.live import (
 pytestmark = pytest.mark.e2e
 
 BUDGET, TOKENS_PER_CALL, DELAY = 100, 15, 0.25
-# A run is stopped within this time after its budget is used up, by the promise of the
-# documentation.
+# The documentation promises that a run is stopped within this time after its budget is
+# used up.
 STOPPED_WITHIN_SECS = 2.0
 
 
@@ -40,7 +40,7 @@ def client_of(server: Server, owner: str) -> httpx.Client:
 
 
 def start(client: httpx.Client, file: Path, delay: float = DELAY) -> str:
-    """The path of a new run that calls models for ever."""
+    """Create a run that calls models for ever. Return its path."""
     thread = client.post("/threads", json={}).json()["thread_id"]
     body = {
         "assistant_id": "insatiable",
@@ -51,7 +51,7 @@ def start(client: httpx.Client, file: Path, delay: float = DELAY) -> str:
 
 
 def ended(client: httpx.Client, path: str) -> str:
-    """How a run ended; waits for it."""
+    """Wait for the end of a run, and return how it ended."""
 
     def status() -> str:
         return str(client.get(path).json()["status"])
@@ -61,12 +61,12 @@ def ended(client: httpx.Client, path: str) -> str:
 
 
 def calls(file: Path) -> list[float]:
-    """When each call was answered."""
+    """The times when each call was answered."""
     words = file.read_text().split() if file.exists() else []
     return [float(word) for word in words if word != "caught"]
 
 
-# What a machine may need that has many other things to do, and one that has not.
+# The time that a busy machine may need, and an idle one.
 @pytest.mark.parametrize(
     "spare_secs", [30.0, pytest.param(1.0, marks=pytest.mark.long)]
 )
@@ -78,7 +78,7 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
     manage(server, "set_budget", *given)
     spender, idler, other = (tmp_path / name for name in ("spender", "idler", "other"))
     with client_of(server, owner) as acme, client_of(server, "bob") as bob:
-        # One that makes a single call, and waits then.
+        # A run that makes a single call, and then waits.
         idle = start(acme, idler, delay=600)
         theirs = start(bob, other)
         wait_until(lambda: bool(calls(idler)))
@@ -92,13 +92,13 @@ def test_all_runs_of_the_owner_are_stopped_in_time(
         crossing = math.ceil(BUDGET / TOKENS_PER_CALL) - 1  # The idler made one.
         late = answered[-1] - answered[crossing - 1]
         assert late < STOPPED_WITHIN_SECS + spare_secs
-        # What was spent counts, to the token.
+        # All tokens that were used are counted.
         spent = (len(answered) + 1) * TOKENS_PER_CALL
         usage = "/usage?graph_id=insatiable"
         wait_until(lambda: acme.get(usage).json()["total"]["total_tokens"] == spent)
         refused = acme.post("/runs", json={"assistant_id": "echo"})
         assert refused.status_code == 402
-        # Others are left alone.
+        # Runs of other owners continue.
         before = len(calls(other))
         wait_until(lambda: len(calls(other)) > before)
         assert bob.get(theirs).json()["status"] == "running"

@@ -1,4 +1,4 @@
-"""What an operator does in the console, from "something is wrong" to the repaired run."""
+"""What an operator does in the console, from a problem to the repaired run."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def bob(callers: list[Caller]) -> Caller:
 
 
 class Operator:
-    """What a person sees, and where they click."""
+    """A person with a browser, who reads pages and clicks."""
 
     def __init__(self, browser: Chrome, server: Server) -> None:
         self.browser = browser
@@ -95,11 +95,11 @@ class Operator:
         self.browser.get(f"{self.server.url}/admin/?range=15m")
 
     def reads(self, *texts: str) -> None:
-        """Wait until all of these are on the page."""
+        """Wait until all of these texts are on the page."""
         self._until(lambda: all(one in text_of(self.browser) for one in texts), texts)
 
     def follows(self, words: str) -> None:
-        """Click what has these words, once it is there."""
+        """Click the element with these words, once it is there."""
         self._clicks(
             f"//*[self::a or self::button or self::summary][contains(., '{words}')]"
         )
@@ -123,7 +123,7 @@ class Operator:
         self.browser.find_element(By.CSS_SELECTOR, "button[name=index]").click()
 
     def _clicks(self, path: str) -> None:
-        # Not in the menu.
+        # Only outside of the menu.
         self._then(f"//*[@id='main']{path}", WebElement.click)
 
     def _types(self, name: str, text: str) -> None:
@@ -139,7 +139,7 @@ class Operator:
         self._until(attempt, path)
 
     def _until(self, condition: Callable[[], object], what: object) -> None:
-        # Parts of the overview are loaded anew all the time.
+        # Parts of the overview are reloaded all the time.
         try:
             wait(self.browser, condition)
         except TimeoutException:
@@ -165,7 +165,7 @@ class Caller:
         return Run(self, thread, made.json()["run_id"])
 
     def newest(self) -> Run:
-        """The run of the newest thread of theirs."""
+        """The run of the caller's newest thread."""
         threads = self._http.post("/threads/search", json={"limit": 1}).json()
         thread = threads[0]["thread_id"]
         return Run(self, thread, self.runs_of(thread)[0]["run_id"])
@@ -194,7 +194,7 @@ class Run:
 
 
 class Receiver:
-    """Of webhooks; it can be started later on the port that was called."""
+    """A receiver of webhooks. It can be started after its port has been called."""
 
     def __init__(self) -> None:
         self.port = free_port()
@@ -236,7 +236,7 @@ def rows(server: Server, statement: str, *params: object) -> list[Any]:
 
 
 def change(server: Server, statement: str, *params: object) -> None:
-    """Change rows as time would."""
+    """Change rows as if time had passed."""
     with psycopg.connect(server.environment()["DATABASE_URL"]) as conn:
         assert conn.execute(statement.encode(), params).rowcount == 1
 

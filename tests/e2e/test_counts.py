@@ -1,4 +1,4 @@
-"""What a streamed run costs in exact counts: none of them may grow unnoticed."""
+"""The cost of a streamed run in exact counts, none of which may grow unnoticed."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RUNS = 20
 def test_a_streamed_run_costs_no_more_than_it_did() -> None:
     found = asyncio.run(counts.of_streamed_runs(RUNS, at_once=1))
 
-    # A slow run may have a save of its own, and events in one write more.
+    # A slow run may have one more save, and one more write of events.
     assert found.transactions <= 4.5
     assert found.statements <= 4.5
     assert found.rows <= 19

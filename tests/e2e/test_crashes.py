@@ -1,4 +1,4 @@
-"""Whatever dies, an accepted run ends exactly once, and its viewers miss nothing."""
+"""Whichever process dies, an accepted run ends exactly once; viewers miss nothing."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from spool.tests.live import WAIT_SECS, Server, serving, wait_until
 pytestmark = pytest.mark.e2e
 
 SLOTS = 5
-# A lease that runs out in no test: what is lost is noticed without it.
+# The lease doesn't expire in any test: losses must be noticed without it.
 ENVIRONMENT = {"N_JOBS_PER_WORKER": str(SLOTS), "WORKER_LEASE_SECS": "600"}
 
 
 @pytest.fixture(scope="module")
 def crashing() -> Iterator[Server]:
-    """Not the server that the other tests share: these take parts of it away."""
+    """A separate server, not the one that tests share: these tests kill parts of it."""
     with serving(CONFIG, workers=1, **ENVIRONMENT) as server:
         yield server
 
@@ -40,7 +40,7 @@ async def client(crashing: Server) -> AsyncIterator[Any]:
 
 
 def begun(file: Path) -> list[str]:
-    """The number of each step that was begun, in the order of beginning."""
+    """The number of each step that has begun, in order."""
     return [words[0] for words in company.begun(file)]
 
 
@@ -51,7 +51,7 @@ async def until(condition: Any) -> None:
 async def test_a_web_process_that_is_told_to_stop_takes_no_run_with_it(
     client: Any, crashing: Server, tmp_path: Path
 ) -> None:
-    """Its clients have not left: they come back to the next one."""
+    """Its clients have not left: they reconnect to the next web process."""
     file = tmp_path / "steps"
     let_go = company.hold(file, "2")
     thread = await client.threads.create()
@@ -97,7 +97,7 @@ async def test_a_killed_workers_run_goes_on_where_it_was(
     async with asyncio.timeout(WAIT_SECS):
         values = await client.runs.join(thread["thread_id"], run["run_id"])
 
-    # Steps one and two are not repeated, and what follows is run once.
+    # Steps one and two are not repeated, and the later ones run once.
     counts = Counter(begun(file))
     assert counts == {"1": 1, "2": 1, "3": 2, "4": 1, "5": 1}
     assert values["log"] == [f"step{number}" for number in range(1, 6)]
@@ -140,7 +140,7 @@ async def view(
     kill_after: int | None = None,
     server: Server | None = None,
 ) -> list[Event]:
-    """The stream's events to its end, or to its breaking off."""
+    """The events of the stream until it ends or breaks off."""
     text = ""
     headers = {"Last-Event-ID": last_event_id}
     try:
@@ -158,7 +158,7 @@ async def view(
 async def test_runs_outlive_an_emptied_redis(
     client: Any, crashing: Server, tmp_path: Path
 ) -> None:
-    # More than the worker runs at once, so that some are still pending.
+    # More runs than the worker has slots, so that some are still pending.
     threads = [await client.threads.create() for _ in range(SLOTS + 4)]
     thread_ids = [thread["thread_id"] for thread in threads]
     file = tmp_path / "steps"

@@ -27,7 +27,7 @@ EVERY_SECOND = "* * * * * *"
 
 @pytest.fixture(scope="module")
 def ticking() -> Iterator[Server]:
-    """Not the server that the other tests share: parts of it are stopped."""
+    """A separate server, not the one that tests share: these tests stop parts of it."""
     with serving(CONFIG) as server:
         yield server
 
@@ -46,7 +46,7 @@ class Watched:
         self.cron_id = cron_id
 
     async def firings(self) -> list[dict[str, Any]]:
-        """Oldest first."""
+        """The firings, oldest first."""
         path = f"/runs/crons/{self.cron_id}/firings?limit=1000"
         return list(reversed(await self.client.http.get(path)))
 
@@ -59,12 +59,12 @@ class Watched:
         return firings
 
     async def more(self, number: int) -> list[dict[str, Any]]:
-        """Wait for as many more firings."""
+        """Wait for this number of further firings."""
         wanted = len(await self.firings()) + number
         return await self.until(lambda firings: len(firings) >= wanted)
 
     async def stop(self) -> list[dict[str, Any]]:
-        """Fire no more, and wait for the end of every run."""
+        """Disable the cron, and wait for the end of every run."""
         await self.client.crons.update(self.cron_id, enabled=False)
         active = {"pending", "running"}
         return await self.until(
@@ -82,7 +82,7 @@ async def watched(client: Any, **options: Any) -> AsyncIterator[Watched]:
 
 
 def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
-    """From the first slot to the last, each has fired once or is counted as missed."""
+    """Check that every slot between first and last has fired once, or was missed."""
     slots = [datetime.fromisoformat(one["slot"]) for one in firings]
     stands_for = [SECOND * (1 + one["missed"]) for one in firings]
     follows = [
@@ -95,7 +95,7 @@ def assert_each_slot_once(firings: list[dict[str, Any]]) -> None:
 
 @contextmanager
 def another(server: Server, log: Path, *arguments: str) -> Iterator[None]:
-    """A second beat or worker, beside the one that the server started."""
+    """A second beat or worker, in addition to the server's own."""
     environment = server.environment()
     second = start_program(
         *arguments, environment=environment, output=log, is_quiet=True
@@ -114,7 +114,7 @@ async def test_a_cron_fires_on_time(client: Any) -> None:
         firings = await cron.stop()
 
     assert_each_slot_once(firings)
-    # A single one may be late where the machine has other things to do.
+    # A single firing may be late on a busy machine.
     assert statistics.median(one["lateness"] for one in firings) < 2
 
 

@@ -1,4 +1,4 @@
-"""A deployment as operators have it loses, doubles and blocks no run, whatever restarts."""
+"""A typical deployment loses, repeats and blocks no run, whatever part restarts."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARTS = (
 )
 STREAMING, WAITING = 6, 3
 EVERY_SECOND = "* * * * * *"
-# Clients give a run this long, whatever happens to the parts.
+# How long clients wait for a run, whatever happens to the parts.
 RUN_SECS = 90
 
 
@@ -64,7 +64,7 @@ class Client:
         )
 
     def call(self, method: str, path: str, body: Any = None) -> Any:
-        """The answer, once there is one. Only for requests that may be repeated."""
+        """Send a request until it is answered. It must be one that may be repeated."""
         deadline = time.monotonic() + RUN_SECS
         while time.monotonic() < deadline:
             try:
@@ -85,7 +85,7 @@ class Client:
         return str(self.call("POST", "/threads", body)["thread_id"])
 
     def run(self, thread_id: str) -> str:
-        """Create a run, once: an answer that was lost may belong to one that exists."""
+        """Create a run only once: if the response is lost, the run may still exist."""
         body = {
             "assistant_id": "steps",
             "input": {"file": str(self.file), "delay": 0.2},
@@ -98,12 +98,12 @@ class Client:
             try:
                 self._http.post(path, json=body)
             except httpx.HTTPError:
-                # The process that has it may not be done with it.
+                # The process that got the request may not be done with it.
                 time.sleep(1)
         return str(found[0]["run_id"])
 
     def stream(self, thread_id: str, run_id: str) -> list[tuple[str, str, Any]]:
-        """All events of a run, by streams that break off."""
+        """All events of a run, from streams that break off and are resumed."""
         events: list[tuple[str, str, Any]] = []
         path = f"/threads/{thread_id}/runs/{run_id}/stream"
         deadline = time.monotonic() + RUN_SECS
@@ -130,7 +130,7 @@ def _events(response: httpx.Response) -> Iterator[tuple[str, str, Any]]:
 
 
 class Load:
-    """Clients, each a thread, that create one run after another until they are told."""
+    """Clients in threads, which create one run after another until they are stopped."""
 
     def __init__(self, deployment: Deployment, key: str, folder: Path) -> None:
         self.runs: list[tuple[str, str]] = []
@@ -183,7 +183,7 @@ def _misses_something(events: list[tuple[str, str, Any]]) -> bool:
     steps = [data["step"] for _, name, data in events if name == "custom"]
     attempts = [data["attempt"] for _, name, data in events if name == "metadata"]
     ascends = all(one < other for one, other in pairwise(numbers))
-    # A later attempt begins with the step that was cut off, or the one before it.
+    # A later attempt begins with the step that was interrupted, or the one before it.
     is_whole = Counter(steps).keys() == {1, 2, 3, 4, 5} and steps[-1] == 5
     is_once = len(steps) == 5 or len(attempts) > 1
     return not (ascends and is_whole and is_once)
@@ -215,7 +215,7 @@ def test_no_restart_of_any_part_loses_a_run(
     found = deployment.rows(
         "SELECT thread_id::text, id::text, status FROM runs WHERE graph_id = 'steps'"
     )
-    # Each once, and no others.
+    # Each run has one row, and there are no others.
     assert sorted(found) == sorted((*ids, "success") for ids in load.runs)
     states = deployment.rows(
         "SELECT \"values\" -> 'log' FROM threads WHERE values ? 'log'"

@@ -1,4 +1,4 @@
-"""`spool dev`: new code on each change of a file, and no run that suffers for it."""
+"""`spool dev` loads new code when a file changes, and no run is affected."""
 
 from __future__ import annotations
 
@@ -51,8 +51,8 @@ class Project:
     def __init__(self, folder: Path, url: str, output: Path) -> None:
         self.folder = folder
         self.output = output
-        # Requests that fail are not sent again by this client, so it must not use the
-        # connection of a web process that is stopping.
+        # This client doesn't retry failed requests, so it must not reuse a connection
+        # to a web process that is stopping.
         no_reuse = httpx.Limits(max_keepalive_connections=0)
         self.http = httpx.Client(base_url=url, timeout=WAIT_SECS, limits=no_reuse)
 

@@ -34,7 +34,7 @@ def company(server: Server) -> Iterator[Company]:
 def test_runs_start_on_the_successor_while_a_worker_drains(
     company: Company, file: Path
 ) -> None:
-    # Without the tick, which would make up for a message that the old one takes.
+    # Stop the tick, which would replace a message that the old worker takes.
     company.server.beat().suspend()
     let_go = hold(file, "1")
     long = company.steps(file)

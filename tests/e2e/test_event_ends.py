@@ -1,4 +1,4 @@
-"""Every run ends for its subscribers, and lost events are told of: with real crashes."""
+"""Every run ends for its subscribers, and losses are reported, after real crashes."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ def webs(company: Company) -> Iterator[list[str]]:
 
 @pytest.fixture
 def proxy(webs: list[str], tmp_path: Path) -> Iterator[str]:
-    """nginx in front of them, which buffers, and cuts what is idle for 2 seconds."""
+    """nginx before them, which buffers, and cuts connections that are idle for 2 s."""
     port = free_port()
     servers = " ".join(f"server {url.removeprefix('http://')};" for url in webs)
     config = tmp_path / "nginx.conf"

@@ -35,7 +35,7 @@ def kill_web(company: Company) -> None:
 
 
 def kill_valkey(company: Company) -> None:
-    # It may have been killed just before.
+    # Valkey may have just been killed.
     wait_until(lambda: company.servers("valkey"))
     [valkey] = company.servers("valkey")
     valkey.kill()
@@ -47,9 +47,9 @@ WORKER = {"N_JOBS_PER_WORKER": "50"}
 async def storm(
     company: Company, *hurts: Hurt, threads: int, each: int, count: int
 ) -> list[Client]:
-    """Streams of `threads` runs, `each` of both transports, and a hurt after another.
+    """Stream `threads` runs, `each` with both transports, and cause several failures.
 
-    Each hurt begins once all streams have received something since the one before.
+    Each failure begins once all streams have received something since the one before.
     """
     company.hire(**WORKER)
     urls = [company.server.url]

@@ -1,4 +1,4 @@
-"""The wheel in an environment of its own, beside a project that knows nothing of it."""
+"""The wheel in a new environment, with a project that doesn't depend on it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Workers that are killed while they end a run, and claim the next one with it."""
+"""Workers that are killed while they end a run and claim the next one."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from spool.tests.live import Server, serving, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# An end that waits for the row of its thread.
+# Finds an end of a run that waits for a lock, such as that of its thread's row.
 WAITS = """
 SELECT pid FROM pg_stat_activity
 WHERE query LIKE '%%spool_end_1%%' AND wait_event_type = 'Lock'
@@ -44,7 +44,7 @@ def test_a_worker_that_is_killed_at_an_end_loses_neither_run(
     """Postgres finishes a statement whose client has died, or undoes all of it."""
     [worker] = company.hire(N_JOBS_PER_WORKER="1")
     let_go = hold(file, "5")
-    first = company.steps(file, delay=0.3)  # Each is saved before the next.
+    first = company.steps(file, delay=0.3)  # Each step is saved before the next begins.
     wait_until(lambda: has_begun(file, "5"))
     url = company.server.environment()["DATABASE_URL"]
     with psycopg.connect(url) as lock:
@@ -61,11 +61,11 @@ def test_a_worker_that_is_killed_at_an_end_loses_neither_run(
 
     assert (first.ended(), second.ended()) == ("success", "success")
     assert first.log() == second.log() == STEPS
-    # Either all of the end was stored, and the claim of the second, or nothing.
+    # Either the end and the claim of the second run were both stored, or neither.
     attempts = {(1, 0), (2, 1)}
     assert {company.attempts(first), company.attempts(second)} == attempts
     assert company.attempts(first) == ((1, 0) if is_committed else (2, 1))
-    # Only its last step may be taken again, whose result came with its end.
+    # Only the last step, whose result is stored with the end, may be repeated.
     taken = Counter(words[0] for words in begun(file))
     assert taken == Counter("12345" if is_committed else "123455")
     ends = company.rows(OUTCOMES, first.id)

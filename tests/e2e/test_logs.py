@@ -1,4 +1,4 @@
-"""The log of a whole server with `LOG_JSON`, from its start to its end."""
+"""The logs of a whole server with `LOG_JSON`, from its start to its end."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from spool.tests.live import WAIT_SECS, Server, UsersServer, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# These servers write their logs in a form of their own.
+# These servers write logs in their own formats.
 OTHERS = ("postgres.log", "valkey.log")
 
 
@@ -44,7 +44,7 @@ def lines_of(server: Server) -> list[dict[str, Any]]:
 
 
 def drive(server: Server, file: Path) -> str:
-    """Runs that succeed and fail, and one whose worker is killed: its id."""
+    """Execute runs of all outcomes. Return the id of one whose worker is killed."""
     with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
         for graph in ("echo", "raises"):
             http.post("/runs/wait", json={"assistant_id": graph, "input": {}})

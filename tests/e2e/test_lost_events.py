@@ -68,9 +68,9 @@ def lose_worker(company: Company) -> None:
 
 
 def stop_worker(company: Company) -> None:
-    """Suspend the worker until another one has its runs, and let it go on."""
+    """Suspend the worker until another one has taken its runs, and then resume it."""
     [worker] = company.workers
-    # Before another one starts, in which time the run might end.
+    # Suspend it before another one starts, since the run might end meanwhile.
     worker.send(signal.SIGSTOP)
     company.hire()
     wait_until(lambda: worker.pid in company.expired())
@@ -117,7 +117,7 @@ class Viewer:
 
     @property
     def attempts(self) -> list[list[int]]:
-        """The ticks of each attempt."""
+        """The ticks of each attempt, in order."""
         found: list[list[int]] = []
         for _, name, data in self.events:
             if name == "metadata":
@@ -151,7 +151,7 @@ async def storm(
     limits = httpx.Limits(max_connections=how_many)
     async with httpx.AsyncClient(timeout=WAIT_SECS, limits=limits) as http:
         watching = [asyncio.create_task(one.watch(http)) for one in viewers]
-        # In the middle of the run, whenever a worker has it.
+        # Wait until a worker has the run, and is in the middle of it.
         await asyncio.to_thread(wait_until, lambda: any(one.ticks for one in viewers))
         for hurt in hurts:
             await asyncio.sleep(1.5)
@@ -194,7 +194,7 @@ async def test_no_viewer_misses_an_event_of_any_attempt(
 ) -> None:
     viewers = await storm(company, VIEWERS, hurt)
 
-    # All get the same events, and know where the second attempt begins.
+    # All viewers get the same events, and can see where the second attempt begins.
     assert [one.events for one in viewers] == [viewers[0].events] * VIEWERS
     assert viewers[0].is_in_order
     first, second = viewers[0].attempts
@@ -226,7 +226,7 @@ async def test_viewers_are_told_of_events_beyond_the_bound(company: Company) -> 
     assert early.ticks == list(range(4000))
     (gap,) = (place for place, event in enumerate(late.events) if event[1] == "gap")
     told = late.events[gap][2]
-    # What is missing begins after the last event before, and ends before the next one.
+    # The gap begins after the last event before it, and ends before the next one.
     assert (told["from"], told["to"]) == (
         late.events[gap - 1][0] if gap else "0-0",
         late.events[gap][0],

@@ -1,4 +1,4 @@
-"""Workers and web processes that die, with leases too long to be waited for."""
+"""Workers and web processes that die, with leases that are too long to wait for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LONG = {**ENVIRONMENT, "WORKER_LEASE_SECS": "600"}
 
 @pytest.fixture(scope="module")
 def lasting() -> Iterator[Server]:
-    """A server with one worker, and a lease that runs out in no test."""
+    """A server with one worker, and a lease that expires in no test."""
     with serving(CONFIG, workers=1, **LONG) as server:
         yield server
 

@@ -20,7 +20,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.long]
 LARGE: dict[str, Any] = {"messages": [{"role": "user", "content": "x" * 1000}] * 10_000}
 SMALL: dict[str, Any] = {"messages": []}
 BURST = 20
-# At the peak they have several hundred more; afterwards at most this much more.
+# At the peak they use several hundred MB more, and afterwards at most this much more.
 KEPT_MB = 150
 # Freed memory is returned within a minute, see `spool.programs.memory`.
 RETURN_SECS = 90
@@ -43,7 +43,7 @@ def size_mb(process: psutil.Process) -> float:
 
 
 def peak_mb(process: psutil.Process) -> float:
-    """The largest resident size that it ever had."""
+    """The largest resident size that the process ever had, in MB."""
     [line] = [
         line
         for line in Path(f"/proc/{process.pid}/status").read_text().splitlines()
@@ -72,6 +72,6 @@ def test_memory_comes_back_after_a_burst(server: Server, http: httpx.Client) -> 
         return all(size < before[name] + KEPT_MB for name, size in sizes().items())
 
     assert answers == {200}
-    # It was a burst: otherwise nothing is tested.
+    # The burst did use much memory: otherwise the test would prove nothing.
     assert max(map(peak_mb, processes.values())) > peak_before + 2 * KEPT_MB
     wait_until(is_back, RETURN_SECS, pause=1)

@@ -1,4 +1,4 @@
-"""The metrics of a whole server, and what `deploy/` makes of them."""
+"""The metrics of a whole server, and their use in `deploy/`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Scrapes:
 
     @property
     def labels(self) -> dict[str, set[str]]:
-        """The labels of each sample's name."""
+        """The names of samples, with the labels of each."""
         found: dict[str, set[str]] = {}
         for families in (self.web, self.worker):
             for family in families.values():
@@ -47,7 +47,7 @@ def scrape(url: str) -> dict[str, Family]:
 
 
 def ended(families: dict[str, Family]) -> Counter[str]:
-    """The runs that ended, by revision and outcome."""
+    """The numbers of runs that ended, by revision and outcome."""
     found: Counter[str] = Counter()
     for (_, labels), count in families["spool_runs_ended_total"].samples.items():
         named = dict(labels)
@@ -80,7 +80,7 @@ def scrapes() -> Iterator[Scrapes]:
 
 
 def exporters(receiver: Receiver) -> set[str]:
-    """The processes that have exported, and the server."""
+    """The instances that have exported: processes, and the server."""
     return {point.instance for point in list(receiver.points)}
 
 

@@ -1,4 +1,4 @@
-"""Threads whose next node is missing in the code that is deployed meanwhile."""
+"""Threads whose next node is missing in code that was deployed meanwhile."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def company(server: Server) -> Iterator[Company]:
 
 
 def start_all(company: Company) -> dict[str, Run]:
-    """Threads that wait for the node, by their graph."""
+    """Create threads that wait for the node. Return them by their graph."""
     runs = {
         graph: company.run(graph, input={"log": []}, interrupt_before=["b"])
         if graph == "before"

@@ -1,4 +1,4 @@
-"""Postgres, Redis and beat that die, hang or forget, under runs and their viewers."""
+"""Postgres, Redis and beat die, hang or lose data during runs and their streams."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> N
 
     valkey.suspend()
     try:
-        # More than the web has threads.
+        # More than the web process has threads.
         late = [company.run("slow", input={"delay": 0}) for _ in range(10)]
         let_go()
         joined = company.http.get(f"{run.path}/join").json()
@@ -81,7 +81,7 @@ def test_a_redis_that_hangs_delays_no_request(company: Company, file: Path) -> N
 
 
 def created_stream(company: Company, file: Path) -> str:
-    """The stream that creates its run."""
+    """A stream that creates its run."""
     thread = company.http.post("/threads", json={}).json()
     path = f"/threads/{thread['thread_id']}/runs/stream"
     body = {"assistant_id": "steps", "input": {"file": str(file)}}
@@ -148,7 +148,7 @@ def hanging(company: Company) -> Iterator[None]:
 
 @contextmanager
 def refusing(company: Company) -> Iterator[None]:
-    """Postgres is down, and is not restarted meanwhile."""
+    """Postgres is down, and is not restarted until the block ends."""
     [postgres] = company.servers("postgres")
     supervisor = company.server.processes()[0]
     supervisor.suspend()
@@ -164,7 +164,7 @@ def test_a_postgres_that_is_away_for_long_costs_no_lease(
     company: Company, file: Path, away: Any
 ) -> None:
     company.hire(2)
-    time.sleep(1)  # Until both can detect which process is gone.
+    time.sleep(1)  # Wait until both can detect which process is gone.
     let_go = hold(file, "2")
     runs = [company.steps(file) for _ in range(6)]
     wait_until(lambda: has_begun(file, "2"))

@@ -1,4 +1,4 @@
-"""A user's project whose modules and packages have the names of ours, and of libraries."""
+"""A user's project whose modules have the same names as ours, and as libraries."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from spool.tests.live import ROOT, WAIT_SECS, Server, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# What `import` would find at the root of a checkout.
+# Names that `import` would find at the root of a checkout.
 NAMES = sorted(
     path.stem
     for path in ROOT.iterdir()
@@ -23,7 +23,7 @@ NAMES = sorted(
     or path.stem == "examples"
 )
 NAMES.remove("spool")
-# A library that is needed, and a module of Python's own that a library needs.
+# A library that we need, and a standard module that a library needs.
 LIBRARIES = ("redis", "calendar")
 
 PART = """
@@ -131,13 +131,13 @@ def project_of_packages(folder: Path) -> str:
 def project(
     request: pytest.FixtureRequest, tmp_path: Path
 ) -> Iterator[tuple[Server, str]]:
-    """A server that is started in a user's folder, as a user starts it."""
+    """A server that is started in a user's folder, as users start it."""
     submodule = request.param(tmp_path)
     write_agent(tmp_path, submodule)
     server = Server(
         tmp_path / "langgraph.json",
         folder=tmp_path,
-        # Of a Django site that the agent is part of.
+        # The settings of a Django site that the agent is part of.
         DJANGO_SETTINGS_MODULE="site.settings",
     )
     server.start()

@@ -1,4 +1,4 @@
-"""What probes learn from a web process that starts, stops, or has no Postgres."""
+"""Probes of a web process that starts, stops, or can't reach Postgres."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ STOPPING = ["it is stopping, and finishes its streams"]
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[Server]:
-    """Without workers, so that each run waits, and its stream stays open."""
+    """A server without workers, so that each run waits, and its stream stays open."""
     with serving(CONFIG, workers=0) as server:
         yield server
 
 
 @contextmanager
 def web(server: Server, config: Path, *options: str) -> Iterator[tuple[Any, str]]:
-    """A web process of its own, and its URL."""
+    """A separate web process, and its URL."""
     port = str(free_port())
     process = start_program(
         *("web", "--port", port, *options),
@@ -58,7 +58,7 @@ def web(server: Server, config: Path, *options: str) -> Iterator[tuple[Any, str]
 
 
 def get(url: str) -> tuple[int, Any]:
-    """Status and body; 0 if nothing answers."""
+    """The status and body of a response; the status is 0 if there is no response."""
     try:
         response = httpx.get(url, timeout=WAIT_SECS)
     except httpx.TransportError:
@@ -100,7 +100,7 @@ def test_a_process_that_starts_says_so(server: Server, tmp_path: Path) -> None:
 
 @contextmanager
 def streaming(url: str) -> Iterator[tuple[str, list[str]]]:
-    """A stream of a run that waits: the path of its thread's runs, and its lines."""
+    """The stream of a waiting run: the path of its thread's runs, and its lines."""
     thread = httpx.post(f"{url}/threads", json={}, timeout=WAIT_SECS).json()[
         "thread_id"
     ]

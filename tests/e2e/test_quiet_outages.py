@@ -1,4 +1,4 @@
-"""What a whole server logs while Postgres or Redis is away under load."""
+"""The logs of a whole server while Postgres or Redis is unavailable under load."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def server() -> Iterator[Server]:
 
 
 def logs(server: Server) -> list[Path]:
-    """Those of all of its processes, but for Postgres' and Valkey's own."""
+    """The logs of all of the server's processes, except Postgres and Valkey."""
     theirs = ("postgres", "valkey")
     found = (server.home / "logs").glob("*.log")
     ours = [log for log in found if not log.name.startswith(theirs)]
@@ -39,7 +39,7 @@ def logs(server: Server) -> list[Path]:
 
 
 def load(server: Server, stop: threading.Event) -> None:
-    """One client after another, until it is told to stop."""
+    """Start one client after another, until the load is stopped."""
     with httpx.Client(base_url=server.url, timeout=WAIT_SECS) as http:
         while not stop.is_set():
             body = {"assistant_id": "echo", "input": {"messages": []}}

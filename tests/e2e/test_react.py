@@ -35,7 +35,7 @@ pytestmark = [
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The page, built and served from an origin of its own."""
+    """The page, built and served from a different origin than the API."""
     folder = tmp_path_factory.mktemp("site")
     install(FOLDER)
     subprocess.run(
@@ -158,7 +158,7 @@ def test_a_run_is_stopped(open_page: Callable[..., Page], server: Server) -> Non
     page = open_page("slow", {"delay": 30})
 
     page.click("#send")
-    # Which the client does not show by itself: the run has begun.
+    # Wait until the run has begun, which the client does not show by itself.
     page.until(lambda: "log" in page.values())
     page.click("#stop")
     page.until(page.is_idle)

@@ -14,12 +14,12 @@ from spool.tests.live import wait_until
 
 pytestmark = pytest.mark.e2e
 
-# How long after a model's answer it is counted, whatever is killed.
+# How soon a model's answer is counted, whatever is killed afterwards.
 COUNTED_SECS = 1.0
 
 
 def used(company: Company) -> dict[str, int]:
-    """Calls by node, of all runs of the graph."""
+    """The number of model calls by node, of all runs of the graph."""
     query = "graph_id=spending&group_by=node"
     rows = asked(company.http, f"/usage?{query}")["usage"]
     assert all(row["input_tokens"] == 10 * row["calls"] for row in rows)

@@ -1,4 +1,4 @@
-"""Which steps are repeated, and which are not, after a run's worker was killed."""
+"""Which steps are repeated after a run's worker was killed, and which are not."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = pytest.mark.e2e
 
 
 def counts(file: Path) -> dict[str, int]:
-    """How often each thing was begun."""
+    """How often each step has begun."""
     return Counter(words[0] for words in begun(file))
 
 

@@ -33,7 +33,7 @@ async def app(scope, receive, send):
 """
 
 
-# It starts only together with the web process.
+# An app whose start fails, which only shows when the web process starts.
 CLOSED = """
 async def app(scope, receive, send):
     await send({"type": "lifespan.startup.failed", "message": "no pages"})
@@ -42,7 +42,7 @@ async def app(scope, receive, send):
 
 @pytest.fixture
 def fresh(config: Path) -> Iterator[Server]:
-    """A server of the test's own, just started for the first time."""
+    """A new server of the test, just started for the first time."""
     with running(UsersServer(config)) as server:
         yield server
 
@@ -103,11 +103,11 @@ def test_a_killed_child_is_started_again(hurt: Server, words: set[str]) -> None:
 @pytest.mark.parametrize(
     "environment",
     [
-        # Its own address is not among those that are answered.
+        # Requests to the server's own address would be refused.
         {"ALLOWED_HOSTS": "spool.example.com"},
-        # No worker will ever have a place for a run.
+        # No worker would ever have a slot for a run.
         {"N_JOBS_PER_WORKER": "0", "HOST": "::1"},
-        # `/metrics` is a page of the operator's own.
+        # `/metrics` is a page of the operator's app.
         {"LANGGRAPH_HTTP": '{"app": "./pages.py:app"}'},
     ],
     ids=["hosts", "places", "pages"],
@@ -152,7 +152,7 @@ def test_ctrl_c_ends_every_process(fresh: Server) -> None:
 def test_a_server_that_is_to_survive_its_terminal_does(
     config: Path, tmp_path: Path
 ) -> None:
-    def no_hang_up() -> None:  # As `nohup` has it.
+    def no_hang_up() -> None:  # Ignore the signal, as `nohup` does.
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     with started(config, tmp_path, no_hang_up, **given_servers()) as (server, output):

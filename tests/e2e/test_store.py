@@ -55,7 +55,7 @@ def test_graphs_and_clients_find_by_meaning(server: Server, tmp_path: Path) -> N
         assert score > 0.8
         assert search("coffee")[0] == "bob drinks coffee"
 
-        # Another configuration, which knows nothing yet of what is there.
+        # Another configuration, for which the existing items are not indexed yet.
         write(tmp_path, index={**INDEX, "fields": ["text", "more"]})
         server.stop(keep_home=True)
         server.start()
@@ -92,6 +92,6 @@ def test_an_index_that_cannot_be_had_is_told_in_one_line(tmp_path: Path) -> None
         server.start()
 
     password, reason = server.output().strip().splitlines()
-    assert "password" in password  # It would be lost with the start.
+    assert "password" in password  # Printed, since it would be lost otherwise.
     assert reason.startswith("spool: ")
     server.stop()

@@ -25,7 +25,7 @@ from spool.tests.live import WAIT_SECS, wait_until
 
 pytestmark = pytest.mark.e2e
 
-# A loop for all runs of a worker, or one for each of its threads.
+# One event loop for all runs of a worker, or one for each of its threads.
 both_kinds_of_loops = pytest.mark.parametrize(
     "loops",
     [{}, {"BG_JOB_ISOLATED_LOOPS": "true"}],
@@ -33,7 +33,7 @@ both_kinds_of_loops = pytest.mark.parametrize(
 )
 
 
-# --- Workers that stop --------------------------------------------------------------
+# --- Workers that hang or die -------------------------------------------------------
 def test_a_worker_that_slept_through_its_lease_changes_nothing(
     company: Company, file: Path
 ) -> None:
@@ -49,7 +49,7 @@ def test_a_worker_that_slept_through_its_lease_changes_nothing(
     status = run.ended()
     steps = run.saved_steps()
     asleep.send(signal.SIGCONT)
-    # It comes back as a new worker, which owns nothing, and accepts new runs.
+    # It continues as a new worker, which owns no run, and accepts new runs.
     wait_until(lambda: company.is_alive(asleep.pid))
     for other in company.workers:
         if other is not asleep:
@@ -164,7 +164,7 @@ def test_a_worker_that_is_told_to_stop_finishes_or_hands_back(
     assert handed_back == "pending"
     assert (brief.ended(), long.ended()) == ("success", "success")
     assert company.attempts(brief) == (1, 0)
-    # Handed back at once: no lease had to expire, and no attempt counts as lost.
+    # The run was handed back at once: no lease had to expire, and no attempt was lost.
     assert company.attempts(long) == (2, 0)
     assert long.log() == STEPS
     assert {words[1] for words in begun(file)} == {str(old.pid), str(new.pid)}
@@ -189,7 +189,7 @@ def test_a_worker_that_is_told_to_stop_waits_for_no_node_on_a_thread(
 
 
 def test_a_deploy_fails_no_run(company: Company, file: Path) -> None:
-    # Longer than any of its runs takes.
+    # The grace period is longer than any of its runs.
     [old] = company.hire(BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS="300")
     over = threading.Event()
     runs: list[Run] = []
@@ -214,7 +214,7 @@ def test_a_deploy_fails_no_run(company: Company, file: Path) -> None:
 
     assert code == 0
     assert {run.ended() for run in runs} == {"success"}
-    # None was begun twice, though one that was claimed just before the worker was told to
+    # No run began twice, although one that was claimed just before the worker had to
     # stop may have been handed back, for a second attempt.
     assert {lost for _, lost in map(company.attempts, runs)} == {0}
     assert len(begun(file)) == 5 * len(runs)

@@ -1,4 +1,4 @@
-"""Redis over TLS, as managed ones are reached, with a certificate of one's own."""
+"""Redis over TLS, like managed services, with a private certificate."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spool.tests.live import serving
 
 @pytest.fixture
 def redis_url(certificate: Path, tmp_path: Path) -> Iterator[str]:
-    """A Valkey behind something that ends TLS."""
+    """The URL of a Valkey behind a proxy that terminates TLS."""
     home = Home(tmp_path / "valkey-home")
     server = Valkey(home.path, durable=False)
     with home.log(server.name) as log:
@@ -39,7 +39,7 @@ def redis_url(certificate: Path, tmp_path: Path) -> Iterator[str]:
 
 @contextmanager
 def ending_tls(certificate: Path, target: Path) -> Iterator[int]:
-    """The port of `localhost` from which a Unix socket gets what comes over TLS."""
+    """Terminate TLS on a port of `localhost`, for a Unix socket. Gives the port."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate)
     ports: Queue[int] = Queue()
@@ -53,7 +53,7 @@ def ending_tls(certificate: Path, target: Path) -> Iterator[int]:
         await enough.wait()
         server.close()
 
-    # It cancels what is left of the connections in the end.
+    # The runner cancels remaining connections at the end.
     with asyncio.Runner(loop_factory=lambda: loop) as runner:
         thread = threading.Thread(target=runner.run, args=[serve()])
         thread.start()
@@ -76,7 +76,7 @@ async def _pass_on(
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    with suppress(OSError):  # One of the two has gone.
+    with suppress(OSError):  # One of the two ends is gone.
         while piece := await reader.read(2**16):
             writer.write(piece)
             await writer.drain()

@@ -1,4 +1,4 @@
-"""Traces that a receiver gets from whole servers, by the real protocol."""
+"""Traces that a receiver gets from whole servers, over the real protocol."""
 
 from __future__ import annotations
 
@@ -67,19 +67,19 @@ class Tree:
         return [span for span in self.spans if span.name == name]
 
     def path(self, span: Span) -> list[str]:
-        """The names from the first span to this one."""
+        """The names of the spans from the first one to this one."""
         parent = self.by_id.get(span.parent_id)
         return [*(self.path(parent) if parent else []), span.name]
 
     @property
     def orphans(self) -> list[str]:
-        """Names of spans whose parent is missing, but for the client's own."""
+        """Names of spans whose parent is missing, unless it is the client's span."""
         known = {*self.by_id, CLIENT_SPAN, ""}
         return [span.name for span in self.spans if span.parent_id not in known]
 
 
 def whole(receiver: Receiver, trace_id: str, *names: str) -> Tree:
-    """A trace, once spans with these names and the parents of all have arrived."""
+    """Wait for a trace with spans of these names, and with all their parents."""
     receiver.wait_for(trace_id, *names)
     wait_until(lambda: not Tree(receiver.of_trace(trace_id)).orphans)
     return Tree(receiver.of_trace(trace_id))
@@ -92,7 +92,7 @@ ACT = [*ATTEMPT, "node act", "execute_tool look_up"]
 
 
 def streamed(company: Company, receiver: Receiver) -> Tree:
-    """The trace of a run whose tool calls this server as another one."""
+    """The trace of a run whose tool calls this server as if it were another one."""
     trace_id, headers = new_trace()
     body = {"assistant_id": "traced", "input": INPUT, "stream_mode": "values"}
     company.http.post("/runs/stream", json=body, headers=headers).raise_for_status()
@@ -112,7 +112,7 @@ def test_a_streamed_run_is_one_trace(company: Company, receiver: Receiver) -> No
     assert agent.program == "worker"
     assert agent.attributes["spool.run.status"] == "success"
     assert agent.attributes["gen_ai.usage.input_tokens"] == 10
-    # The messages were not asked for.
+    # Messages are only exported if that is configured.
     assert "secret" not in str([span.attributes for span in tree.spans])
 
 
@@ -173,7 +173,7 @@ def killed(company: Company, receiver: Receiver, file: Path) -> Tree:
     def tree() -> Tree:
         return Tree(receiver.of_trace(trace_id))
 
-    # Web exports the request's span on its own, which both parts of the queue are below.
+    # The web process exports the request's span, the parent of both waits in the queue.
     wait_until(lambda: len(tree().all(AGENT)) == 2 and "queue" not in tree().orphans)
     return tree()
 
@@ -301,7 +301,7 @@ def test_probes_are_not_traced(company: Company, receiver: Receiver) -> None:
     assert not paths & {"/ok", "/metrics", "/ready", "/live"}
 
 
-# --- Receivers that are away ----------------------------------------------------------
+# --- Receivers that are unavailable ---------------------------------------------------
 def dropped(http: httpx.Client) -> float:
     lines = http.get("/metrics").text.splitlines()
     found = [line for line in lines if line.startswith("spool_spans_dropped_total{")]
@@ -358,7 +358,7 @@ def test_the_sampler_the_name_and_the_end_are_honoured() -> None:
             OTEL_SERVICE_NAME="agents",
             OTEL_TRACES_SAMPLER="parentbased_traceidratio",
             OTEL_TRACES_SAMPLER_ARG="0",
-            # Nothing is exported before the end.
+            # Export nothing before the end.
             OTEL_BSP_SCHEDULE_DELAY="600000",
             OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT="true",
         ) as server:
@@ -369,11 +369,11 @@ def test_the_sampler_the_name_and_the_end_are_honoured() -> None:
                 http.post("/runs/wait", json=body, headers=headers).raise_for_status()
             assert receiver.spans == []
         spans = receiver.spans
-    # The client's decision is followed, and the sampler's where there is none.
+    # The client's decision counts, or else the sampler's.
     assert {span.trace_id for span in spans} == {trace_id}
     assert {span.service for span in spans} == {"agents"}
     assert {span.program for span in spans} == {"web", "worker"}
-    # Messages are exported here, since they were asked for by name.
+    # Messages are exported here, since that is configured.
     model = Tree(spans).one("chat counted-1")
     assert "what is secret?" in model.attributes["gen_ai.input.messages"]
     assert '"yes"' in model.attributes["gen_ai.output.messages"]

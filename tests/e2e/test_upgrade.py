@@ -1,4 +1,4 @@
-"""An upgrade from the version before, while runs stream, wait, are interrupted and fire.
+"""An upgrade from the previous version, while runs stream, wait, stop and crons fire.
 
 The order of the steps is that of docs/upgrade.md.
 """
@@ -121,7 +121,7 @@ class Installation:
             )
 
     def start_web(self, name: str, checkout: Path, *arguments: str) -> None:
-        """It takes all new requests, as behind a load balancer."""
+        """Start a web process that gets all new requests, as behind a load balancer."""
         port = free_port()
         self.start(name, checkout, *arguments, "--port", str(port))
         wait_until(lambda: self._answers(port))
@@ -166,9 +166,9 @@ class Installation:
 
 
 class Balancer(httpx.HTTPTransport):
-    """Sends each request to the web process that takes new ones.
+    """Sends each request to the web process that gets new ones.
 
-    One that is refused was not accepted: it goes to the next process.
+    If a connection is refused, the request is sent to the next process.
     """
 
     def __init__(self, installation: Installation) -> None:
@@ -187,7 +187,7 @@ class Balancer(httpx.HTTPTransport):
 
 
 class Load:
-    """Clients, each a thread, that send requests until they are stopped."""
+    """Clients in threads, which send requests until they are stopped."""
 
     def __init__(self, installation: Installation) -> None:
         self.installation = installation
@@ -199,7 +199,7 @@ class Load:
 
     def begin(self, client: Callable[[httpx.Client], None], many: int) -> None:
         for _ in range(many):
-            # A test that fails does not wait for them.
+            # A test that fails does not wait for these threads.
             thread = threading.Thread(target=self._go_on, args=[client], daemon=True)
             thread.start()
             self._threads.append(thread)
@@ -219,7 +219,7 @@ class Load:
 
     # --- What clients do ----------------------------------------------------------
     def stream(self, http: httpx.Client) -> None:
-        """Follow a run to its end, and come back with the last id where it is cut."""
+        """Follow a run to its end. Reconnect with the last id if the stream is cut."""
         path = f"/threads/{new_thread(http)}/runs"
         body = {
             "assistant_id": "steps",
@@ -241,7 +241,7 @@ class Load:
         self.seen.append(viewer.steps)
 
     def background(self, http: httpx.Client) -> None:
-        """More runs than there are places: most wait."""
+        """Create more runs than there are slots, so that most wait."""
         path = f"/threads/{new_thread(http)}/runs"
         run = created(http, path, assistant_id="steps", input={"log": []})
         self.accepted.append(run["run_id"])
@@ -266,7 +266,7 @@ class Viewer:
                     self.last_id = value
                 elif name == "data" and event == "updates":
                     self.steps.extend(json.loads(value))
-            # Of a run that had ended before; without an event of that name.
+            # The run had ended before: such a stream has no event `end`.
             self.has_ended = True
         except httpx.HTTPError:
             return  # Cut: the server stops.
@@ -299,7 +299,7 @@ def has_commit() -> bool:
 def installation() -> Iterator[Installation]:
     if not has_commit():
         pytest.skip(f"the history has no {BEFORE}")
-    # Short, for the sake of the Unix sockets' paths in it.
+    # The name is short, since the paths of Unix sockets in it are limited.
     with tempfile.TemporaryDirectory(prefix="spool-", dir="/tmp") as name:
         folder = Path(name)
         (folder / "before").mkdir()
@@ -338,7 +338,7 @@ def start_before(it: Installation) -> None:
 
 
 def upgrade(it: Installation) -> None:
-    """The steps of docs/upgrade.md."""
+    """Execute the steps of docs/upgrade.md."""
     it.run(ROOT, "-m", "spool", "prepare")
     it.start_worker("new-worker", ROOT, "spool", "worker", "-n", "new")
     it.start("new-beat", ROOT, "spool", "beat")
@@ -391,7 +391,7 @@ def end(it: Installation, asking: str) -> dict[str, Any]:
         http.patch(f"/runs/crons/{cron['cron_id']}", json={"enabled": False})
     active = (
         "SELECT id FROM runs WHERE status IN ('pending', 'running') UNION ALL"
-        # As the tick has seen them.
+        # The firings' status as the last tick has recorded it.
         " SELECT id FROM cron_firings WHERE status IN ('pending', 'running')"
     )
     wait_until(lambda: not it.rows(active))
@@ -425,7 +425,7 @@ def assert_logs_are_quiet(it: Installation) -> None:
             assert "unregistered" not in log
             assert "the stream of events broke" not in log
             assert "the connection for events failed" not in log
-            # It cuts its streams with one when it is stopped.
+            # The old web process logs a traceback when it cuts its streams.
             is_quiet = (age, program) == ("old", "web") or "Traceback" not in log
             assert is_quiet, log
 

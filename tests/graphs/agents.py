@@ -1,7 +1,7 @@
 """The graphs that the live tests drive.
 
-Those that recordings are replayed on have the shape of the graphs they were recorded
-with: node names, state keys and texts are part of the recordings.
+Graphs for replaying recordings are like the recorded ones: node names, state keys and
+texts are part of the recordings.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Number(BaseModel):
 
 
 def _two_at_once() -> Any:
-    """Two nodes that write what only one may write in a step."""
+    """Two nodes that write a key which only one may write in a step."""
     graph = StateGraph(Word)
     for node in ("left", "right"):
         graph.add_node(node, lambda state: {"x": "mine"})
@@ -175,7 +175,7 @@ beside = _one_of_two_fails()
 
 
 class Unsteady:
-    """Fails twice, and then not."""
+    """Fails twice, and then succeeds."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -211,7 +211,7 @@ class Deliberation(Question, Answer):
 
 
 def _secretive() -> Any:
-    """Its state has a key that its output has not."""
+    """A graph whose state has a key that its output doesn't have."""
     graph = StateGraph(Deliberation, input_schema=Question, output_schema=Answer)
     graph.add_node("think", lambda state: {"hidden": "hidden", "answer": "nothing"})
     graph.add_edge(START, "think")
@@ -243,7 +243,7 @@ async def waiting() -> Any:
     await asyncio.sleep(3600)
 
 
-# What its first node gives is refused by its own schema, when the second wants it.
+# Its schema refuses the value of the first node, when the second one gets it.
 strict = chain(Number, ("say", lambda state: {"n": "many"}), ("add", lambda state: {}))
 
 
@@ -280,7 +280,7 @@ nested = chain(
 )
 
 
-# --- What a node is told -----------------------------------------------------------
+# --- What a node can read ----------------------------------------------------------
 class Told(TypedDict, total=False):
     config: dict[str, Any]
     context: Any

@@ -1,4 +1,4 @@
-"""Agents as `langchain.agents.create_agent` makes them, with state of their own."""
+"""Agents of `langchain.agents.create_agent`, with additional state."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from langchain_core.tools import tool
 
 
 class Scripted(BaseChatModel):
-    """Says its lines, one for each time that it is asked in a conversation."""
+    """Answers with its lines, one for each call in a conversation."""
 
     lines: list[AIMessage]
-    # Seconds until the first word, as a real model has. Clients add channels to their
-    # streams meanwhile, and then ask for events since the last one that they have seen.
+    # Seconds until the first word, like a real model. Meanwhile, clients add channels
+    # to their streams, and request events since the last one that they have seen.
     latency: float = 0
 
     @property

@@ -1,4 +1,4 @@
-"""Graphs whose answers depend on what a server does beside running them."""
+"""Graphs whose results depend on more of a server than executing them."""
 
 from __future__ import annotations
 
@@ -146,7 +146,7 @@ configurable = StateGraph(Values).add_node("show", _show).add_edge(START, "show"
 
 
 class Plain:
-    """Only pickle can store it."""
+    """A value that only pickle can store."""
 
 
 class Clumsy(Exception):

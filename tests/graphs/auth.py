@@ -1,4 +1,4 @@
-"""The usual handlers: a table of tokens, owners' metadata, a store of one's own."""
+"""The usual handlers: a table of tokens, metadata for owners, and a store for each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph whose model calls a tool, with the shape of the one that was recorded."""
+"""A graph whose model calls a tool, like the one that was recorded."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def adder(a: int, b: int) -> int:
 
 
 class FakeTool(BaseChatModel):
-    """Calls `adder` first, then says what came of it, in small pieces."""
+    """Calls `adder` first, then streams the result in small pieces."""
 
     @property
     def _llm_type(self) -> str:

@@ -1,4 +1,4 @@
-"""Graphs for the protocols that other agents speak: files, structure, and what is private."""
+"""Graphs for the protocols of other agents: files, structured data, private state."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Verdict(TypedDict):
 
 
 def look(state: Conversation) -> dict[str, Any]:
-    """Says what it was sent, and sends a file back."""
+    """Describe what was sent, and send a file back."""
     content = state["messages"][-1].content
     blocks = [content] if isinstance(content, str) else content
     said = " ".join(one if isinstance(one, str) else describe(one) for one in blocks)
@@ -66,7 +66,7 @@ def travel(state: Trip) -> dict[str, Any]:
 
 
 def confirm(state: Conversation) -> dict[str, Any]:
-    """Asks in the middle of a conversation."""
+    """Ask a question in the middle of a conversation."""
     answer = interrupt("Are you sure?")
     return {"messages": [AIMessage(f"done: {answer}", id=str(uuid.uuid4()))]}
 
@@ -76,7 +76,7 @@ def begin(state: Conversation) -> dict[str, Any]:
 
 
 class Slowly(SimpleChatModel):
-    """Streams the words that the last message asks for, with pauses between them."""
+    """Streams the number of words in the last message, with pauses between them."""
 
     def _call(self, messages: list[BaseMessage], *args: Any, **kwargs: Any) -> str:
         return str(messages[-1].content)

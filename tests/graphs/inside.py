@@ -34,7 +34,7 @@ shout = graph_of("shout", lambda state: {"out": state["given"].upper()})
 
 
 async def hold_on(state: State) -> State:
-    """Go on when the caller has got the first event, and has said so."""
+    """Wait until the caller reports that it has got the first event."""
     get_stream_writer()("the first event")
     threads = get_client().threads
     while not (await threads.get(state["given"]))["metadata"].get("got_it"):
@@ -80,7 +80,7 @@ async def stream(state: State) -> Any:
 
 
 async def reach(state: State) -> Any:
-    """What another owner's thread is answered with."""
+    """Return the response for another owner's thread."""
     try:
         return await get_client().threads.get(state["given"])
     except APIStatusError as exc:

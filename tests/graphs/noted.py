@@ -45,7 +45,7 @@ def note(state: Steps, *words: object) -> None:
 
 
 def is_held(state: Steps, what: object) -> bool:
-    """Whether a test keeps the graph in this step, see `tests/company.py`."""
+    """Whether a test holds the graph in this step; see `tests/company.py`."""
     return Path(f"{state['file']}.{what}").exists()
 
 
@@ -66,7 +66,7 @@ def step(number: int) -> tuple[str, Any]:
 
 
 class Counted(GenericFakeChatModel):
-    """Says that each call used 10 tokens, and 5 more."""
+    """A model that reports 10 input and 5 output tokens for each call."""
 
     def _generate(self, *args: Any, **kwargs: Any) -> Any:
         answer = AIMessage(
@@ -92,7 +92,7 @@ def spend(number: int) -> tuple[str, Any]:
 
 
 async def never_enough(state: Steps) -> dict[str, Any]:
-    """Call a model for ever, and try again whatever a call raises."""
+    """Call a model for ever, and retry whatever a call raises."""
     while True:
         try:
             await Counted(messages=iter([])).ainvoke("more")
@@ -149,7 +149,7 @@ def count(number: int) -> tuple[str, Any]:
 
 
 steps = chain(Steps, *(step(number) for number in range(1, 6)))
-# The middle three are a subgraph's.
+# The middle three steps are in a subgraph.
 within = chain(Steps, *(step(number) for number in range(2, 5)))
 family = chain(Steps, step(1), ("within", within), step(5))
 asking = chain(Steps, step(1), ("ask", ask), step(2), step(3))

@@ -1,4 +1,4 @@
-"""A graph that stores texts, and finds them by their meaning."""
+"""A graph that stores texts, and finds them by meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Agents for event streaming: models that speak at once, private state, delegation."""
+"""Agents for event streaming: parallel models, private state, delegation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from langgraph.graph import END, START, StateGraph
 
 # --- Two models at once ---------------------------------------------------------------
 class Slow(GenericFakeChatModel):
-    """Leaves time between its words for those of others."""
+    """A model that pauses between words, so that those of others come in between."""
 
     async def _astream(
         self, *args: Any, **kwargs: Any

@@ -13,7 +13,7 @@ from langgraph.pregel.remote import RemoteGraph
 from noted import Counted
 
 URL = f"http://127.0.0.1:{os.environ.get('PORT', '8123')}"
-# Made when the module is loaded, as in most projects.
+# Created when the module is loaded, as in most projects.
 echo = RemoteGraph("echo", url=URL)
 
 

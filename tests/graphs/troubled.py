@@ -1,4 +1,4 @@
-"""Graphs with troubles, each while a file with its name is in the folder `TROUBLES`."""
+"""Graphs with problems, each while a file with its name is in the folder `TROUBLES`."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ def execute(statement: str) -> None:
 
 @pytest.fixture
 def empty() -> Iterator[str]:
-    """An empty database of the test's own."""
+    """The URL of a new, empty database."""
     execute(f"DROP DATABASE IF EXISTS {NAME} WITH (FORCE)")
     execute(f"CREATE DATABASE {NAME}")
     yield make_conninfo(conninfo(), dbname=NAME)

@@ -1,4 +1,4 @@
-"""Beat outlasts a Postgres that is away."""
+"""Beat survives outages of Postgres."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Away = Callable[[int], None]
 
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Away:
-    """Postgres can't be reached the next so many times that beat reads the schedule."""
+    """Make Postgres unavailable for the given number of times that beat reads it."""
     monkeypatch.setattr("spool.beat_scheduler.RETRY", 0)
     ensure_periodic_tasks()
     read = DatabaseScheduler.all_as_schedule
@@ -58,5 +58,5 @@ def test_beat_goes_on_by_what_it_knows(away: Away) -> None:
     known = scheduler.schedule
     del known["runs: tick"]
 
-    # Read again at once, not only after minutes.
+    # The schedule is read again at once, and not only after minutes.
     assert "runs: tick" in scheduler.schedule

@@ -1,4 +1,4 @@
-"""`manage.py check` on a whole server, and on one with a graph that is lost."""
+"""`manage.py check` on a whole server, and on one whose graph's file is missing."""
 
 from __future__ import annotations
 

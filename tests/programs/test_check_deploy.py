@@ -1,4 +1,4 @@
-"""What Django has to say about a server behind TLS, and what the setting for it turns on."""
+"""Django's checks of a server behind TLS, and the effects of the setting for it."""
 
 from __future__ import annotations
 

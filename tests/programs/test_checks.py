@@ -1,4 +1,4 @@
-"""What the checks say of the servers that runs depend on."""
+"""The checks of the servers that runs depend on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the `spool` command says of itself, and of arguments that can't be."""
+"""The `spool` command's help, version, and errors for invalid arguments."""
 
 from __future__ import annotations
 

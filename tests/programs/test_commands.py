@@ -1,4 +1,4 @@
-"""The ways to our commands: those there are, and those that there were."""
+"""The ways to start our commands: the current ones, and earlier ones."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_the_settings_of_a_django_site_are_left_alone(command: list[str]) -> Non
 def test_a_checkout_needs_no_more_than_its_requirements(
     empty: str, command: list[str]
 ) -> None:
-    # Without `site`, what an editable install has put into the environment is not read.
+    # Without `site`, Python doesn't see the editable install of the environment.
     migrated = execute(
         [sys.executable, "-S", "-W", "ignore", *command],
         DATABASE_URL=empty,

@@ -1,4 +1,4 @@
-"""`spool manage delete_owner`: nothing of the owner is left, and all of the others."""
+"""`spool manage delete_owner` deletes everything of an owner, and nothing of others."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def _no_key_is_remembered(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def make_everything(client: Client, owner: str = "alice") -> str:
-    """One of each; the id of the thread."""
+    """Create one row of each kind. Return the id of the thread."""
     thread = client.call("post", "/threads", {}).json()["thread_id"]
     echo = {"assistant_id": "echo"}
     item = {"namespace": ["a"], "key": "k", "value": {"x": 1}}
     state = {"values": {"x": 1}, "as_node": "echo"}
-    # A state needs a graph; the run would make the thread busy.
+    # A state needs a graph, and must be written before the run makes the thread busy.
     made = [
         client.call("patch", f"/threads/{thread}", {"metadata": {"graph_id": "echo"}}),
         client.call("post", f"/threads/{thread}/state", state),
@@ -76,13 +76,13 @@ def make_everything(client: Client, owner: str = "alice") -> str:
 
 
 def make_what_runs_leave(run: Run, owner: str) -> None:
-    """The rows that its end, its models and its webhooks would have left."""
+    """Create the rows that a run's end, its models and its webhooks would leave."""
     record: dict[str, Any] = {"owner": owner, "graph_id": "echo", "outcome": "success"}
     record |= dict.fromkeys(("queued_at", "started_at", "ended_at"), run.created_at)
     of_thread = {"thread_id": run.thread_id, "url": "https://example.com"}
     gone = uuid7()
     for run_id in (run.id, gone):
-        # One whose thread is there, and one that was stateless.
+        # One run whose thread exists, and one that was stateless.
         thread_id = run.thread_id if run_id == run.id else uuid7()
         RunAttempt.objects.create(
             run_id=run_id, attempt=1, thread_id=thread_id, **record
@@ -118,7 +118,7 @@ def counts(owner: str) -> list[int]:
     return [model.objects.filter(owner=owner).count() for model in MODELS]
 
 
-# Tables without a column of the owner, with a row for each of the two owners at least.
+# Tables without a column for the owner, with at least a row for each of the two owners.
 OTHERS = (
     "run_steps",
     "webhook_deliveries",

@@ -1,4 +1,4 @@
-"""The tests' own process that forks programs."""
+"""The process that forks programs for tests."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ print(json.dumps({
     "open files": sorted(os.listdir("/proc/self/fd")),
 }))
 """
-# The tests of another pytest, with a program that runs until it is killed.
+# A test for another pytest, which starts a program that runs until it is killed.
 TESTS = """
 import os, sys
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""`spool health` and `spool doctor` beside processes that are well, and that are not."""
+"""`spool health` and `spool doctor` with healthy processes, and with others."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ def test_workers_elsewhere_need_a_common_key(
 
 
 def doctor(**environment: str) -> tuple[int, dict[str, str], str]:
-    """Its exit status, each subject's state, and all that it said."""
+    """Run `spool doctor`. Return its status, each subject's state, and its output."""
     asked = subprocess.run(
         [sys.executable, "-W", "ignore", "-m", "spool", "doctor", "--json"],
         cwd=ROOT,

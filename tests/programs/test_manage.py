@@ -1,4 +1,4 @@
-"""`manage.py` by hand, where Postgres can't answer: a line, and not its traceback."""
+"""`manage.py` prints one line, and no traceback, if Postgres can't answer."""
 
 from __future__ import annotations
 

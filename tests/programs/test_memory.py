@@ -80,7 +80,7 @@ def test_memory_that_stays_used_is_trimmed_more_seldom() -> None:
     trimmer.check()
 
     assert seldom <= 600 / MAX_PAUSE_SECS + 3
-    # It has grown again.
+    # The process has grown again.
     assert len(memory.trims) == seldom + 1
 
 

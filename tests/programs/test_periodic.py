@@ -56,7 +56,7 @@ def test_a_row_that_an_operator_gave_another_task_stays() -> None:
     assert PeriodicTask.objects.filter(task="runs.tasks.sweep").count() == 1
 
 
-# What the first version made, by task, with how often it comes in seconds.
+# The rows that the first version created: task -> interval in seconds.
 FIRST_ROWS = {
     "crons.tasks.tick": ("crons: tick", 1),
     "runs.tasks.tick": ("runs: tick", 1),

@@ -1,4 +1,4 @@
-"""What is loaded before the programs are forked must survive it."""
+"""What is loaded before the programs are forked must still work in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from spool.tests.live import ROOT
 
-# In an interpreter of its own: this one has threads and connections.
+# Run it in a new interpreter: this one has threads and connections.
 LOAD = """
 import json, os, sys, threading
 import psutil
@@ -54,7 +54,7 @@ def test_the_operators_own_routes_are_not_loaded(tmp_path: Path) -> None:
         text=True,
     )
 
-    # Read from the environment where LangGraph is imported.
+    # LangGraph reads it from the environment when it is imported.
     assert (loaded.stdout, loaded.stderr) == ("7\n", "")
 
 
@@ -75,10 +75,10 @@ def test_what_is_loaded_survives_a_fork() -> None:
         before["modules"]
     )
     assert not {name for name in before["modules"] if name.startswith("examples")}
-    # Large, and not used: see `preload`.
+    # These are large, and not used: see `preload`.
     unused = {"opentelemetry.sdk.metrics", "rich", "click_repl", "prompt_toolkit"}
     assert not unused & set(before["modules"])
     assert "langchain_core.language_models.chat_models" in before["modules"]
-    # The part of an id that is random, not its time.
+    # The random part of each id, without its time.
     random = [one[20:] for ids in children for one in ids]
     assert len(set(random)) == len(random) == 200

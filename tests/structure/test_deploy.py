@@ -1,4 +1,4 @@
-"""Names in `deploy/` exist: its image can't be built where the tests run."""
+"""Names in `deploy/` exist. The tests can't build its image."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ OURS = {
     for name, service in COMPOSE["services"].items()
     if service["image"] == "spool"
 }
-# Read by Python and the shell, not by us.
+# Variables that Python and the shell read.
 OTHERS = {"PATH", "PYTHONUNBUFFERED"}
 
 
 def instructions(name: str) -> list[str]:
-    """What follows each of these words, with lines that go on joined."""
+    """The texts after an instruction's name, with continued lines joined."""
     joined = DOCKERFILE.replace("\\\n", " ")
     return re.findall(rf"^{name} (.*)$", joined, re.MULTILINE)
 

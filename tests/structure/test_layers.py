@@ -15,7 +15,7 @@ from spool.tests.live import ROOT
 CONTRACT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"][
     "contracts"
 ]
-# What stands outside of the product, or beside it.
+# Packages that are not part of the product.
 OUTSIDE = {"tests", "bench", "examples"}
 # Tables without a model of ours, and the apps that own them.
 OTHER_TABLES = {
@@ -49,7 +49,7 @@ def folders() -> list[Path]:
 
 
 def layer_of(module: str) -> int | None:
-    """How far from the top a module's layer is; None for a module without one."""
+    """The index of a module's layer from the top; None for a module without a layer."""
     for depth, parts in enumerate(layers()):
         if any(module == part or module.startswith(f"{part}.") for part in parts):
             return depth
@@ -68,7 +68,7 @@ def ignored() -> list[str]:
 
 @pytest.mark.parametrize("module", modules())
 def test_every_module_has_a_layer(module: str) -> None:
-    # `spool.apps` tells Django of the commands.
+    # `spool.apps` registers the commands with Django.
     assert module == "apps" or layer_of(module) is not None
 
 
@@ -118,7 +118,7 @@ def test_no_sql_names_a_table_of_a_higher_app(module: str) -> None:
 
 
 def texts_in(path: Path) -> list[str]:
-    """The string literals of a file, also those in f-strings."""
+    """The string literals of a file, including those in f-strings."""
     return [
         node.value
         for node in ast.walk(ast.parse(path.read_text()))

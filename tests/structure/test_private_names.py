@@ -1,4 +1,4 @@
-"""Names of libraries that no documentation promises: each in one module, and watched.
+"""Undocumented names of libraries: each is used in one module only, and checked.
 
 `make test-newest` runs this with the newest version of every library.
 """
@@ -24,7 +24,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from spool.config.celery import Broker, EagerConnection
 from spool.tests.live import ROOT
 
-# Our module, and what it takes from a library: `module:name.attribute`.
+# Our module -> the names that it uses from a library, as `module:name.attribute`.
 USED = {
     "access/handlers.py": [
         "langgraph_sdk:Auth()._authenticate_handler",
@@ -56,7 +56,7 @@ USED = {
 # The SDK's priorities are in beta.
 pytestmark = pytest.mark.filterwarnings("ignore:The Priority API is in beta")
 
-# Documented by Python, Django and REST framework in spite of the underscore.
+# Names that Python, Django and REST framework document in spite of the underscore.
 DOCUMENTED = {"_exit", "_meta", "_state", "_request", "_replace", "_asdict", "_fields"}
 PARTS = sorted(path.parent for path in ROOT.glob("*/__init__.py"))
 OUTSIDE = {"tests", "bench", "examples"}

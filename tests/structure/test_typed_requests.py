@@ -1,4 +1,4 @@
-"""Requests are typed: no use case takes one as a dictionary of any keys."""
+"""Requests are typed: no use case takes one as a dictionary with any keys."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pytest
 
 from spool.tests.structure.test_layers import modules
 
-# The modules that a request passes on its way to a row, and from there to a graph.
+# The modules that pass a request on to a row, and from there to a graph.
 USE_CASES = (
     *("services", "requests", "firing", "creator", "recovery", "budget_stops"),
     *("priority", "queue", "record", "new_run", "budgets", "sweeping", "state"),
@@ -30,23 +30,23 @@ USE_CASES = (
 )
 FOLDERS = ("runs.lifecycle.", "runs.worker.", "runs.tasks", "crons.tasks")
 
-# What really is any JSON: the client's, the graph's, the operator's, or a library's.
+# Parameters that may be any JSON, of a client, a graph, the operator or a library.
 ANY_JSON = {
-    # What a graph takes, and what clients may store with a row.
+    # A graph's input, and what clients may store with a row.
     *("input", "command", "config", "context", "metadata", "checkpoint", "map"),
     *("added_configurable", "configurable"),
     *("assistant_metadata", "thread_metadata", "thread_config"),
-    # A graph's state, its interrupts and its output, also in the event of a run's end.
+    # A graph's state, interrupts and output, which a run's end event also has.
     *("state", "values", "interrupts", "output", "end_data"),
     # The value of an event in the official `Auth` contract, which handlers change.
     *("value", "arguments"),
     # The user that an operator's `authenticate` returns.
     "user",
-    # A cron's request as its client sent it: it is shown, and each run validates it.
+    # A cron's request as its client sent it, which each run validates.
     *("payload", "fields"),
     # A row of a statement, its parameters, and JSON of a row.
     *("row", "params", "stored", "tools"),
-    # Attributes of a span, and what LangChain says of a call.
+    # Attributes of a span, and LangChain's information about a call.
     *("attributes", "about", "found"),
     # Keyword arguments of LangGraph and LangChain.
     "options",
@@ -90,7 +90,7 @@ def methods(kind: type) -> Iterator[Callable[..., Any]]:
 
 
 def is_any_dictionary(hint: Any) -> bool:
-    """Whether it is `dict[str, Any]`, holds some, or says nothing, as `object` does."""
+    """Whether a type is or contains `dict[str, Any]`, or is as vague as `object`."""
     if hint in (dict, Mapping, MutableMapping, object):
         return True
     kind, parts = get_origin(hint), get_args(hint)
@@ -102,7 +102,7 @@ def is_any_dictionary(hint: Any) -> bool:
 
 
 def takes_any_keywords(function: Callable[..., Any], name: str, hint: Any) -> bool:
-    """Whether it is `**name: Any`, but for functions that libraries call."""
+    """Whether a parameter is `**name: Any`, except in functions that libraries call."""
     parameter = inspect.signature(function).parameters.get(name)
     return (
         parameter is not None

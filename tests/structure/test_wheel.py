@@ -1,4 +1,4 @@
-"""The wheel holds the product: each file of the repository's parts, and no tests."""
+"""The wheel contains the product: all files of its parts, and no tests."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-# Parts that are no product.
+# Parts that are not in the product.
 LEFT_OUT = {"tests", "bench"}
 
 
@@ -28,7 +28,7 @@ def tracked() -> list[Path]:
 
 
 def place_in_wheel(path: Path) -> str | None:
-    """Where a file of the repository lies in the wheel; None for one that is left out."""
+    """The path of a repository's file in the wheel; None if it is left out."""
     part, *below = path.parts
     is_part = bool(below) and (ROOT / part / "__init__.py").is_file()
     if not is_part or LEFT_OUT & set(path.parts):
@@ -37,7 +37,7 @@ def place_in_wheel(path: Path) -> str | None:
 
 
 def build_wheel(folder: Path) -> Path:
-    """From a copy: what an earlier build has left in the checkout would be packed too."""
+    """Build it from a copy, without files of an earlier build in the checkout."""
     for path in tracked():
         (folder / "source" / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / path, folder / "source" / path)

@@ -1,4 +1,4 @@
-"""Words that have a plainer one, which code, comments, messages and pages use."""
+"""Words for which code, comments, messages and pages use a plainer one."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from spool.tests.live import ROOT
 
-# Each with what to write instead.
+# Pattern -> what to write instead.
 WORSE = {
     r"somebody|nobody|whoever|anybody|everybody": "name the subject: a caller, a client",
     r"\b(?:im)?patien(?:ce|t)": "timeout",
@@ -19,7 +19,7 @@ WORSE = {
     r"(?-i:\bMend\b)": "correct",
     r"can't be made\b": "could not be built, or created",
 }
-# The Unix account, which has no other name.
+# The Unix account of this name, which may be mentioned.
 ACCOUNT = re.compile(r"`nobody`|[\"/]nobody[\"@]")
 KINDS = {".py", ".md", ".toml", ".yaml", ".yml", ".html", ".js", ""}
 SKIPPED = {"node_modules", "build", "dist", "__pycache__"}

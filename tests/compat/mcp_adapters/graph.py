@@ -1,4 +1,4 @@
-"""A graph that calls a tool of another Spool, by `langchain-mcp-adapters`."""
+"""A graph that calls a tool of another server, with `langchain-mcp-adapters`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A graph for each tool that the suite `@modelcontextprotocol/conformance` wants."""
+"""A graph for each tool that the suite `@modelcontextprotocol/conformance` needs."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def titled(*values: str) -> list[dict[str, str]]:
     return [{"const": value, "title": value.title()} for value in values]
 
 
-class address(BaseModel):  # As the suite calls the definition.
+class address(BaseModel):  # The suite's name of the definition.
     street: str
     city: str
 

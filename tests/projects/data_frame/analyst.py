@@ -1,4 +1,4 @@
-"""Keeps a data frame in its state, also while it waits for an answer."""
+"""Keeps a data frame in its state, even while it waits for an answer."""
 
 from __future__ import annotations
 
