@@ -34,7 +34,7 @@ class Client(APIClient):
         self.credentials(HTTP_X_API_KEY=person.key)
 
     def call(self, method: str, path: str, body: Any = None, **more: str) -> Any:
-        """`more` are headers, by their names in a request's `META`."""
+        """Send a request. `more` are headers, by their names in a request's `META`."""
         sent = {} if method == "get" else {"data": json.dumps(body)}
         send = getattr(self, method)
         return send(path, **sent, **more, content_type="application/json")

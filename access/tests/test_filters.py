@@ -28,7 +28,7 @@ def _rows(db: None) -> None:
 
 
 def names(given: dict[str, Any]) -> str:
-    """The rows that match; the same rows match after a cron has stored the filter."""
+    """The names of matching rows, which still match after a cron stored the filter."""
     rows = rows_matching(given)
     found = Thread.objects.filter(rows).order_by("metadata__name")
     kept = Creator(Scope(rows=rows, user=None), Scope())

@@ -175,7 +175,7 @@ def test_what_a_handler_writes_into_metadata_is_kept(serve: Serve, change: str) 
     "answer", ["{'owner': me}", "{'owner': {'$eq': me}}", "{'owner': me, 'team': 'a'}"]
 )
 def test_what_is_made_is_in_its_makers_sight(serve: Serve, answer: str) -> None:
-    """Also if a handler only returns a filter, and writes no metadata."""
+    """Even if a handler only returns a filter, and writes no metadata."""
     serve(
         BY_NAME
         + f"""

@@ -239,7 +239,7 @@ def _filled(text: str, ids: Ids) -> str:
 
 
 def body_of(response: Any) -> str:
-    """The whole body; a stream that does not end soon is one that bob may not read."""
+    """The whole body. Bob may not read a stream that doesn't end soon."""
     if not isinstance(response, StreamingHttpResponse):
         return str(response.content.decode())
     return streamed(response)

@@ -135,7 +135,7 @@ async def test_operators_routes_outlive_a_connection_that_died(
     serve_app: Serve, open_server: Open, alice: Person
 ) -> None:
     serve_app(ROUTED, enable_custom_route_auth=True)
-    # So that the server's threads, and their connections, are made by the request.
+    # Close them, so that the request creates the server's threads and connections.
     await asyncio.to_thread(database_threads.close)
     others = "pid FROM pg_stat_activity WHERE datname = current_database()"
     cut = f"SELECT pg_terminate_backend(pid, 5000), {others} AND pid <> ALL(%s)"

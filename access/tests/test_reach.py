@@ -227,7 +227,7 @@ def interleaved(transactional_db: None) -> list[Person]:
 async def _talk(
     client: httpx.AsyncClient, person: Person
 ) -> tuple[Person, set[str | None]]:
-    """Create threads and list them; all owners that the responses name."""
+    """Create threads and list them. Return all owners that the responses name."""
     headers = {"x-api-key": person.key}
     owners = set()
     for number in range(REQUESTS // 2):

@@ -276,7 +276,7 @@ def test_rotation(
     del issuer.keys["old"]
     new = issuer.new_key("new")
 
-    assert status(client, by(new, "new")) == 401  # Fetched just now.
+    assert status(client, by(new, "new")) == 401  # The keys have just been fetched.
     monkeypatch.setattr(tokens, "RETRY_SECS", 0)
     assert status(client, by(new, "new")) == 422
     assert status(client, by(old, "old")) == 401
