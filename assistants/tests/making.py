@@ -1,4 +1,4 @@
-"""Create assistants as clients do; the system assistant of the graph `echo`."""
+"""Create assistants as clients do; and the system assistant of the graph `echo`."""
 
 from __future__ import annotations
 

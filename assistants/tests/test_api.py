@@ -207,12 +207,12 @@ def test_system_assistants_follow_the_configuration(alice_client: Client) -> Non
         return head["description"], first.description
 
     found = described()
-    # As an earlier langgraph.json set it.
+    # Set it as an earlier langgraph.json did.
     for rows in (Assistant.objects.filter(pk=ECHO), AssistantVersion.objects):
         rows.update(description="In other words.")
     register_system_assistants()
     followed = described()
-    # As an operator would change it.
+    # Change it as an operator would.
     Assistant.objects.filter(pk=ECHO).update(version=2, description="Ours.")
     register_system_assistants()
 
@@ -224,7 +224,7 @@ def test_the_start_names_who_took_a_graphs_id(
     alice_client: Client, caplog: pytest.LogCaptureFixture
 ) -> None:
     Assistant.objects.filter(pk=ECHO).delete()
-    # Before `echo` was served.
+    # This was possible before `echo` was served.
     make(alice_client, assistant_id=str(ECHO))
 
     register_system_assistants()

@@ -73,7 +73,7 @@ def folder(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def made(folder: Path) -> Callable[[], int]:
-    """The number of calls of a factory."""
+    """The number of a factory's calls."""
     return lambda: len((folder / "made").read_text())
 
 
