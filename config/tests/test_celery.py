@@ -28,7 +28,7 @@ def test_a_broker_that_went_away_is_looked_for_every_second() -> None:
 
 
 def test_senders_reuse_their_connection() -> None:
-    """`retry=False` of a message does not apply to its connection."""
+    """A message's `retry=False` does not apply to its connection."""
     asked: list[object] = []
 
     def refuse(listening: socket.socket) -> None:

@@ -38,7 +38,7 @@ names = partial(env_list, default=["a"])
         (flag, "on", True),
         (names, "b, c,,", ["b", "c"]),
         (names, ",", []),
-        # Empty, as from a compose file that passes on an unset variable.
+        # An empty value, as from a compose file that passes on an unset variable.
         (names, " ", ["a"]),
         (number, "", 5),
         (amount, " ", 5.0),

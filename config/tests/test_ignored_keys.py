@@ -1,4 +1,4 @@
-"""Warnings name keys of langgraph.json that have no effect, also in sections."""
+"""Warnings name keys of langgraph.json that have no effect, including nested ones."""
 
 from __future__ import annotations
 
