@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from django.db import connection
 
-# Plain B-trees on the same rows, where the columns of one begin the other's, in the same
-# directions. A unique index has a task of its own.
+# Plain B-trees on the same rows, where one's columns are the first ones of the other's,
+# in the same directions. A unique index has another purpose.
 COVERED = """
 WITH trees AS (
     SELECT index.indexrelid, index.indrelid, index.indisunique,
@@ -32,7 +32,7 @@ JOIN trees AS other ON other.indrelid = one.indrelid
 WHERE NOT one.indisunique
 ORDER BY 1, 2
 """
-# Of other packages' tables.
+# Tables of other packages.
 NOT_OURS = ("auth_", "django_", "checkpoint")
 
 

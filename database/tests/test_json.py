@@ -128,7 +128,7 @@ class Odd:
 )
 def test_types_that_json_does_not_know(value: Any, written: Any) -> None:
     assert json.loads(dumps(value)) == written
-    # An integer too large for orjson has the document written by the slow path.
+    # An integer that is too large for orjson makes the slow path write the document.
     assert json.loads(dumps([value, 2**70])) == [written, 2**70]
 
 
@@ -298,7 +298,7 @@ states = st.recursive(
 @given(documents)
 @example({"a": [1e300, -(2**63), 2**64 - 1, "é", "\\u0000", '"']})
 def test_plain_documents_come_back_as_they_were(value: Any) -> None:
-    value = loads(json.dumps(value))  # Cleaned, and with numbers as JSON reads them.
+    value = loads(json.dumps(value))  # Cleaned, with numbers as JSON reads them.
 
     assert loads(dumps(value)) == value
 
@@ -316,7 +316,7 @@ def test_writing_never_fails(value: Any) -> None:
 def test_both_ways_of_writing_agree(value: Any) -> None:
     fast, slow = dumps([value]), dumps([value, {1: 1}])
 
-    # Not `loads`, which makes floats of integers over 64 bits.
+    # Not `loads`, which converts integers over 64 bits to floats.
     assert json.loads(slow)[:1] == json.loads(fast)
 
 

@@ -1,4 +1,4 @@
-"""Connections that are held for the hot path, and those of everyone else."""
+"""Connections that are held for the hot path, and all other connections."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def is_prepared(request: Any, settings: Any) -> bool:
 
 @pytest.fixture
 def run() -> Iterator[Callable[..., None]]:
-    """Runs a coroutine on a loop with a pool of so many connections."""
+    """A function that runs a coroutine on a loop with a pool of the given size."""
     loops = []
 
     def on_loop(test: Test, size: int = 1) -> None:
@@ -49,7 +49,7 @@ async def pid_of(pool: Pool) -> int:
 
 
 async def terminate(pid: int) -> None:
-    """As an administrator does, on another connection."""
+    """Terminate connections on another one, as an administrator does."""
     other = Pool(conninfo(), min_size=1, open=False)
     await other.open()
     await other.fetch_one("SELECT pg_terminate_backend(%(pid)s, 5000)", {"pid": pid})

@@ -32,7 +32,7 @@ def test_stored_json_is_passed_on_as_it_is() -> None:
 
 
 def test_stored_json_survives_beside_what_is_written_slowly() -> None:
-    """An integer over 64 bits has the response written by the slow path."""
+    """An integer over 64 bits makes the slow path write the response."""
     written = dumps({"values": stored(), "other": 2**70})
 
     assert from_jsonb(written) == {"values": from_jsonb(STORED), "other": 2**70}
@@ -44,7 +44,7 @@ def test_stored_json_survives_beside_what_is_written_slowly() -> None:
 def test_a_connection_that_postgres_has_closed_is_replaced(
     requests_before: int,
 ) -> None:
-    """Also one that was used a moment ago, which is not queried again."""
+    """Even one that was used a moment ago, which is not checked by a query."""
     connection.ensure_connection()
     for _ in range(requests_before):
         close_old_connections()  # As before each request.
