@@ -137,7 +137,7 @@ def test_remembered_processes_are_cleared_at_the_next_start(tmp_path: Path) -> N
 
 
 class Ending(Child):
-    """A child that ends just after it was found alive."""
+    """A child that ends right after a check has found it alive."""
 
     @property
     def mark(self) -> Mark | None:
