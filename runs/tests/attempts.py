@@ -1,4 +1,4 @@
-"""Makes rows of ended attempts, and counts them."""
+"""Create rows of ended attempts, and count them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def ago(span: timedelta) -> datetime:
 def ended(
     at: datetime, outcome: str = "success", *, is_saved: bool = True, **given: Any
 ) -> RunAttempt:
-    """The attempt of a run that waited for 2 s and took 3 s, and ended at this time."""
+    """Create the attempt of a run that waited for 2 s, took 3 s, and ended at `at`."""
     row = {
         "run_id": uuid4(),
         "attempt": 1,

@@ -77,7 +77,7 @@ asks_inside = _chain(
 
 
 async def _alone(state: Log, config: RunnableConfig) -> dict[str, Any]:
-    """Write to a file of its thread when it begins and when it ends."""
+    """Write to a file of the thread when the node begins, and when it ends."""
     with (Path(state["folder"]) / config["configurable"]["thread_id"]).open(
         "a"
     ) as file:

@@ -53,7 +53,7 @@ class Here:
         return self._threads.submit(self.execute, run)
 
     def start_next(self) -> Future[None]:
-        """Execute what is in the queue in the background."""
+        """Execute the queued runs in the background."""
         return self._threads.submit(self.loop.run, self.executor.execute_all())
 
     def stop(self, run: Run, reason: str) -> None:
@@ -71,7 +71,7 @@ def begun(folder: Path) -> list[str]:
 
 
 def told(thread_id: UUID) -> Iterator[Event]:
-    """The events that viewers of a thread's runs get."""
+    """The events that viewers of the thread's runs receive."""
     form = RunForm()
     for event in events.kept_events(thread_id):
         if shown := form.of(event):

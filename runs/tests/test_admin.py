@@ -113,7 +113,7 @@ def test_the_list_asks_no_more_for_more_runs(
     Run.objects.update(worker=worker)
     admin_client.get(RUNS)
 
-    # The session, its user, what to filter by (errors by two, workers), the runs.
+    # The session, its user, the filters (errors by two queries, workers), the runs.
     with django_assert_num_queries(6):
         admin_client.get(RUNS)
 

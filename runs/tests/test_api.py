@@ -200,7 +200,7 @@ def test_runs_are_listed_newest_first(alice_client: Client, path: str) -> None:
     assert listed("limit=2") == made[:0:-1]
     assert listed("limit=2&offset=2") == made[:1]
     assert listed("limit=0") == []
-    # More than a page may have is capped.
+    # A limit above the maximum is reduced to it.
     assert listed("limit=1001") == made[::-1]
     assert listed("status=pending") == made[::-1]
     assert listed("status=success") == listed("status=junk") == []

@@ -161,7 +161,7 @@ def test_a_run_that_crosses_its_budget_is_stopped(
     thread.refresh_from_db()
     assert (run.status, run.error, run.cancel_action) == ("error", ERROR, "over_budget")
     assert RunAttempt.objects.get(run_id=run.id).outcome == "error"
-    # The pending run did not start.
+    # The pending run has not started.
     ended = Run.objects.get(pk=waiting)
     assert (ended.status, ended.error, ended.attempt) == ("error", ERROR, 0)
     assert thread.status == "error"

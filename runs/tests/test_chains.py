@@ -281,7 +281,7 @@ def test_a_run_whose_thread_has_just_started_another_is_not_claimed(
 
 # --- On the loop ------------------------------------------------------------------------
 def execute_all(here: Here) -> list[tuple[Ended, UUID | None]]:
-    """Execute all that can be claimed. Returns the ends, and what was taken next."""
+    """Execute all runs that can be claimed. Return ends, and what was taken next."""
     news: list[tuple[Ended, UUID | None]] = []
     here.loop.run(
         here.executor.execute_all(
@@ -398,7 +398,7 @@ def test_a_worker_that_stops_hands_back_what_it_has_just_claimed(
     second.refresh_from_db()
     assert (second.status, second.worker_id) == ("pending", None)
     assert begun(tmp_path) == ["one", "two", "three"]
-    # Another worker is woken for it.
+    # Another worker is woken for the second run.
     assert [ended.next_run_id for ended, _ in news] == [None, second.id]
     assert news[-1][0].has_news(taken=None)
 
@@ -448,7 +448,7 @@ def test_an_end_whose_answer_is_lost_leaves_its_claim_to_recovery(
     second.refresh_from_db()
     assert (second.status, second.attempt) == ("running", 1)
     assert second.id not in here.executor.held_runs
-    # The heartbeat finds it, see `Worker._beat`; then it is like a dead worker's.
+    # The heartbeat finds the run, see `Worker._beat`; it is then like a dead worker's.
     with connection.cursor() as cursor:
         params: dict[str, Any] = {"run_id": second.id, "attempt": 1}
         cursor.execute(lifecycle.LET_GO, params)

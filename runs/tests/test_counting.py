@@ -108,7 +108,7 @@ def test_a_resumed_run_counts_once_from_its_first_attempt() -> None:
     last = RunPeriod.objects.get(success=1)
     assert last.durations[BUCKETS.index(30)] == sum(last.durations) == 1  # 23 s.
     assert sum(sum(p.delays) for p in RunPeriod.objects.all()) == 1
-    # What the lost attempt did is known from its steps.
+    # The lost attempt is counted by its steps.
     assert (total("steps"), total("input")) == (9, 10)
 
 
@@ -228,7 +228,7 @@ def test_a_crash_in_a_pass_changes_nothing() -> None:
 
 @pytest.mark.long
 def test_processes_that_are_killed_while_they_count_count_nothing_twice() -> None:
-    """Two processes count five hours, minute by minute; again and again both die."""
+    """Two processes count five hours, minute by minute, and are killed repeatedly."""
     first = ago(5 * HOUR)
     for number in range(600):
         at = first + number * 30 * SECOND
@@ -271,7 +271,7 @@ while True:
 
 @contextmanager
 def counting_process() -> Iterator[IO[bytes]]:
-    """A process that, once it has a line, counts without a pause, until it is killed."""
+    """A process that counts continuously from its first line of input until killed."""
     environment = {
         **os.environ,
         "DATABASE_URL": conninfo(),

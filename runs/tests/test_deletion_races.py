@@ -27,13 +27,13 @@ def test_a_run_that_goes_to_and_fro_is_deleted_all_the_same(
     claims: list[Future[Claim | None]] = []
 
     def to_and_fro() -> None:
-        """Let a worker claim the run, and on the next call hand it back."""
+        """Let a worker claim the run; on the next call, hand it back."""
         if claims and (held := claims[0].result()):
             loop.run(lifecycle.hand_back(loop.pool, held))
             return
         claim = lifecycle.claim(loop.pool, run.id, worker.id)
         claims.append(pool.submit(loop.run, claim))
-        # Until it has claimed the run, or waits for this transaction.
+        # Wait until it has claimed the run, or waits for this transaction.
         wait(claims, timeout=1)
 
     end_here = lifecycle.end_here

@@ -1,4 +1,4 @@
-"""Event numbers of a thread: each is used once, with any writer and after any crash."""
+"""Event numbers of a thread: each is used once, by any writer and after any crash."""
 
 from __future__ import annotations
 

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 async def fanout(settings: LazySettings) -> AsyncIterator[Fanout]:
-    # In Postgres it would find the ends of the tests' runs, most of which are not stored.
+    # A check of Postgres would find that the runs, mostly not stored, have ended.
     settings.STREAM_HEARTBEAT_SECS = 600
     before = asyncio.all_tasks()
     fanout = Fanout()
@@ -93,7 +93,7 @@ async def test_the_first_two_viewers_share_one_reader(fanout: Fanout) -> None:
 async def test_it_is_closed_even_if_a_cancellation_is_swallowed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As the Redis client does, depending on where it is cancelled."""
+    """The Redis client does so, depending on where it is cancelled."""
     fanout, swallowed = Fanout(), asyncio.Event()
     receive = fanout._receive
 
@@ -341,7 +341,7 @@ async def test_the_first_events_are_sent_before_a_graph_can_hold_up_the_loop(
     writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=uuid7())
 
     await writer.begin((events.METADATA, {"attempt": 1}))
-    # Without letting the loop go on, as a graph that computes.
+    # This blocks the loop, as a graph does that computes.
     kept: Any = {events.stream_key(thread.id): "0"}
     found = events.redis_client().xread(kept, block=1000 * WAIT_SECS)
 

@@ -50,7 +50,7 @@ def test_a_range_shows_closed_and_open_minutes_once(within: Range) -> None:
     assert sum(p.outcomes.error for p in points) == (within != Range.QUARTER)
     assert len(points) == within.length / within.step
     assert {b.start - a.start for a, b in pairwise(points)} == {within.step}
-    # A second ago may have been in the minute before.
+    # One second ago may be in the previous minute.
     assert any(point.outcomes.success for point in points[-2:])
 
 

@@ -76,7 +76,7 @@ async def writing() -> AsyncIterator[Writing]:
 async def fanout(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> AsyncIterator[Fanout]:
-    # In Postgres it would find that the runs, which are not stored, are over.
+    # A check of Postgres would find that the runs, which are not stored, are over.
     settings.STREAM_HEARTBEAT_SECS = 600
     fanout = Fanout()
     monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
@@ -118,7 +118,7 @@ async def test_a_silent_run_finds_out_what_redis_forgot(
 
 
 async def test_an_older_copy_of_the_stream_is_made_whole(writing: Writing) -> None:
-    """As after a crash of Redis, which restarts from an older snapshot."""
+    """After a crash, Redis restarts from an older snapshot."""
     await writing.emit("a", "b")
     saved: Any = await writing.client.xrange(stream_key(writing.thread_id))
     await writing.emit("c")
@@ -181,7 +181,7 @@ async def test_what_redis_had_no_room_for_is_written_once_it_has(
 async def test_a_write_that_fails_after_the_run_has_ended_is_not_logged(
     writing: Writing, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As with a Redis that hangs for longer than the end of a run waits for it."""
+    """Redis may hang for longer than the end of a run waits for it."""
     monkeypatch.setattr("spool.runs.streaming.writer.CLOSE_TIMEOUT_SECS", 0.01)
     logged: list[Any] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, it: logged.append(it))

@@ -1,4 +1,4 @@
-"""The messages that wake workers: like Celery's own, where Celery would put them."""
+"""The messages that wake workers: like Celery's own, and in Celery's queues."""
 
 from __future__ import annotations
 

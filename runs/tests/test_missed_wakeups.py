@@ -1,6 +1,6 @@
-"""Messages that come while a slot, or room under a limit, is about to become free.
+"""Messages that arrive while a slot, or room under a limit, is about to become free.
 
-No tick makes up for them here.
+No tick replaces them here.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ def make(make_run: Callable[..., Run], me: worker_module.Worker) -> Make:
 
 
 class Ends:
-    """Ends of runs that have found no other run: they go on together."""
+    """Ends of runs that have found no next run; they continue at the same time."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self._end = lifecycle.end
         self._together = asyncio.Barrier(SLOTS)
-        # Passed by all ends of a round, and by the test: before and after it acts.
+        # All ends of a round, and the test, pass it before and after the test acts.
         self.reached = threading.Barrier(2)
         monkeypatch.setattr("spool.runs.lifecycle.end", self._waiting)
 
     async def _waiting(self, *args: Any, **kwargs: Any) -> Ended | None:
-        # Each slot has a run by then, so that no end claims one of these.
+        # By then each slot has a run, so that no end claims one of these.
         await self._together.wait()
         ended = await self._end(*args, **kwargs)
         assert ended is not None

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 class Told:
-    """One thread's stream, and the attempts that write to it."""
+    """The stream of a thread, and the attempts that write to it."""
 
     def __init__(self, loop: Loop) -> None:
         self.thread_id = uuid7()

@@ -61,7 +61,7 @@ def test_a_page_of_a_list_reads_indexes(
     admin_client: Client, path: str, indexes: set[str]
 ) -> None:
     with connection.cursor() as cursor:
-        # A page of a small table may be joined by reading all of it.
+        # Postgres may read all of a small table to join it to a page.
         for plan_type in ("seqscan", "hashjoin", "mergejoin"):
             cursor.execute(f"SET LOCAL enable_{plan_type} = off")
 

@@ -69,7 +69,7 @@ def test_a_run_is_repeated_from_where_it_began(
     thread.refresh_from_db()
     again.refresh_from_db()
     assert again.status == "success"
-    # The state after the first run, and then the second once more.
+    # The state after the first run, and then that of the second run again.
     assert log_of(thread) == thread.values["log"] == ["one", "two", "three"] * 2
 
 

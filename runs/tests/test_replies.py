@@ -32,7 +32,7 @@ from spool.web.thread_pool import database_threads
 async def own(
     monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> AsyncIterator[Fanout]:
-    """A fan-out that is connected, and does by itself only what a test is about."""
+    """A connected fan-out, whose background work does not disturb the tests."""
     settings.STREAM_HEARTBEAT_SECS = 600
     monkeypatch.setattr(fanout, "REPLY_TIMEOUT_SECS", 600.0)
     found = Fanout()

@@ -1,4 +1,4 @@
-"""A run that is read without an instance is answered like one that is."""
+"""The response for a run is the same whether it is read with or without an instance."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def assistants(db: None) -> None:
 
 
 def sent(body: Any) -> Any:
-    """What a client reads, with the order of keys."""
+    """The JSON that a client gets, with the order of its keys."""
     return json.loads(dumps(body), object_pairs_hook=list)
 
 

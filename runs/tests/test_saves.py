@@ -1,4 +1,4 @@
-"""What a run's graph saves, until it is stored: with the next save, or with the end."""
+"""A graph's saves are kept until the next save or the end of the run stores them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def held(loop: Loop, worker: Worker, make_run: Callable[..., Run]) -> Claim:
 
 @pytest.fixture
 def saver(loop: Loop, held: Claim, monkeypatch: pytest.MonkeyPatch) -> RunSaver:
-    # Nothing is stored because time passes.
+    # No save is stored because of elapsed time.
     monkeypatch.setattr(checkpoints, "LINGER_SECS", 3600)
 
     async def new() -> RunSaver:

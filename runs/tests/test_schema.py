@@ -1,4 +1,4 @@
-"""Answers about runs are those of their description.
+"""Responses about runs match their description.
 
 Those that wait for a worker are checked in `tests/compat/test_described.py`.
 """

@@ -1,4 +1,4 @@
-"""Slots of a worker, lent by runs that wait for others."""
+"""Slots of a worker, which runs lend while they wait for other runs."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_a_slot_is_kept_for_each_run_that_came_while_none_was_free() -> None:
     taken = [slots.take(run_id) for run_id in (A, A, B, C, C)]
 
     assert taken == [True, True, False, False, False]
-    # No more of them than there are slots.
+    # No more runs than there are slots.
     assert [slots.free() for _ in range(4)] == [C, C, None, None]
     assert [slots.take(run_id) for run_id in (A, B)] == [True, True]
 

@@ -73,7 +73,7 @@ def test_a_run_is_stopped_before_its_graph_is_made(
 
 @pytest.fixture
 def claiming(monkeypatch: pytest.MonkeyPatch) -> Iterator[Barrier]:
-    """Meets a claim twice: when its run is claimed, and before the worker knows it."""
+    """Meets a claim twice: once its run is claimed, and before the worker knows it."""
     barrier, claim = Barrier(2), lifecycle.claim
 
     async def claim_and_wait(*args: Any, **kwargs: Any) -> Claim | None:

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, UUID]]:
-    """The messages that are sent: signals to stop runs, and published ends."""
+    """The sent messages: signals to stop runs, and published ends."""
     said: list[tuple[str, UUID]] = []
     monkeypatch.setattr(
         events, "signal_stop", lambda run_id, action: said.append((action, run_id))

@@ -17,7 +17,7 @@ CONSUMER: Any = SimpleNamespace(connection_errors=())
 
 
 class Taking:
-    """The strategy of a task, and what it did."""
+    """The strategy of a task, with a record of what it did."""
 
     def __init__(self) -> None:
         self.woken: list[tuple[UUID, int]] = []

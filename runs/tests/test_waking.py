@@ -52,7 +52,7 @@ PAUSES = {"owner": "o0", "graph": "echo", "assistant": ""}
 
 @pytest.fixture(autouse=True)
 def _no_messages(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Send no messages, and search as a process does that has just started."""
+    """Send no messages, and search like a process that has just started."""
     register_system_assistants()
     monkeypatch.setattr("spool.runs.tasks.send", lambda *args, **kwargs: None)
     monkeypatch.setattr("spool.runs.recovery._searched", Searched())
@@ -71,7 +71,7 @@ def make(loop: Loop, worker: Worker) -> Make:
 
 @pytest.fixture
 def crowd(make: Make) -> Crowd:
-    """Creates many pending runs, ready ones or not."""
+    """A function that creates many pending runs, which are ready or not."""
 
     def crowd(runs: int, *, owners: int = 1, is_ready: bool = True) -> None:
         make("first")
