@@ -34,7 +34,7 @@ FROM generate_series(1, 5000) n,
 @pytest.fixture
 def _many_threads(db: None) -> None:
     with connection.cursor() as cursor:
-        # As if the rows were as large as real ones: few pages are rightly read as a whole.
+        # Make rows take as much space as real ones: few pages are read as a whole.
         cursor.execute("ALTER TABLE threads SET (fillfactor = 10)")
         cursor.execute(SEED)
         # Autovacuum does this after so many rows, but not within a transaction.

@@ -1,4 +1,4 @@
-"""Answers about assistants and threads are those of their description."""
+"""Responses about assistants and threads match their description."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from spool.threads.serde import SETTING, Serializer, Unserializable, serializer
 
 
 class Plain:
-    """Only pickle can store it."""
+    """A value that only pickle can store."""
 
 
 @pytest.fixture

@@ -32,7 +32,7 @@ NOTHING = {"expired": 0, "pruned": 0, "discarded": 0}
 
 @pytest.fixture
 def configure(monkeypatch: pytest.MonkeyPatch) -> Iterator[Configure]:
-    """Give langgraph.json a `checkpointer.ttl`."""
+    """Serve with this `checkpointer.ttl` in langgraph.json."""
 
     def configure(ttl: Any) -> None:
         monkeypatch.setenv("LANGGRAPH_CHECKPOINTER", json.dumps({"ttl": ttl}))

@@ -58,5 +58,5 @@ def test_an_update_that_hangs_is_taken_back(
         update_state(thread, [[state_update({"a": 1}, as_node="one")]])
 
     assert set(checkpoint_rows(thread).values()) == {0}
-    # Its connection is back in the pool.
+    # The update's connection is back in the pool.
     assert shared_loop().pool.get_stats()["pool_available"] > 0
