@@ -15,7 +15,7 @@ from spool.usage.models import UsageRuns, UsageTotal
 pytestmark = pytest.mark.django_db
 
 ASSISTANT = "00000000-0000-0000-0000-000000000001"
-# By model, runs can't be told apart.
+# Grouped by model, runs can't be told apart.
 UNKNOWN_RUNS = {
     "successful_runs": None,
     "failed_runs": None,
