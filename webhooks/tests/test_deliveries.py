@@ -235,7 +235,7 @@ def test_only_the_last_attempts_are_kept(delivery: WebhookDelivery) -> None:
 def test_bodies_are_kept_apart_as_long_as_their_attempts(
     delivery: WebhookDelivery,
 ) -> None:
-    """The version before reads the keys of `recorded` that it knows, and no others."""
+    """The previous version only reads the keys of `recorded` that it knows."""
     for number in range(MAX_ATTEMPTS + 2):
         deliveries.resend(WebhookDelivery.objects.all())
         [taken] = deliveries._take()
