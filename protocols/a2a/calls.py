@@ -28,8 +28,8 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# Errors that are answered by HTTP itself, since A2A has none for them: authentication,
-# rate limits, and an unavailable server.
+# Statuses that are answered by HTTP itself, as all 5xx are, since A2A has no errors for
+# authentication, permissions and rate limits.
 REFUSALS = (401, 403, 429)
 
 
