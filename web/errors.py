@@ -41,7 +41,7 @@ class Unprocessable(exceptions.APIException):
 
 
 def exception_handler(exc: Exception, context: dict[str, Any]) -> HttpResponseBase:
-    """DRF's `EXCEPTION_HANDLER`. It returns None for bugs: a 500 without their text."""
+    """DRF's `EXCEPTION_HANDLER`. A bug is logged, and answered by a plain 500."""
     if isinstance(exc, Http404):
         exc = NotFound()
     elif isinstance(exc, PermissionDenied):
