@@ -1,4 +1,4 @@
-"""Reads what LangChain's callbacks are called with, for the record and for traces."""
+"""Reads the arguments of LangChain's callbacks, for the record and for traces."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ MAX_NAME = 200
 def node_of(
     metadata: dict[str, Any] | None, tags: list[str] | None, name: str | None
 ) -> tuple[str, str] | None:
-    """The name and the checkpoint namespace of a node, if a chain is one.
+    """The name and the checkpoint namespace of a node; None if the chain is no node.
 
-    The runnables inside a node have its name and its namespace, too.
+    The runnables inside a node have the same name and namespace.
     """
     node = (metadata or {}).get("langgraph_node")
     if node is None or name != node or TAG_HIDDEN in (tags or ()):
@@ -31,7 +31,7 @@ def node_of(
 
 
 def place_of(metadata: dict[str, Any] | None) -> dict[str, Any]:
-    """The metadata that names the node, even if the node passed its own config."""
+    """The metadata that names the node, even if the node passed on its own config."""
     given = metadata or {}
     if "langgraph_node" in given:
         return given
@@ -40,7 +40,7 @@ def place_of(metadata: dict[str, Any] | None) -> dict[str, Any]:
 
 
 def first_message(response: LLMResult) -> Any:
-    """The first message: each of several answers has the usage of all of them."""
+    """The first message only: each of several answers has the usage of all of them."""
     try:
         return getattr(response.generations[0][0], "message", None)
     except IndexError:
@@ -48,7 +48,7 @@ def first_message(response: LLMResult) -> Any:
 
 
 def outcome_of(error: BaseException) -> str:
-    """The outcome of a step or a tool that raised this."""
+    """The outcome of a step or a tool that raised this exception."""
     if isinstance(error, GraphInterrupt):
         return RunStep.Outcome.INTERRUPTED
     if isinstance(error, (ParentCommand, GraphBubbleUp)):

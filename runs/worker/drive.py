@@ -1,4 +1,4 @@
-"""One attempt of a run, and its graph being driven through it."""
+"""One attempt of a run, and the execution of its graph in that attempt."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ logger = logging.getLogger("spool.runs.worker.executor")
 
 @dataclass
 class Attempt:
-    """One attempt of a run, with all that takes part in it."""
+    """One attempt of a run, and the objects that are used in it."""
 
     held: Claim
     writer: EventWriter
     recorder: Recorder
-    # Whether its end claims the next run.
+    # Whether the statement that ends the run also claims the next one.
     chains: bool = False
     saver: RunSaver | None = None
     # Saves to be stored with the end.
@@ -51,11 +51,12 @@ class Attempt:
     drive: Drive | None = None
 
     async def failed(self, exc: Exception) -> Outcome:
-        """How the run ends if its end could not be stored, because of `exc`."""
+        """The outcome if storing the end of the run has failed with `exc`."""
         state = None
         saves, self.last_saves = self.last_saves, None
         if self.saver and self.drive and saves:
-            # Which of both could not be stored? The state is that of earlier saves.
+            # Find out whether the saves or the outcome could not be stored. If it was
+            # the saves, the state is that of the saves before them.
             try:
                 await self.saver.store(saves)
             except DatabaseError as refused:
@@ -66,7 +67,7 @@ class Attempt:
 
 @dataclass
 class Drive:
-    """One graph being driven through one run."""
+    """The execution of a run's graph."""
 
     graph: Pregel[Any, Any, Any, Any]
     config: RunnableConfig
@@ -76,7 +77,7 @@ class Drive:
         self.held, self.writer = self.attempt.held, self.attempt.writer
         self.saver, self.recorder = self.attempt.saver, self.attempt.recorder
         self.translator = Translator(self.held.kwargs.stream_mode)
-        if self.saver:  # The graph's own metadata (`with_config`).
+        if self.saver:  # Add the graph's own metadata (`with_config`).
             own = (self.graph.config or {}).get("metadata") or {}
             self.saver.metadata = {**own, **self.saver.metadata}
 
@@ -119,7 +120,7 @@ class Drive:
         )
 
     def close(self) -> None:
-        """Keep the graph from saving anything more, if it is still running."""
+        """Prevent further saves of the graph, which may be still running."""
         if self.saver:
             self.saver.close()
 
@@ -138,7 +139,7 @@ class Drive:
                 await self.saver.flush()
         self.recorder.fail(exc)
         if self.saver:
-            self.saver.check_loaded = None  # The state is read below.
+            self.saver.check_loaded = None  # Reading the state below must not raise.
         is_first = self.held.attempt == 1
         refusals = (UnknownInterruptError, NodeNotFound) if is_first else ()
         if isinstance(exc, refusals):  # No node was run.
@@ -160,7 +161,7 @@ class Drive:
         return None
 
     async def state(self, *, complete: bool = False) -> dict[str, Any]:
-        """The thread's new state, from the stream if that is complete."""
+        """The thread's columns for its new state, from the stream if it is complete."""
         values = self.translator.values
         streamed = (
             isinstance(self.graph, CompiledStateGraph)
@@ -169,7 +170,7 @@ class Drive:
         )
         known: dict[str, Any] = {"interrupts": {}, "status": Thread.Status.IDLE}
         if self.held.is_temporary:
-            # Keyed by their own ids: only checkpoints have the ids of their tasks.
+            # Keyed by the ids of the interrupts: only checkpoints have ids of tasks.
             interrupts = {one.id: [one] for one in self.translator.interrupts}
             return known | {"values": values, "interrupts": interrupts}
         if complete and streamed and not self.translator.interrupted:
@@ -177,7 +178,7 @@ class Drive:
         return cached_columns(await read_state(self.graph, self._newest()))
 
     def with_output(self, outcome: Outcome | None) -> Outcome | None:
-        """The outcome, with the values that viewers get."""
+        """Add the values that viewers get to the outcome."""
         if outcome is None or outcome.state is None:
             return outcome
         state = outcome.state

@@ -1,4 +1,4 @@
-"""What a run's viewers get at its end."""
+"""The events that a run's viewers get at its end."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from spool.threads.models import Thread
 
 
 def numbered(held: Claim, outcome: Outcome, writer: EventWriter) -> Outcome:
-    """The outcome, with the number that the last event of the run will have."""
+    """Add the number that the run's last event will have to the outcome."""
     seq = writer.seq_after(len(last_events_of(held, outcome)))
     return replace(outcome, event_seq=seq)
 
 
 def last_events_of(held: Claim, outcome: Outcome) -> list[WireEvent]:
-    """How a run ended, and its interrupts for subscribers."""
+    """The last events of a run: how it ended, and its interrupts for subscribers."""
     state, status = outcome.state or {}, outcome.status or Run.Status.INTERRUPTED
     is_paused = state.get("status") == Thread.Status.INTERRUPTED
     last = last_events(status, outcome.error, is_paused=is_paused, **outcome.end_data)

@@ -1,4 +1,4 @@
-"""A run that is being executed, and how it is made to stop."""
+"""A run that is being executed, and how to stop it."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ logger = logging.getLogger(__name__)
 
 HAND_BACK = "hand back"
 
-# How often a node is cancelled, and how many seconds it gets each time.
+# How often a node is cancelled, and how long it may take to stop each time.
 CANCEL_ATTEMPTS = 3
 CANCEL_TIMEOUT_SECS = 5.0
 
 
 @dataclass
 class Execution:
-    """A run that this process executes now, and how to make it stop."""
+    """A run that this process executes now, and how to stop it."""
 
     held: Claim
     task: asyncio.Task[Any]
     loop: asyncio.AbstractEventLoop
     # Why it was stopped: a `Run.CancelAction`, `Run.OVER_BUDGET` or `HAND_BACK`. None
-    # if it was not.
+    # if it was not stopped.
     stopped: str | None = None
-    # Done once it has stopped, or did not react to being cancelled.
+    # Done once the graph has stopped, or has ignored all cancellations.
     stopping: asyncio.Future[None] = field(init=False)
     _cancelling: asyncio.Task[None] | None = None
 
@@ -39,7 +39,7 @@ class Execution:
         self.stopping = self.loop.create_future()
 
     def stop(self, reason: str) -> None:
-        """Stop it, from any thread. A rollback takes precedence over an interrupt."""
+        """Stop the run, from any thread. A rollback overrides an earlier reason."""
         self.loop.call_soon_threadsafe(self._stop, reason)
 
     def _stop(self, reason: str) -> None:
@@ -54,7 +54,7 @@ class Execution:
         self.stopping.set_result(None)
 
     async def comes_to_an_end(self) -> bool:
-        """Wait until it is done, or has been stopped. False if it timed out."""
+        """Wait until the run has finished or was stopped. False if it timed out."""
         ends: list[asyncio.Future[Any]] = [self.task, self.stopping]
         first = asyncio.FIRST_COMPLETED
         timeout = settings.BG_JOB_TIMEOUT_SECS or None
@@ -69,7 +69,7 @@ class Execution:
 
 
 async def _cancel(task: asyncio.Task[Any]) -> None:
-    """Cancel, repeatedly if a node swallows it; then rely on the fence."""
+    """Cancel a task, repeatedly if a node swallows it; then rely on the fence."""
     for _ in range(CANCEL_ATTEMPTS):
         task.cancel()
         done, _ = await asyncio.wait([task], timeout=CANCEL_TIMEOUT_SECS)
@@ -80,6 +80,6 @@ async def _cancel(task: asyncio.Task[Any]) -> None:
 
 
 def _ignore(task: asyncio.Task[Any]) -> None:
-    """Discard the outcome of a graph whose run ended before it."""
+    """Retrieve the exception of a graph that ended after its run, so none is logged."""
     if not task.cancelled():
         task.exception()

@@ -1,8 +1,8 @@
 """Executes a run: claim it, drive its graph, publish events, record how it ended.
 
-Nothing here knows of HTTP or Celery. `execute` covers every end of a run: its graph
-finishes or raises, it is cancelled, it times out, its worker stops, its row is taken
-away, or Postgres does not come back.
+Nothing here depends on HTTP or Celery. Every end of a run is covered: its graph
+finishes or raises, the run is cancelled, times out, or is deleted, its worker stops or
+loses it, or Postgres stays unavailable.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
-# How long events, or a cancellation, wait for Postgres.
+# How long publishing events, or a cancellation, may wait for Postgres.
 HELD_TIMEOUT_SECS = 1.0
 TOOK_TOO_LONG = {"error": "TimeoutError", "message": ""}
 
@@ -96,11 +96,11 @@ class Executor:
     worker_id: Callable[[], UUID]
     # Whether the worker's lease is so recent that its runs can't have been taken.
     has_lease: Callable[[], bool] = lambda: True
-    # Surrounds a request of a run that waits for another run.
+    # The context of a request by which a run waits for another run.
     waiting: Callable[[UUID], AbstractContextManager[None]] = lambda _: nullcontext()
     # Whether the worker may take more runs.
     may_claim: Callable[[], bool] = lambda: True
-    # Whether limits may hold runs back until others have ended.
+    # Whether limits may hold back runs until others have ended.
     has_limits: Callable[[], bool] = lambda: False
     flusher: Flusher = field(init=False)
     _script_calls: ScriptCalls = field(init=False)
@@ -129,17 +129,18 @@ class Executor:
     ) -> None:
         """Execute the next run of the queue, and then others, until there are none.
 
-        `hint` is a run that may not be in the queue yet. `announce` is called with each
-        end, and the run that follows it here. It must not block.
+        `hint` is a run that may not be in the queue yet. `announce` is called with the
+        end of each run, and with the run that is executed next; it must not block.
         """
         held = await self._claim_next(hint)
         while held is not None:
-            # A task of its own, since graphs and logs keep data in its context.
+            # A separate task, since graphs and logs keep data in its context.
             run = asyncio.create_task(self._execute_held(held, chains=True))
             ended = await run
             held = ended.claim if ended else None
-            # An end does not see a run that is created meanwhile. That run's own claim
-            # does not see the end, and finds no room under the limit: ask once more.
+            # The statement that ended the run may not have seen a run that was created
+            # meanwhile. The claim of that run may not have seen the end, so that the
+            # limit refused it. Claim again.
             has_asked = ended and ended.has_asked and not self.has_limits()
             if held is None and not has_asked:
                 held = await self._claim_next(ended.next_run_id if ended else None)
@@ -147,7 +148,7 @@ class Executor:
                 announce(ended, held.id if held else None)
 
     async def execute(self, run_id: UUID) -> Ended | None:
-        """Execute this run to its end. None: it was not claimed here, or lost."""
+        """Execute this run to its end. None: it was not claimed here, or was lost."""
         held = None
         self.held_runs.add(run_id)
         try:
@@ -173,7 +174,7 @@ class Executor:
     async def _execute_held(self, held: Claim, *, chains: bool = False) -> Ended | None:
         """Execute a claimed run to its end. `chains`: claim the next one with its end.
 
-        None: the worker has lost it.
+        Returns None if the worker has lost the run.
         """
         try:
             begin_log(held)
@@ -251,7 +252,7 @@ class Executor:
         logger.warning("run %s: lost in attempt %s", held.id, held.attempt)
         await writer.drop()
         if await retry_until_available(lambda: lifecycle.is_gone(self.pool, held.id)):
-            # Events that the run published after its deletion.
+            # Remove events that were published after the run was deleted.
             await writer.remove()
         return None
 
@@ -264,7 +265,7 @@ class Executor:
             logger.exception("run %s: its end was not published", attempt.held.id)
 
     async def _hand_back(self, attempt: Attempt) -> Ended:
-        """Let another worker resume the run, from what its graph has saved."""
+        """Release the run: another worker resumes it from what its graph has saved."""
         held = attempt.held
         with suppress(CheckpointsUnavailable, DatabaseError):
             if attempt.saver:
@@ -281,7 +282,7 @@ class Executor:
             async with asyncio.timeout(HELD_TIMEOUT_SECS):
                 return await lifecycle.is_held(self.pool, held)
         except (*CONNECTION_FAULTS, TimeoutError):
-            return True  # Redis refuses events of an attempt that has been overtaken.
+            return True  # Redis refuses events of an attempt if a later one has begun.
 
     async def _end(
         self, attempt: Attempt, outcome: Outcome
@@ -317,7 +318,7 @@ class Executor:
     async def _write(
         self, attempt: Attempt, move: Callable[[Record], Awaitable[T]]
     ) -> T:
-        """Make a move that ends the attempt, and write the attempt's record."""
+        """Make a move that ends the attempt, which also writes the attempt's record."""
         written = self.flusher.last(attempt.recorder)
         answer = await retry_until_available(partial(move, written))
         if answer:
@@ -325,9 +326,9 @@ class Executor:
         return answer
 
     async def _undone(self, attempt: Attempt) -> Outcome:
-        """Undo a run whose rollback was requested while it ended.
+        """Undo a run whose end was not stored. Raises `LostRun`.
 
-        Its thread's row still shows the state before it. Raises `LostRun`.
+        Its thread's row still shows the state before the run.
         """
         await self._undo(attempt)
         return Outcome(None, settles=False)
@@ -343,7 +344,7 @@ class Executor:
         )
 
     async def _outcome(self, attempt: Attempt) -> Outcome | None:
-        """How the run ended. None: it did not, and another worker resumes it."""
+        """Execute the graph. Returns how the run ended; None to hand it back."""
         held = attempt.held
         attempt.recorder.begin()
         config = graph_config(held)
@@ -375,9 +376,9 @@ class Executor:
         except NotBuilt:
             return await self._unmade(attempt)
         except (Exception, SystemExit, asyncio.CancelledError) as exc:
-            if is_cancelled():  # Not by the graph's own code.
+            if is_cancelled():  # From outside, not by the graph's own code.
                 raise
-            # The graph can't be built: its factory is user code too.
+            # The graph could not be built: its factory is user code, too.
             logger.exception("run %s: graph %s failed", held.id, held.graph_id)
             attempt.recorder.fail(exc)
             return Outcome(Run.Status.ERROR, error=described(exc))
@@ -395,7 +396,7 @@ class Executor:
         return self.held_runs.asked(held.id) or held.cancel_action
 
     async def _unmade(self, attempt: Attempt) -> Outcome | None:
-        """How a run ends whose graph was not built in time."""
+        """How a run ends if its graph was not built in time. None to hand it back."""
         action = self._asked_of(attempt.held)
         if action == HAND_BACK:
             return None
@@ -418,8 +419,8 @@ class Executor:
         execution = Execution(held, task, asyncio.get_running_loop())
         self.held_runs.executions[held.id] = execution
         for action in (held.cancel_action, self.held_runs.asked(held.id)):
-            if action:  # In an earlier attempt, or while the graph was built.
-                task.cancel()  # Before it has begun.
+            if action:  # From an earlier attempt, or from while the graph was built.
+                task.cancel()  # Before the graph begins.
                 execution.stop(action)
         try:
             async with self._ending_with_client(execution):
@@ -434,7 +435,7 @@ class Executor:
         return await drive.finished(task)
 
     async def _stopped(self, drive: Drive, reason: str) -> Outcome | None:
-        """How a stopped run ends. None: another worker resumes it."""
+        """How a stopped run ends. None to hand it back."""
         if reason == HAND_BACK:
             return None
         if reason == Run.CancelAction.ROLLBACK:
@@ -470,7 +471,10 @@ class Executor:
 
 
 def _build_timeout(action: str | None) -> float:
-    """The build timeout of a run's graph in seconds. `action`: how it is to be stopped."""
+    """The timeout for building a run's graph, in seconds.
+
+    `action` is how the run must be stopped; None if it need not be.
+    """
     if action is None:
         return float(settings.BG_JOB_TIMEOUT_SECS or math.inf)
     # The outcome may need the thread's state, which only its graph can read.

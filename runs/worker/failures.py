@@ -14,7 +14,7 @@ MAX_TRACEBACK = 8_000
 
 
 def described(exc: BaseException) -> dict[str, str]:
-    """An exception in the wire's form, without API keys that some messages quote."""
+    """An exception in the wire's form. API keys that its message quotes are removed."""
     return {"error": type(exc).__name__, "message": without_secrets(text_of(exc))}
 
 

@@ -1,4 +1,4 @@
-"""The fences of an attempt: once it has lost its run, its writes change nothing."""
+"""The fences of an attempt: after it has lost its run, its writes change nothing."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def fence_of(held: Claim) -> Fence:
 def store_permit_of(held: Claim) -> Permit:
     """The permit for store items, valid until the next attempt has begun.
 
-    It is also valid after the run, since a graph may start work that goes on later.
+    It stays valid after the run, since a graph may start work that continues then.
     """
     return Permit(f"NOT EXISTS ({OVERTAKEN})", _params(held))
 

@@ -1,7 +1,7 @@
-"""Writes the records of one loop's runs, with the ends of the runs or before.
+"""Writes the records of one loop's runs, together with the ends of the runs or before.
 
-A short run has one write, its end. Steps and usage of longer runs are written for all
-runs of the loop at once, at most `FLUSH_SECS` after they happened.
+A short run has one write, with its end. Steps and usage of longer runs are written for
+all runs of the loop at once, at most `FLUSH_SECS` after they happened.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from spool.usage.meter import Meter
 
 logger = logging.getLogger(__name__)
 
-# Half of the time whose records a `kill -9` may lose.
+# The delay until records are written, in seconds. `kill -9` may lose the records of
+# twice this time.
 FLUSH_SECS = 0.5
 # Pause after a flush that failed.
 RETRY_SECS = 1.0
@@ -38,9 +39,9 @@ class Flusher:
         self._meter = meter
         self._loop = asyncio.get_running_loop()
         self._recorders: set[Recorder] = set()
-        # Recorders whose attempts are over, with records left to write.
+        # Recorders of ended attempts that still have records to write.
         self._released: set[Recorder] = set()
-        # A flush has been scheduled, or is under way.
+        # Whether a flush has been scheduled, or is running.
         self._is_coming = False
         self._flushing: asyncio.Task[None] | None = None
 
@@ -78,8 +79,8 @@ class Flusher:
             self._loop.call_soon_threadsafe(self._schedule, FLUSH_SECS)
 
     def _schedule(self, delay: float) -> None:
-        # Not in the context of the run that asks for it, which would be kept with all of
-        # its input until the next flush.
+        # In an empty context: that of the calling run would keep the run's input in
+        # memory until the next flush.
         self._loop.call_later(delay, self._start, context=Context())
 
     def _start(self) -> None:

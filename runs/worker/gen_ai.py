@@ -20,7 +20,7 @@ PARAMETERS = {
     "seed": "seed",
     "stop": "stop_sequences",
 }
-# LangChain's names of providers that the conventions name otherwise.
+# LangChain's names of providers that have other names in the conventions.
 PROVIDERS = {
     "google_genai": "gcp.gemini",
     "google_vertexai": "gcp.vertex_ai",
@@ -35,7 +35,7 @@ ROLES = {"human": "user", "ai": "assistant"}
 def about_call(
     operation: str, found: dict[str, Any], options: dict[str, Any]
 ) -> dict[str, Any]:
-    """Attributes of a call of a model, from the arguments of LangChain's callback."""
+    """Attributes of a model call, from the arguments of LangChain's callback."""
     invoked = options.get("invocation_params") or {}
     model = found.get("ls_model_name") or invoked.get("model_name")
     provider = str(found.get("ls_provider") or "")

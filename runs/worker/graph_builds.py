@@ -1,4 +1,4 @@
-"""Timeouts for building the graphs of runs: their factories may be slow."""
+"""Timeouts for building the graphs of runs, since factories may be slow."""
 
 from __future__ import annotations
 

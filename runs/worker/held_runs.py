@@ -11,19 +11,19 @@ from spool.runs.worker.execution import Execution
 
 
 class HeldRuns:
-    """Runs from just before their claim to their end, not only while their graph runs.
+    """The held runs, from just before their claim until their end.
 
-    A request to stop a run comes on any thread, and at any time: while its graph runs,
-    before that, or even before its claim has returned.
+    A request to stop a run may come on any thread and at any time: while the run's
+    graph is executed, before that, or even before the claim has returned.
     """
 
     def __init__(self) -> None:
-        # Those whose graph runs.
+        # The runs whose graph is being executed.
         self.executions: dict[UUID, Execution] = {}
         self._ids: list[UUID] = []
-        # Requests to stop those whose graph does not run yet.
+        # Requests to stop runs whose graph is not executed yet.
         self._asked: dict[UUID, str] = {}
-        # Claims under way, and requests to stop a run that one of them may return.
+        # The number of running claims, and requests to stop runs that they may return.
         self._claims = 0
         self._asked_while_claiming: dict[UUID, str] = {}
 
@@ -59,7 +59,7 @@ class HeldRuns:
 
     def _claimed(self, held: Claim | None) -> Claim | None:
         if held is not None:
-            # In this order, see `stop`.
+            # In this order: see `stop`.
             self.add(held.id)
             if reason := self._asked_while_claiming.pop(held.id, None):
                 self._asked[held.id] = reason
@@ -68,13 +68,13 @@ class HeldRuns:
     def stop(self, run_id: UUID, reason: str) -> bool:
         """Stop a run if it is held, from any thread.
 
-        True: its graph does not run yet, and the request is kept for it.
+        Returns True if its graph is not executed yet; then the request is kept.
         """
         if execution := self.executions.get(run_id):
             execution.stop(reason)
             return False
-        # A claim under way may be of this run. Kept first, so that either the claim
-        # finds it, or the run is held by now.
+        # A running claim may return this run. Keep the request first: then either the
+        # claim finds the request, or the check below finds that the run is held.
         if self._claims:
             self._asked_while_claiming[run_id] = reason
         if run_id not in self:
@@ -83,5 +83,5 @@ class HeldRuns:
         return True
 
     def asked(self, run_id: UUID) -> str | None:
-        """How the run is to be stopped, if that was requested before its graph ran."""
+        """How to stop the run, if that was requested before its graph was executed."""
         return self._asked.get(run_id)

@@ -1,4 +1,4 @@
-"""Builds what a graph is run with: its input or command, and its config."""
+"""Builds the arguments of a graph: its input or command, and its config."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from spool.web import request_ids
 
 # langgraph's own switch: a resume that answers no waiting interrupt is an error.
 STRICT_RESUME = "__pregel_strict_resume"
-# What langgraph takes for one, too.
+# langgraph recognizes interrupt ids by the same form.
 INTERRUPT_ID = re.compile("[0-9a-f]{32}")
 
 
 def graph_input(kwargs: RunKwargs) -> Any:
-    """The run's command if it has one, else its input."""
+    """The run's command if it has one, otherwise its input."""
     command = command_of(kwargs.command or {})
     return kwargs.input if command is None else command
 
 
 def answered_interrupts(kwargs: RunKwargs) -> list[str]:
-    """The interrupts that the run answers by their ids, if it does."""
+    """The ids of the interrupts that the run answers; empty if it names none."""
     resume = (kwargs.command or {}).get("resume")
     if isinstance(resume, dict) and all(map(INTERRUPT_ID.fullmatch, resume)):
         return list(resume)
@@ -41,7 +41,7 @@ def answered_interrupts(kwargs: RunKwargs) -> list[str]:
 
 
 def config_of_newest_run(thread_id: UUID, graph_id: str) -> RunnableConfig | None:
-    """The config of this graph's newest run on a thread. None: it has none there."""
+    """The config of this graph's newest run on a thread. None if it has none there."""
     runs = Run.objects.filter(thread=thread_id, graph_id=graph_id)
     newest = runs.newest_first().first()
     return graph_config(newest) if newest else None
@@ -80,7 +80,7 @@ def _kwargs(held: Claim | Run) -> RunKwargs:
 
 
 def _configurable(held: Claim | Run, kwargs: RunKwargs) -> dict[str, Any]:
-    """The client's keys, and those that only the server may set."""
+    """The keys of `configurable`: the client's, and those that only the server sets."""
     own = kwargs.config.get("configurable") or {}
     context = {k: v for k, v in kwargs.context.items() if k != request_ids.IN_RUNS}
     user = held.user or {}
@@ -102,16 +102,19 @@ def _configurable(held: Claim | Run, kwargs: RunKwargs) -> dict[str, Any]:
 
 
 def kept_with_checkpoints(config: RunnableConfig) -> dict[str, Any]:
-    """The metadata to filter history by. Other configurable keys may be secret."""
+    """The metadata of checkpoints, to filter history by.
+
+    Other configurable keys are left out, since they may be secret.
+    """
     names = ("thread_id", "user_id", "langgraph_auth_user_id", request_ids.IN_RUNS)
     configurable = config["configurable"]
     kept = {name: configurable[name] for name in names if name in configurable}
-    # Clients may have a `user_id` of their own in their metadata.
+    # The client's metadata takes precedence: it may contain another `user_id`.
     return kept | config["metadata"]
 
 
 def _tracer(tracing: Mapping[str, str] | None) -> LangChainTracer | None:
-    """A LangSmith tracer for the client's project, if tracing is turned on."""
+    """A LangSmith tracer for the client's project; None if tracing is off."""
     if not tracing or not tracing_is_enabled():
         return None
     return LangChainTracer(

@@ -1,8 +1,8 @@
-"""Refuses to resume a thread whose next node does not exist any more.
+"""Refuses to resume a thread whose next node no longer exists.
 
 LangGraph would ignore the node, and the run would succeed without doing anything. The
-check reads the checkpoints that the graph loads anyway. Nothing is saved before it, so
-the thread can be resumed once a revision with the node is deployed again.
+check uses the checkpoints that the graph loads anyway. Nothing is saved before the
+check, so the thread can be resumed after a revision with the node is deployed again.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from spool.runs.lifecycle import Claim
 TRIGGER = "branch:to:"
 SENDS = "__pregel_tasks"
 
-# The revision that an attempt was executed by. Its row is written when it ends.
+# The revision that executed an attempt. The row is written when the attempt ends.
 REVISION_OF = """
 SELECT revision FROM run_attempts WHERE run_id = %(run_id)s AND attempt = %(attempt)s
 UNION ALL
@@ -37,7 +37,7 @@ class NodeNotFound(Exception):
 def continues(given: Any) -> bool:
     """Whether a run with this input continues with the next nodes of its thread."""
     if isinstance(given, Command):
-        return not given.goto  # It chooses other nodes.
+        return not given.goto  # `goto` chooses other nodes.
     return given is None
 
 
@@ -60,7 +60,7 @@ class NodeCheck:
                 raise NodeNotFound(await self._reason(node, loaded))
 
     def _graph_of(self, namespace: str) -> Pregel[Any, Any, Any, Any] | None:
-        """The graph of a namespace; None for one that a node calls itself."""
+        """The graph of a namespace; None for a graph that a node's code calls."""
         names = [part.partition(":")[0] for part in namespace.split("|") if part]
         path = "|".join(name for name in names if not name.isdigit())
         if not path:

@@ -1,8 +1,8 @@
 """Records what a run does from LangChain's callbacks: steps, tools, tokens, errors.
 
-One handler per attempt sees everything below the graph: subgraphs, parallel branches,
-models that tools call. It costs a few dictionary operations per node, writes nothing by
-itself, and never raises into the graph.
+One handler per attempt gets the callbacks of everything below the graph: subgraphs,
+parallel branches, models that tools call. It costs a few dictionary operations per
+node, writes nothing itself, and never raises into the graph, except to refuse models.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from spool.runs.worker.failures import described, traceback_of
 from spool.usage.meter import Key, Meter, Source
 from spool.usage.tokens import NO_TOKENS, Tokens, tokens_of_call
 
-# The delay before each refusal, for a graph that goes on calling models over its
-# budget.
+# The delay before each refusal, for a graph that keeps calling models after its budget
+# is used up.
 REFUSAL_PAUSE_SECS = 0.5
-# Limits on what is kept of one step.
+# How many tool calls of a step are kept.
 MAX_TOOLS = 20
-# How many exceptions of steps are kept to find the one that ends the attempt.
+# How many exceptions of steps are kept, to find the node that made the attempt fail.
 MAX_RAISED = 1000
-# How many exceptions are followed from one to its cause.
+# How many causes of an exception are followed.
 MAX_CAUSES = 10
 
 # Added to every callback manager that is configured within a run, even if a node passes
@@ -57,7 +57,7 @@ class ModelsRefused(Exception):
 
 @dataclass(slots=True)
 class _Call:
-    """A call of a model or a tool that has not returned yet."""
+    """A model call or tool call that has not returned yet."""
 
     node: str
     namespace: str
@@ -89,17 +89,17 @@ class Recorder(BaseCallbackHandler):
         super().__init__()
         self.held = held
         self._meter = meter
-        # Called when there are new records to write.
+        # To call when there are new records to write.
         self._changed = changed
         self._lock = threading.Lock()
         self._began = time.monotonic()
         self._count = 0
         self._traceback = ""
         self._node = ""
-        # The exceptions that steps have raised, by their id, and their nodes.
+        # The nodes that have raised exceptions, by the `id()` of the exception.
         self._raised: dict[int, str] = {}
         self._tokens: dict[str, Tokens] = {}
-        # Steps that are being executed, by their checkpoint namespace.
+        # The steps that are being executed, by their checkpoint namespaces.
         self._open: dict[str, _Step] = {}
         self._step_runs: dict[UUID, str] = {}
         self._calls: dict[UUID, _Call] = {}
@@ -108,7 +108,7 @@ class Recorder(BaseCallbackHandler):
         self._used: set[Key] = set()
 
     def refuse_models(self) -> None:
-        """Refuse model calls from now on, even if the graph ignores being stopped."""
+        """Refuse model calls from now on, even if the graph ignores cancellation."""
         self.raise_error = True
 
     def begin(self) -> None:
@@ -134,7 +134,7 @@ class Recorder(BaseCallbackHandler):
                     del self._done[step.slot]
 
     def fail(self, exc: BaseException) -> None:
-        """Keep the exception that the attempt failed with, and the node it is from."""
+        """Keep the exception that the attempt failed with, and its node."""
         self._traceback = traceback_of(exc)
         with self._lock:
             named = (self._raised.get(id(each)) for each in _causes(exc))
@@ -177,7 +177,7 @@ class Recorder(BaseCallbackHandler):
         node, path = found
         namespace, _, task = path.rpartition("|")
         with self._lock:
-            if path in self._open:  # The runnables inside a node also have its name.
+            if path in self._open:  # Runnables inside a node have the same name.
                 return
             self._open[path] = _Step(
                 self._count,
@@ -213,7 +213,8 @@ class Recorder(BaseCallbackHandler):
     ) -> None:
         is_error = error is not None and outcome == RunStep.Outcome.ERROR
         if is_error and len(self._raised) < MAX_RAISED:
-            # An inner node closes first, and the outer ones don't replace it.
+            # An inner node ends first. The outer ones, which pass on the exception,
+            # must not replace it.
             self._raised.setdefault(id(error), step.node)
         slot = step.number
         if slot >= FIRST_STEPS:
@@ -378,7 +379,7 @@ class Recorder(BaseCallbackHandler):
 
 
 def _causes(exc: BaseException) -> Iterator[BaseException]:
-    """The exception, and those that it was raised from."""
+    """The exception, and its causes."""
     each: BaseException | None = exc
     for _ in range(MAX_CAUSES):
         if each is None:

@@ -1,4 +1,4 @@
-"""The span and the log lines of an attempt."""
+"""Reports an attempt: its span, and the log lines of its start and end."""
 
 from __future__ import annotations
 

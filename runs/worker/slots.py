@@ -1,7 +1,7 @@
 """The slots of a worker: how many runs it executes at once.
 
 A run that waits for another run (`get_client().runs.wait`) lends its slot meanwhile:
-otherwise a worker whose runs all wait would never execute those that they wait for.
+otherwise, if all runs of a worker waited, the others would never start.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from spool.web.inside import TooManyWaiting
 
 
 class Slots:
-    """Used by the threads that execute runs, and by the event loops of graphs."""
+    """The slots. Used by threads that execute runs, and by event loops of graphs."""
 
     def __init__(self, number: int) -> None:
         self._free = number
-        # Runs that came while no slot was free; no more than all slots could take.
+        # Runs that were refused since no slot was free; at most as many as slots exist.
         self._missed: deque[UUID] = deque(maxlen=number)
-        # How many requests of each waiting run are open.
+        # For each waiting run, how many of its requests wait for other runs.
         self._waiting: Counter[UUID] = Counter()
         self._lock = threading.Lock()
 
     def take(self, run_id: UUID) -> bool:
-        """Take a slot for a run. False: none is free, see `free`."""
+        """Take a slot for a run. False if none is free; see `free`."""
         with self._lock:
             if self._free <= 0:
                 self._missed.append(run_id)
@@ -36,9 +36,10 @@ class Slots:
             return True
 
     def free(self) -> UUID | None:
-        """Free a slot, or keep it for a run that came while none was free: returns that.
+        """Free a slot, or keep it and return a run that was refused before.
 
-        The search that found no run for this slot may have begun before that run came.
+        The claim that found no run for this slot may have begun before that run was
+        created.
         """
         with self._lock:
             if self._missed and self._free >= 0:
@@ -47,9 +48,9 @@ class Slots:
             return None
 
     def lend(self, run_id: UUID) -> bool:
-        """Free the slot of a run that begins to wait. False: it waits already.
+        """Free the slot of a run that begins to wait. False if it is waiting already.
 
-        Raises `TooManyWaiting`, since a graph may call itself without end.
+        Raises `TooManyWaiting` at a limit, since a graph may call itself endlessly.
         """
         most = settings.MAX_WAITING_RUNS
         with self._lock:
@@ -65,9 +66,10 @@ class Slots:
             return is_first
 
     def reclaim(self, run_id: UUID) -> None:
-        """End one wait of a run. After its last one it has a slot again.
+        """End one wait of a run. After its last wait, the run has a slot again.
 
-        If its slot is in use, there are too few for a while (`_free` is below 0).
+        If its slot is in use, more slots are in use than exist (`_free` is negative)
+        until a run ends.
         """
         with self._lock:
             self._waiting[run_id] -= 1

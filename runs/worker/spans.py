@@ -1,7 +1,8 @@
 """The spans of one attempt: the attempt, its nodes, models and tools.
 
-Loaded only if traces are on. Models and tools follow OpenTelemetry's conventions for
-generative AI. The texts of messages are exported only if `CAPTURE` asks for them.
+Loaded only if traces are on. Spans of models and tools follow OpenTelemetry's
+conventions for generative AI. The texts of messages are exported only if `CAPTURE` is
+set.
 """
 
 from __future__ import annotations
@@ -36,10 +37,10 @@ from spool.telemetry.traces import Past
 CAPTURE = "OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT"
 CAPTURING = {"true", "1", "span_only", "span_and_event"}
 CANCELLED = "cancelled"
-# Interrupts and commands are raised, too, but are no failures.
+# Interrupts and commands are raised as exceptions, too, but are not failures.
 FAILED = (RunStep.Outcome.ERROR, RunStep.Outcome.CANCELLED)
 
-# Added to every callback manager within a run, as that of the recorder is.
+# Added to every callback manager within a run, like the recorder.
 _spans: ContextVar[Spans | None] = ContextVar("spool_spans", default=None)
 register_configure_hook(_spans, inheritable=True)
 
@@ -49,7 +50,7 @@ def of_attempt(held: Claim) -> Iterator[None]:
     """Trace what is executed in this block as an attempt of a run."""
     tracing = traces.tracing()
     now = datetime.now(UTC)
-    # Not the times of the database themselves: its clock may be another one.
+    # Only a difference of the database's times, since its clock may differ.
     since = held.dispatched_at if held.attempt > 1 else None
     waited = held.claimed_at - (since or held.created_at)
     about = about_attempt(held, held.attempt)
@@ -76,9 +77,9 @@ def is_capturing() -> bool:
 
 
 class _Open(NonRecordingSpan):
-    """A span in the context of what it does; once it has ended, the one around it.
+    """The current span of a context. After its end it stands for the span around it.
 
-    LangChain reports ends in tasks of their own, from which the context can't be reset.
+    LangChain reports ends in separate tasks, which can't reset the context.
     """
 
     def __init__(self, span: Span, name: str, context: Context) -> None:
@@ -91,12 +92,12 @@ class _Open(NonRecordingSpan):
 
     @property
     def nearest(self) -> Span:
-        """This, or the nearest one around it that has not ended."""
+        """This span, or the nearest one around it that has not ended."""
         return _nearest(self._around) if self._has_ended else self
 
     @property
     def live(self) -> Span:
-        """The span itself of the nearest one."""
+        """The OpenTelemetry span of the nearest one."""
         nearest = self.nearest
         return nearest.span if isinstance(nearest, _Open) else nearest
 
@@ -116,7 +117,7 @@ def _on_live(name: str) -> Callable[..., Any]:
     return call
 
 
-# Graphs may add to the current span.
+# Graphs may add attributes to the current span, which must reach the live one.
 for _name in (
     *("get_span_context", "is_recording", "set_attribute", "set_attributes"),
     *("add_event", "update_name", "set_status", "record_exception"),
@@ -135,11 +136,11 @@ class Spans(BaseCallbackHandler):
         self._capture = capture
         self._lock = threading.Lock()
         self._open: dict[UUID, _Open] = {}
-        # The nodes that are being executed, by their checkpoint namespace.
+        # The nodes that are being executed, by their checkpoint namespaces.
         self._nodes: dict[str, UUID] = {}
 
     def close(self) -> None:
-        """End what is still open: the attempt was stopped."""
+        """End the spans that are still open, since the attempt was stopped."""
         with self._lock:
             left = list(self._open.values())
             self._open.clear()
@@ -162,7 +163,7 @@ class Spans(BaseCallbackHandler):
         one = _Open(span, name, context)
         with self._lock:
             self._open[run_id] = one
-        # For logs, for calls of other servers, and for libraries that trace themselves.
+        # For logs, calls to other servers, and libraries with their own traces.
         contexts.attach(one.context)
 
     def _end(
@@ -172,7 +173,7 @@ class Spans(BaseCallbackHandler):
         *,
         model: str | None = None,
     ) -> None:
-        """End a span. `model` names one whose model was unknown when it began."""
+        """End a span. `model` is the model's name if it was unknown at the start."""
         with self._lock:
             one = self._open.pop(run_id, None)
         if one is None:

@@ -1,4 +1,4 @@
-"""Detects a graph that blocks the event loop, and logs which node it is in."""
+"""Detects a graph that blocks the event loop, and logs the node that does."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Watchdog:
 
 
 def _node(frame: FrameType | None) -> str:
-    """The node that the loop runs: langgraph's config is a local of some frame."""
+    """The node that the loop runs, from langgraph's config in a local of some frame."""
     while frame is not None:
         config = frame.f_locals.get("config")
         metadata = config.get("metadata") if isinstance(config, dict) else None

@@ -1,7 +1,7 @@
 """One worker process: its lease, its loop, and the runs that it executes.
 
-The heartbeat is a plain thread with a connection of its own, so that neither a graph
-that blocks the loop nor a busy pool can make a healthy worker look dead.
+The heartbeat is a plain thread with its own connection, so that neither a graph that
+blocks the loop nor a busy pool can make a healthy worker look dead.
 """
 
 from __future__ import annotations
@@ -49,9 +49,9 @@ REGISTER = """
 INSERT INTO workers (id, hostname, pid, capacity, started_at, heartbeat_at)
 VALUES (%(id)s, %(hostname)s, %(pid)s, %(capacity)s, now(), now())
 """
-# Also returns whether other workers have free slots, whether single owners have limits,
-# and which runs this worker holds: some may have to be stopped (if the signal was lost),
-# and some may be unknown here (if the response to a claim was lost).
+# Also returns whether other workers have free slots, whether any owner has its own
+# limit, and which runs this worker holds: some may have to be stopped (if the signal
+# was lost), and some may be unknown here (if the response to a claim was lost).
 BEAT = """
 WITH alive AS (
     UPDATE workers SET heartbeat_at = now(), memory_bytes = %(memory)s
@@ -75,10 +75,11 @@ LEAVE = "UPDATE workers SET expired_at = now() WHERE id = %(id)s"
 
 
 class Contact:
-    """How long this process has reached Postgres without interruption.
+    """For how long this process has reached Postgres without interruption.
 
     While Postgres is unavailable, no worker can renew its lease. Right after such an
-    outage a process can't tell which workers are gone, and which are about to renew.
+    outage a process can't tell which workers are gone, and which are about to renew
+    their lease.
     """
 
     def __init__(self) -> None:
@@ -107,7 +108,7 @@ class Contact:
 
 
 class Worker:
-    """This process as a worker. Celery's threads call `execute`."""
+    """This process as a worker. Celery's threads call its methods."""
 
     def __init__(self) -> None:
         self.id: UUID = uuid7()
@@ -118,7 +119,7 @@ class Worker:
         self.contact = Contact()
         self._presence = Presence()
         self._slots = Slots(self.capacity)
-        # How many slots are taken by chains of runs: they may be about to claim one.
+        # How many chains of runs are executed: each may be about to claim a run.
         self._chains = 0
         self._stopping = threading.Event()
         self._has_left = threading.Event()
@@ -145,7 +146,7 @@ class Worker:
         deadline = time.monotonic() + grace
         while self._is_busy() and time.monotonic() < deadline:
             time.sleep(0.05)
-        # Repeated, since a run that is just being claimed can't be stopped yet.
+        # Repeated, since a run whose claim has not returned yet can't be stopped.
         while self._is_busy() and time.monotonic() < deadline + HAND_BACK_TIMEOUT_SECS:
             for executor in self._executors:
                 executor.stop_all(HAND_BACK)
@@ -176,7 +177,7 @@ class Worker:
 
     @contextmanager
     def waiting(self, run_id: UUID) -> Iterator[None]:
-        """Lend the slot of a run, which waits for another one. See `Slots.lend`."""
+        """Lend the slot of a run while it waits for another one. See `Slots.lend`."""
         if self._slots.lend(run_id):
             hooks.wake(run_id)
         try:
@@ -191,7 +192,7 @@ class Worker:
     def execute_all(self, hint: UUID, announce: Announce) -> bool:
         """Execute runs of the queue in a slot, and block until there are none.
 
-        False: no slot is free. `announce` is called in a thread of its own; see
+        Returns False if no slot is free. `announce` is called in a separate thread; see
         `Executor.execute_all`.
         """
         loop, executor = self._loop_and_executor()
@@ -200,7 +201,7 @@ class Worker:
         return is_taken
 
     def execute_soon(self, hint: UUID, announce: Announce) -> bool:
-        """The same without blocking."""
+        """As `execute_all`, without blocking."""
         loop, executor = self._loop_and_executor()
         if is_taken := self.take_slot(hint):
             loop.start(self._execute_chain(executor, hint, announce))
@@ -214,9 +215,9 @@ class Worker:
             try:
                 await executor.execute_all(wanted, self._announcing(announce))
             except Exception:
-                # If a run is claimed, the heartbeat finds that nothing executes it.
+                # If a run was claimed, the heartbeat finds that it is not executed.
                 logger.exception("run %s: could not be executed", wanted)
-            if self.is_stopping:  # It may not have been claimed, by any worker.
+            if self.is_stopping:  # The run may not have been claimed by any worker.
                 self.later(hooks.wake, wanted)
             wanted = self.free_slot()
 
@@ -230,7 +231,7 @@ class Worker:
     def later(
         self, function: Callable[P, object], *args: P.args, **kwargs: P.kwargs
     ) -> None:
-        """Call a function that sends messages, which may block, on a thread for these."""
+        """Call a function on the thread for sending messages, which may block."""
         self._announcer.submit(function, *args, **kwargs)
 
     def _loop_and_executor(self) -> tuple[Loop, Executor]:
@@ -274,7 +275,7 @@ class Worker:
 
     @property
     def run_count(self) -> int:
-        """How many runs it holds."""
+        """How many runs this worker holds."""
         return sum(len(executor.held_runs) for executor in list(self._executors))
 
     # --- The lease ------------------------------------------------------------------
@@ -360,7 +361,7 @@ class Worker:
 
 
 def _memory_bytes() -> int | None:
-    """The resident memory of this process; None where there is no Linux."""
+    """The resident memory of this process, in bytes; None if not on Linux."""
     try:
         pages = Path("/proc/self/statm").read_text().split()[1]
     except OSError:
