@@ -1,7 +1,7 @@
 """Whether a run's client is still there, for runs that end with it (`on_disconnect`).
 
 The web process that serves the client keeps renewing a key in Redis. The worker checks
-the key, so that it also notices when web process and client die together.
+the key, so that it also notices if the web process dies together with the client.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def lease_secs() -> float:
 
 @asynccontextmanager
 async def attending(client: redis.asyncio.Redis, run_id: UUID) -> AsyncIterator[None]:
-    """Keep renewing the key of the run's client while the context lasts."""
+    """Keep renewing the key of the run's client until the context exits."""
     renewing = asyncio.create_task(_renew(client, run_id))
     try:
         yield

@@ -19,7 +19,7 @@ class Batch:
     index: int
     count: int
     data: bytes
-    # The number of events that were dropped before it.
+    # The number of events that were dropped before this batch.
     dropped: int = 0
     ending: int = scripts.GOES_ON
     first: str = ""

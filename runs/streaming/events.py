@@ -1,10 +1,10 @@
 """A run's events: written by its worker, kept in Redis for a while, read by viewers.
 
-A thread has one Redis stream; its runs follow one another in it. An entry is a batch
-of events of one run; what a viewer calls an event's id is `<ms>-<n>`, by Redis's clock,
-and the entry's own id is that of its last event. Events are also numbered: `seq` counts
-all events of a thread, and is never used twice. Each batch is also published, so that
-viewers need not poll. Postgres is the source of truth: no result depends on Redis.
+A thread has one Redis stream, which contains its runs one after another. An entry is a
+batch of events of one run. An event's id, which viewers see, is `<ms>-<n>` by Redis's
+clock; the entry has the id of its last event. Events are also numbered: `seq` counts
+all events of a thread, and no number is used twice. Each batch is also published, so
+that viewers need not poll. Postgres is the source of truth: no result depends on Redis.
 """
 
 from __future__ import annotations
@@ -32,11 +32,12 @@ logger = logging.getLogger(__name__)
 METADATA = "metadata"
 ERROR = "error"
 END = "end"
-# Replaces events that Redis has lost for good: `{"from": id, "to": id}`, the last event
-# that the viewer has, and the last one that is missing.
+# Replaces events that Redis has lost for good. Its data is `{"from": id, "to": id}`:
+# the last event that the viewer has, and the last one that is missing.
 GAP = "gap"
-# Prefixes of the names of event streaming's events: those that viewers of runs also
-# get, converted to the form of their stream mode, and those that only subscribers get.
+# Prefixes of the names of event streaming's events: of events that viewers of runs get
+# too, converted to the form of their stream mode, and of events that only subscribers
+# get.
 NORMALISED = "@"
 SUBSCRIBERS_ONLY = "~"
 
@@ -46,7 +47,7 @@ INPUT_ANSWERED = "input.answered"
 # A batch begins with the id of its run.
 RUN_ID_LENGTH = 36
 
-# Redis counts both halves of an id in 64 bits.
+# In Redis, both parts of an id have 64 bits.
 _LAST_ID = 2**64 - 1
 
 
@@ -63,7 +64,7 @@ class Event:
     data: bytes
     # The run's event before this one; set for the first event of a batch.
     previous: tuple[int, int] | None = None
-    # Tells apart successive threads with the same id; see `generation`.
+    # Distinguishes successive threads with the same id; see `generation`.
     generation: int = 0
     seq: int = 0
     graph_id: str = ""
@@ -84,22 +85,22 @@ def channel(thread_id: UUID | str) -> str:
 
 
 def reply_channel(address: str) -> str:
-    """Where one web process gets the events of the runs that it has created."""
+    """The channel on which one web process gets the events of runs that it created."""
     return f"{settings.REDIS_KEY_PREFIX}spool:web:{address}"
 
 
 def ends_channel() -> str:
-    """Where all web processes get the ends of runs that no worker held."""
+    """The channel on which all web processes get ends of runs that no worker held."""
     return f"{settings.REDIS_KEY_PREFIX}spool:ends"
 
 
 def older_channel(thread_id: UUID | str) -> str:
-    """Where web processes of 0.1.0 listen, for as long as an upgrade takes."""
+    """The channel on which web processes of 0.1.0 listen, needed during an upgrade."""
     return f"{settings.REDIS_KEY_PREFIX}spool:thread:{thread_id}"
 
 
 def generation(created_at: datetime) -> int:
-    """The time of a thread's creation in µs, to tell it from later ones with its id."""
+    """A thread's creation time in µs, which distinguishes later threads with its id."""
     return round(created_at.timestamp() * 1_000_000)
 
 
@@ -108,7 +109,7 @@ def control_channel() -> str:
 
 
 def signal_stop(run_id: UUID, action: str) -> None:
-    """Publish a request to the run's worker to stop it. The run's row says so too."""
+    """Publish a request to stop a run to its worker. The run's row has it, too."""
     try:
         with circuit_breaker():
             redis_client().publish(control_channel(), f"{run_id} {action}")
@@ -127,7 +128,7 @@ def stop_signals() -> Iterator[tuple[UUID, str]]:
 
 
 def newest_id(thread_id: UUID) -> tuple[int, int] | None:
-    """The id of a thread's last event, `(0, 0)` if none is kept. None without Redis."""
+    """The id of a thread's last event: `(0, 0)` if none is kept, None without Redis."""
     try:
         with circuit_breaker():
             found: Any = redis_client().xrevrange(stream_key(thread_id), count=1)
@@ -165,7 +166,7 @@ def remove(thread_id: UUID, run_id: UUID) -> None:
 
 
 def encode(run_id: UUID | str, events: Iterable[tuple[str, bytes]]) -> bytes:
-    """A batch: the run's id, then a name and compact JSON for each event, by lines."""
+    """Encode a batch as lines: the run's id, then each event's name and its JSON."""
     lines = [str(run_id).encode()]
     for name, data in events:
         lines += [name.replace("\n", " ").encode(), data]
@@ -214,7 +215,7 @@ def decode_published(message: bytes) -> list[Event]:
 
 
 def run_of_reply(message: bytes) -> str:
-    """The run whose events, or their restoration, are published to its creator."""
+    """The id of the run that a message on a reply channel is about."""
     _, _, batch = message.partition(b"\n")
     return batch[:RUN_ID_LENGTH].decode()
 
@@ -234,7 +235,7 @@ def decode_entry(entry_id: bytes, fields: Mapping[bytes, bytes]) -> Iterator[Eve
 class Place:
     """The position of an event number in a thread's stream, and the numbers kept.
 
-    `begins` is the run whose first event is the oldest one, or empty.
+    `begins` is the id of the run whose first event is the oldest kept event, or empty.
     """
 
     after: tuple[int, int]
@@ -274,7 +275,7 @@ def newest_seq(thread_id: UUID) -> int:
 
 
 def parse_id(text: str) -> tuple[int, int]:
-    """`<ms>-<n>`, or `<ms>` alone. Raises `ValueError`."""
+    """Parse `<ms>-<n>`, or `<ms>` alone. Raises `ValueError`."""
     ms, _, seq = text.partition("-")
     if not (ms.isdecimal() and (seq or "0").isdecimal()):
         raise ValueError(f"{text!r} is not an event id")
@@ -313,8 +314,8 @@ def lifecycle_of(
 ) -> dict[str, Any]:
     """The lifecycle event of event streaming for the end of a run.
 
-    A cancelled run is `failed`: it is the only word of the protocol that every client
-    treats as an end, and not as a success.
+    A cancelled run is `failed`: this is the only status of the protocol that every
+    client treats as an end, but not as a success.
     """
     if status == "success":
         return {"event": "interrupted" if is_paused else "completed"}

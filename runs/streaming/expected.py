@@ -1,7 +1,7 @@
 """The viewers of runs that a process is about to create, or has created.
 
-Requests add them in threads, before their run is created, so that none of its events is
-missed. The event loop passes events on to them.
+Requests add these viewers in threads, before the run is created, so that none of its
+events are missed. The event loop passes the events on to the viewers.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ KEPT_SECS = 60.0
 
 
 class ExpectedViewers:
-    """By their run. Any thread may add and forget some."""
+    """The expected viewers by their run's id. Any thread may add or forget one."""
 
     def __init__(self) -> None:
         self._viewers: dict[str, Viewer] = {}
@@ -26,7 +26,7 @@ class ExpectedViewers:
         return iter(list(self._viewers.values()))
 
     def add(self, run_id: UUID) -> Viewer:
-        # Its thread may not be known yet; it is set once the run is created.
+        # The thread may not be known yet; `thread_id` is set once the run is created.
         viewer = Viewer(run_id, run_id)
         viewer.has_gap, viewer.expected_at = False, time.monotonic()
         self._viewers[str(run_id)] = viewer
@@ -39,7 +39,7 @@ class ExpectedViewers:
         self._viewers.pop(str(run_id), None)
 
     def forget_abandoned(self) -> None:
-        """Forget those whose client has left before its response began."""
+        """Forget viewers whose clients left before their responses began."""
         oldest = time.monotonic() - KEPT_SECS
         for run_id, viewer in list(self._viewers.items()):
             if not viewer.has_begun and viewer.expected_at < oldest:

@@ -1,9 +1,9 @@
 """Events from Redis to the viewers of one web process.
 
-One pub/sub connection serves all of them. A viewer subscribes, reads the events that it
+One pub/sub connection serves all viewers. A viewer subscribes, reads the events that it
 has missed from the thread's stream, and then gets what is published. If Redis fails or
-loses events, viewers still get the end of their run: Postgres is polled from time to
-time for all watched runs at once.
+loses events, viewers still get the end of their run: Postgres is polled at intervals
+for all watched runs at once.
 
 The viewer of a run that this process creates needs neither subscription nor reading
 (`expect`): the run's worker also publishes its events on the channel of the process,
@@ -54,17 +54,16 @@ Entry = tuple[bytes, dict[bytes, bytes]]
 # Pause before the connection to Redis is tried again, in seconds.
 RECONNECT_DELAY = 0.5
 # How long a channel without viewers stays subscribed, in seconds: one command then
-# unsubscribes from all that were left meanwhile.
+# unsubscribes from all channels that have lost their viewers.
 UNSUBSCRIBE_DELAY = 1.0
-# How long a viewer waits for Redis before it starts with the data of Postgres, in
-# seconds.
+# How long a viewer waits for its subscription before it starts without it, in seconds.
 SUBSCRIBE_TIMEOUT = 2.0
 # How long a viewer waits for events on the channel of its process before it also watches
 # the thread, in seconds: a worker of the version before does not know that channel.
 REPLY_TIMEOUT_SECS = 1.0
 # How long after the end of a run its `end` event may still arrive, in seconds.
 LAST_WORDS = 3.0
-# The maximum and the first number of batches per read: a few may already be large.
+# The maximum and the initial number of batches per read: even a few may be large.
 PAGE = 200
 FIRST = 8
 
@@ -74,10 +73,10 @@ class Fanout:
 
     def __init__(self) -> None:
         self.redis = new_async_redis()
-        # By which workers know this process.
+        # The name by which workers know this process.
         self.address = uuid4().hex
         self._reply_channel = reply_channel(self.address)
-        # They stay subscribed, so that the connection is always listening.
+        # These channels stay subscribed, so that the connection is always listening.
         self._own_channels = self._reply_channel, ends_channel()
         self._expected = ExpectedViewers()
         self._viewers: defaultdict[str, set[Viewer]] = defaultdict(set)
@@ -107,7 +106,7 @@ class Fanout:
         return self._expected.add(run_id)
 
     def forget(self, run_id: UUID) -> None:
-        """Expect no events of a run. Any thread may call this."""
+        """Stop expecting events of a run. Any thread may call this."""
         self._expected.forget(run_id)
 
     @asynccontextmanager
@@ -128,7 +127,7 @@ class Fanout:
             self._unwatch(name, viewer)
 
     def _watch_too(self, viewer: Viewer) -> None:
-        """Let a viewer that has got no events also watch its thread."""
+        """Let a viewer that has received no events also watch its thread."""
         if viewer.is_answered:
             return
         name = channel(viewer.thread_id)
@@ -174,7 +173,7 @@ class Fanout:
             self._unwatch(name, viewer)
 
     async def close(self) -> None:
-        """Release its tasks and connections, before its event loop ends."""
+        """Release the tasks and connections, before the event loop ends."""
         if self._leaving:
             self._leaving.cancel()
         tasks = [*self._tasks, *self._subscriptions, self._unsubscribing]
@@ -221,7 +220,7 @@ class Fanout:
                 await self._send(self._pubsub.unsubscribe, *names)
 
     async def _send(self, command: Callable[..., Awaitable[None]], *names: str) -> None:
-        """Send a command if connected. On connecting, all channels are subscribed."""
+        """Send a command if connected. `_connect` subscribes to all channels anyway."""
         if self._is_connected:
             try:
                 await command(*names)
@@ -334,9 +333,9 @@ class Fanout:
             await pubsub.subscribe(*self._confirmed)
 
     def _all_viewers(self) -> set[Viewer]:
-        """Those whose runs and threads are in Postgres, unless they were deleted."""
+        """The viewers whose run or thread is in Postgres, unless it was deleted."""
         watching = {one for found in self._viewers.values() for one in found}
-        # A run that is expected may not be stored yet, which is no end of it.
+        # An expected run may not be stored yet, which must not count as its end.
         return watching | {one for one in self._expected if one.has_begun}
 
     async def _ask_postgres(self) -> None:
@@ -366,7 +365,7 @@ class Fanout:
 
 
 def active_runs(run_ids: set[UUID]) -> set[UUID]:
-    """Those of these runs that are active, or whose `end` event may still arrive."""
+    """The ids of those runs that are active, or whose `end` event may still arrive."""
     if not run_ids:
         return set()
     of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_WORDS))
@@ -395,10 +394,10 @@ def fanout() -> Fanout:
 def expect(run_id: UUID) -> tuple[str, Viewer] | None:
     """The address of this process, and a viewer for a run that it is about to create.
 
-    None: events might not arrive there. Any thread may call this.
+    Returns None if events might not arrive there. Any thread may call this.
     """
     found = list(_fanouts.values())
-    # With several loops it is not known which one the response will be sent on.
+    # With several loops it is unknown which one will send the response.
     if len(found) != 1:
         return None
     viewer = found[0].expect(run_id)
@@ -406,13 +405,13 @@ def expect(run_id: UUID) -> tuple[str, Viewer] | None:
 
 
 def forget(run_id: UUID) -> None:
-    """Expect no events of a run that was not created."""
+    """Stop expecting events of a run that was not created."""
     for each in list(_fanouts.values()):
         each.forget(run_id)
 
 
 def viewer_count() -> int:
-    """The open subscriptions of this process."""
+    """The number of open subscriptions of this process."""
     return sum(each.viewer_count for each in list(_fanouts.values()))
 
 

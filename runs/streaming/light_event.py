@@ -1,4 +1,4 @@
-"""An event of asyncio for things that there are thousands of, most of them idle."""
+"""An asyncio event for objects that exist in thousands, most of them idle."""
 
 from __future__ import annotations
 

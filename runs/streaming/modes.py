@@ -1,4 +1,4 @@
-"""Translates what a graph streams to the events of the wire, mode by mode.
+"""Translates the stream of a graph to the events of the wire, mode by mode.
 
 The rules are those of the official server; see the wire contract, section 6.
 """
@@ -25,7 +25,7 @@ WireEvent = tuple[str, Any]
 MESSAGES = "messages"
 MESSAGES_TUPLE = "messages-tuple"
 EVENTS = "events"
-# The key that values and updates have where the graph was interrupted.
+# The key of values and updates that holds interrupts, if the graph was interrupted.
 INTERRUPT = "__interrupt__"
 
 
@@ -39,13 +39,13 @@ class Translator:
     """Turns one run's stream into wire events; remembers its messages and values.
 
     `values` is the last state that the root graph streamed, limited to its output
-    schema; `interrupted` says that it stopped with work left.
+    schema; `interrupted` is true if the graph stopped with work left.
     """
 
     def __init__(self, wire_modes: Sequence[str]) -> None:
         self.values: Any = None
         self.interrupted = False
-        # Its interrupts, in the order in which they were raised.
+        # The run's interrupts, in the order in which they were raised.
         self.interrupts: list[Any] = []
         # The namespace of the graph that raised each interrupt, by the interrupt's id.
         self.asked_in: dict[str, tuple[str, ...]] = {}
@@ -139,9 +139,9 @@ async def stream_graph(
 
 
 def _name_message(event: Any) -> None:
-    """Give a tool's message its id, which it would get later, from the state's reducer.
+    """Give a tool's message its id now, not later, in the state's reducer.
 
-    It is the same object, so that clients can find it in the state.
+    The state will contain the same object, so that clients can find the id in it.
     """
     output = event["data"].get("output")
     if isinstance(output, ToolMessage) and output.id is None:
@@ -162,7 +162,7 @@ def in_order_of_tasks(interrupts: Mapping[str, Any] | None) -> list[Any]:
 
 
 def _tells_interrupts(payload: Any) -> bool:
-    """Whether the graph was interrupted. A state may also have a key of that name."""
+    """Whether a payload has interrupts. A state may also have a key of that name."""
     interrupts = payload.get(INTERRUPT) if isinstance(payload, dict) else None
     return isinstance(interrupts, tuple) and all(
         isinstance(i, Interrupt) for i in interrupts
@@ -192,7 +192,7 @@ def _shaped(mode: str, payload: Any) -> Any:
 
 
 def _with_checkpoint(task: dict[str, Any]) -> dict[str, Any]:
-    """A task of a debug event, with the place of its subgraph's checkpoints, if any."""
+    """A task of a debug event, with the config of its subgraph's state, if any."""
     if not (task.get("state") or {}).get("configurable"):
         return task
     others = {key: value for key, value in task.items() if key != "state"}

@@ -1,8 +1,8 @@
 """Events of event streaming in the forms that viewers of runs get.
 
-A run that was started by event streaming can be joined like any other. Its values,
-updates, custom data and tasks need only another name; the events of a model's message
-are put together again.
+A run that was started by event streaming can be joined like any other. For values,
+updates, custom data and tasks, only the name of the event changes; a model's message is
+put together from its events.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNCHANGED = ("values", "updates", "custom", "tasks")
 
 @dataclass
 class _Message:
-    """A model's message, as far as it is known."""
+    """The part of a model's message that has been received."""
 
     id: str
     metadata: dict[str, Any]
@@ -48,12 +48,12 @@ class RunForm:
     """
 
     in_chunks: bool = False
-    # The messages that are being streamed, by run and namespace, and by their model's
-    # run. Events name that run if several are streamed at once.
+    # The messages that are being streamed, by run and namespace, and then by the id of
+    # the model's run, which events contain if several messages are streamed at once.
     _active: dict[tuple[str, ...], dict[str, _Message]] = field(default_factory=dict)
 
     def of(self, event: Event) -> Event | None:
-        """None: viewers of runs don't get it."""
+        """The event for viewers of runs. None if they don't get it."""
         mark = event.name[:1]
         if mark not in (NORMALISED, SUBSCRIBERS_ONLY):
             return event
@@ -72,7 +72,7 @@ class RunForm:
             return self._start(event, payload, active)
         model_run = payload.get("run_id") or next(iter(active), "")
         message = active.get(model_run)
-        if message is None:  # The viewer came in the middle of it.
+        if message is None:  # The viewer joined in the middle of the message.
             return None
         change = _changed(message, payload)
         if payload["event"] in ("message-finish", "error"):
@@ -106,7 +106,7 @@ class RunForm:
 
 
 def _changed(message: _Message, payload: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Add to the message what an event says; that as the fields of a chunk."""
+    """Add an event to its message. Returns the change as the fields of a chunk."""
     kind = payload["event"]
     if kind == "content-block-delta" and payload["delta"].get("type") == "text-delta":
         message.text += payload["delta"]["text"]

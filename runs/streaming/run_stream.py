@@ -45,8 +45,8 @@ UNKNOWN_RUN = {"error": "HTTPException", "message": "404: Run not found"}
 class RunStream:
     """The options of one client's stream of a run.
 
-    `after`: the id of the last event that it has, `(0, 0)` for all of them, None for
-    only those from now on. `modes`: stream modes to pass on, None for all.
+    `after`: the id of the last event that the client has, `(0, 0)` for all events, None
+    for only those from now on. `modes`: stream modes to pass on, None for all.
     """
 
     thread_id: UUID
@@ -58,7 +58,7 @@ class RunStream:
     in_chunks: bool = False
     # The run was created by this request, so it can't have ended long ago.
     is_new: bool = False
-    # Has got its events since before it was created.
+    # The viewer that gets the run's events since before the run was created.
     expected: Viewer | None = None
     # Called when the client goes away before the end.
     on_disconnect: Callable[[], None] | None = None
@@ -71,7 +71,7 @@ class RunStream:
         if self.modes is None or event.name in ALWAYS_SHOWN:
             return True
         if event.name == events.METADATA:
-            # Shown for later attempts, which may repeat some events.
+            # `metadata` is shown for later attempts, which may repeat some events.
             return b'"attempt":1' not in event.data.replace(b" ", b"")
         return event.name.partition("|")[0].partition("/")[0] in self.modes
 
@@ -83,7 +83,7 @@ async def sse(stream: RunStream) -> AsyncGenerator[bytes, None]:
             if not batch:
                 yield HEARTBEAT
                 continue
-            # After an `error` clients expect nothing more.
+            # Clients expect nothing after an `error`.
             yield b"".join(
                 event.sse(with_id=stream.with_ids)
                 for event in batch
@@ -105,7 +105,7 @@ async def wait(stream: RunStream) -> AsyncGenerator[bytes, None]:
 
 
 async def current(run_id: UUID) -> AsyncGenerator[bytes, None]:
-    """The answer of `join` for a run that is over: all values of its thread."""
+    """The response of `join` for a run that has ended: all values of its thread."""
     yield dumps(await database_threads.query(result, run_id, whole=True))
 
 
@@ -122,7 +122,7 @@ class _Answer:
     end: dict[str, Any] = field(default_factory=dict)
 
     def see(self, event: Event) -> None:
-        if event.name == events.METADATA:  # Another attempt.
+        if event.name == events.METADATA:  # A new attempt begins.
             self.number_of_values = 0
         elif event.name == "values":
             self.values = event.data
@@ -131,11 +131,11 @@ class _Answer:
             self.end = events.end_of(event)
 
     def json(self) -> bytes | None:
-        """The result, or None if the events do not tell it."""
+        """The result as JSON. None if it can't be derived from the events."""
         if self.end.get("status") != Run.Status.SUCCESS or not self.number_of_values:
             return None
         if self.end.get("values") != self.number_of_values:
-            return None  # Some are missing.
+            return None  # Some events are missing.
         if "interrupts" not in self.end:
             return self.values
         values = loads(self.values)
@@ -167,13 +167,13 @@ async def unknown_sse() -> AsyncGenerator[bytes, None]:
 
 
 async def nothing() -> AsyncGenerator[bytes, None]:
-    """The empty stream for an invalid event id."""
+    """An empty stream, for an invalid event id."""
     for part in tuple[bytes, ...]():
         yield part
 
 
 def result(run_id: UUID, *, whole: bool = False) -> Any:
-    """The answer of `wait` and `join`; see the wire contract, section 5.3.
+    """The response of `wait` and `join`; see the wire contract, section 5.3.
 
     `whole`: include values that are not in the graph's output schema.
     """
@@ -190,8 +190,8 @@ def result(run_id: UUID, *, whole: bool = False) -> Any:
 async def follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     """Batches of the run's events until its end; an empty one is a heartbeat.
 
-    `on_disconnect` is called if the client leaves before that, but not if its stream is
-    closed because the server stops: the client will reconnect.
+    `on_disconnect` is called if the client leaves before the end. It is not called if
+    the stream is closed because the server stops, since the client will reconnect.
     """
     ended = False
     try:
@@ -216,7 +216,7 @@ async def _follow(stream: RunStream) -> AsyncGenerator[list[Event], None]:
     async with fanout().watch(
         stream.thread_id, stream.run_id, stream.expected
     ) as viewer:
-        # A client may join a run that ended long ago: nothing will be published.
+        # For a client that joins a run that ended long ago, nothing will be published.
         joined_late = not stream.is_new and await database_threads.query(
             _is_over, stream.run_id
         )
@@ -267,8 +267,8 @@ async def next_events(
         read = fanout().read_back(viewer.thread_id, last) if last else None
         page = await read if read else ([], False)
         if page is None:
-            # Read again first: published events would hide those that could not be
-            # read.
+            # Read again before passing on published events: they would hide the events
+            # that could not be read.
             viewer.has_gap, viewer.is_behind = True, was_behind
             viewer.failures += 1
             await asyncio.sleep(RETRY)
@@ -282,7 +282,7 @@ async def next_events(
     if last is None:
         return batch
     following = list(_following(batch, last))
-    # If some are missing before the others, read both from the stream.
+    # If events are missing in between, read these and the later ones from the stream.
     viewer.has_gap |= len(following) < sum(event.id > last for event in batch)
     return following
 
@@ -298,7 +298,7 @@ def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
 
 
 def with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
-    """The events that Redis has, with `gap` events in place of lost ones."""
+    """The kept events, with `gap` events in place of those that Redis has lost."""
     for event in kept:
         if event.previous and event.previous > last:
             data = {"from": _id(last), "to": _id(event.previous)}
@@ -308,9 +308,9 @@ def with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:
 
 
 async def _expect_nothing(viewer: Viewer, run_id: UUID) -> None:
-    """Let a viewer know that a run is over.
+    """Let a viewer know that its run is over.
 
-    The last events of one that has just ended are published at any moment.
+    If the run has just ended, do so after a delay: its last events may still arrive.
     """
     if await database_threads.query(active_runs, {run_id}):
         over = partial(viewer.tell, {run_id}, is_gone=False)

@@ -1,8 +1,8 @@
-"""Calls scripts of Redis from an event loop: those of one turn in one round trip.
+"""Calls Redis scripts from an event loop: all calls of one turn share a round trip.
 
-The client of redis-py takes a connection from its pool for each command, and looks after
-each with timeouts, retries and events: three times what the call itself costs. Here one
-connection is held, and all calls that wait are sent together.
+The client of redis-py takes a connection from its pool for each command, and handles
+timeouts, retries and events for each, which costs three times as much as the call
+itself. Here one connection is held, and all waiting calls are sent together.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ class Call(NamedTuple):
     key: str
     args: Sequence[Argument]
     answer: asyncio.Future[Any]
-    # Gets its result when the call is sent, or can't be.
+    # Done when the call is sent, or when it can't be sent.
     sent: asyncio.Future[None] | None = None
 
 
 class ScriptCalls:
-    """The scripts that one loop calls. Calls that come meanwhile wait for the next turn.
+    """The script calls of one loop. Calls made during a round trip wait for the next.
 
     Scripts must be safe to run twice: after a lost connection they are sent again.
     """
@@ -48,9 +48,9 @@ class ScriptCalls:
         args: Sequence[Argument],
         sent: asyncio.Future[None] | None = None,
     ) -> Any:
-        """The script's answer. Raises what Redis or the connection raises.
+        """Call a script and return its answer. Raises what Redis or redis-py raises.
 
-        `sent` gets its result before that: once the call is on its way, or can't be.
+        `sent` is done before that: once the call is on its way, or can't be sent.
         """
         answer = asyncio.get_running_loop().create_future()
         self._waiting.append(Call(script, key, args, answer, sent))
@@ -110,7 +110,7 @@ class ScriptCalls:
             try:
                 return await _exchange(self._connection, packed, len(commands), on_sent)
             except Disconnected:
-                pass  # While it was idle, as a rule: Redis was restarted.
+                pass  # Usually Redis was restarted while the connection was idle.
         return await _exchange(self._connection, packed, len(commands), on_sent)
 
 
@@ -125,7 +125,7 @@ async def _exchange(
         on_sent()
         return [await _answer(connection) for _ in range(count)]
     except BaseException:
-        # What is still to come would be taken for the answer to another command.
+        # An answer that is still to come would be taken for that of another command.
         await connection.disconnect(nowait=True)
         raise
 

@@ -1,11 +1,11 @@
 """Lua scripts for a thread's stream, each atomic: append, restore, remove, find.
 
-An entry is a batch of events of one run; its id is that of its last event. Its fields:
+An entry is a batch of events of one run; it has the id of its last event. Its fields:
 `n` number of events, `e` the batch, `a` attempt (`OVER` after the run's end), `b`
-number of the batch in its attempt, `p` id of the run's event before it, `g` generation
-of the thread, `o` how the run ends with it, `k` and `t` total number and bytes of the
-events up to it, `fk` and `ft` how many of these were known to be gone, `s` number of
-its last event among all of the thread's.
+number of the batch in its attempt, `p` id of the run's event before the batch, `g`
+generation of the thread, `o` how the run ends with this batch, `k` and `t` total number
+and bytes of the events up to this batch, `fk` and `ft` how many of these were known to
+be gone, `s` number (`seq`) of its last event.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ GONE = b"gone"
 RESTORED = b"restored"
 # The result of `APPEND` if the stream has lost entries that its writer added.
 LOST = b"lost"
-# By how much numbers jump if Redis has lost a thread's events: the last few numbers
-# that were used may not be in Postgres.
+# How many event numbers are skipped if Redis has lost a thread's events, since the last
+# numbers that were used may not be in Postgres.
 SEQ_JUMP = 1000
 # How a run ends with an entry: not at all, by its worker, by another process.
 GOES_ON, ENDED_HERE, ENDED_BY_OTHERS = 0, 1, 2
@@ -69,9 +69,10 @@ end
 #
 # Stores and publishes a batch, with ids from Redis's clock for all writers. A batch
 # that was added before is not added again. Returns the ids of its first event and of
-# the one before that, and the number of its last. Nil if a later attempt has published,
-# the run is over, or the thread was replaced: a worker that is cut off goes on for a
-# while. Without events it only checks whether the earlier ones are still there.
+# the event before that, and the number of its last event. Returns nil if a later
+# attempt has published, the run is over, or the thread was replaced, since a worker
+# that has lost its connections may continue for a while. Without events, the script
+# only checks whether the earlier ones still exist.
 APPEND = (
     _FUNCTIONS
     + f"""
@@ -202,9 +203,10 @@ return {first, previous, last_number}
 )
 
 # KEYS: stream. ARGV: channel; run; attempt; generation; TTL of the stream in ms; the
-# run's graph; another channel to publish on (may be empty); then id, number of events, batch, number of the batch, id of the event
-# before it and number of its last event, of each entry that the writer has added.
-# Missing entries are added again under their ids. Nil as for `APPEND`.
+# run's graph; another channel to publish on (may be empty); then for each entry that
+# the writer has added: its id, number of events, batch, number of the batch, id of the
+# event before it and number of its last event. Missing entries are added again under
+# their ids. Returns nil as `APPEND` does.
 RESTORE = (
     _FUNCTIONS
     + """

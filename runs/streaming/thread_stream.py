@@ -1,7 +1,7 @@
 """What a client of a thread receives: the events of all its runs, one after another.
 
-The stream stays open until the thread is deleted. A run's `end`, which clients take for
-the end of the stream, is replaced by a `metadata` event that says the run is done.
+The stream stays open until the thread is deleted. Since clients close the stream on
+`end`, a `metadata` event that says that the run is done replaces the `end` of a run.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from spool.runs.streaming.viewer import Viewer
 
 RUN_MODES = "run_modes"
 LIFECYCLE = "lifecycle"
-# Part of the API; the official server sends nothing for it, and neither do we.
+# A mode of the API without events: neither the official server nor Spool sends any.
 STATE_UPDATE = "state_update"
 
 
@@ -32,7 +32,7 @@ class ThreadStream:
     """The options of one client's stream of a thread; `after` as for a run's stream."""
 
     thread_id: UUID
-    # See `events.generation`: events of an earlier thread of this id are not shown.
+    # See `events.generation`: events of an earlier thread with this id are not shown.
     generation: int
     after: tuple[int, int] | None
     modes: frozenset[str] = frozenset({RUN_MODES})
@@ -57,7 +57,7 @@ async def sse(stream: ThreadStream) -> AsyncGenerator[bytes, None]:
             if clock() >= beat:
                 beat += settings.STREAM_HEARTBEAT_SECS
                 yield HEARTBEAT
-        # The thread was deleted, but its runs had ended before.
+        # The thread was deleted: pass on the events that were published before that.
         left = [
             event for event in await viewer.batches(0) if not last or event.id > last
         ]
@@ -72,7 +72,7 @@ class _Runs:
     viewer: Viewer
     modes: frozenset[str]
     generation: int
-    # Runs that were reported as done before their own end arrived, if it ever does.
+    # Runs that were already reported as done; their own end may arrive later or never.
     published: set[str] = field(default_factory=set)
     form: RunForm = field(default_factory=RunForm)
 
@@ -91,11 +91,11 @@ class _Runs:
                 yield from self._wanted(shown)
 
     def missed(self, over: set[UUID], last: tuple[int, int] | None) -> Iterator[Event]:
-        """The ends of runs that are over, but whose end is not in Redis."""
+        """The ends of runs that are over, but have no end in Redis."""
         for run_id in over & self.viewer.watched:
             self.viewer.watched.discard(run_id)
             self.published.add(str(run_id))
-            # Reuse the last id, so that a client that reconnects misses nothing.
+            # Reuse the last id, so that a client that reconnects misses no events.
             end = Event(str(run_id), last or NEVER, events.END, b"")
             yield from self._wanted(_done(end))
         self.viewer.over -= over
@@ -112,7 +112,7 @@ def _done(end: Event) -> Event:
 
 
 async def unknown(thread_id: UUID) -> AsyncGenerator[bytes, None]:
-    """The error for a missing thread, and equally for one of another owner."""
+    """The error for a missing thread, or for a thread of another owner."""
     message = f"404: Thread with ID {thread_id} not found"
     data = dumps({"error": "HTTPException", "message": message})
     yield Event("", NEVER, events.ERROR, data).sse(with_id=False)

@@ -1,4 +1,4 @@
-"""One viewer of a thread or of a run: what it has got, and what it must read."""
+"""One viewer of a thread or run: its queued events, and whether it must read more."""
 
 from __future__ import annotations
 
@@ -9,31 +9,32 @@ from uuid import UUID
 from spool.runs.streaming.events import Event
 from spool.runs.streaming.light_event import LightEvent
 
-# How many bytes are queued for a slow viewer; it reads later events from the stream.
+# How many bytes are queued for a slow viewer. It reads later events from the stream.
 MAX_WAITING = 2**20
 # How many failed reads from Redis a viewer of an ended run allows.
 MAX_FAILURES = 3
 
 
 class Viewer:
-    """One open subscription to a thread: published batches, and two signals."""
+    """One open subscription to a thread: its published batches, and its state."""
 
     def __init__(self, thread_id: UUID, run_id: UUID | None) -> None:
         self.thread_id = thread_id
-        # Runs to look up in Postgres, and those of them that are over according to it,
-        # even if Redis has no end.
+        # Runs to look up in Postgres, and those that are over according to Postgres,
+        # even if Redis has no `end` event of them.
         self.watched: set[UUID] = {run_id} if run_id else set()
         self.over: set[UUID] = set()
         # The thread itself was deleted.
         self.is_gone = False
         self.all_runs = run_id is None
-        # Events may have been missed: read the stream first.
+        # Events may have been missed: the viewer must read the stream first.
         self.has_gap = True
         # The stream has more events to read.
         self.is_behind = False
         # How many reads from Redis have failed in a row.
         self.failures = 0
-        # When it was expected, if it was. Whether it has begun, and got events since.
+        # For an expected viewer: since when it is expected, whether its response has
+        # begun, and whether it has received anything.
         self.expected_at = 0.0
         self.has_begun = False
         self.is_answered = False

@@ -39,18 +39,20 @@ from spool.telemetry import outages
 
 logger = logging.getLogger(__name__)
 
-# Events of one loop turn share a round trip. A stream of tokens is delayed this long
-# (seconds) after its last batch: readers don't notice, and it saves most of the cost.
+# Events of one loop turn share a round trip. The next batch is delayed until this long
+# after the last one, in seconds: readers of tokens don't notice, and it saves most of
+# the cost.
 LINGER = 0.008
-# A busy worker delays them longer, since each write takes from its CPU: this many times
-# as long as a write has taken, up to a maximum (seconds).
+# A busy worker delays batches longer, since each write takes CPU time: this many times
+# as long as a write has taken, up to a maximum, in seconds.
 BUSY_FACTOR = 3
 MAX_LINGER = 0.05
 # How long the first events of a run may delay its graph, in seconds.
 BEGIN_TIMEOUT_SECS = 0.05
 # How long the last events of a run may delay its end, in seconds.
 SETTLE_TIMEOUT_SECS = 1.0
-# How long waiting events are held for the end, so that both are written at once.
+# How long waiting events are held back for the end, so that both are written at once,
+# in seconds.
 HOLD_SECS = 0.1
 # How long writing the end itself is retried, in seconds.
 CLOSE_TIMEOUT_SECS = 2.5
@@ -75,8 +77,8 @@ def last_events(
     """The events that viewers get once the end of a run is in Postgres.
 
     `is_paused`: the run succeeded, with interrupts that wait for an answer. For a run
-    that a worker has ended, `more` has the number of `values` events of its last
-    attempt, its `interrupts`, if any, and why its answers were refused (`refusal`).
+    that a worker has ended, `more` has `values`, the number of `values` events of its
+    last attempt; its `interrupts`, if any; and `refusal`, why its answers were refused.
     """
     lifecycle = lifecycle_of(status, error, is_paused=is_paused)
     lifecycle |= more.pop("refusal", {})
@@ -132,9 +134,9 @@ async def _is_held() -> bool:
 class EventWriter:
     """The writer of one attempt of a run.
 
-    `is_held` tells whether the attempt still holds the run, as far as can be known: a
-    process that was suspended for a while must not go on publishing. `reply_to` is the
-    address of the web process that has created the run, if it waits for the events.
+    `is_held` returns whether the attempt still holds the run, as far as is known: a
+    process that was suspended for a while must not continue publishing. `reply_to` is
+    the address of the web process that created the run, if it waits for the events.
     """
 
     def __init__(
@@ -176,7 +178,7 @@ class EventWriter:
         self._in_order = asyncio.Lock()
         self._is_closed = False
         self._is_failing = False
-        # Gets its result when the first events are sent.
+        # Done when the first events are sent.
         self._begun: asyncio.Future[None] | None = None
 
     def emit(self, name: str, data: Any) -> None:
@@ -189,7 +191,7 @@ class EventWriter:
     async def begin(self, *events: tuple[str, Any]) -> None:
         """Emit the first events, and return once they are on their way to Redis.
 
-        Viewers wait for them, and the graph may not let the event loop go on for long.
+        Viewers wait for these events, and the graph may block the event loop.
         """
         for name, data in events:
             self.emit(name, data)
@@ -202,9 +204,9 @@ class EventWriter:
     async def close(
         self, *events: tuple[str, Any], if_lost: Iterable[tuple[str, Any]] = ()
     ) -> None:
-        """Write `events`, the run's last, which end the streams of viewers.
+        """Write `events`, the run's last ones, which end the streams of viewers.
 
-        Write `if_lost` before them, if events with the same content may be dropped.
+        If events were dropped, write `if_lost` before these, to repeat their content.
         """
         await self._stop()
         last = [*(if_lost if self._has_dropped else ()), *events]
@@ -225,9 +227,9 @@ class EventWriter:
             pass
 
     async def hold(self) -> None:
-        """Leave what waits to `close`, which is expected now.
+        """Leave waiting events to `close`, which is expected to be called soon.
 
-        It is written before if `close` takes longer than `HOLD_SECS`.
+        If it is not called within `HOLD_SECS`, they are written without it.
         """
         await self._stop()
         with suppress(TimeoutError):
@@ -250,7 +252,7 @@ class EventWriter:
         await self._stop()
 
     async def remove(self) -> None:
-        """Remove the events of a run that was deleted meanwhile."""
+        """Remove the run's events, since the run was deleted."""
         try:
             async with self._in_order:  # A late write would add events again.
                 await self._call(scripts.REMOVE, [str(self._run_id)])
@@ -293,7 +295,7 @@ class EventWriter:
         while self._waiting or self._sent or checks:
             begun = asyncio.get_running_loop().time()
             try:
-                # To its end, so that a batch is either written or still waiting.
+                # Not cancelled halfway, so that a batch is either written or waiting.
                 await undisturbed(self._write(checks=checks))
             except FAULTS as exc:
                 await self._pause(exc, failures)
@@ -310,7 +312,7 @@ class EventWriter:
             self._checking = loop.call_later(CHECK_SECS, self._check)
 
     def _check(self) -> None:
-        """Check that Redis still has all events, also while none are written."""
+        """Check that Redis still has all events, even while none are written."""
         self._checking = None
         if self._is_closed:
             return
@@ -383,7 +385,7 @@ class EventWriter:
                 await self._append_once(self._sent)
 
     def _has_batch(self, ending: list[WireEvent] | None) -> bool:
-        """Whether waiting events make a batch: not if they fit into that of the end."""
+        """Whether to write waiting events now: not if they fit into the end's batch."""
         is_small = self._waiting_bytes < MAX_BATCH_BYTES
         return bool(self._waiting) and not (ending and is_small)
 
@@ -437,7 +439,7 @@ class EventWriter:
         await self._call(scripts.RESTORE, argv)
 
     def _give_up(self) -> None:
-        """Stop publishing: another attempt has the run, or it is over."""
+        """Stop publishing: another attempt has the run, or the run is over."""
         self._is_closed = True
         self._waiting.clear()
         self._sent = None
