@@ -1,6 +1,6 @@
 """Creates many runs in a few statements, for crons that are due at once.
 
-Each run is created or refused by itself, as `services.create_run` would.
+Each run is created or refused separately, as by `services.create_run`.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from spool.usage.budgets import BudgetExceeded
 
 
 class Alone(Exception):
-    """The run can't be created with others: use `create_run`."""
+    """The run can't be created in a batch: use `create_run`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
     identity: str | None
     creating: Creating
-    # None if it exists.
+    # The thread to create; None if it exists.
     thread: Thread | None
 
 
@@ -78,10 +78,10 @@ class Batch:
         self._added.append(Added(scope.identity, creating, thread))
 
     def create(self) -> dict[UUID, Run | Exception]:
-        """The run of each that was added, or why there is none, by the run's id.
+        """Create the runs. Returns each run, or why it was refused, by the run's id.
 
-        `Alone` for those that `create_run` has to create. Raises a database error if a
-        thread is locked, for example; then none is created.
+        The reason is `Alone` if `create_run` has to create the run. Raises a database
+        error if a thread is locked, for example; no run is created then.
         """
         results: dict[UUID, Run | Exception] = {
             one.creating.new.id: TooManyRuns() for one in self._added
@@ -94,12 +94,12 @@ class Batch:
             results[one.creating.new.id] = _result(created)
             if created.run:
                 threads.pop(created.run.id, None)
-        if threads:  # Those of runs that were not created.
+        if threads:  # The new threads of runs that were not created.
             Thread.objects.filter(pk__in=[one.id for one in threads.values()]).delete()
         return results
 
     def _within_limits(self) -> list[Added]:
-        """Those whose owners may have another active run."""
+        """Return the added runs whose owners may have another active run."""
         # Lock owners in the same order everywhere, to avoid deadlocks.
         owners = sorted({one.identity or "" for one in self._added})
         room = {owner: room_for_runs(owner or None) for owner in owners}
@@ -111,7 +111,7 @@ class Batch:
         return fitting
 
     def _is_new(self, thread_id: UUID) -> bool:
-        """Whether no run of the thread was added."""
+        """Whether no run of the thread has been added yet."""
         return thread_id not in (one.creating.new.thread_id for one in self._added)
 
 

@@ -29,7 +29,10 @@ FROM runs WHERE status = 'running'
 
 
 def stop_over_budget() -> list[Ended]:
-    """Stop running and pending runs that are over budget. Returns their ends."""
+    """Stop active runs that are over budget. Returns the ends of runs that never began.
+
+    The others are ended by their workers.
+    """
     if not budgets.known.any():
         return []
     with connection.cursor() as cursor:

@@ -1,6 +1,6 @@
-"""Counts ended attempts in rows of minutes, and these in rows of longer periods.
+"""Counts ended attempts in rows of minutes, and adds these to rows of longer periods.
 
-The tick calls this. Nothing is counted when a run ends: its attempt's row has what is
+The tick calls this. Nothing is counted when a run ends: its attempt's row holds what is
 needed, and stays until it is counted (`runs.record`), even if the run is deleted at
 once. An attempt belongs to the minute in which it ended, by the clock of Postgres.
 
@@ -8,11 +8,12 @@ A minute is counted again every few seconds until it is closed: its rows are com
 from all attempts that ended in it, and replaced. So an attempt can't count twice, and
 one whose transaction commits late counts too, up to `CLOSE_AFTER`. Closing a minute
 adds its rows to those of longer periods and moves `Counting.closed_until`, in one
-transaction: a crash in it changes nothing. The row's lock excludes a second tick.
+transaction: a crash in between changes nothing. A lock on the `Counting` row excludes
+a second tick.
 
-Each pass reads the attempts of a minute or two by the index on their end, however many
-there are. After an outage the closed minutes go on where they were, `MAX_CLOSED` at
-a time.
+However many attempts there are, each pass reads only those of a minute or two, by the
+index on their end. After an outage, closing resumes at the first minute that is not
+closed, and closes up to `MAX_CLOSED` per pass.
 """
 
 from __future__ import annotations
@@ -43,13 +44,13 @@ MINUTE = timedelta(minutes=1)
 COUNT_EVERY = timedelta(seconds=5)
 # A minute is closed this long after it began.
 CLOSE_AFTER = timedelta(minutes=5)
-# For how long a pass also counts the minute before the current one.
+# For how long after its end a minute is counted by each pass.
 LATE = timedelta(seconds=10)
-# How many minutes are closed at once, after an outage.
+# The longest time that one pass closes, after an outage.
 MAX_CLOSED = timedelta(minutes=15)
-# How many kinds of failures are told apart in a period.
+# How many kinds of failures are counted separately in a period.
 MAX_FAILURES = {Span.MINUTE: 50, Span.QUARTER: 200, Span.HOUR: 200}
-# How many tables are measured, the largest ones.
+# How many tables are measured: the largest ones.
 MAX_TABLES = 100
 # How long rows are kept.
 KEPT = timedelta(days=30)
@@ -97,8 +98,8 @@ WHERE id = 1 AND (exported_at IS NULL OR exported_at < now() - %(interval)s)
 """
 _MOVE = "UPDATE run_counting SET closed_until = %s, counted_at = %s WHERE id = 1"
 
-# The attempts of some minutes, with the seconds until their run began, and until it
-# ended, if it did.
+# The attempts of some minutes, with the seconds until their run began, and from then
+# until it ended, if it did.
 _ENDED = """run_attempts AS attempts
 CROSS JOIN LATERAL (
     SELECT CASE WHEN attempt = 1
@@ -113,7 +114,7 @@ CROSS JOIN LATERAL (
 """
 _IN_MINUTES = "ended_at >= %(since)s AND ended_at < %(until)s"
 
-# An attempt without tokens was lost with its worker, but its steps may have some.
+# An attempt without tokens was lost with its worker, but its steps may have tokens.
 _MINUTES = f"""
 INSERT INTO run_periods AS period ({_COLUMNS})
 SELECT '{Span.MINUTE}', date_bin('1 minute', ended_at, %(epoch)s), left(graph_id, 200),
@@ -153,7 +154,8 @@ WHERE ({", ".join(f"period.{name}" for name in (*OUTCOMES, *TOKENS))})
     IS DISTINCT FROM ({", ".join(f"excluded.{name}" for name in (*OUTCOMES, *TOKENS))})
 """
 
-# What a failure is counted by. Beyond the limit of its period, `OTHER`.
+# Failures with the same key are counted together. Beyond the limit of the period,
+# further ones are counted as `OTHER`.
 _FAILURE_KEY = "span, start, graph_id, revision, error, node"
 _WRITE_FAILURES = f"""
 INSERT INTO run_failures AS failure ({_FAILURE_KEY}, count, last_at)
@@ -214,7 +216,8 @@ WHERE minutes.span = '{Span.MINUTE}' AND start >= %(since)s AND start < %(until)
 GROUP BY 1, 2, 3, 4, 5
 {_ADD}
 """
-# Counters keep the totals of old revisions, which would be more and more.
+# Merges the rows of old revisions: counters must keep their totals, but the number of
+# revisions grows without bound.
 _FOLD = f"""
 WITH old AS (
     DELETE FROM run_periods
@@ -250,7 +253,7 @@ WITH found AS (
 {_WRITE_FAILURES}
 """
 
-# For `/usage`: the runs of each owner, of closed minutes.
+# For `/usage`: how the runs of each owner ended, in closed minutes.
 _USAGE = f"""
 WITH ended AS (
     SELECT owner, assistant_id, graph_id, revision,
@@ -317,7 +320,7 @@ class _Progress:
 
 
 def count() -> None:
-    """Count what has ended, unless another process does, or has just done so."""
+    """Count ended attempts, unless another process is counting or has just counted."""
     if not _count():
         return
     try:
@@ -331,7 +334,7 @@ def _count() -> bool:
     with connection.cursor() as cursor:
         cursor.execute(_LOCK)
         row = cursor.fetchone()
-        if row is None:  # It is locked, or was never written.
+        if row is None:  # Another process has locked it, or it was never written.
             cursor.execute(_BEGIN, {"epoch": EPOCH})
             return False
         progress = _Progress(*row)
@@ -387,14 +390,14 @@ def _sample_queue(cursor: Any, start: datetime) -> None:
 
 @transaction.atomic
 def _measure_tables() -> None:
-    """Measure the tables, once in each hour."""
+    """Measure the tables, once an hour."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK_TIMEOUT)
         cursor.execute(_MEASURE, {"limit": MAX_TABLES})
 
 
 def sweep() -> int:
-    """Delete rows that are older than `KEPT`. Returns how many."""
+    """Delete rows that are older than `KEPT`. Returns how many were deleted."""
     params: dict[str, Any] = {"kept": KEPT, "older": RunPeriod.OLDER}
     with connection.cursor() as cursor:
         cursor.execute(_FOLD, params)
@@ -410,7 +413,7 @@ def sweep() -> int:
 
 
 def claim_export(interval: timedelta) -> bool:
-    """Whether this process is the one that exports the server's figures now."""
+    """Claim an export of the server's figures. False: one was claimed in `interval`."""
     params: dict[str, Any] = {"interval": interval}
     with connection.cursor() as cursor:
         cursor.execute(_CLAIM_EXPORT, params)

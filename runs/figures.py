@@ -1,8 +1,8 @@
 """Figures over time for the console and for metrics, read from the rows of periods.
 
-None of these functions reads a table that grows with the number of runs: each is one or
-two statements over a few hundred rows of `runs.periods`. A range's points are as long as
-its rows; a point without runs is there, too, with zeros.
+None of these functions reads a table that grows with the number of runs: each executes
+one or two statements over a few hundred rows of `runs.periods`. Each point of a range
+covers as much time as one row; a point without runs is included, with zeros.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from spool.runs.counting import EPOCH, OUTCOMES, TOKENS
 from spool.runs.models import Run
 from spool.runs.periods import BUCKETS, Counting, RunPeriod, Span
 
-# How many rows a list has.
+# The maximum length of a list.
 MAX_GROUPS = 50
-# How many revisions of a graph are told apart, the latest ones.
+# How many revisions of a graph are shown separately: the latest ones.
 MAX_REVISIONS = 3
-# How many graphs, classes and revisions metrics have, those that ran last.
+# How many combinations of graph, class and revision metrics have: those that ran last.
 MAX_TOTALS = 200
 
 
@@ -46,7 +46,7 @@ class Range(Enum):
 
     @property
     def in_words(self) -> str:
-        """Such as `the last hour`."""
+        """The range as a phrase, such as `the last hour`."""
         unit = "minute" if self.length < timedelta(hours=1) else "hour"
         unit = unit if self.length < timedelta(days=2) else "day"
         count = self.length // timedelta(**{f"{unit}s": 1})
@@ -58,7 +58,7 @@ class Range(Enum):
         return next((each for each in cls if each.label == label), cls.HOUR)
 
     def starts(self, now: datetime | None = None) -> list[datetime]:
-        """The begin of each point, the current one included."""
+        """The start of each point, including the current one."""
         count = self.length // self.step
         last = ((now or timezone.now()) - EPOCH) // self.step
         return [EPOCH + self.step * n for n in range(last - count + 1, last + 1)]
@@ -66,7 +66,7 @@ class Range(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Outcomes:
-    """How runs ended, and how often one was lost or handed back and resumed."""
+    """How runs ended, and how many attempts were lost or handed back, to be resumed."""
 
     success: int = 0
     error: int = 0
@@ -92,13 +92,13 @@ class Outcomes:
 
     @property
     def error_rate(self) -> float:
-        """The part of the runs that failed; 0 without runs."""
+        """The fraction of the runs that failed; 0 without runs."""
         return self.failed / self.ended if self.ended else 0.0
 
 
 @dataclass(frozen=True, slots=True)
 class Histogram:
-    """How many values are in each of `BUCKETS` and above the last, and their sum."""
+    """The number of values in each of `BUCKETS` and above the last, and their sum."""
 
     counts: tuple[int, ...]
     total_secs: float
@@ -108,9 +108,10 @@ class Histogram:
         return sum(self.counts)
 
     def quantile(self, part: float) -> float | None:
-        """Seconds that this part of the values is below; None without values.
+        """The seconds below which this fraction of the values is; None without values.
 
-        It is as exact as the buckets: values are assumed to be spread evenly in one.
+        The result is as exact as the buckets: values are assumed to be spread evenly
+        within a bucket.
         """
         rank, below = part * self.count, 0
         if not self.count:
@@ -132,7 +133,7 @@ class Ended:
     delay: Histogram
     duration: Histogram
     steps: int
-    # By the names of `usage.tokens.Tokens`.
+    # Keyed by the fields of `usage.tokens.Tokens`.
     tokens: Mapping[str, int]
 
 
@@ -145,7 +146,7 @@ class Point(Ended):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Totals(Ended):
-    """What ended in a range, of one graph, class or revision; "" stands for all."""
+    """What ended in a range, by graph, class or revision; "" stands for all of them."""
 
     graph_id: str
     run_class: str
@@ -174,7 +175,8 @@ class QueuePoint:
     start: datetime
     run_class: str
     waiting: int
-    # Of the runs whose turn it is: they wait for a worker, not for their thread.
+    # The age of the oldest run whose turn it is: it waits for a worker, not for another
+    # run of its thread.
     oldest_secs: float
     running: int
 
@@ -185,7 +187,7 @@ class TableSize:
     bytes: int
     # An estimate.
     rows: int | None
-    # Since the begin of the range, or since the table is measured.
+    # Since the start of the range, or since the table was first measured.
     growth: int
 
 
@@ -195,7 +197,7 @@ def over_time(within: Range, *, graph_id: str | None = None) -> list[Point]:
 
 
 def over_time_and_by_graph(within: Range) -> tuple[list[Point], list[Totals]]:
-    """What `over_time` and `by_graph` return, by one statement."""
+    """Return what `over_time` and `by_graph` return, in one statement."""
     sets = "GROUPING SETS ((start), (graph_id))"
     rows = _read("start, graph_id", within, groups=sets)
     by_time = [row for row in rows if row["start"] is not None]
@@ -223,22 +225,22 @@ def by_revision(within: Range, *, graph_id: str | None = None) -> list[Totals]:
 
 
 def ever_by_class() -> list[Totals]:
-    """What ever ended by graph and class, for counters. At most `MAX_TOTALS`."""
+    """All that ever ended, by graph and class, for counters. At most `MAX_TOTALS`."""
     return _ever("graph_id, run_class", max_revisions=None)
 
 
 def ever_by_revision() -> list[Totals]:
-    """What ever ended by graph, class and revision, for counters.
+    """All that ever ended, by graph, class and revision, for counters.
 
-    Only the latest `MAX_REVISIONS` of a graph are there, and at most `MAX_TOTALS`.
+    Includes only the latest `MAX_REVISIONS` of each graph, and at most `MAX_TOTALS`.
     """
     return _ever("graph_id, run_class, revision", max_revisions=MAX_REVISIONS)
 
 
 def tick_age() -> float | None:
-    """Seconds since the tick has last counted; None if it never has.
+    """Seconds since the tick last counted everything; None if it never did.
 
-    It does not shrink while the tick has more to count than one pass can.
+    The age keeps growing while there is more to count than one pass can.
     """
     found = _fetch(_TICK, {"epoch": EPOCH})
     return found[0]["age"] if found else None
@@ -251,7 +253,7 @@ def failures(within: Range, *, graph_id: str | None = None) -> list[Failures]:
 
 
 def queue_over_time(within: Range) -> list[QueuePoint]:
-    """The queue by class and part of the range. Only minutes with a tick are there."""
+    """The queue by class and part of the range. Includes only minutes with a tick."""
     return [QueuePoint(**row) for row in _fetch(_QUEUE, _params(within))]
 
 
@@ -265,9 +267,9 @@ def queue_now() -> dict[str, QueuePoint]:
 
 
 def table_sizes(within: Range) -> list[TableSize]:
-    """The tables at their last measurement, the largest first, and how much they grew.
+    """The last measured size and the growth of each table, the largest first.
 
-    They are measured once an hour, so a short range shows the growth of an hour.
+    Tables are measured once an hour, so a short range shows the growth of an hour.
     """
     found = [TableSize(**row) for row in _fetch(_TABLES, _params(within))]
     return sorted(found, key=lambda table: table.bytes, reverse=True)
@@ -293,9 +295,9 @@ _NOTHING: Mapping[str, Any] = {
     **dict.fromkeys(_ARRAYS, [0] * len(_PLACES)),
 }
 
-# Rows of longer periods have closed minutes only: the latest minutes are added.
-# `open_since` lets Postgres plan for these few rows; the subquery is of one snapshot
-# with the rows.
+# Rows of longer periods contain closed minutes only, so the open minutes are added.
+# `open_since` lets Postgres plan for these few rows. The subquery is the exact limit,
+# since it sees the same snapshot as the rows.
 _ROWS = """
     SELECT * FROM {table} WHERE span = %(span)s AND start >= %(since)s
     UNION ALL
@@ -440,7 +442,7 @@ def _with_open(within: Range, graph_id: str | None) -> dict[str, Any]:
 
 
 def _open_since() -> datetime:
-    """No minute before this is open; some after it may be closed by now."""
+    """A time before which all minutes are closed; some later ones may be, too."""
     return Counting.objects.values_list("closed_until", flat=True).first() or EPOCH
 
 

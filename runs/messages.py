@@ -1,8 +1,8 @@
 """The message that wakes a worker for a run, sent by one command of Redis.
 
-Celery builds each message anew, which costs more than all else that a request for a run
-does in Redis. Here it builds one, of which each message is a copy with ids of its own:
-workers of any version read them like Celery's.
+Celery builds each message from scratch, which costs more than everything else that a
+request for a run does in Redis. Here Celery builds one message, and the others are
+copies of it with their own ids, which workers of any version can read.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ Message = dict[str, Any]
 
 
 def can_push() -> bool:
-    """Whether Kombu keeps its queues where `redis_client` writes.
+    """Whether Kombu keeps its queues in the database that `redis_client` writes to.
 
-    Both read the database from a URL's path, but only one from its query.
+    Both take the number of the database from the URL's path, but only one of them from
+    its query.
     """
     address, _, query = settings.REDIS_URL.partition("?")
     is_known = address.startswith(("redis://", "rediss://", "unix://"))
@@ -58,6 +59,6 @@ def _built(task: Task[Any, Any], queue: str) -> Message:
         channel: Any = memory.default_channel
         producer = memory.Producer(channel)
         task.apply_async(kwargs={"run_id": ""}, producer=producer, ignore_result=True)
-        # A private name: it is what the transport stores. See the test.
+        # A private method: it returns what the transport stores. See the test.
         built: Message = channel._get(queue)
     return built | {"body": orjson.loads(base64.b64decode(built["body"]))}

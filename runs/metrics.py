@@ -21,7 +21,8 @@ from spool.runs.counting import ENDS, RESUMED
 from spool.runs.figures import Histogram, Totals
 from spool.runs.periods import BUCKETS
 
-# The labels of what ended. Classes are few, graphs and revisions limited.
+# The labels of metrics of ended runs. There are few classes, and the numbers of graphs
+# and revisions are limited.
 BY_CLASS = ("graph", "class")
 BY_REVISION = ("graph", "class", "revision")
 # The kinds of tokens; `cached` and `cache_written` are part of `input`, and `reasoning`
@@ -35,13 +36,13 @@ class Queue:
     n_running: int
     pending_runs_wait_time_max_secs: float
     pending_runs_wait_time_med_secs: float
-    # Of runs that wait only for a worker, not for another run of their thread.
+    # Only of runs that wait for a worker, not for another run of their thread.
     pending_unblocked_runs_wait_time_max_secs: float
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The slots for runs of all workers that are alive."""
+    """The slots for runs, of all live workers together."""
 
     max: int
     active: int
@@ -49,7 +50,7 @@ class Workers:
 
 
 class QueueCollector(Collector):
-    """Active runs, free slots, and whether the tick comes."""
+    """Active runs, free slots, and whether the tick runs."""
 
     def collect(self) -> Iterator[Metric]:
         runs = GaugeMetricFamily(

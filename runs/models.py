@@ -46,9 +46,9 @@ class Worker(models.Model):
     capacity = models.IntegerField()
     started_at = models.DateTimeField(db_default=Now())
     heartbeat_at = models.DateTimeField(db_default=Now())
-    # Resident memory at the last heartbeat; null where the system does not tell.
+    # Resident memory at the last heartbeat; null if the system does not report it.
     memory_bytes = models.BigIntegerField(null=True, blank=True)
-    # Set when its runs are taken away. The process may be alive, but holds no run now.
+    # Set when its runs are taken away. The process may be alive, but it holds no runs.
     expired_at = models.DateTimeField(null=True, blank=True)
 
     objects = WorkerQuerySet.as_manager()
@@ -129,7 +129,7 @@ class Run(models.Model):
     ACTIVE = (Status.PENDING, Status.RUNNING)
     ENDED = (Status.SUCCESS, Status.ERROR, Status.TIMEOUT, Status.INTERRUPTED)
     FAILED = (Status.ERROR, Status.TIMEOUT)
-    # Reasons for stopping a run. Another one names the run that supersedes it.
+    # Reasons for stopping a run. There is one more, which names the superseding run.
     BY_API = "cancelled by the API"
     BY_OPERATOR = "cancelled by an operator"
     CLIENT_IS_GONE = "its client went away"
@@ -163,7 +163,7 @@ class Run(models.Model):
     )
     # A stateless run deletes its thread at the end.
     is_temporary = models.BooleanField(default=False)
-    # The owner of the run: the partition of the store that its graph gets.
+    # The owner of the run. Its graph gets this owner's partition of the store.
     owner = models.TextField(default="", blank=True)
     run_class = models.TextField(  # noqa: DJ001 - null: from before there was one
         choices=RunClass.choices, null=True, blank=True
@@ -174,14 +174,15 @@ class Run(models.Model):
     revision = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     # The user as graphs see it. Not in `kwargs`, which clients can read.
     user = JSONField(null=True, blank=True)
-    # The group that fair queueing counts it under, and its rank: priority and class.
+    # The group that fair queueing counts the run in, and the run's rank in the group,
+    # from its priority and class.
     fairness_group = models.TextField(blank=True, db_default="")
     queue_rank = models.SmallIntegerField(db_default=1)
     # The trace of its request, see `telemetry.traces`; null while traces are off.
     trace_context = JSONField(null=True, blank=True, editable=False)
     # The fence: every write by a worker names the attempt that it belongs to.
     attempt = models.IntegerField(default=0)
-    # Attempts whose worker died. A hand-over by a worker that stops does not count.
+    # Attempts whose worker died. Runs that a stopping worker hands back don't count.
     losses = models.IntegerField(default=0)
     # No constraint: a run outlives the row of a worker that is long gone, and every
     # claim would look that row up.
@@ -191,10 +192,10 @@ class Run(models.Model):
         blank=True,
         on_delete=models.DO_NOTHING,
         db_constraint=False,
-        db_index=False,  # `runs_running` has those that matter.
+        db_index=False,  # `runs_running` covers the queries by worker.
         related_name="runs",
     )
-    # The first run of the A2A task that it belongs to; its own id if it is the first.
+    # The first run of the A2A task that this run belongs to; its own id if it is first.
     first_run_id = models.UUIDField(null=True, blank=True)
     cancel_action = models.TextField(  # noqa: DJ001 - null means "not asked to stop"
         choices=CancelAction.choices, null=True, blank=True
@@ -203,7 +204,7 @@ class Run(models.Model):
     cancel_reason = models.TextField(null=True, blank=True)  # noqa: DJ001 - as above
     error = JSONField(null=True, blank=True)
     # In the future for a delayed run (`after_seconds`). A thread's runs are executed in
-    # this order.
+    # the order of this time.
     created_at = models.DateTimeField(db_default=Now())
     updated_at = models.DateTimeField(db_default=Now())
     # When its wake-up message was last sent; null while its turn has not come.
@@ -272,14 +273,15 @@ class Run(models.Model):
                 name="runs_of_tasks",
                 condition=Q(first_run_id__isnull=False),
             ),
-            # For operators, who look for a few failed runs among millions.
+            # For operators: finds a few failed runs among millions.
             models.Index(
                 fields=["-created_at", "status"],
                 name="runs_not_successful",
                 condition=Q(status__in=["error", "timeout", "interrupted"]),
             ),
-            # And for the runs of an owner or an assistant. Without active runs: a run
-            # gets an entry when it ends, not with each change of its status.
+            # For operators too: the runs of an owner or an assistant. Active runs are
+            # left out, so that a run gets one entry when it ends, instead of one with
+            # each change of its status.
             models.Index(
                 fields=["owner", "-created_at"],
                 name="runs_ended_of_owner",
@@ -306,7 +308,7 @@ class Run(models.Model):
         values: Collection[Any],
         **more: Any,
     ) -> Self:
-        """Merge both columns of `kwargs`."""
+        """Merge the column `given` into `kwargs`."""
         run = super().from_db(db, field_names, values, **more)
         if "kwargs" in run.__dict__:
             run.kwargs = {**run.kwargs, **(run.given or {})}
@@ -320,7 +322,7 @@ class Run(models.Model):
 class RunAttempt(models.Model):
     """One attempt of a run, written when it ended; see `runs.record`.
 
-    Attempt 0 is the end of a run that waited: no worker was executing it.
+    Attempt 0 is the end of a run that was pending: no worker was executing it.
     """
 
     class Outcome(models.TextChoices):
@@ -337,7 +339,7 @@ class RunAttempt(models.Model):
     pk = models.CompositePrimaryKey("run_id", "attempt")
     run_id = models.UUIDField()
     attempt = models.IntegerField()
-    # Null once its client has deleted it, until it is counted.
+    # Null if a client has deleted the run or its thread before it was counted.
     thread_id = models.UUIDField(null=True, blank=True)
     # The identity that created the run.
     owner = models.TextField(default="", blank=True)
@@ -352,7 +354,7 @@ class RunAttempt(models.Model):
     ended_at = models.DateTimeField()
     outcome = models.TextField(choices=Outcome.choices)
     error = JSONField(null=True, blank=True)
-    # The innermost node that raised it, if a node did.
+    # The innermost node that raised the error, if a node did.
     node = models.TextField(blank=True, db_default="")
     # For operators only.
     traceback = models.TextField(default="", blank=True)
@@ -366,13 +368,13 @@ class RunAttempt(models.Model):
         indexes = [
             models.Index(fields=["thread_id"], name="run_attempts_by_thread"),
             models.Index(fields=["ended_at"], name="run_attempts_by_end"),
-            # For operators. They are few.
+            # For operators: failed attempts, which are few.
             models.Index(
                 fields=["-ended_at"],
                 name="run_attempts_lost",
                 condition=Q(outcome="lost"),
             ),
-            # For the sweep. Their runs are deleted.
+            # For the sweep: attempts whose runs are deleted.
             models.Index(
                 fields=["ended_at"],
                 name="run_attempts_forgotten",
@@ -390,7 +392,7 @@ class RunStep(models.Model):
     class Outcome(models.TextChoices):
         SUCCESS = "success"
         ERROR = "error"
-        # It waits for an answer.
+        # It waits for an answer to an interrupt.
         INTERRUPTED = "interrupted"
         # The run ended first.
         CANCELLED = "cancelled"
@@ -399,7 +401,7 @@ class RunStep(models.Model):
     run_id = models.UUIDField()
     attempt = models.IntegerField()
     slot = models.IntegerField()
-    # Counted from 0 in the order of their start.
+    # Steps are numbered from 0, in the order in which they start.
     number = models.IntegerField()
     node = models.TextField()
     # The namespace of the subgraph; "" is the graph itself.
@@ -409,7 +411,7 @@ class RunStep(models.Model):
     duration_ms = models.FloatField()
     outcome = models.TextField(choices=Outcome.choices)
     tokens = JSONField(default=dict)
-    # Its tool calls: name, duration_ms, outcome.
+    # Its tool calls: a list of objects with name, duration_ms and outcome.
     tools = JSONField(default=list)
     error = JSONField(null=True, blank=True)
     traceback = models.TextField(default="", blank=True)
@@ -424,14 +426,14 @@ class RunStep(models.Model):
 class QueueEntry(models.Model):
     """A graph and group that may have waiting runs. Claims read these rows.
 
-    An entry may be stale, or be missing for a moment, in which case the tick adds it.
+    An entry may be stale. It may also be missing for a moment, until the tick adds it.
     """
 
     pk = models.CompositePrimaryKey("graph_id", "fairness_group")
     graph_id = models.TextField()
     fairness_group = models.TextField(blank=True)
-    # When a run of it was last claimed, or the entry was added. `infinity` if a claim has
-    # found that its owner is paused.
+    # When a run of the group was last claimed, or the entry was added. `infinity` if a
+    # claim has found that the owner is paused.
     since = models.DateTimeField(db_default=Now())
 
     class Meta:
@@ -447,7 +449,10 @@ class QueueEntry(models.Model):
 
 
 class Pause(models.Model):
-    """Holds back pending runs of what it names. Running ones continue."""
+    """Holds back the pending runs of an owner, graph, assistant or worker.
+
+    Running ones continue.
+    """
 
     class Kind(models.TextChoices):
         OWNER = "owner"  # Or a fairness group, which stands for the owner in the queue.
@@ -470,7 +475,7 @@ class Pause(models.Model):
 
 
 class OwnerLimit(models.Model):
-    """The limit of one owner, instead of `SPOOL_MAX_RUNNING_PER_OWNER`."""
+    """The limit of one owner's running runs; see `SPOOL_MAX_RUNNING_PER_OWNER`."""
 
     owner = models.TextField(primary_key=True)  # Or a fairness group, as for pauses.
     max_running = models.PositiveIntegerField()  # 0 for no limit.

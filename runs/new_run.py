@@ -22,7 +22,7 @@ FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 
 
 def run_kwargs(run: AllowedRun, assistant: Assistant) -> RunKwargs:
-    """The run's `kwargs`. Raises 400 for a request that contradicts itself."""
+    """Build the run's `kwargs`. Raises 400 for a request that contradicts itself."""
     request = run.request
     config, context = _merged_config(assistant, request)
     return RunKwargs(
@@ -53,7 +53,7 @@ def new_run(
     kwargs: RunKwargs,
     priority: ThreadPriority | None,
 ) -> NewRun:
-    """The run to store, on a thread of its own if the request has none."""
+    """Build the run to store, on a new thread if the request has none."""
     request, scope = run.request, run.scope
     place = queue.place(scope.owner, request.metadata, run.run_class, priority)
     named = {"graph_id": assistant.graph_id, "assistant_id": str(assistant.id)}
@@ -83,7 +83,7 @@ def new_run(
 
 
 def run_again(run: Run) -> NewRun:
-    """A new run like one that has ended, for the same thread."""
+    """Build a new run like one that has ended, on the same thread."""
     return NewRun(
         id=uuid7(),
         thread_id=run.thread_id,
@@ -104,7 +104,7 @@ def run_again(run: Run) -> NewRun:
 def _merged_config(
     assistant: Assistant, request: RunRequest
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The assistant's config and context under the request's, with its fork point."""
+    """Merge the request's config and context over the assistant's."""
     config, context = mirror_context(request.config, request.context)
     base = assistant.config
     configurable = {

@@ -10,9 +10,8 @@ from typing import Any
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
-# The upper bounds of the buckets of delays and durations, in seconds; above the last
-# one there is one more. Stored rows depend on them, so to change them takes a
-# migration of the rows.
+# The upper bounds of the buckets of delays and durations, in seconds; one more bucket
+# has no bound. Stored rows depend on them: changing them takes a migration of the rows.
 BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800, 7200)
 
 
@@ -33,11 +32,12 @@ class Span(models.TextChoices):
 class RunPeriod(models.Model):
     """Attempts that ended in one period, by graph, class and revision.
 
-    A period's row exists if there are any. Rows of minutes that are not closed yet
-    are counted again (see `runs.counting`); the other spans have closed minutes only.
+    A period without attempts has no row. Rows of minutes that are not closed yet are
+    counted again (see `runs.counting`); the other spans include closed minutes only.
     """
 
-    # Of `EVER`: revisions that ended no run for long are counted together as this one.
+    # In the span `EVER`, revisions without an ended run for `counting.KEPT` are counted
+    # together, as this revision.
     OLDER = "…"
 
     pk = models.CompositePrimaryKey(
@@ -59,13 +59,13 @@ class RunPeriod(models.Model):
     # Attempts after which the run was resumed.
     handed_back = _count()
     lost = _count()
-    # How many runs, in each of `BUCKETS`: from creation to the first attempt, and from
-    # there to the end. Runs that ended while they waited have neither.
+    # How many runs are in each of `BUCKETS`, by the time from creation to the first
+    # attempt, and from there to the end. Runs that ended while pending have neither.
     delays = ArrayField(models.BigIntegerField())
     delay_secs = models.FloatField(db_default=0)
     durations = ArrayField(models.BigIntegerField())
     duration_secs = models.FloatField(db_default=0)
-    # Of all attempts; tokens are named as in `usage.tokens.Tokens`.
+    # The sums of all attempts; tokens are named as in `usage.tokens.Tokens`.
     steps = _count()
     calls = _count()
     input = _count()
@@ -136,7 +136,7 @@ class TableHour(models.Model):
     pk = models.CompositePrimaryKey("start", "name")
     start = models.DateTimeField()
     name = models.TextField()
-    # With its indexes.
+    # Including its indexes.
     bytes = _count()
     # An estimate by Postgres; null before the table was analyzed.
     rows = models.BigIntegerField(null=True, blank=True)
@@ -152,7 +152,7 @@ class Counting(models.Model):
     """The only row: how far attempts are counted. Its lock keeps writers apart."""
 
     id = models.SmallIntegerField(primary_key=True)
-    # Minutes before this are counted for good.
+    # Minutes before this are closed: they are not counted again.
     closed_until = models.DateTimeField()
     counted_at = models.DateTimeField()
     # When a process exported the figures of the server over OpenTelemetry.

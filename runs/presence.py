@@ -25,7 +25,7 @@ def folder() -> Path:
 
 
 class Presence:
-    """The lock of one worker. If files can't be locked, only its lease counts."""
+    """The lock of one worker. Where files can't be locked, only its lease counts."""
 
     def __init__(self) -> None:
         self._file: int | None = None
@@ -34,7 +34,7 @@ class Presence:
     def announce(self, worker_id: UUID) -> None:
         self.withdraw()
         path = folder() / str(worker_id)
-        # Others must not see it before it is locked.
+        # Other processes must not see the file before it is locked.
         hidden = path.with_name(f".{worker_id}")
         try:
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,7 +66,7 @@ def bury(expire: Callable[[Sequence[UUID]], object]) -> None:
     if not dead:
         return
     expire(list(dead))
-    # Last, so that after a failure the next tick finds them again.
+    # Last, so that the next tick finds the files again if `expire` fails.
     for path in dead.values():
         path.unlink(missing_ok=True)
 

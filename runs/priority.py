@@ -1,7 +1,7 @@
 """`priority.path` of langgraph.json: the operator's function for priorities.
 
-It is called once per thread, for the first run, and its result is stored with the
-thread.
+The function is called once per thread, for its first run, and the result is stored with
+the thread.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ NO_USER = {
 
 
 class PriorityRefused(APIException):
-    """The function raised or returned an invalid priority. Clients get no details."""
+    """The function failed, or returned an invalid priority. Clients get no details."""
 
     status_code = 500
     default_detail = "Could not determine the priority of this run"
@@ -57,7 +57,7 @@ DEFAULTS = ThreadPriority()
 
 @cache
 def assign_function() -> Any:
-    """Load the function. None if there is none; a bad one stops the process."""
+    """Load the function. None if none is configured; a bad one stops the process."""
     path = langgraph_json().priority.path
     if not path:
         return None
@@ -130,7 +130,7 @@ def _checked(answer: Any) -> ThreadPriority:
 
 
 def _keep(thread: Thread, found: ThreadPriority) -> ThreadPriority:
-    """Store it with the thread, unless a concurrent first run already has."""
+    """Store the priority with the thread, unless a concurrent first run already has."""
     rows = Thread.objects.filter(pk=thread.pk)
     if not rows.filter(priority=None).update(
         priority=found.priority, fairness_group=found.fairness_group

@@ -21,13 +21,13 @@ from spool.runs.priority import DEFAULTS, MAX_GROUP_LENGTH, ThreadPriority
 
 # Runs that a client waits for precede others of the same priority.
 CLASSES = [str(kind) for kind in Run.RunClass]
-# What a pause names by its id.
+# The kinds of pauses whose name is an id.
 BY_ID = (Pause.Kind.ASSISTANT, Pause.Kind.WORKER)
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a new run waits: its group for fairness, and its rank in there."""
+    """Where a new run waits: its group for fairness, and its rank in the group."""
 
     fairness_group: str
     queue_rank: int
@@ -56,9 +56,10 @@ def _group(owner: str, metadata: Mapping[str, Any]) -> str:
 
 @transaction.atomic
 def pause(kind: str, name: str) -> bool:
-    """Let no more runs of what it names start. False if already paused.
+    """Start no more runs of this owner, graph, assistant or worker.
 
-    Assistants and workers are named by their ids. Raises ValueError for another name.
+    Returns False if it is already paused. Assistants and workers are named by their
+    ids: raises ValueError for another name.
     """
     name = _checked(kind, name)
     _, is_new = Pause.objects.get_or_create(kind=kind, name=name)
@@ -84,7 +85,7 @@ def _checked(kind: str, name: str) -> str:
 
 
 def limit_owner(owner: str, max_running: int | None) -> None:
-    """Limit the running runs of an owner: 0 for no limit, None for that of all."""
+    """Limit the running runs of an owner: 0 for no limit, None for the default."""
     if max_running is None:
         OwnerLimit.objects.filter(owner=owner).delete()
     else:

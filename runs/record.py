@@ -1,10 +1,10 @@
 """The record of what happened in a run: its attempts, and the steps of each.
 
-The statement that ends an attempt also writes its row, whether a worker ends it, the
-tick that finds it lost, or a client that deletes the run. Steps are written with the
-end, or earlier in a run that takes longer than `worker.flusher.FLUSH_SECS`. The rows
-have no foreign key: they stay for `RUN_RECORD_TTL_DAYS`, unless a client deletes the
-run or its thread.
+The statement that ends an attempt also writes its row, whether its worker ends it, the
+tick finds it lost, or a client deletes the run. Steps are written with the end, or
+earlier in a run that takes longer than `worker.flusher.FLUSH_SECS`. The rows have no
+foreign key: they stay for `RUN_RECORD_TTL_DAYS`, unless a client deletes the run or its
+thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from spool.usage.statements import WRITE
 from spool.usage.tokens import Tokens
 from spool.webhooks.models import WebhookDelivery
 
-# How many first and last steps are kept of an attempt with more steps than that.
+# How many of the first and of the last steps of a long attempt are kept.
 FIRST_STEPS = 200
 LAST_STEPS = 100
 
@@ -37,7 +37,8 @@ BATCH = 1000
 class StepRecord:
     """A row of `run_steps`, without its run and attempt."""
 
-    # The row to write: its number, or one of those that the last steps reuse in turn.
+    # The row to write: the step's number, or one of the rows that the last steps reuse
+    # in turn.
     slot: int
     number: int
     node: str
@@ -146,9 +147,10 @@ _COLUMNS = """slot int, number int, node text, namespace text, task_id text,
 
 
 def handed_back() -> str:
-    """CTEs that write the attempts of the runs in the CTE `ended`, with `Record.params`.
+    """CTEs that write the attempts of runs that are handed back, from the CTE `ended`.
 
-    `ended` holds whole rows of `runs`. Other ends are written by `spool_end_1`.
+    `ended` holds whole rows of `runs`; the parameters are `Record.params`. Other ends
+    are written by `spool_end_1`.
     """
     attempt = _ATTEMPT.format(
         of="ended",
@@ -180,7 +182,7 @@ def lost(held: str) -> str:
 
 
 def _unwritten(of: str, outcome: str) -> str:
-    """Write the attempts of runs that their workers don't end."""
+    """SQL that writes the attempts of runs that are not ended by their workers."""
     return _ATTEMPT.format(
         of=of,
         attempt=f"CASE {of}.status WHEN 'running' THEN {of}.attempt ELSE 0 END",
@@ -196,7 +198,7 @@ def _unwritten(of: str, outcome: str) -> str:
 
 
 # Writes the steps and usage of runs that are still running. A run that is being deleted
-# is locked, and gets no more rows.
+# is locked, so no more rows are written for it.
 FLUSH = f"""
 WITH given AS (
     SELECT * FROM jsonb_to_recordset(%(steps)s)
@@ -217,7 +219,7 @@ SELECT count(*) AS steps FROM alive
 # Locks the runs, so that no rows are written for them after the deletion below.
 _LOCK = "SELECT id FROM runs WHERE {runs} FOR UPDATE"
 
-# Runs that are deleted with their thread while they are active end like this.
+# Writes the ends of active runs that are deleted with their thread.
 _ROLLED_BACK = f"""
 WITH deleted AS (SELECT * FROM runs WHERE id = ANY(%(run_ids)s))
 {_unwritten("deleted", RunAttempt.Outcome.ROLLED_BACK)}
@@ -228,8 +230,9 @@ _COUNTED_UNTIL = """
     coalesce((SELECT closed_until FROM run_counting), '-infinity')
 """
 
-# Attempts that are still to be counted are kept without what tells which run it was.
-# Their owner stays until then, since usage outlives runs.
+# Attempts that are not counted yet are kept, but without anything that identifies the
+# run. They keep the owner, since usage outlives runs, unless all data of the owner is
+# deleted.
 _FORGET = f"""
 WITH wanted AS (
     SELECT unnest(%(run_ids)s::uuid[]) AS id
@@ -281,8 +284,8 @@ def forget_run(run_id: UUID) -> None:
 def forget_owner(owner: str) -> None:
     """Delete the records of all runs of this identity.
 
-    And the deliveries of runs that are only known by their record: the thread of a
-    stateless run is gone.
+    Also delete the webhook deliveries of its stateless runs: since their threads are
+    gone, only the records name the owner.
     """
     attempts = RunAttempt.objects.filter(owner=owner).values("run_id")
     WebhookDelivery.objects.filter(run_id__in=attempts).delete()
@@ -303,7 +306,7 @@ def _forget(*, runs: str, attempts: str, wanted: Any, keeps_owner: bool = True) 
 
 
 def sweep() -> int:
-    """Delete a batch of expired records, the oldest first. Returns how many."""
+    """Delete a batch of expired records, oldest first. Returns how many there were."""
     params: dict[str, Any] = {
         "kept": timedelta(days=settings.RUN_RECORD_TTL_DAYS),
         "limit": BATCH,

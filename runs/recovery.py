@@ -22,7 +22,7 @@ from spool.telemetry import logs
 
 logger = logging.getLogger(__name__)
 
-# The fields of a run that lines of the log have.
+# The fields of a run that are logged.
 LOGGED = ("id", "thread_id", "owner", "user")
 
 # After how many seconds a wake-up message counts as lost.
@@ -31,7 +31,7 @@ MESSAGE_TIMEOUT_SECS = 3.0
 LOST_ERROR = "WorkerLost"
 # How far this process has searched for runs to wake.
 _searched = Searched()
-# How long workers that are gone are kept, to show which worker had a run.
+# How long rows of expired workers are kept, to show which worker had a run.
 REMEMBERED = timedelta(days=7)
 
 
@@ -51,8 +51,8 @@ def expire_dead(worker_ids: Sequence[UUID]) -> None:
 def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     """Make runs of dead workers pending again, or end them after too many attempts.
 
-    Returns what to announce. `can_tell` is false if silent workers may be alive: all
-    are silent while Postgres is unavailable.
+    Returns the ends to announce. `can_tell` is false if silent workers may be alive:
+    while Postgres is unavailable, all workers are silent.
     """
     presence.bury(expire_dead)
     if can_tell:
@@ -110,15 +110,15 @@ def _give_up(run: Run) -> Ended | None:
 
 
 def sweep_workers() -> int:
-    """Delete workers that are long gone. Other workers have their runs by then."""
+    """Delete workers that expired long ago. Other workers have their runs by then."""
     return Worker.objects.filter(expired_at__lt=Now() - REMEMBERED).delete()[0]
 
 
 def runs_to_wake() -> list[UUID]:
     """Return runs to send a message for, up to the number of free slots.
 
-    One even if all seem to be taken: a run that waits for another one lends its slot,
-    which only its worker knows.
+    Returns one even if no slot seems to be free: a run that waits for another one lends
+    its slot, which only its worker knows.
     """
     global _searched
     if not lifecycle.any_waits():

@@ -1,4 +1,4 @@
-"""Runs that operators start after another one: the same again, or an answer."""
+"""Runs that operators start from an earlier run: to repeat it or resume its thread."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from spool.threads.services import create_thread
 from spool.threads.thread_request import NewThread
 from spool.web.errors import Conflict
 
-# Where a run continues from, in its `configurable`.
+# The keys of `configurable` that name the checkpoint to continue from.
 FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
-# Of a thread's metadata: its next run sets these.
+# Keys of a thread's metadata that its next run sets.
 OF_ITS_RUNS = ("graph_id", "assistant_id")
 
 
@@ -58,8 +58,9 @@ def repeat_on_new_thread(run: Run) -> Run:
 def repeat_from_its_start(run: Run) -> Run:
     """Start the run again on its thread, from the checkpoint where it began.
 
-    If the thread was empty, it continues from the checkpoint with the run's input.
-    Raises `NotRepeatable` if there is neither, or if the thread is gone or busy.
+    If the thread was empty then, the new run continues from the checkpoint that holds
+    the run's input. Raises `NotRepeatable` if there is neither checkpoint, or if the
+    thread is gone or busy.
     """
     begin = begin_of_run(run.thread_id, run.id)
     if begin is None:
@@ -77,9 +78,10 @@ def repeat_from_its_start(run: Run) -> Run:
 
 @transaction.atomic
 def answer_interrupt(thread: Thread, answer: Any, interrupt_id: str | None) -> Run:
-    """Resume a thread that waits, like its newest run was started.
+    """Resume an interrupted thread, with the options of its newest run.
 
-    Raises `NotRepeatable` if the thread never had a run, or is busy.
+    Without `interrupt_id`, `answer` is the whole value to resume with. Raises
+    `NotRepeatable` if the thread has no run, or is busy.
     """
     resume = {interrupt_id: answer} if interrupt_id else answer
     return _resume(thread, {"resume": resume})
@@ -87,7 +89,7 @@ def answer_interrupt(thread: Thread, answer: Any, interrupt_id: str | None) -> R
 
 @transaction.atomic
 def continue_thread(thread: Thread) -> Run:
-    """Execute the steps that are left of a thread that stopped at a breakpoint.
+    """Execute the remaining steps of a thread that stopped at a breakpoint.
 
     Raises `NotRepeatable` as `answer_interrupt` does.
     """
@@ -104,7 +106,7 @@ def _resume(thread: Thread, command: dict[str, Any] | None) -> Run:
 
 
 def _continuing(kwargs: RunKwargs, point: Mapping[str, str]) -> RunKwargs:
-    """The same, from this checkpoint, or from the thread's newest one."""
+    """The `kwargs` to continue from `point`, or from the newest checkpoint if empty."""
     configurable = dict(kwargs.config.get("configurable") or {})
     for name in FORK_POINT:
         configurable.pop(name, None)

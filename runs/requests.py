@@ -1,4 +1,4 @@
-"""Asks the policy about requests for runs."""
+"""Authorizes requests for runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def allow_run(
     *,
     run_class: str = Run.RunClass.BACKGROUND,
 ) -> AllowedRun:
-    """The run for `create_run`, if the policy allows it. Raises 403, for example."""
+    """Authorize a request. Returns the run to create. Raises 403, for example."""
     run = allow_runs(http, request, thread_id, run_id=uuid7())
     headers = configurable_headers(http)
     request = replace(
@@ -51,9 +51,9 @@ def allow_runs(
     *,
     run_id: UUID | None = None,
 ) -> AllowedRun:
-    """The same without what only this HTTP request has: for a cron, with all its runs.
+    """Authorize a request for a cron and all of its runs, whose ids are not known yet.
 
-    Of these no `run_id` is known yet.
+    Leaves out what belongs only to this HTTP request.
     """
     assistant_id = assistant_id_of(request.assistant_id)
     value = _value(request, run_id, thread_id, assistant_id)

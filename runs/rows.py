@@ -15,7 +15,7 @@ COLUMNS = (
     *("id", "thread_id", "assistant_id", "metadata", "status", "multitask_strategy"),
     *("created_at", "updated_at", "cancel_reason"),
 )
-# For a plain scope; see `RunQuerySet.visible_to`.
+# For a plain scope. Other scopes use `RunQuerySet.visible_to`.
 READ = f"""
 SELECT kwargs::text, given::text, {", ".join(COLUMNS)} FROM runs
 WHERE id = %(id)s AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s::uuid)
@@ -27,7 +27,7 @@ WHERE id = %(id)s AND (%(thread_id)s::uuid IS NULL OR thread_id = %(thread_id)s:
 
 
 def find(scope: Scope, run_id: UUID, thread_id: UUID | None) -> dict[str, Any] | None:
-    """The body of one run. None if there is none that the caller can see."""
+    """The body of one run. None if the caller can't see it, or if it does not exist."""
     if not scope.is_plain:
         runs = Run.objects.visible_to(scope).filter(pk=run_id)
         run = (runs.filter(thread=thread_id) if thread_id else runs).first()

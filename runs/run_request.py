@@ -1,8 +1,8 @@
 """A request for a run, as it is passed from the serializers to the worker.
 
 `RunRequest` is what a client sent, validated. `AllowedRun` is the same once the policy
-has allowed it, with the rows that the run may use. `RunKwargs` is what is stored of it:
-the run's `kwargs`, which the wire shows and the worker reads.
+has allowed it, with the rows that the run may use. `RunKwargs` is the stored part: the
+run's `kwargs`, which the wire shows and the worker reads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Breakpoints = str | Sequence[str] | None
 
 @dataclass(frozen=True, slots=True)
 class RunRequest:
-    """What a client asks for. `RunRequestSerializer` has the same defaults."""
+    """The request of a client. `RunRequestSerializer` has the same defaults."""
 
     assistant_id: str
     input: Any = None
@@ -48,8 +48,8 @@ class RunRequest:
     langsmith_tracer: Mapping[str, str] | None = None
     strict_resume: bool = False
 
-    # What the server adds.
-    # Event streaming started the run, so it publishes the events of that protocol.
+    # The fields below are set by the server.
+    # Event streaming started the run, so the run publishes the events of that protocol.
     is_event_streaming: bool = False
     # The run is cancelled when the client that waits for it disconnects.
     ends_with_client: bool = False
@@ -59,12 +59,12 @@ class RunRequest:
     request_id: str | None = None
     # The address of the web process that waits for the run's events.
     reply_to: str | None = None
-    # The cron whose run it is.
+    # The cron that creates the run.
     cron_id: UUID | None = None
 
     @property
     def resumes(self) -> bool:
-        """Whether it answers an interrupt."""
+        """Whether the run answers an interrupt."""
         return (self.command or {}).get("resume") is not None
 
     @property
@@ -87,7 +87,7 @@ CLIENT_FIELDS = tuple(
 
 @dataclass(frozen=True, slots=True)
 class AllowedRun:
-    """A run that the policy allows. Without a thread it gets one of its own."""
+    """A run that the policy allows. Without `thread_id` it gets a new thread."""
 
     request: RunRequest
     scope: Scope
@@ -133,9 +133,9 @@ class RunKwargs:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """The stored `kwargs`. Some keys are only there if they were given.
+        """The stored `kwargs`. Some keys are only included if they were given.
 
-        The wire shows all of them but `INTERNAL`.
+        The wire shows all keys except `INTERNAL`.
         """
         kwargs = {name: getattr(self, name) for name in _ALWAYS_STORED}
         kwargs["checkpoint_during"] = self.durability != "exit"
@@ -149,7 +149,7 @@ class RunKwargs:
         return kwargs
 
     def as_columns(self) -> tuple[dict[str, Any], dict[str, Any]]:
-        """What nodes see, whose keys keep their order, and the rest."""
+        """The values of the columns `given` and `kwargs`, in this order."""
         kwargs = self.as_json()
         return {name: kwargs.pop(name) for name in SEEN_BY_NODES}, kwargs
 

@@ -43,7 +43,7 @@ STREAM_MODES = (
     "custom",
 )
 
-# Where a command sends the graph.
+# The JSON schema of one `goto` of a command.
 NODE = {
     "oneOf": [
         {"type": "string"},
@@ -79,9 +79,10 @@ TIMES = ("created_at", "updated_at")
 
 
 def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
-    """A run as the wire shows it, or these fields of it.
+    """A run as the wire shows it, or only the fields `names`.
 
-    The whole has a `cancel_reason` only if it was stopped, as older servers have none.
+    The full form has a `cancel_reason` only if the run was stopped, since older
+    versions of the official server have no such key.
     """
     row = shown(partial(getattr, run), names)
     return row | {name: moment(row[name]) for name in TIMES if name in row}
@@ -90,7 +91,7 @@ def run_json(run: Run, names: Iterable[str] = COLUMNS) -> dict[str, Any]:
 def shown(
     column: Callable[[str], Any], names: Iterable[str] = COLUMNS
 ) -> dict[str, Any]:
-    """The same, of a run's columns, with its times unchanged."""
+    """As `run_json`, given a function that returns a column. Times stay unchanged."""
     if names is COLUMNS and column("cancel_reason") is None:
         names = [name for name in COLUMNS if name != "cancel_reason"]
     row = {name: column(COLUMNS[name]) for name in names}
@@ -119,7 +120,7 @@ class NodeNames(StringOrList):
     )
 )
 class CommandField(Object):
-    """How to go on: with an answer to an interrupt, an update, or from other nodes."""
+    """How to continue: with an answer to an interrupt, an update, or at other nodes."""
 
     def to_internal_value(self, data: Any) -> Any:
         # Ignore other keys, such as those of the JavaScript library's `Command`.
@@ -151,7 +152,7 @@ def _sends(goto: Any) -> list[Any]:
     )
 )
 class CheckpointField(Object):
-    """The point of a thread to go on from, as the state of the thread names it."""
+    """The checkpoint to continue from, as a thread's state names it."""
 
     def to_internal_value(self, data: Any) -> Any:
         checkpoint = super().to_internal_value(data)
@@ -186,7 +187,7 @@ class RunRequestSerializer(LargeBody):
     input = AnyJSON(required=False, allow_null=True, default=None)
     command = CommandField(required=False, allow_null=True, default=None)
     config = ConfigField(required=False, allow_null=True, default=dict)
-    # A serializer has a `context` of its own, but declared fields are taken off the class.
+    # Serializers have a property `context`; declared fields are removed from the class.
     context = Object(  # type: ignore[assignment]
         required=False, allow_null=True, default=dict
     )
@@ -249,7 +250,7 @@ class RunRequestSerializer(LargeBody):
     )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """`checkpoint_during` is an older `durability`."""
+        """Convert `checkpoint_during`, the older form of `durability`."""
         # `useStream` requests no modes until a component has read something.
         attrs["stream_mode"] = attrs["stream_mode"] or ["values"]
         if attrs["durability"] is None:
@@ -264,7 +265,7 @@ def parse_run_request(body: Any) -> RunRequest:
 
 
 def run_request_of(validated: Mapping[str, Any]) -> RunRequest:
-    """The request for a run in the fields of a `RunRequestSerializer`."""
+    """The request for a run, from the validated data of a `RunRequestSerializer`."""
     return RunRequest(**{name: validated[name] for name in CLIENT_FIELDS})
 
 
@@ -311,7 +312,7 @@ NOTHING = {"type": "object", "maxProperties": 0}
 
 
 class Limit(Capped):
-    """The one number that the official server refuses with a 400."""
+    """The limit of a list: the official server refuses a bad one with 400, not 422."""
 
     def to_internal_value(self, data: Any) -> int:
         try:
@@ -331,7 +332,7 @@ class RunListQuery(serializers.Serializer[Any]):
 
 
 def _again(**options: list[str]) -> str:
-    """A query for `Location`: clients that reconnect to a stream add none."""
+    """The query of a `Location`: clients that reconnect to it add no parameters."""
     query = urlencode({name: given for name, given in options.items() if given}, True)
     return f"?{query}" if query else ""
 
@@ -352,7 +353,7 @@ class StreamQuery(serializers.Serializer[Any]):
 
 
 class ThreadStreamQuery(serializers.Serializer[Any]):
-    """The official server reads the one name, its clients send the other."""
+    """Accepts two names: the official server reads one, its clients send the other."""
 
     stream_mode = QueryList(required=False, default=list)
     stream_modes = QueryList(required=False, default=list)

@@ -74,7 +74,7 @@ class ThreadNotFound(NotFound):
 def create_run(run: AllowedRun) -> Run:
     """Store a pending run, and wake a worker once the run is committed.
 
-    Without a thread the run gets one of its own, deleted with it unless
+    Without a thread the run gets a new one, which is deleted with the run unless
     `on_completion` is `keep`.
     """
     check_request(run)
@@ -89,7 +89,7 @@ def create_run(run: AllowedRun) -> Run:
 def create_runs(runs: Iterable[AllowedRun]) -> list[Run]:
     """Create all runs, or none if one is refused.
 
-    After an error the client would send all of them again.
+    All or none, since clients retry the whole request after an error.
     """
     return [create_run(run) for run in runs]
 
@@ -105,12 +105,12 @@ def check_request(run: AllowedRun) -> None:
 
 
 def payer_of(run: AllowedRun) -> Payer:
-    """Whose budgets apply to the run."""
+    """The owner and API key whose budgets apply to the run."""
     return Payer(run.scope.identity or run.scope.owner, run.scope.api_key_id)
 
 
 def _create_run(run: AllowedRun, *, remembered: bool) -> Run:
-    """Raise `AssistantChanged`, storing nothing, if a `remembered` one is stale."""
+    """Create a run. Raises `AssistantChanged` if a `remembered` assistant is stale."""
     assistant = resolve_assistant(
         run.assistants or run.scope, run.request.assistant_id, remembered=remembered
     )
@@ -173,16 +173,17 @@ def _insert_run(
 
 
 def why_refused(created: Creation) -> Exception:
-    """Why there is no run."""
+    """The exception that says why the run was not created."""
     if not created.has_thread:
         return ThreadNotFound()
     return AssistantChanged() if created.is_stale else ThreadBusy()
 
 
 def cancel_run(run: Run, action: str, reason: str = Run.BY_API) -> bool:
-    """Stop a run: a pending one at once, else through its worker. False: it has ended.
+    """Stop a run: a pending one at once, a running one through its worker.
 
-    The end of a running run is published once its worker has confirmed it.
+    Returns False if the run has already ended. The end of a running run is published
+    once its worker has confirmed it.
     """
     with transaction.atomic():
         lifecycle.lock_thread(run.thread_id)
@@ -210,7 +211,7 @@ def stop_runs_of_assistant(assistant_id: UUID) -> None:
 def requeue_run(run: Run) -> Run | None:
     """Wake a worker for a pending run, or create a run like one that has ended.
 
-    Returns None if it is running, or its thread was deleted with it.
+    Returns None if the run is running, or if its thread was deleted with it.
     """
     if run.status == Run.Status.PENDING:
         tasks.dispatch(run.id)
@@ -226,8 +227,8 @@ def requeue_run(run: Run) -> Run | None:
 def delete_run(run: Run) -> None:
     """Delete a run and its checkpoints; a running one is stopped.
 
-    On a thread with a DeltaChannel the checkpoints of an ended run are kept: later
-    states are made from them.
+    On a thread with a DeltaChannel the checkpoints of an ended run are kept, since
+    later states are built from them.
     """
     with transaction.atomic():
         lifecycle.lock_thread(run.thread_id)
@@ -235,8 +236,8 @@ def delete_run(run: Run) -> None:
         if fresh is None:
             return
         while (ended := lifecycle.end_here(fresh, DISCARDED)) is None:
-            # Claimed in between, or handed back. It can't end: its thread is locked
-            # here.
+            # The run was claimed or handed back in between. It can't end now, since its
+            # thread is locked here.
             fresh.refresh_from_db()
         record.forget_run(fresh.id)
         if fresh.is_active:
@@ -264,7 +265,7 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
         logger.info(STOPPED, run.id, "deleted", "its thread was deleted")
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
-        _announce_end(run, None)  # Nothing comes after it.
+        _announce_end(run, None)  # No run follows: the thread is deleted.
     # After the ends are published, which must be the last events.
     transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()
@@ -277,7 +278,7 @@ def room_for_runs(identity: str | None) -> float:
     if not limit or identity is None:
         return inf
     with connection.cursor() as cursor:
-        # Serialize, so that concurrent requests can't all see room for one more run.
+        # Serialize requests, so that concurrent ones can't all find room for one more.
         lock = "SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))"
         cursor.execute(lock, [f"runs of {identity}"])
     return limit - Run.objects.active().filter(user__identity=identity).count()
@@ -303,15 +304,15 @@ def _stop(run: Run, action: str, reason: str) -> None:
             _announce_end(run, ended)
             transaction.on_commit(partial(tasks.announce, ended))
             return
-        run.refresh_from_db()  # A worker has claimed it in between.
+        run.refresh_from_db()  # A worker has claimed the run in between.
     if lifecycle.ask_to_stop(run, action, reason):
         transaction.on_commit(partial(events.signal_stop, run.id, action))
 
 
 def _undo(run: Run) -> bool:
-    """Undo the checkpoints of a run whose row is deleted, so that it can't save more.
+    """Undo the checkpoints of a run. Its row is deleted, so that it can't save more.
 
-    Returns whether the thread's newest state was saved by it.
+    Returns whether the run had saved the thread's newest state.
     """
     if not run.attempt or run.is_temporary:
         return False
@@ -353,7 +354,7 @@ def _create_thread(
 def thread_of(
     request: RunRequest, new: NewRun, priority: ThreadPriority | None
 ) -> Thread:
-    """The thread that is created for a run."""
+    """Build the thread that is created for a run."""
     return Thread(
         id=new.thread_id,
         metadata={**request.metadata, **new.thread_metadata},

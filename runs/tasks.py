@@ -34,7 +34,7 @@ from spool.webhooks import deliveries
 
 logger = logging.getLogger(__name__)
 
-# How often full workers send on a message for a run. After that the tick finds the run.
+# How often full workers forward a message for a run, before it is left to the tick.
 MAX_HOPS = 5
 # Concurrent ticks in one process. While Postgres is slow, later ticks must leave
 # threads free for runs.
@@ -44,11 +44,11 @@ EXIT_TIMEOUT_SECS = 4.0
 
 
 def wake(run_id: UUID, hops: int = 0) -> None:
-    """Execute a run, and then other waiting runs, until there are none; don't wait.
+    """Start executing a run, and then other waiting runs until there are none.
 
-    Without a free slot the message is dropped: the end of a run claims the next one from
-    Postgres, and a slot that is about to become free is used again. It is sent on if an
-    idle worker could take the run now.
+    Does not block. Without a free slot the message is dropped: the worker claims the
+    next run from Postgres when a run ends. If another worker has a free slot, the
+    message is forwarded instead.
     """
     me = worker.current()
     if not me.execute_soon(run_id, announce) and _is_wanted_elsewhere(me, hops):
@@ -64,7 +64,7 @@ class Wakes(Task[Any, Any]):
 
 @shared_task(name="runs.tasks.execute_run", base=Wakes)
 def execute_run(*, run_id: str, hops: int = 0) -> None:
-    """As `wake`, and wait: for threads with loops of their own."""
+    """As `wake`, but block: each thread has its own loop (`BG_JOB_ISOLATED_LOOPS`)."""
     me = worker.current()
     if not me.execute_all(UUID(run_id), announce) and _is_wanted_elsewhere(me, hops):
         send(execute_run, run_id=run_id, hops=hops + 1)
@@ -76,7 +76,10 @@ def _is_wanted_elsewhere(me: worker.Worker, hops: int) -> bool:
 
 @shared_task(name="runs.tasks.tick")
 def tick() -> None:
-    """Every second: recover lost runs, and wake those whose message was lost."""
+    """Recover lost runs, and wake workers for runs whose messages were lost.
+
+    Beat sends this task every second.
+    """
     if not TICKS.acquire(blocking=False):
         return
     try:
@@ -111,7 +114,10 @@ def sweep() -> None:
 
 
 def announce(ended: Ended, taken: UUID | None = None) -> None:
-    """Send messages after the end of a run. `taken`: this thread's next run."""
+    """Send messages after the end of a run, except for `taken`.
+
+    `taken` is the run that this worker already executes next.
+    """
     if ended.next_run_id and ended.next_run_id != taken:
         dispatch(ended.next_run_id)
     if ended.delivery_id:
@@ -124,7 +130,7 @@ def dispatch(run_id: UUID) -> None:
 
 
 def send(task: Task[Any, Any], **kwargs: str | int) -> None:
-    """Send a message. If it can't be sent, the tick makes up for it."""
+    """Send a message. If that fails, the tick finds what the message was for."""
     is_new_run = task.name == execute_run.name and "hops" not in kwargs
     try:
         with circuit_breaker():
@@ -141,7 +147,7 @@ def send(task: Task[Any, Any], **kwargs: str | int) -> None:
 @task_prerun.connect
 def _take_connection(task: Task[Any, Any], **_: Any) -> None:
     # Celery would close connections after each task; see CELERY_DB_REUSE_MAX.
-    if task.name != execute_run.name:  # It has the pool of its loop.
+    if task.name != execute_run.name:  # Runs use the pool of their loop.
         task_connections.take()
 
 
@@ -161,13 +167,13 @@ def _stop_worker(how: str, **_: Any) -> None:
     grace = settings.BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS
     stopping = threading.Thread(target=worker.current().stop, args=[grace])
     stopping.start()
-    if how == "Warm":  # Else other workers get its runs at once.
+    if how == "Warm":  # After a cold shutdown other workers get its runs at once.
         _waits_for.append(stopping)
 
 
 @worker_shutdown.connect
 def _leave(**_: Any) -> None:
-    # Celery has waited for its tasks, but knows nothing of runs.
+    # Celery has waited for its tasks, but does not know of the runs.
     for stopping in _waits_for:
         stopping.join()
     worker.current().leave()
@@ -179,9 +185,9 @@ _waits_for: list[threading.Thread] = []
 
 
 def _exit_at_last() -> None:
-    """Exit without waiting for all threads: nodes on them can't be stopped.
+    """Exit after a timeout, even if threads are left: their nodes can't be stopped.
 
-    Their runs are handed back by now, so that the fence rejects their writes.
+    The runs are handed back by now, so that the fence rejects writes of the nodes.
     """
     time.sleep(EXIT_TIMEOUT_SECS)
     logger.warning("a node does not stop; abandoning it")

@@ -1,6 +1,6 @@
-"""What happened in a run, as the API shows it.
+"""The timeline of a run: its attempts and their steps, as the API shows them.
 
-It has no tracebacks: these quote code and values, and are for operators only.
+Tracebacks are left out: they quote code and values, and are for operators only.
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def timeline_of(run: Run) -> dict[str, Any]:
 
 def _attempt(attempt: RunAttempt, steps: list[RunStep]) -> dict[str, Any]:
     count = attempt.steps
-    if count is None:  # Lost: count the steps that were written before.
+    if count is None:  # The attempt was lost: count the steps written before.
         count = max((step.number + 1 for step in steps), default=0)
     tokens = attempt.tokens
     return {

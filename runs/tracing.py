@@ -1,7 +1,8 @@
-"""Where a run is in its trace: the ids of its attempts, and attempts that were lost.
+"""The place of a run in its trace: span ids of attempts, and spans of lost attempts.
 
-The id of an attempt's span is computed, so that the tick can export the span of an
-attempt whose worker died: its nodes may have been exported as its children already.
+The id of an attempt's span is computed from the run, so that the tick can export the
+span of an attempt whose worker died: the spans of its nodes may already have been
+exported as children of this id.
 """
 
 from __future__ import annotations

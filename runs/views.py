@@ -79,7 +79,7 @@ class WaitsForItself(Conflict):
 
 
 class RunViewSet(OwnedViewSet[Run]):
-    """Runs of a thread, and stateless ones, which have a thread of their own."""
+    """Runs of a thread, and stateless runs, each with its own thread."""
 
     lookup_url_kwarg = "run_id"
     uuids_in_path = ("run_id", "thread_id")
@@ -119,7 +119,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def _of_thread(self, runs: RunQuerySet) -> RunQuerySet:
         return runs.filter(thread=self.thread_id) if self.thread_id else runs
 
-    # --- Making runs ----------------------------------------------------------------
+    # --- Creating runs --------------------------------------------------------------
     @extend_schema(
         parameters=[CONTENT_LOCATION],
         request=RunRequestSerializer,
@@ -166,7 +166,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def _create_followed(
         self, body: Any, thread_id: str | None
     ) -> tuple[Run, RunStream]:
-        """A new run, and what its client receives of it."""
+        """Create a run. Returns it with the stream that its client receives."""
         allowed = self._allow(body, thread_id, has_client=True)
         request, expected, after = allowed.request, None, NEVER
         if found := fanout.expect(allowed.run_id):
@@ -194,7 +194,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def _allow(
         self, body: Any, thread_id: str | None, *, has_client: bool = False
     ) -> AllowedRun:
-        """The run that the request asks for, if the policy allows it.
+        """Authorize the requested run.
 
         `has_client`: a client waits for the run's events or its result.
         """
@@ -243,7 +243,7 @@ class RunViewSet(OwnedViewSet[Run]):
     def timeline(
         self, request: Request, run_id: str, thread_id: str | None = None
     ) -> Response:
-        """What happened in the run: its attempts, their steps, and what they took."""
+        """What happened in the run: its attempts, their steps, durations and tokens."""
         return Response(timeline_of(self.get_object()))
 
     @extend_schema(responses={204: None, **ERRORS})
@@ -353,7 +353,7 @@ class RunViewSet(OwnedViewSet[Run]):
 
 
 class ThreadStreamViewSet(OneThreadViewSet):
-    """The events of all runs of a thread, those to come included."""
+    """The events of all runs of a thread, including future runs."""
 
     events = {"stream": "threads.read"}
 
@@ -365,8 +365,8 @@ class ThreadStreamViewSet(OneThreadViewSet):
         query = valid(ThreadStreamQuery, request.query_params)
         modes: frozenset[str] = query["modes"]
         found = self.path_id
-        # Read before the response, so that runs that the client starts after it are
-        # shown.
+        # Read the position before responding, so that runs that the client starts after
+        # the response are included.
         after = _thread_position(found, request.headers.get("Last-Event-ID"))
         self.authorize({"thread_id": found})
         threads = self.get_queryset().filter(pk=found)
@@ -431,12 +431,12 @@ def _canceller(run: Run, wanted: bool) -> Any:
 
 
 def _before_new_run(thread_id: UUID | None) -> tuple[int, int]:
-    """The current end of a thread's events: those of earlier runs need not be read."""
+    """The end of a thread's events now, so that events of earlier runs are not read."""
     return (newest_id(thread_id) if thread_id else None) or NEVER
 
 
 def _path(run: Run, *, stateless: bool | None = None) -> str:
-    """The path of the run. That of a stateless run does not name its thread."""
+    """The path of the run. For a stateless run it does not name the thread."""
     if run.is_temporary if stateless is None else stateless:
         return f"/runs/{run.id}"
     return f"/threads/{run.thread_id}/runs/{run.id}"

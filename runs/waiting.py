@@ -1,4 +1,4 @@
-"""Why pending runs wait: what is paused, and which limit is reached. For operators."""
+"""Shows operators why pending runs wait: which pauses and limits hold them back."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.db import connection
 
 from spool.runs.models import Pause
 
-# Pauses that are named one by one, those with the most waiting runs first.
+# The maximum number of pauses that are listed: those with the most waiting runs.
 MAX_PAUSES = 10
 
 
@@ -23,9 +23,9 @@ class Waiting:
 
 @dataclass(frozen=True, slots=True)
 class Paused:
-    """A pause of an owner, a graph or an assistant, and the runs that wait for its end.
+    """A pause of an owner, a graph or an assistant, and the runs that it holds back.
 
-    A run that several pauses hold back counts for each.
+    A run that several pauses hold back counts for each of them.
     """
 
     kind: str
@@ -56,7 +56,7 @@ _PENDING = """
         dispatched_at IS NOT NULL AS is_next
     FROM runs WHERE status = 'pending' AND created_at <= now()
 """
-# What each kind of pause compares its name with.
+# The column of runs that each kind of pause compares its name with.
 _HELD_BY = {
     Pause.Kind.OWNER: "fairness_group",
     Pause.Kind.GRAPH: "graph_id",
@@ -79,7 +79,7 @@ _NOT_PAUSED = " AND ".join(
     f"NOT EXISTS (SELECT FROM run_pauses p WHERE p.kind = '{kind}' AND p.name = r.{column})"
     for kind, column in _HELD_BY.items()
 )
-# The oldest is one whose turn it is: others wait for earlier runs of their threads.
+# The oldest run is one whose turn it is: others wait for earlier runs of their threads.
 _FREE = f"""
 WITH pending AS MATERIALIZED ({_PENDING}), free AS MATERIALIZED (
     SELECT * FROM pending r WHERE {_NOT_PAUSED}
@@ -99,7 +99,7 @@ FROM (SELECT) AS one LEFT JOIN oldest o ON true
 
 
 def paused() -> list[Paused]:
-    """The pauses but those of workers, with the runs that each holds back."""
+    """All pauses except those of workers, with the runs that each holds back."""
     with connection.cursor() as cursor:
         cursor.execute(_PAUSED, {"limit": MAX_PAUSES})
         return [

@@ -1,8 +1,9 @@
 """How a worker takes the messages that wake it for runs.
 
-Celery would make a request of each, and pass it to a thread, which would wait for the
-run: a tenth of a worker's CPU. Here the run's id goes straight to the worker, which
-executes runs on its event loop. This uses the documented `Task.Strategy`.
+Celery would wrap each message in a request, and pass it to a thread, which would wait
+for the run. This takes a tenth of a worker's CPU. Here the run's id is passed directly
+to the worker, which executes runs on its event loop. This uses the documented
+`Task.Strategy`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from django.conf import settings
 
 logger = logging.getLogger(__name__)
 
-# Called with the run's id, and how often full workers have sent the message on.
+# Called with the run's id, and how often full workers have forwarded the message.
 Wake = Callable[[UUID, int], None]
 
 
@@ -30,7 +31,7 @@ def strategy(wake: Wake) -> Any:
     def start(
         task: Task[Any, Any], app: Celery, consumer: Any, **options: Any
     ) -> Callable[..., Any]:
-        if settings.BG_JOB_ISOLATED_LOOPS:  # Each thread has a loop of its own.
+        if settings.BG_JOB_ISOLATED_LOOPS:  # Each thread has its own loop.
             return default(task, app, consumer, **options)
 
         def take(message: Any, body: Any, ack: Any, *_: Any, **__: Any) -> None:
@@ -38,12 +39,12 @@ def strategy(wake: Wake) -> Any:
             ack(logger, consumer.connection_errors)
             try:
                 wake(run_id, hops)
-            except Exception:  # It would end the consumer. The tick finds the run.
+            except Exception:  # Would end the consumer. The tick finds the run.
                 logger.exception("run %s: could not be taken", run_id)
 
         return take
 
-    # A function would become a method of the task.
+    # As an attribute of the class, a plain function would become a method.
     return staticmethod(start)
 
 

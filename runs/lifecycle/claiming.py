@@ -1,4 +1,4 @@
-"""Pending runs that become running ones, and whether a worker still holds its run."""
+"""Claims pending runs, and checks whether a worker still holds its run."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Claim:
     trace_context: dict[str, str] | None = None
     # The last event number of the thread, as stored when a run last ended.
     event_seq: int = 0
-    # Whether the thread has any checkpoint.
+    # False if the thread has no checkpoint yet.
     has_checkpoints: bool = True
 
     @classmethod
@@ -75,9 +75,9 @@ class Claim:
 
     @property
     def used_seq(self) -> int:
-        """An upper bound on event numbers that were used, except for those in Redis.
+        """An upper bound on the event numbers used so far, not considering Redis.
 
-        How many events an attempt published is known only if it ended.
+        The number of events that an attempt published is known only if it ended.
         """
         return self.event_seq + (self.attempt - 1) * SEQS_OF_ATTEMPT
 
@@ -107,10 +107,10 @@ async def claim(
     hint: UUID | None = None,
     revisions: Mapping[str, str] = MappingProxyType({}),
 ) -> Claim | None:
-    """Take a pending run whose turn it is; without `run_id` the next of the queue.
+    """Claim a pending run whose turn it is; without `run_id`, the next in the queue.
 
-    Returns None if there is none, or another worker was first. `hint` is a run that may
-    be missing in the queue; `revisions` are those of the graphs that this process
+    Returns None if there is none, or if another worker was first. `hint` is a run that
+    may be missing from the queue; `revisions` are those of the graphs that this process
     serves.
     """
     params = Claimant(worker_id, revisions).params | {"run_id": run_id, "hint": hint}
@@ -129,7 +129,7 @@ async def is_held(pool: Pool, held: Claim) -> bool:
 
 
 async def is_gone(pool: Pool, run_id: UUID) -> bool:
-    """Whether a run was deleted, alone or with its thread."""
+    """Whether a run was deleted, by itself or with its thread."""
     async with pool.connection() as conn:
         found = await conn.execute("SELECT id FROM runs WHERE id = %s", [run_id])
         return await found.fetchone() is None

@@ -16,7 +16,7 @@ from spool.runs.run_request import RunKwargs
 from spool.telemetry import traces
 from spool.threads.ttl import ttl_params
 
-# What a new run is made of, and the types. `given` keeps the order of its keys.
+# The values of a new run and their types. `given` keeps the order of its keys.
 TYPES = {
     **dict.fromkeys(("id", "thread_id", "assistant_id"), "uuid"),
     **dict.fromkeys(("graph_id", "multitask_strategy"), "text"),
@@ -42,8 +42,8 @@ TYPES = {
 
 # `thread` reads the row as it is once the lock is held. On a busy thread the run waits
 # for its turn, unless the only other runs are due later (`after_seconds`). The
-# assistant must be unchanged since it was read. Many runs must be of as many threads:
-# none would see another one ahead of it.
+# assistant must be unchanged since it was read. If there are several runs, each must
+# have a thread of its own: within one statement, no run sees another one ahead of it.
 CREATE = """
 WITH {first} thread AS (
     SELECT threads.id, threads.status, threads.metadata FROM threads {also}
@@ -120,7 +120,8 @@ CREATE_ONE = CREATE.format(
     always="(VALUES (1)) AS always",
     **{name: f"%({name})s::{kind}" for name, kind in TYPES.items()},
 )
-# The runs come as rows, since a statement has no parameters for any number of them.
+# The runs are passed as rows of JSON: a statement can't have a variable number of
+# parameters.
 CREATE_MANY = CREATE.format(
     first="wanted AS MATERIALIZED (SELECT * FROM json_to_recordset(%(runs)s::json) AS ("
     + ", ".join(f'"{name}" {kind}' for name, kind in TYPES.items())
@@ -140,8 +141,8 @@ class NewRun:
     assistant_id: UUID
     graph_id: str
     kwargs: RunKwargs
-    # The metadata of the run, and of its assistant, which the thread's and the run's
-    # own overrule.
+    # The metadata of the run, and of its assistant. Keys of the thread's and the run's
+    # own metadata override the assistant's.
     metadata: Mapping[str, Any]
     fairness_group: str
     queue_rank: int
@@ -153,7 +154,7 @@ class NewRun:
     run_class: str = Run.RunClass.BACKGROUND
     api_key_id: UUID | None = None
     first_run_id: UUID | None = None
-    # It answers an interrupt, so it continues the task of the thread's newest run.
+    # The run answers an interrupt, so it continues the task of the thread's newest run.
     resumes: bool = False
     after_seconds: float = 0
     # Merged into the thread's metadata and config.
@@ -176,11 +177,11 @@ FIELDS = (
 
 @dataclass(frozen=True, slots=True)
 class Creating:
-    """A run to be inserted, and on which conditions. `scope` is a plain one."""
+    """A run to be inserted, and the conditions for it. `scope` must be plain."""
 
     new: NewRun
     scope: Scope = EVERYTHING
-    # Pass it where the assistant may have changed since it was read.
+    # Set if the assistant may have changed since it was read.
     assistant_updated_at: datetime | None = None
     trace_context: Mapping[str, str] | None = field(default_factory=traces.carrier)
 
@@ -201,7 +202,7 @@ class Creating:
 
 @dataclass(frozen=True)
 class Creation:
-    """A new run, or why there is none. Without another reason the thread is busy."""
+    """A new run, or why there is none. If no reason is set, the thread is busy."""
 
     run: Run | None
     # The assistant has changed since it was read.
@@ -211,7 +212,7 @@ class Creation:
 
 
 RETURNED = ("created_at", "updated_at", "dispatched_at", "first_run_id")
-# Those that are the same for all new runs; the others are null.
+# The columns with the same value for all new runs; columns of neither kind are null.
 NEW = {"status": Run.Status.PENDING, "attempt": 0, "losses": 0}
 ALL_COLUMNS = [field.attname for field in Run._meta.concrete_fields]
 
@@ -231,7 +232,7 @@ def create(
 
 
 def create_many(creating: Sequence[Creating]) -> list[Creation]:
-    """Insert pending runs of as many threads, under their locks."""
+    """Insert pending runs, each of a different thread, under the threads' locks."""
     if not creating:
         return []
     params = {"runs": ordered_json([one.values for one in creating])}
@@ -261,6 +262,7 @@ def _creation(creating: Creating, row: list[Any]) -> Creation:
         "metadata": from_jsonb(metadata),
         **dict(zip(RETURNED, found, strict=True)),
     }
-    # In the order of the fields: by their names, Django takes three times as long.
+    # Positional, in the order of the fields: keyword arguments take Django three times
+    # as long.
     run = Run.from_db(None, ALL_COLUMNS, [stored.get(name) for name in ALL_COLUMNS])
     return Creation(run, is_stale=False, has_thread=True)

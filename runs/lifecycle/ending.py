@@ -1,4 +1,4 @@
-"""How runs end: by their worker, or here if no worker holds them."""
+"""Ends runs: for the worker that holds a run, or directly if none does."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from spool.runs.record import NOTHING, Record
 from spool.threads.models import Thread
 from spool.threads.saves import Saves
 
-# The end of a run, with all that belongs to it; see `migrations`.
+# Ends a run and writes all that belongs to its end; see `migrations`.
 END = """
 SELECT * FROM spool_end_1(
     %(run_id)s, %(thread_id)s, %(attempt)s, %(from_status)s, %(heeds_rollback)s,
@@ -37,7 +37,7 @@ NO_CLAIM: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a run ended. `status` None: the run is rolled back.
+    """How a run ended. If `status` is None, the run is rolled back.
 
     `state` is `threads.state_form.cached_columns` of the thread's newest checkpoint; without
     it the thread's row keeps its state. `output` holds the values that viewers get, and
@@ -85,12 +85,12 @@ class Ended:
     delivery_id: UUID | None = None
     # The highest event number of the thread that is known to be used.
     event_seq: int | None = None
-    # Whether the queue was asked for the worker's next run, and that run.
+    # Whether the worker's next run was requested from the queue, and that run.
     has_asked: bool = False
     claim: Claim | None = None
 
     def has_news(self, taken: UUID | None) -> bool:
-        """Whether messages are needed, if the worker goes on with the run `taken`."""
+        """Whether to send messages, if the worker continues with the run `taken`."""
         is_left = self.next_run_id is not None and self.next_run_id != taken
         return is_left or self.delivery_id is not None
 
@@ -149,7 +149,7 @@ async def _end(
 
 @transaction.atomic
 def end_here(run: Run, outcome: Outcome) -> Ended | None:
-    """End a run that no worker holds. Returns None if the run has changed since."""
+    """End a run that no worker holds. Returns None if the run has changed meanwhile."""
     params = {
         **NO_CLAIM,
         "run_id": run.id,
@@ -170,7 +170,7 @@ def end_here(run: Run, outcome: Outcome) -> Ended | None:
 
 
 def ask_to_stop(run: Run, action: str, reason: str) -> bool:
-    """Request through a run's row that its worker stop it, and say how and why.
+    """Write to a run's row that its worker must stop it, how (`action`) and why.
 
     An earlier request to roll back is kept: it takes precedence.
     """
@@ -183,7 +183,7 @@ def ask_to_stop(run: Run, action: str, reason: str) -> bool:
 
 
 def note_reason(run: Run, reason: str) -> None:
-    """Write why a pending run is about to be stopped, under its thread's lock."""
+    """Write why a pending run is about to be stopped. The caller locks its thread."""
     Run.objects.filter(pk=run.pk).pending().update(cancel_reason=reason)
 
 
@@ -195,7 +195,7 @@ WHERE id = %(run_id)s AND attempt = %(attempt)s AND status = 'running'
 
 
 async def note_reason_of(pool: Pool, held: Claim, reason: str) -> None:
-    """Write why the worker that holds a run stops it."""
+    """Write why a run is stopped by the worker that holds it."""
     params = {"run_id": held.id, "attempt": held.attempt, "reason": reason}
     async with pool.connection() as conn:
         await conn.execute(NOTE_REASON, params)

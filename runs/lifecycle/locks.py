@@ -1,4 +1,4 @@
-"""The lock of a thread's row, under which its runs are decided on."""
+"""The lock of a thread's row, which decisions about the thread's runs need."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ LOCK = "SELECT id FROM threads WHERE id = %(thread_id)s FOR UPDATE"
 
 
 def lock_thread(thread_id: UUID) -> bool:
-    """Lock the thread's row until the transaction ends. False if there is none."""
+    """Lock the thread's row until the transaction ends. False if it does not exist."""
     with connection.cursor() as cursor:
         cursor.execute(LOCK, {"thread_id": thread_id})
         return cursor.fetchone() is not None

@@ -1,4 +1,4 @@
-"""Running runs that become pending again, and pending runs of paused assistants."""
+"""Makes running runs pending again, and holds back runs of paused assistants."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ WHERE status = 'running' AND losses + 1 >= %(max_attempts)s AND NOT EXISTS (
 """
 
 # Takes the pending runs of an assistant out of the queue, as if their turn had not come.
-# Claims do so with those that come later, or are locked.
+# Claims do the same with runs that are created later, or that are locked now.
 HOLD_BACK = """
 UPDATE runs SET dispatched_at = NULL
 WHERE id IN (
@@ -72,7 +72,7 @@ WHERE id IN (
 )
 """
 
-# Puts them into it again. The tick wakes workers, since no message was sent since.
+# Puts them into the queue again. No message is sent: the tick wakes workers for them.
 LET_IN = f"""
 WITH let_in AS (
     UPDATE runs SET dispatched_at = created_at
@@ -102,7 +102,7 @@ def take_back(*, max_attempts: int) -> list[UUID]:
 
 
 def lost_too_often(*, max_attempts: int) -> list[UUID]:
-    """Find runs that have no worker, and no attempt left."""
+    """Find running runs that have no worker, and no attempts left."""
     return _ids(LOST_TOO_OFTEN, max_attempts=max_attempts)
 
 
@@ -112,7 +112,7 @@ def hold_back(assistant_id: UUID) -> None:
 
 
 def let_in(assistant_id: UUID) -> None:
-    """Put the pending runs of an assistant that is not paused any more into it."""
+    """Put the pending runs of an assistant into the queue, after its pause."""
     _execute(LET_IN, assistant_id)
 
 

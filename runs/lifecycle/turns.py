@@ -1,4 +1,4 @@
-"""Whose turn it is: parts of the statements that move runs."""
+"""The order of a thread's runs: parts of the statements that move runs."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ FIRST = """NOT EXISTS (
             AND (ahead.created_at, ahead.id) < (runs.created_at, runs.id))
 )"""
 
-# Adds the moved runs (`{moved}`) to the queue that claims read. Entries of owners that
-# were paused are at its end.
+# Adds the groups of the moved runs (`{moved}`) to the queue that claims read. Entries
+# of owners that were paused are put at its end.
 QUEUE = """queued AS (
     INSERT INTO run_queue (graph_id, fairness_group, since)
     SELECT graph_id, fairness_group, clock_timestamp() FROM {moved}

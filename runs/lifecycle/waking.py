@@ -1,8 +1,8 @@
-"""Pending runs that no message has woken a worker for.
+"""Finds pending runs for which no message has woken a worker.
 
-A search's cost does not depend on how many runs wait, or are paused. Runs whose turn
-has not come are looked at once, shortly after their start time, and then again a few
-at a time, in case a race left one behind.
+The cost of a search does not depend on how many runs wait, or are paused. Runs outside
+of the queue are checked once, shortly after their start time. Later searches check them
+again, a few at a time, in case a race left one behind.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from django.db import connection, transaction
 
 from spool.runs.lifecycle.turns import FIRST
 
-# How many runs become ready at once; how many are looked at again, and how many groups.
+# The limits of one search: runs that become ready; runs, and groups, that are checked
+# again.
 MAX_READY = 1000
 LOOKED_AT_AGAIN = 500
 GROUPS_LOOKED_AT = 100
-# A transaction that takes longer may hide a run, until it is looked at again.
+# A transaction that takes longer than this may hide a run until it is checked again.
 MARGIN_SECS = 10.0
 
 # Most ticks find nothing, and look no further.
@@ -34,7 +35,7 @@ SELECT EXISTS (
 """
 
 # Makes runs ready whose turn it is: their start time has come (`after_seconds`), or a
-# race left them behind. Adds groups to the queue that it lacks: a race or an older
+# race left them behind. Adds groups that are missing from the queue: a race or an older
 # version did not add them, or the pause of their owner has ended.
 MAKE_READY = f"""
 WITH RECURSIVE again AS MATERIALIZED (
@@ -115,8 +116,8 @@ SELECT
     ) END
 """
 
-# The run that a claim would take. It also takes its group out of the queue, or moves it
-# to the end, which `PUT_BACK` makes up for.
+# The run that a claim would take. Like a claim, this removes the run's group from the
+# queue or moves it to the end; `PUT_BACK` adds the group again.
 NEXT = """
 SELECT spool_next_run_1(NULL, NULL, %(max_per_group)s, %(max_per_graph)s)
 """
@@ -130,7 +131,7 @@ UPDATE runs SET dispatched_at = clock_timestamp()
 WHERE id = %(run_id)s AND status = 'pending'
     AND dispatched_at < clock_timestamp() - make_interval(secs => %(timeout)s)
 """
-# Others that wait as long. Some may be paused: then a worker is woken in vain.
+# Other runs that have waited as long. If one is paused, the worker finds nothing to do.
 OTHERS = """
 SELECT id FROM runs
 WHERE status = 'pending' AND id <> %(run_id)s
@@ -143,9 +144,9 @@ ORDER BY graph_id, fairness_group, queue_rank, created_at, id LIMIT %(limit)s
 class Searched:
     """How far the searches of a process have come."""
 
-    # All that were to start until then have been looked at.
+    # All runs with a start time before this have been checked.
     until: datetime | None = None
-    # Where to go on looking at them again, and at the groups of the queue.
+    # Where to continue checking them again (`after`), and the groups of the queue.
     after: datetime | None = None
     graph_id: str = ""
     fairness_group: str = ""
@@ -159,9 +160,9 @@ def any_waits() -> bool:
 
 
 def make_ready(searched: Searched) -> tuple[list[UUID], Searched]:
-    """Make runs ready whose turn it is. Returns those that may start.
+    """Make runs ready whose turn it is. Returns their ids, and where to continue.
 
-    The first search of a process looks at all runs.
+    The first search of a process checks all runs.
     """
     with connection.cursor() as cursor:
         cursor.execute(MAKE_READY, asdict(searched))
@@ -171,9 +172,10 @@ def make_ready(searched: Searched) -> tuple[list[UUID], Searched]:
 
 @transaction.atomic
 def missed(*, timeout: float, limit: int) -> list[UUID]:
-    """Find runs to wake workers for, if none has claimed the next for `timeout` seconds.
+    """Find up to `limit` runs to wake workers for.
 
-    The next is then marked as if its message was sent now.
+    There are none unless the next run of the queue was dispatched more than `timeout`
+    seconds ago. That run is marked as dispatched now.
     """
     limits = {
         "max_per_group": settings.MAX_RUNNING_PER_OWNER,

@@ -1,4 +1,4 @@
-"""`manage.py pause`: let no more runs of an owner, graph, assistant or worker start."""
+"""`manage.py pause`: start no more runs of an owner, graph, assistant or worker."""
 
 from __future__ import annotations
 

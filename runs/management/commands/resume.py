@@ -1,4 +1,4 @@
-"""`manage.py resume`: let runs of an owner, graph, assistant or worker start again."""
+"""`manage.py resume`: start runs of an owner, graph, assistant or worker again."""
 
 from __future__ import annotations
 
