@@ -1,4 +1,4 @@
-"""The shapes of answers about threads and their state, for `/openapi.json`."""
+"""The shapes of responses about threads and their state, for `/openapi.json`."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ class ChannelsBody(SizeBody):
 
 
 class StorageBody(serializers.Serializer[Any]):
-    """How much a thread's state takes in the database."""
+    """The size of a thread's state in the database."""
 
     thread_id = serializers.UUIDField()
     total_bytes = serializers.IntegerField()

@@ -1,4 +1,4 @@
-"""Checkpoints as rows: deleted, copied, pruned and measured, by thread.
+"""Deletes, copies, prunes and measures the rows of checkpoints, by thread.
 
 The tables are langgraph-checkpoint-postgres's; see `threads.checkpoints`.
 """
@@ -31,8 +31,8 @@ def delete_checkpoints(thread_ids: Iterable[UUID]) -> None:
 def undo_run(thread_id: UUID, run_id: UUID) -> bool:
     """Undo what a run saved, in the caller's transaction.
 
-    The run's row is deleted already, so that it can't save anything more. Returns
-    whether the thread's newest state was saved by it.
+    The run's row is already deleted, so that the run can't save anything more. Returns
+    whether the run had saved the thread's newest state.
     """
     params = {"thread_id": str(thread_id), "run_id": str(run_id)}
     with connection.cursor() as cursor:
@@ -60,7 +60,7 @@ def needs_all_its_checkpoints(thread_id: UUID) -> bool:
 
 
 def with_differences(thread_ids: Iterable[UUID]) -> list[str]:
-    """Threads with a DeltaChannel, whose later states are built from earlier ones."""
+    """Threads with a DeltaChannel: their later states are built from earlier ones."""
     with connection.cursor() as cursor:
         cursor.execute(
             """SELECT id FROM unnest(%s::text[]) AS id WHERE EXISTS (
@@ -73,7 +73,7 @@ def with_differences(thread_ids: Iterable[UUID]) -> list[str]:
 
 
 async def keep_latest(pool: Pool, thread_id: UUID) -> None:
-    """Delete all state of a thread but the newest.
+    """Delete all state of a thread except the newest.
 
     Raises `NotImplementedError` for a thread with a DeltaChannel, whose newest state
     is built from earlier ones.
@@ -83,7 +83,7 @@ async def keep_latest(pool: Pool, thread_id: UUID) -> None:
             await saver(pool).aprune([str(thread_id)], strategy="keep_latest")
             return
         except (SerializationFailure, DeadlockDetected):
-            # A conflict with the last save of a stopped run, or with a deletion.
+            # Conflicts with the last save of a stopped run, or with a deletion.
             if attempt == PRUNE_ATTEMPTS:
                 raise
 
@@ -170,7 +170,8 @@ class Checkpoint:
     step: int | None
     source: str | None
     run_id: str | None
-    # How many checkpoints continue from it; it is a fork point if they are several.
+    # How many checkpoints continue from this one. If there are several, it is a fork
+    # point.
     children: int
 
 
@@ -192,7 +193,10 @@ ORDER BY checkpoint_id DESC LIMIT %(limit)s
 def checkpoints_before(
     thread_id: UUID, before: str | None, limit: int
 ) -> list[Checkpoint]:
-    """A thread's own checkpoints, newest first, from the one before `before` on."""
+    """Up to `limit` checkpoints of a thread's root graph, newest first.
+
+    Only those before the checkpoint `before`, unless it is None.
+    """
     params = {"thread_id": str(thread_id), "before": before, "limit": limit}
     with connection.cursor() as cursor:
         cursor.execute(HISTORY, params)
@@ -201,7 +205,7 @@ def checkpoints_before(
 
 @dataclass(frozen=True, slots=True)
 class Begin:
-    """Where a run began: at the checkpoint before it, or at one that holds its input."""
+    """Where a run began: the checkpoint before it, or the one that holds its input."""
 
     checkpoint_id: str
     has_input: bool
@@ -216,10 +220,11 @@ ORDER BY checkpoint_id LIMIT 1
 
 
 def begin_of_run(thread_id: UUID, run_id: UUID) -> Begin | None:
-    """Where a run can be started again; None if its thread does not hold it any more.
+    """Where a run can be started again. None if that checkpoint does not exist.
 
-    A run that began on an empty thread has no checkpoint before it. Its first one then
-    holds its input, unless it saved nothing before its end (`durability: exit`).
+    A run that began on an empty thread has no checkpoint before it. Its first
+    checkpoint then holds its input, unless it saved nothing before its end
+    (`durability: exit`).
     """
     with connection.cursor() as cursor:
         cursor.execute(BEGIN, [str(thread_id), str(run_id)])

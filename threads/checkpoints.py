@@ -36,19 +36,19 @@ from spool.threads.serde import Unserializable, serializer
 T = TypeVar("T")
 Conn = Pool | AsyncConnection[DictRow]
 
-# The maximum delay until a save is stored, in seconds. A run that takes less has one
-# save, with its end.
+# The maximum delay until a save is stored, in seconds. A shorter run stores all of its
+# saves once, with its end.
 LINGER_SECS = 0.1
-# A graph that saves more than this waits until it is stored.
+# A graph with more pending saves than this waits until they are stored.
 MAX_BUFFERED_BYTES = 2**20
 
 
 class LostRun(Exception):
-    """The attempt does not hold its run any more, so its writes are refused."""
+    """The attempt no longer holds its run, so its writes are refused."""
 
 
 class CheckpointsUnavailable(Exception):
-    """Postgres did not come back in time. This is no error of the graph."""
+    """Postgres did not become available in time. This is not an error of the graph."""
 
 
 @dataclass(frozen=True)
@@ -56,9 +56,9 @@ class Fence:
     """Lets only one attempt of a run save.
 
     `holder` is a SELECT with named parameters (`params`). It returns a row as long as
-    the attempt holds its run, and locks it, so that a deletion of the run waits: the
-    deletion then finds all saved rows, and none is saved after it. `save` stores
-    `Saves.params` under the same condition, and returns whether it did.
+    the attempt holds its run. It also locks the run, so that a deletion of the run
+    waits: the deletion then finds all saved rows, and none are saved after it. `save`
+    stores `Saves.params` under the same condition, and returns whether it did.
     """
 
     run_id: UUID
@@ -70,8 +70,8 @@ class Fence:
 def saver(conn: Conn) -> AsyncPostgresSaver:
     """A checkpointer for one read or one edit. Make it on the loop that owns `conn`.
 
-    Savers are cheap and serialize their statements with a lock of their own, so each
-    piece of work gets one.
+    A saver is cheap, and its lock serializes its statements, so create one for each
+    piece of work.
     """
     return AsyncPostgresSaver(conn, serde=serializer())
 
@@ -89,7 +89,7 @@ class EditSaver(AsyncPostgresSaver):
         metadata: CheckpointMetadata,
         new_versions: ChannelVersions,
     ) -> RunnableConfig:
-        # The library leaves the thread's id out of what it copies from the config.
+        # The library does not copy the thread's id from the config to the metadata.
         named: Any = {**metadata, "thread_id": str(config["configurable"]["thread_id"])}
         return await super().aput(config, checkpoint, named, new_versions)
 
@@ -97,15 +97,15 @@ class EditSaver(AsyncPostgresSaver):
 class RunSaver(AsyncPostgresSaver):
     """The checkpointer of one attempt of one run.
 
-    It stores what its graph saves together, at most `LINGER_SECS` later; what is left
-    at the end of the run is stored with the end (`take`). Interrupts, errors and
-    answers are stored at once, and everything if `durability` is `sync`.
+    It collects what the graph saves, and stores it at most `LINGER_SECS` later. What is
+    pending at the end of the run is stored with the end (`take`). Interrupts, errors
+    and answers are stored at once, and so is everything if `durability` is `sync`.
 
-    Raises `LostRun` where the attempt no longer holds the run, and
-    `CheckpointsUnavailable` where Postgres stays away: from the next save on, if it was
-    a delayed one that failed.
+    Raises `LostRun` if the attempt no longer holds the run, and
+    `CheckpointsUnavailable` if Postgres stays unavailable. If storing a delayed save
+    failed, all later saves raise its error.
 
-    `new_thread_id` is the run's thread if it has no checkpoint yet: none is looked for
+    `new_thread_id` is the run's thread if it has no checkpoint yet: no query is made
     until the graph saves one.
     """
 
@@ -130,7 +130,7 @@ class RunSaver(AsyncPostgresSaver):
         self._storing: asyncio.Task[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._failure: BaseException | None = None
-        # Called with each checkpoint that the graph loads; may raise.
+        # Called with each checkpoint that the graph loads. It may raise.
         self.check_loaded: Callable[[CheckpointTuple], Awaitable[None]] | None = None
 
     def close(self) -> None:
@@ -149,7 +149,7 @@ class RunSaver(AsyncPostgresSaver):
     async def _cursor(
         self, *, pipeline: bool = False
     ) -> AsyncIterator[AsyncCursor[DictRow]]:
-        # All that the library reads, it reads from the tables.
+        # The library reads the tables, so pending saves must be stored first.
         with suppress(DatabaseError, LostRun):  # Raised by the next save.
             await self.flush()
         async with super()._cursor(pipeline=pipeline) as cursor:
@@ -230,16 +230,17 @@ class RunSaver(AsyncPostgresSaver):
 
     # --- Storing --------------------------------------------------------------------
     async def flush(self) -> None:
-        """Store all that is pending. Raises what a save raises."""
+        """Store all pending saves. Raises what a save raises."""
         while self._pending or self._storing:
             self._begin_to_store()
-            # Not cancelled with the graph: what is stored can't be guessed then.
+            # `wait` does not cancel the task with the graph: it would then be unknown
+            # what was stored.
             await asyncio.wait([cast("asyncio.Task[None]", self._storing)])
         if self._failure:
             raise self._failure
 
     async def take(self) -> Saves:
-        """What is pending still, to be stored with the run's end by the caller."""
+        """Take the pending saves: the caller stores them with the end of the run."""
         self._stop_timer()
         if self._storing:
             await asyncio.wait([self._storing])
@@ -249,7 +250,7 @@ class RunSaver(AsyncPostgresSaver):
         return taken
 
     async def discard(self) -> None:
-        """Refuse further saves, and store none of those that are pending."""
+        """Refuse further saves, and discard the pending ones."""
         self.close()
         self._pending = Saves()
         self._stop_timer()
@@ -309,7 +310,7 @@ def _split(values: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _is_plain(value: Any) -> bool:
-    """Whether `jsonb` keeps this number as it is: 1e30 would become an integer."""
+    """Whether `jsonb` keeps this value unchanged: 1e30 would become an integer."""
     return isinstance(value, float) and isfinite(value) and "e" not in repr(value)
 
 
@@ -331,7 +332,8 @@ async def has_checkpoint_of(pool: Pool, thread_id: UUID, run_id: UUID) -> bool:
 async def undo_held_run(pool: Pool, thread_id: UUID, fence: Fence) -> None:
     """Undo what a run saved: its checkpoints, and its answers to interrupts.
 
-    Raises `LostRun` like a save: the next run may have continued from there by then.
+    Raises `LostRun` as a save does, since the next run may already have continued from
+    these checkpoints.
     """
     params = {"thread_id": str(thread_id), "run_id": str(fence.run_id)}
     async with pool.connection() as conn, conn.transaction():

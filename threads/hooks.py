@@ -13,7 +13,7 @@ from spool.config.hook import Hook
 delete_runs_of: Hook[[Sequence[UUID]], None] = Hook("threads.delete_runs_of")
 # Delete the records of these threads' runs, before the runs are deleted.
 forget_runs_of: Hook[[Sequence[UUID]], None] = Hook("threads.forget_runs_of")
-# The config of a thread's newest run of this graph; None if there is no such run.
+# The config of this graph's newest run on a thread; None if there is no such run.
 config_of_newest_run: Hook[[UUID, str], RunnableConfig | None] = Hook(
     "threads.config_of_newest_run"
 )

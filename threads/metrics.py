@@ -15,7 +15,7 @@ from spool.threads.models import SweptThreads, Thread
 
 # What the sweep does, see `threads.sweeping`.
 KINDS = ("expired", "pruned", "discarded")
-# How many threads are counted at most.
+# The maximum number of threads that are counted.
 MAX_COUNTED = 100_000
 
 

@@ -25,7 +25,7 @@ class ThreadQuerySet(models.QuerySet["Thread"]):
         return self.filter(scope.rows, discarded_at=None)
 
     def joinable_by(self, scope: Scope) -> ThreadQuerySet:
-        """Like `visible_to`, with temporary threads whose run has just ended."""
+        """Like `visible_to`, and also temporary threads whose run has just ended."""
         return self.filter(scope.rows)
 
     def matching(
@@ -70,7 +70,7 @@ class Thread(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid7, editable=False)
     status = models.TextField(choices=Status.choices, default=Status.IDLE)
-    # The `status` once no run is active.
+    # The `status` that the thread will have when no run is active.
     resting_status = models.TextField(
         choices=Status.choices, default=Status.IDLE, editable=False
     )
@@ -79,8 +79,8 @@ class Thread(models.Model):
     values = JSONField(null=True, blank=True)
     # Task id -> list of {"id", "value", "response_schema"}. None until a run has ended.
     interrupts = JSONField(null=True, blank=True)
-    # The order of those task ids, which `jsonb` does not keep. None for at most one
-    # task.
+    # The order of those task ids, which `jsonb` does not keep. None if there are fewer
+    # than two.
     interrupt_order = JSONField(null=True, blank=True, editable=False)
     # {"error": class, "message": text} of the last run, if it failed.
     error = JSONField(null=True, blank=True)
@@ -92,8 +92,8 @@ class Thread(models.Model):
         choices=TTLStrategy.choices, default=TTLStrategy.DELETE
     )
     expires_at = models.DateTimeField(null=True, blank=True)
-    # Set when the run of a temporary thread has ended: lists and reads leave it out,
-    # but clients of the run may still fetch the result until the sweep deletes it.
+    # Set when the run of a temporary thread has ended: lists and reads leave the thread
+    # out, but clients of the run can still fetch the result until the sweep deletes it.
     discarded_at = models.DateTimeField(null=True, blank=True, editable=False)
     # The highest event number of its runs that is known to be used.
     event_seq = models.BigIntegerField(db_default=0, editable=False)
@@ -113,8 +113,8 @@ class Thread(models.Model):
             )
         ]
         indexes = [
-            # For sorted searches, of one owner and of all (the primary key serves the
-            # order by id). Those of `status` also serve filters by status.
+            # For sorted searches, of one owner's threads and of all. (The primary key
+            # serves the order by id.) Indexes on `status` also serve filters by status.
             _visible_index("threads_created", "-created_at"),
             _visible_index("threads_updated", "-updated_at"),
             _visible_index("threads_state_updated", "-state_updated_at"),
@@ -153,7 +153,7 @@ class Thread(models.Model):
 def ordered(
     interrupts: dict[str, Any] | None, order: list[str] | None
 ) -> dict[str, Any] | None:
-    """A thread's `interrupts` in the order of their tasks, which Postgres does not keep."""
+    """A thread's `interrupts` in the order of their tasks, which `jsonb` loses."""
     if not interrupts or not order:
         return interrupts
     known = [task for task in order if task in interrupts]

@@ -24,7 +24,7 @@ Body = dict[str, Any]
 
 
 def find(scope: Scope, thread_id: UUID, *, with_ttl: bool = False) -> Body | None:
-    """The body of one thread. None if there is none that the caller can see."""
+    """The body of one thread. None if it does not exist, or the caller can't see it."""
     if scope.is_plain:
         statement = statements.READ_WITH_TTL if with_ttl else statements.READ
         params = {"id": thread_id, **scope.params}
@@ -44,7 +44,7 @@ def find(scope: Scope, thread_id: UUID, *, with_ttl: bool = False) -> Body | Non
 
 
 def insert(new: NewThread) -> Body | None:
-    """Store a thread. None if there is one with its id."""
+    """Store a thread. Returns its body, or None if a thread with its id exists."""
     params = {"id": new.id, "metadata": jsonb(new.metadata), **ttl_params(new.ttl)}
     inserted = prepared.fetch_one(statements.INSERT, params, for_wire=True)
     if inserted is None:
@@ -55,7 +55,10 @@ def insert(new: NewThread) -> Body | None:
 
 
 def search(scope: Scope, query: ThreadQuery, names: Sequence[str]) -> list[Body]:
-    """A page of a search, and one more row: the fields `names`, or all. For plain scopes."""
+    """The bodies of a page of threads, and one more: `names`, or all fields.
+
+    Only for plain scopes.
+    """
     columns = _columns_of(names) if names else COLUMNS
     statement, params = statements.search(scope, query, columns)
     found = prepared.fetch_all(statement, params, for_wire=True, is_constant=False)
@@ -63,7 +66,7 @@ def search(scope: Scope, query: ThreadQuery, names: Sequence[str]) -> list[Body]
 
 
 def bodies(threads: ThreadQuerySet, names: Sequence[str]) -> list[Body]:
-    """The same for a queryset."""
+    """The bodies of the threads of a queryset: `names`, or all fields."""
     columns = _columns_of(names) if names else COLUMNS
     found = prepared.fetch_values(threads.values_list(*columns))
     return [_selected(names, row) if names else _body(row) for row in found]

@@ -14,14 +14,14 @@ Dumped = tuple[str, bytes]
 
 
 class Saves:
-    """A batch for `spool_write_saves_1`, which keeps one row of each key."""
+    """A batch for `spool_write_saves_1`, with at most one row for each key."""
 
     def __init__(self) -> None:
         self._checkpoints: dict[tuple[Any, ...], dict[str, Any]] = {}
         self._blobs: dict[tuple[Any, ...], tuple[dict[str, Any], bytes]] = {}
         self._writes: dict[tuple[Any, ...], tuple[dict[str, Any], bytes]] = {}
         self._special: dict[tuple[Any, ...], tuple[dict[str, Any], bytes]] = {}
-        # The bytes of its blobs.
+        # The size of the blobs in bytes.
         self.size = 0
 
     def __bool__(self) -> bool:
@@ -67,9 +67,9 @@ class Saves:
         *,
         is_special: bool,
     ) -> None:
-        """Add the writes of a task, which is given by its id and its path.
+        """Add the writes of a task. `task` is its id and its path.
 
-        Special ones (interrupts, errors, resumes) replace those before them.
+        Special writes (interrupts, errors, resumes) replace earlier ones.
         """
         for index, (channel, (kind, blob)) in enumerate(writes):
             idx = WRITES_IDX_MAP.get(channel, index)
@@ -93,7 +93,7 @@ class Saves:
 
     @property
     def params(self) -> dict[str, Any]:
-        """`saves` and `blobs` of the functions that store them."""
+        """The parameters `saves` and `blobs` of the SQL functions that store them."""
         if not self:
             return {"saves": None, "blobs": None}
         parts: list[bytes] = []

@@ -17,11 +17,11 @@ SETTING = "checkpointer.serde.pickle_fallback"
 
 
 class Unserializable(TypeError):
-    """A value that can't be stored with the configured serializer, or be read."""
+    """A value that can't be stored, or read, with the configured serializer."""
 
 
 class Serializer(JsonPlusSerializer):
-    """LangGraph's, with errors that name the setting."""
+    """LangGraph's serializer, with errors that name the setting."""
 
     def dumps_typed(self, obj: Any) -> tuple[str, bytes]:
         try:

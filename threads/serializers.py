@@ -82,7 +82,7 @@ def root_of(path: str) -> str:
 
 
 def _at(thread: Thread, path: str) -> Any:
-    """The value at a path like `values.a.b[0]`; None if there is none."""
+    """The value at a path like `values.a.b[0]`; None if there is no such value."""
     root = root_of(path)
     found = getattr(thread, root)
     for key, index in _STEP.findall(path[len(root) :]):

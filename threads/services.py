@@ -47,23 +47,27 @@ class Unprunable(Unprocessable):
 
 
 def create_thread(scope: Scope, new: NewThread) -> tuple[rows.Body, bool]:
-    """Insert a thread. An existing one is an error, or is returned (`do_nothing`).
+    """Insert a thread. Returns its body, and whether it is new.
 
-    Also returns whether it is new.
+    If its id exists, returns that thread (`do_nothing`) or raises `ThreadExists`.
     """
     if inserted := rows.insert(new):
         return inserted, True
     existing = rows.find(scope, new.id) if new.if_exists != "raise" else None
     if existing is None:
-        # Also for a thread of another owner, so that the error does not tell them
-        # apart.
+        # Also raised if the thread has another owner, so that the error does not reveal
+        # the difference.
         raise ThreadExists(new.id)
     return existing, False
 
 
 @transaction.atomic
 def update_thread(threads: ThreadQuerySet, changes: ThreadChanges) -> bool:
-    """Merge metadata at its top level, in the database, so that no key is lost."""
+    """Change threads. Returns whether there were any.
+
+    Metadata is merged at its top level in the database, so that concurrent changes
+    don't lose keys.
+    """
     columns: dict[str, Any] = {"updated_at": Now()}
     if changes.metadata:
         # Locked, so that concurrent changes can't exceed the limit together.
@@ -83,8 +87,9 @@ def delete_threads(threads: ThreadQuerySet, *, by_sweep: bool = False) -> int:
 
     A sweep skips threads that are locked, and keeps the records of their runs.
 
-    The row of an active run is deleted first, so that it can't save anything more. The
-    deletion waits for its last save, and then deletes that with the others.
+    The rows of active runs are deleted first, so that they can't save anything more.
+    That deletion waits for the last save of each run, which is then deleted with the
+    rest of the state.
     """
     # In a fixed order, so that concurrent deletions of the same threads can't deadlock.
     locked = threads.select_for_update(skip_locked=by_sweep).order_by("pk")
@@ -100,7 +105,7 @@ def delete_threads(threads: ThreadQuerySet, *, by_sweep: bool = False) -> int:
 
 
 def delete_owned_by(owner: str) -> int:
-    """Delete all threads of an owner, with runs and state. Returns how many."""
+    """Delete all threads of an owner, with runs and state. Returns their number."""
     threads, count = Thread.objects.filter(owner=owner), 0
     while ids := list(threads.values_list("pk", flat=True)[:BATCH]):
         count += delete_threads(threads.filter(pk__in=ids))
@@ -117,7 +122,7 @@ def delete_threads_of_assistant(assistant_id: UUID, scope: Scope) -> None:
 
 
 def copy_thread(source: Thread, metadata: Mapping[str, Any]) -> Thread | None:
-    """Copy a thread with its state and history, but no runs. None if it is gone."""
+    """Copy a thread with its state and history, but no runs. None if it was deleted."""
     with transaction.atomic():
         # While the row is locked, only an active run changes it or its checkpoints.
         rows = Thread.objects.select_for_update(no_key=True)
@@ -127,8 +132,9 @@ def copy_thread(source: Thread, metadata: Mapping[str, Any]) -> Thread | None:
         copy = _copy_row(locked, metadata)
         copy_checkpoints(locked.id, copy.id)
     if locked.status == Thread.Status.BUSY:
-        # The row shows the last run, but the checkpoints are of the active one.
-        with suppress(Unprocessable):  # Its graph is gone: keep the last run's state.
+        # The row shows the state of the last ended run, but the checkpoints already
+        # include the active run. If its graph is gone, keep the row as it is.
+        with suppress(Unprocessable):
             shown = cached_columns(get_state(copy))
             shown["resting_status"] = shown["status"]
             Thread.objects.filter(pk=copy.pk).update(**shown)
@@ -179,13 +185,13 @@ def prune_threads(threads: ThreadQuerySet, strategy: str) -> int:
 
 @transaction.atomic
 def prune_state(thread_id: UUID) -> bool:
-    """Delete all of a thread's state but the newest.
+    """Delete all of a thread's state except the newest.
 
-    Returns False if a run is active, which may be rolled back to an earlier state.
+    Returns False if a run is active, since it may be rolled back to an earlier state.
     """
     threads = Thread.objects.select_for_update(no_key=True)
     resting = threads.filter(pk=thread_id).exclude(status=Thread.Status.BUSY)
-    # Under the row's lock, so that no run starts.
+    # Lock the row, so that no run starts.
     if not resting.values_list("pk", flat=True):
         return False
     shared_loop().run(keep_latest(shared_loop().pool, thread_id))

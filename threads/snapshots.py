@@ -1,8 +1,8 @@
 """Reads states through their graph, including those that the graph can't read.
 
 A run may fail because the graph's reducers or its state schema refuse a value from a
-node or a client. The checkpoint has that value by then, so LangGraph fails again
-whenever it reads the state, but clients must still be able to read the thread.
+node or a client. By then the checkpoint contains that value, so LangGraph fails again
+whenever it reads the state. Clients must still be able to read the thread.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-# Errors that the graph did not cause, and that a second attempt does not fix.
+# Errors that were not caused by the graph, so that reading only a part would not help.
 _NOT_THE_GRAPHS = (*CONNECTION_FAULTS, DatabaseError, CheckpointsUnavailable, LostRun)
 
 
@@ -45,7 +45,7 @@ async def read_state(
 async def read_history(
     graph: Graph, config: RunnableConfig, **chosen: Any
 ) -> list[StateSnapshot]:
-    """States, newest first. `chosen`: `filter`, `before` and `limit`."""
+    """States, newest first. `chosen` may have `filter`, `before` and `limit`."""
 
     async def read() -> list[StateSnapshot]:
         return [one async for one in graph.aget_state_history(config, **chosen)]
@@ -69,7 +69,7 @@ async def _unless_refused(reading: Awaitable[T]) -> T | None:
 
 
 async def _what_there_is(graph: Graph, saved: CheckpointTuple) -> StateSnapshot:
-    """The state before the step that failed, or else only its values."""
+    """The readable part: the state before the failed step, or else only its values."""
     named = saved.config["configurable"]
     keys = ("thread_id", "checkpoint_ns", "checkpoint_id")
     # With a checkpoint id, LangGraph leaves out the writes of the step's tasks.

@@ -1,7 +1,7 @@
 """A thread's state: its checkpoints, as read by the graph that wrote them.
 
-Graphs are asynchronous, so the work is done on the process's loop. The functions here
-are called by synchronous views, and wait for it.
+Graphs are asynchronous, so the work is done on the process's loop. Synchronous views
+call the functions here, which wait for the result.
 """
 
 from __future__ import annotations
@@ -68,9 +68,9 @@ def get_output(thread: Thread, graph_id: str) -> Any:
 
 
 def get_live_output(thread: Thread, graph_id: str) -> Any:
-    """The same of the newest checkpoint, for a thread whose run goes on.
+    """As `get_output`, but of the newest checkpoint, for a thread with an active run.
 
-    None: there is no checkpoint yet.
+    None if there is no checkpoint yet.
     """
 
     async def read(graph: Graph) -> Any:
@@ -103,9 +103,9 @@ def get_history(
     metadata: Mapping[str, Any] | None = None,
     checkpoint: CheckpointRef = NEWEST,
 ) -> list[StateSnapshot]:
-    """States, newest first, of the namespace of `checkpoint`.
+    """The states of the namespace of `checkpoint`, newest first.
 
-    `before` is the id of a checkpoint.
+    `before` is the id of a checkpoint: only earlier states are returned.
     """
     graph_id = _graph_id(thread)
     if graph_id is None:
@@ -130,7 +130,7 @@ def _read(thread: Thread, reading: Coroutine[Any, Any, T], nothing: T) -> T:
     try:
         return shared_loop().run(reading)
     except GraphNotBuilt:
-        # The first run of the thread failed for the same reason, so there is no state.
+        # If there is no state, the first run has failed for the same reason.
         if thread.values is not None:
             raise
         return nothing
@@ -139,8 +139,8 @@ def _read(thread: Thread, reading: Coroutine[Any, Any, T], nothing: T) -> T:
 def _graph_id(thread: Thread) -> str | None:
     """The graph that can read the thread's state. None if it has no state.
 
-    Raises 422 if the graph is not served any more: without it the existing state can't
-    be read.
+    Raises 422 if the graph is no longer served, since the existing state can't be read
+    without it.
     """
     graph_id = thread.metadata.get("graph_id")
     if graph_id in registry().graph_ids:
@@ -198,7 +198,7 @@ def state_config(
         "thread_id": str(thread_id),
     }
     if checkpoint.id:
-        # It may come from a path, which is not cleaned yet: Postgres refuses NUL.
+        # The id may come from a path, which is not cleaned: Postgres refuses NUL.
         configurable["checkpoint_id"] = clean_text(checkpoint.id)
     if checkpoint.map:
         configurable["checkpoint_map"] = checkpoint.map

@@ -1,4 +1,4 @@
-"""The forms of a state: a `ThreadState` of the wire, and the columns that cache it."""
+"""The forms of a state: the wire's `ThreadState`, and the columns that cache it."""
 
 from __future__ import annotations
 

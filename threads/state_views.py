@@ -73,7 +73,7 @@ class ThreadStateViewSet(OneThreadViewSet):
     def update(self, request: Request, thread_id: str) -> Response:
         try:
             query = valid_body(request, StateUpdateBody)
-        except ValidationError as exc:  # Only here a wrong shape is a 400.
+        except ValidationError as exc:  # Elsewhere a wrong shape is a 422, here a 400.
             fields = cast("dict[str, list[str]]", exc.detail).items()
             raise BadRequest("; ".join(f"{k}: {v[0]}" for k, v in fields)) from None
         thread = self.get_object()

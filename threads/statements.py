@@ -1,6 +1,6 @@
 """The SQL of the requests that clients make most often. Everything else uses the ORM.
 
-Each statement is for a plain scope, whose owner it filters by itself.
+Each statement is for a plain scope, and filters by its owner.
 """
 
 from __future__ import annotations
@@ -50,13 +50,14 @@ def search(
 ) -> tuple[str, dict[str, Any]]:
     """A page of threads, with one more row to see whether there are more.
 
-    As `ThreadQuerySet.matching` and `in_order`, see there.
+    Returns the SQL and its parameters. The rows are those of `ThreadQuerySet.matching`
+    and `in_order`.
     """
     conditions = ["discarded_at IS NULL"]
     params: dict[str, Any] = dict(scope.params)
     params |= {"limit": query.limit + 1, "offset": query.offset}
     if scope.rows:
-        # Not `OWNED`: the plan of this statement needs the index of owners.
+        # Not `OWNED`, with which Postgres would not use the index on owners.
         conditions.append("owner = %(scope_owner)s")
     if query.metadata:
         conditions.append("metadata @> %(metadata)s")

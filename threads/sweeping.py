@@ -23,10 +23,10 @@ from spool.threads.ttl import ttl_config
 
 logger = logging.getLogger(__name__)
 
-# The maximum duration of a sweep, in seconds. The next one does the rest.
+# The maximum duration of a sweep, in seconds. The next sweep removes the rest.
 MAX_SECONDS = 240.0
 
-# Restarts the TTL of a pruned thread, so that its state is pruned again after it.
+# Restarts the TTL of a pruned thread, so that it is pruned again when the TTL expires.
 RENEW = """
 UPDATE threads SET expires_at = now() + make_interval(secs => 60 * ttl_minutes)
 WHERE id = (
@@ -47,7 +47,7 @@ def sweep(*, seconds: float = MAX_SECONDS) -> dict[str, int]:
     """Remove what has expired. Returns the number of threads of each kind."""
     deadline = time.monotonic() + seconds
     limit = ttl_config().sweep_limit
-    # Without a limit for temporary threads, since every stateless run leaves one.
+    # Temporary threads have no limit, since every stateless run leaves one.
     swept = {
         "discarded": _repeat(_delete_discarded, deadline, None),
         "expired": _repeat(_delete_expired, deadline, limit),
@@ -65,9 +65,10 @@ def sweep(*, seconds: float = MAX_SECONDS) -> dict[str, int]:
 def _repeat(
     take_batch: Callable[[int], tuple[int, int]], deadline: float, limit: int | None
 ) -> int:
-    """Take batches until none is left, up to `limit` threads.
+    """Take batches until none are left, up to `limit` threads.
 
-    A batch returns how many it took, and how many of these succeeded.
+    `take_batch` gets the size of a batch. It returns how many threads it took, and how
+    many of them succeeded. Returns how many succeeded in all.
     """
     total = succeeded = 0
     while time.monotonic() < deadline:
@@ -91,7 +92,7 @@ def _delete_expired(size: int) -> tuple[int, int]:
 
 
 def _delete_discarded(size: int) -> tuple[int, int]:
-    """Delete threads of stateless runs whose result can't be fetched any more."""
+    """Delete threads of stateless runs whose result can no longer be fetched."""
     kept = timedelta(seconds=settings.RESUMABLE_STREAM_TTL_SECONDS)
     discarded = Thread.objects.filter(discarded_at__lte=Now() - kept)
     return _delete("discarded", discarded.order_by("discarded_at"), size)
@@ -117,8 +118,8 @@ def _prune_expired(size: int) -> tuple[int, int]:
 def _prune(thread_id: UUID) -> bool | None:
     """Prune a thread. None: another process has locked it, or has already pruned it.
 
-    Its TTL restarts in the same transaction, so that if the sweep is killed, the next
-    one finds the thread again.
+    The TTL is restarted in the same transaction, so that the next sweep finds the
+    thread again if this one is killed.
     """
     with connection.cursor() as cursor:
         cursor.execute(RENEW, [thread_id])
@@ -127,7 +128,7 @@ def _prune(thread_id: UUID) -> bool | None:
     try:
         return prune_state(thread_id)
     except (NotImplementedError, *CONNECTION_FAULTS) as exc:
-        # A later sweep retries it: one thread must not block the others.
+        # A later sweep retries this thread, which must not block the others.
         logger.warning("thread %s was not pruned: %s", thread_id, exc)
         return False
 

@@ -31,13 +31,13 @@ NEWEST = CheckpointRef()
 
 @dataclass(frozen=True, slots=True)
 class ThreadQuery:
-    """A page of the threads that match. Empty filters match all."""
+    """A search: filters, order and page. Empty filters match all threads."""
 
     metadata: Mapping[str, Any] | None
     values: Mapping[str, Any] | None
     status: str | None
     ids: Sequence[UUID]
-    # A column.
+    # The name of a column.
     sort_by: str
     descending: bool
     limit: int
@@ -55,7 +55,7 @@ class NewThread:
 
 @dataclass(frozen=True, slots=True)
 class ThreadChanges:
-    """Metadata is merged at its top level. None is no change of the TTL."""
+    """Metadata is merged at its top level. If `ttl` is None, it does not change."""
 
     metadata: Mapping[str, Any]
     ttl: TTL | None = None

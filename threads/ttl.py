@@ -1,8 +1,8 @@
 """How long threads live: `checkpointer.ttl` in langgraph.json, or a TTL of their own.
 
-A thread's TTL restarts with each run, and with the run's end. A run also gives the
-configured TTL to a thread from before there was one; threads without new runs stay as
-they are.
+A thread's TTL restarts when a run is created, and when it ends. A thread that was
+created before a TTL was configured gets the configured TTL with its next run; without a
+new run it never expires.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Updates of a thread's state, by the graph that wrote it.
 
-Graphs are asynchronous, so the work is done on the process's loop. The functions here
-are called by synchronous views, and wait for it.
+Graphs are asynchronous, so the work is done on the process's loop. Synchronous views
+call the functions here, which wait for the result.
 """
 
 from __future__ import annotations
@@ -50,8 +50,8 @@ def update_state(
     """
     locked, graph_id = _locked_at_rest(thread)
     config = state_config(thread.id, checkpoint)
-    # Metadata to filter history by. No `run_id`, as that run's deletion must keep
-    # these.
+    # Metadata to filter history by. `run_id` is left out, so that deleting that run
+    # does not delete these checkpoints.
     kept = {key: v for key, v in locked.metadata.items() if key != "run_id"}
     config["metadata"] = kept
     steps = [list(step) for step in updates]
@@ -115,8 +115,8 @@ async def _update(
 ) -> tuple[RunnableConfig, StateSnapshot]:
     """Apply all updates or none: LangGraph saves values before it validates them."""
     async with (
-        # Before taking a connection, since factories may be slow and connections are
-        # few.
+        # Opened before a connection is taken, since factories may be slow and there are
+        # few connections.
         open_graph(thread, made_for, "threads.update") as made,
         shared_loop().pool.connection() as conn,
         conn.transaction(),
@@ -124,7 +124,7 @@ async def _update(
         graph = made.copy(update={"checkpointer": EditSaver(conn)})
         checkpoint_id = config["configurable"].get("checkpoint_id")
         if checkpoint_id and await saver(conn).aget_tuple(config) is None:
-            # LangGraph would start from an empty state, and the thread's would be lost.
+            # LangGraph would start from an empty state and replace the thread's.
             raise NotFound(f"Checkpoint {checkpoint_id} not found")
         updated = await _in_time(graph.abulk_update_state(config, steps))
         newest = state_config(config["configurable"]["thread_id"])

@@ -112,9 +112,9 @@ class ThreadViewSet(OneThreadViewSet):
     def _replay(
         self, thread_id: UUID, supersteps: list[list[dict[str, Any]]]
     ) -> Response:
-        """Give a new thread its state. The thread stays even if that fails.
+        """Give a new thread its state. The thread is kept even if that fails.
 
-        It is a 400 if the graph refuses the state, and a 201 if there is no graph.
+        Responds with 400 if the graph refuses the state, and 201 if there is no graph.
         """
         threads = Thread.objects.filter(pk=thread_id)
         if (thread := threads.first()) is None:  # Deleted since it was created.
@@ -159,7 +159,7 @@ class ThreadViewSet(OneThreadViewSet):
         return json_response(page, self.paginator.headers)
 
     def _page(self, query: ThreadQuery) -> ThreadQuerySet:
-        """As `rows.search`, for what its statement can't do."""
+        """As `rows.search`, for queries that its statement does not support."""
         threads = self.get_queryset().matching(
             query.metadata, query.values, query.status
         )
@@ -228,7 +228,7 @@ class ThreadViewSet(OneThreadViewSet):
         changed = services.update_thread(threads, changes)
         if changed and "return=minimal" in request.headers.get("Prefer", ""):
             return Response(status=204)
-        # It may have been deleted in between.
+        # The thread may have been deleted in between.
         if not changed:
             raise self.not_found()
         return Response(thread_json(self.get_object()))
@@ -269,7 +269,7 @@ class ThreadViewSet(OneThreadViewSet):
 
 
 def _query(body: Mapping[str, Any], allowed: Mapping[str, Any]) -> ThreadQuery:
-    """`allowed` is the value of a search, as the policy allows it."""
+    """The query of a search. `allowed` is its value, as the policy allows it."""
     sort_by = body["sort_by"]
     return ThreadQuery(
         **{name: allowed[name] for name in FILTERS},
@@ -282,7 +282,7 @@ def _query(body: Mapping[str, Any], allowed: Mapping[str, Any]) -> ThreadQuery:
 
 
 def _extracted(body: dict[str, Any], threads: ThreadQuerySet) -> list[dict[str, Any]]:
-    """The bodies of a search's threads, with what `extract` asks for."""
+    """The bodies of a search's threads, with the values that `extract` selects."""
     names: list[str] = body["select"]
     if names:
         # States may be megabytes: read only those that are selected.
