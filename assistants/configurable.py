@@ -30,10 +30,10 @@ def without_auth(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def context_for(schema: Any, given: Mapping[str, Any] | None) -> Any:
-    """A graph's context: only those of the given keys that its schema has.
+    """A graph's context: the given keys that are in its schema.
 
-    Without any of them, it has the defaults of a dataclass or a Pydantic model. It is
-    None for other kinds of schema, and if a field has no default.
+    If there are none, it is an instance with the defaults of a dataclass or a Pydantic
+    model; None for other kinds of schema, or if a field has no default.
     """
     context = without_auth(given or {})
     names = _names(schema)
@@ -43,7 +43,7 @@ def context_for(schema: Any, given: Mapping[str, Any] | None) -> Any:
 
 
 def is_built(schema: Any) -> bool:
-    """Whether the schema is a class that is called with the keys as arguments."""
+    """Whether the schema is a class whose instances are built from the keys."""
     if not isinstance(schema, type):
         return False
     return issubclass(schema, BaseModel) or is_dataclass(schema)

@@ -39,7 +39,7 @@ class UnknownParameter(TypeError):
 
 @dataclass(frozen=True)
 class Wish:
-    """Why a graph is built. `context` is the run's, if one is executed."""
+    """The purpose of a build. `context` is that of the run, if a run is executed."""
 
     config: RunnableConfig
     access: AccessContext
@@ -48,7 +48,10 @@ class Wish:
 
 
 class Factory:
-    """A function that builds a graph. Raises `UnknownParameter` if it can't."""
+    """A function that builds a graph.
+
+    Raises `UnknownParameter` if Spool can't call the function.
+    """
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self._function = function
@@ -57,11 +60,11 @@ class Factory:
 
     @property
     def looks_at_config(self) -> bool:
-        """Whether it may build a different graph for each config."""
+        """Whether the function may build a different graph for each config."""
         return bool(self._kinds)
 
     async def make(self, wish: Wish, stack: AsyncExitStack) -> Any:
-        """The graph that the function builds; its resources are entered on `stack`."""
+        """Call the function. If it returns a context manager, enter that on `stack`."""
         given = {"config": wish.config, "runtime": self._runtime(wish)}
         arguments = [(place, given[kind]) for place, kind in self._kinds.items()]
         made = self._function(
@@ -85,7 +88,7 @@ class Factory:
             "user": User(user) if user else None,
             "store": wish.store,
         }
-        # The SDK has both types only for servers.
+        # The SDK makes both types private: only servers create them.
         if wish.access == EXECUTION:
             context = _typed(self._context_type, wish.context)
             return runtime._ExecutionRuntime(**common, context=context)
@@ -93,7 +96,7 @@ class Factory:
 
 
 def _kinds(function: Callable[..., Any]) -> dict[int | str, Kind]:
-    """The kind of each parameter, by its name, or its position if positional-only."""
+    """The kind of each parameter, by name, or by position if it is positional-only."""
     parameters = list(inspect.signature(function).parameters.values())
     known = [_kind(parameter) for parameter in parameters]
     found: dict[int | str, Kind] = {}
@@ -130,7 +133,7 @@ def _context_type(function: Callable[..., Any]) -> Any:
     """The `Context` of a parameter annotated as `ServerRuntime[Context]`."""
     try:
         hints = get_type_hints(function)
-    except (NameError, TypeError):  # Imported for type checkers only; an object.
+    except (NameError, TypeError):  # Imported only for type checkers; not a function.
         return None
     hints.pop("return", None)
     runtimes = [hint for hint in hints.values() if "ServerRuntime" in str(hint)]

@@ -65,7 +65,7 @@ class NotAGraph(TypeError):
 
 
 class Resources(AsyncExitStack):
-    """The resources that a factory opened for one graph; closing them has a timeout."""
+    """The resources that a factory has opened for one graph. Closing has a timeout."""
 
     def __init__(self, graph_id: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Resources(AsyncExitStack):
         except TimeoutError:
             if not timeout.expired():
                 raise
-            # The graph has done its work, so this is not an error of the caller's.
+            # The graph has already done its work, so the caller gets no error.
             logger.error("Could not close the resources of graph %s", self._graph_id)
             return None
 
@@ -109,7 +109,7 @@ class Registry:
         return own if own and own != DEFAULT_NAME else graph_id
 
     def find(self, name: str) -> str | None:
-        """The id of the graph with that id or name."""
+        """The id of the graph with this id or name; None if there is no such graph."""
         if name in self._sources:
             return name
         named = (graph_id for graph_id in self._sources if self.name(graph_id) == name)
@@ -144,9 +144,9 @@ class Registry:
         checkpointer: BaseCheckpointSaver[Any] | None = None,
         store: BaseStore | None = None,
     ) -> AsyncIterator[Graph]:
-        """The graph, bound to this checkpointer and store; closed at exit.
+        """The graph, bound to this checkpointer and store. Its resources close on exit.
 
-        Raises `GraphNotFound`, and what the graph's own factory raises.
+        Raises `GraphNotFound`, and whatever the graph's factory raises.
         """
         if graph_id not in self.graph_ids:  # May have any type: clients write metadata.
             raise GraphNotFound(graph_id)
@@ -197,7 +197,7 @@ def warn_of_replaced_parts() -> None:
 
 @cache
 def registry() -> Registry:
-    """The process's graphs. A graph that can't be imported stops it with one line."""
+    """The graphs of the process, which stops with one line if an import fails."""
     return Registry(langgraph_json().graphs)
 
 
@@ -217,7 +217,7 @@ def _load(graph_id: str, reference: str) -> Graph | Factory:
 def _where(exc: BaseException) -> str:
     """The innermost line of the traceback in a file below langgraph.json's folder.
 
-    For a graph in a package elsewhere, the line of its module.
+    For a graph from an installed package, it is the line in the graph's module.
     """
     if isinstance(exc, SyntaxError):
         return f"{exc.filename}:{exc.lineno}: "

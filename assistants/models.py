@@ -23,7 +23,7 @@ class AssistantQuerySet(models.QuerySet["Assistant"]):
         return self.filter(scope.rows | Q(is_system=True)) if scope.rows else self
 
     def in_order(self, field: str, *, descending: bool) -> AssistantQuerySet:
-        """Ties are sorted the other way round, so that one index serves both orders."""
+        """Sort by `field`, ties in reverse, so that one index serves both orders."""
         if field == "name":
             by_name = Lower("name")
             order = by_name.desc() if descending else by_name.asc()

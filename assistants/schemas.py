@@ -31,7 +31,7 @@ T = TypeVar("T")
 MAX_KNOWN_EDGES = 1000
 # A slow graph must not delay a list of all assistants.
 EDGES_TIMEOUT_SECS = 5.0
-# How long to wait before building a graph again that could not be built.
+# How long to wait before retrying to build a graph that could not be built, in seconds.
 RETRY_SECS = 60.0
 
 
@@ -178,7 +178,7 @@ def _schemas(graph: Graph) -> dict[str, Any]:
         "input_schema": _schema("input", lambda: _edge_type(graph, "input")),
         "output_schema": _schema("output", lambda: _edge_type(graph, "output")),
         "state_schema": _schema("state", lambda: _state_model(graph)),
-        # The context schema again, or {}: clients build forms from it.
+        # The context schema again, or {}, since clients build forms from this key.
         "config_schema": _schema("context", lambda: context) if context else {},
         "context_schema": _schema("context", lambda: context) if context else None,
     }
@@ -203,7 +203,7 @@ def _state_model(graph: Graph) -> Any:
 
 
 def _described(kind: Any) -> Any:
-    """The type, or `Any` if it has no schema, so that the other fields keep theirs."""
+    """The type; `Any` if it has no schema, so that the other fields keep theirs."""
     try:
         TypeAdapter(_with_new_typed_dicts(kind)).json_schema()
     except Exception:
@@ -232,7 +232,7 @@ def _schema(title: str, given: Callable[[], Any]) -> dict[str, Any]:
 
 
 def _with_new_typed_dicts(given: Any) -> Any:
-    """Before Python 3.12 Pydantic supports only TypedDicts of typing_extensions."""
+    """Rebuild a TypedDict with typing_extensions, for Pydantic before Python 3.12."""
     if not is_typeddict(given):
         return given
     hints = get_type_hints(given, include_extras=True)

@@ -61,7 +61,7 @@ def _is_count(value: Any) -> bool:
 
 
 class Key(NamedTuple):
-    """A key of a config: whether a value is valid, what it must be, and its schema."""
+    """A key of a config: its validator, the text of its error, and its JSON schema."""
 
     is_valid: Callable[[Any], bool]
     must_be: str
@@ -92,7 +92,7 @@ CONFIG_KEYS = {
     object_schema(**{name: key.schema for name, key in CONFIG_KEYS.items()})
 )
 class Config(Object):
-    """A `RunnableConfig`, as far as it makes sense over the wire."""
+    """The part of a `RunnableConfig` that is meaningful over the wire."""
 
 
 class AssistantBody(serializers.Serializer[Any]):
@@ -158,7 +158,7 @@ class GraphSchemasBody(SubgraphSchemasBody):
     graph_id = serializers.CharField()
 
 
-# By the names of their nodes.
+# The schemas of subgraphs, by the names of their nodes.
 SUBGRAPHS = MapOf("SubgraphsBody", [SubgraphSchemasBody])
 
 
@@ -167,7 +167,7 @@ def _text(**kwargs: Any) -> Text:
 
 
 class ConfigField(Config):
-    """The same from a client.
+    """A config from a client.
 
     Other keys (`callbacks`, `run_id`) are internal: they are shown, but not used.
     """
@@ -177,7 +177,7 @@ class ConfigField(Config):
         for name, key in CONFIG_KEYS.items():
             if config.get(name) is not None and not key.is_valid(config[name]):
                 raise serializers.ValidationError(f"{name}: must be {key.must_be}")
-        # A run merges them into its metadata, and its thread keeps them.
+        # A run merges these keys into its metadata, and its thread keeps them.
         for name in ("metadata", "tags"):
             check_metadata(config.get(name), name=f"{name}: ")
         return config

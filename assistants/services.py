@@ -23,7 +23,7 @@ from spool.web.limits import check_merged_metadata
 
 logger = logging.getLogger(__name__)
 
-# The official server's namespace: clients compute the same ids.
+# The official server's namespace, so that clients can compute the ids.
 SYSTEM_NAMESPACE = uuid.UUID("6ba7b821-9dad-11d1-80b4-00c04fd430c8")
 SYSTEM_METADATA = {"created_by": "system"}
 
@@ -80,7 +80,7 @@ def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
 
 
 def _name_the_taken(ids: list[UUID]) -> None:
-    """Log ids that clients took: they can be computed before a graph is served."""
+    """Log ids that clients have taken: ids can be computed before a graph is served."""
     for assistant in Assistant.objects.filter(pk__in=ids, is_system=False):
         logger.error(
             "assistant %s of %r has the id that belongs to a graph: other callers "
@@ -176,7 +176,7 @@ class AssistantExists(Conflict):
 
 
 def check_graph(graph_id: str) -> None:
-    """Raises 404 for a graph that is not served, naming those that are."""
+    """Raise 404 if the graph is not served. The error names the served graphs."""
     known = registry().graph_ids
     if graph_id not in known:
         raise NotFound(f"Graph '{graph_id}' not found. Expected one of: {known}")
@@ -184,7 +184,7 @@ def check_graph(graph_id: str) -> None:
 
 @transaction.atomic
 def create_assistant(scope: Scope, new: NewAssistant) -> Assistant:
-    """Create an assistant with version 1; `if_exists` handles an id that exists."""
+    """Create an assistant with version 1. If its id exists, `if_exists` decides."""
     check_graph(new.graph_id)
     config, context = mirror_context(new.config, new.context)
     assistant = Assistant(
@@ -214,7 +214,7 @@ def create_assistant(scope: Scope, new: NewAssistant) -> Assistant:
 def update_assistant(
     assistants: AssistantQuerySet, assistant_id: UUID, changes: AssistantChanges
 ) -> Assistant | None:
-    """Create a new version, numbered under the row's lock. None: no such assistant."""
+    """Create a new version, numbered under the row's lock. None if not found."""
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()
     )
@@ -266,9 +266,9 @@ def set_latest(
     version: int,
     metadata: Mapping[str, Any],
 ) -> Assistant | None:
-    """Make an earlier version the current one. None: there is no such assistant.
+    """Make an earlier version the current one. None if there is no such assistant.
 
-    `metadata` is merged into its own, since that version may have no owner yet.
+    `metadata` is merged into that of the version, which may not have an owner yet.
     """
     assistant = (
         assistants.select_for_update(of=("self",)).filter(pk=assistant_id).first()

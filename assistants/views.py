@@ -66,7 +66,7 @@ class AssistantViewSet(OwnedViewSet[Assistant]):
 
     @property
     def path_id(self) -> UUID:
-        """The id in the path. A drawing may be requested by its graph's name, too."""
+        """The id in the path. A drawing may also be requested by its graph's id."""
         name = self.kwargs["assistant_id"]
         try:
             return path_uuid(name, "assistant")
