@@ -6,7 +6,8 @@ largest row that it has received, for as long as it is open.
 
 from __future__ import annotations
 
-# The number of replacements. Connections of earlier ones are closed when they are idle.
+# The number of replacements so far. A connection that was opened before the last one is
+# closed when it is idle.
 _replacements = 0
 
 

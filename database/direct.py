@@ -1,10 +1,10 @@
-"""Statements by libpq's own calls, without the layers of a cursor.
+"""Executes statements by direct calls of libpq, without the layers of a cursor.
 
-For the few statements of the hot path. Each is prepared once for a connection, and sent
-with its parameters as text, whose types Postgres derives: a statement casts those that
-are not clear. psycopg's cursor costs 70 us for a small statement, this 10, and releases
-the interpreter's lock once instead of three times. Only `pq`, psycopg's documented
-interface to libpq, is used, and its conversion of rows.
+Only for the few statements of the hot path. Each is prepared once per connection. Its
+parameters are sent as text, and Postgres derives their types: a statement has to cast
+those that are not clear. A small statement costs 10 us instead of psycopg's 70, and the
+interpreter's lock is released once instead of three times. This uses only `pq`,
+psycopg's documented interface to libpq, and psycopg's conversion of rows.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Statement(NamedTuple):
 
     sql: bytes
     names: tuple[str, ...]
-    # Of each parameter: 0 for text, 1 for bytes as they are.
+    # The format of each parameter: 0 for text, 1 for binary.
     formats: tuple[int, ...]
 
     def params(self, values: Mapping[str, Any]) -> list[Param]:
@@ -51,7 +51,7 @@ class Statement(NamedTuple):
 
 @lru_cache(maxsize=1024)
 def parsed(sql: str) -> Statement:
-    """A statement written for psycopg: `%(name)s`, or `%(name)b` for bytes."""
+    """Parse a statement in psycopg's form: `%(name)s`, or `%(name)b` for bytes."""
     formats: dict[str, int] = {}
 
     def place(found: re.Match[str]) -> str:
@@ -98,7 +98,7 @@ def _element(value: Any) -> bytes:
 
 
 _WRITERS: dict[type, Callable[[Any], bytes]] = {
-    # The value of an enumeration's member, whose `str` may be another text.
+    # For members of a text enumeration this is the value; `str()` may be another text.
     str: lambda value: str.__str__(value).encode(),
     UUID: lambda value: value.hex.encode(),
     bool: lambda value: b"t" if value else b"f",
@@ -112,7 +112,7 @@ _WRITERS: dict[type, Callable[[Any], bytes]] = {
 
 
 class Loaders:
-    """How rows of a connection are loaded: as usual, except for these kinds."""
+    """Converts rows of a connection as psycopg does, except for these kinds."""
 
     def __init__(
         self, connection: Connection[Any] | AsyncConnection[Any], kinds: Kinds
@@ -121,7 +121,7 @@ class Loaders:
         self.adapters = AdaptersMap(connection.adapters)
         for kind, loader in kinds:
             self.adapters.register_loader(kind, loader)
-        # It keeps the loaders that it has made.
+        # Reused, since it caches the loaders that it creates.
         self._transformer = Transformer(self)
 
     def rows(self, result: PGresult) -> list[Row]:
@@ -129,11 +129,11 @@ class Loaders:
         try:
             return self._transformer.load_rows(0, result.ntuples, tuple)
         finally:
-            self._transformer.set_pgresult(None)  # It may be large.
+            self._transformer.set_pgresult(None)  # Don't keep it: it may be large.
 
 
 class Session:
-    """A connection, and what is prepared on it."""
+    """A connection, and the statements that are prepared on it."""
 
     def __init__(self, connection: Connection[Any]) -> None:
         self.connection = connection
@@ -149,7 +149,7 @@ class Session:
     def execute(
         self, statement: str, values: Mapping[str, Any], *, prepares: bool = True
     ) -> PGresult:
-        """The result of a statement, for which the calling thread waits."""
+        """Execute a statement, blocking the thread. Raises psycopg's errors."""
         written = parsed(statement)
         params: Any = written.params(values)
         sql, _, formats = written
@@ -175,11 +175,11 @@ def column_names(result: PGresult) -> list[str]:
 
 
 def checked(result: PGresult) -> PGresult:
-    """The result. Raises the error that it is."""
+    """Return the result, or raise its error."""
     if result.status in _GOOD:
         return result
     if result.error_field(DiagnosticField.SQLSTATE) is None:
-        # Not from Postgres: the connection is lost.
+        # The error is not from Postgres: the connection is lost.
         raise OperationalError(result.get_error_message())
     raise error_from_result(result)
 

@@ -42,7 +42,7 @@ class OrderedJSONField(JSONField):
 
 
 class Merge(models.Func):
-    """`a || b` of two `jsonb` objects: top-level keys of both; `b` has precedence."""
+    """`a || b` of two `jsonb` objects: all top-level keys; `b` takes precedence."""
 
     arg_joiner = " || "
     template = "%(expressions)s"

@@ -22,7 +22,7 @@ import orjson
 from psycopg.types.json import Json, Jsonb
 from pydantic import BaseModel
 
-# Deeper than any real state, and well below orjson's limit (254).
+# Deeper than any real state is, and well below orjson's limit (254).
 MAX_DEPTH = 200
 
 REPLACEMENT = "\ufffd"
@@ -40,7 +40,7 @@ class Unstorable(ValueError):
 
 
 def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
-    """Compact UTF-8 JSON of anything, without what Postgres refuses.
+    """Write any value as compact UTF-8 JSON, without text that Postgres refuses.
 
     NaN and infinities become `null`, NUL characters and lone surrogates U+FFFD.
     `default` converts types that JSON does not have; it defaults to `plain`.
@@ -53,8 +53,8 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
         return text
     except TypeError:
         pass
-    # Integers over 64 bits, keys that are not strings, lone surrogates, depth: these
-    # are rare, so the whole value is cleaned only then.
+    # orjson refuses integers over 64 bits, keys that are not strings, lone surrogates
+    # and deep values. These are rare, so the value is cleaned only then.
     try:
         return json.dumps(
             clean(value), ensure_ascii=False, separators=(",", ":")
@@ -64,7 +64,7 @@ def dumps(value: Any, default: Callable[[Any], Any] | None = None) -> bytes:
 
 
 def loads(text: bytes | str) -> Any:
-    """Parse JSON, cleaned for Postgres. Raises `ValueError` for invalid JSON."""
+    """Parse JSON, and clean it for Postgres. Raises `ValueError` for invalid JSON."""
     raw = text.encode(errors="surrogatepass") if isinstance(text, str) else text
     value, is_clean = _parsed(raw)
     return value if is_clean else clean(value)
@@ -122,7 +122,7 @@ def plain(value: Any) -> Any:
     try:
         return _plain(value)
     except Exception:
-        # Code of the value's class failed, which must not make its state unreadable.
+        # Code of the value's class failed, but the state must remain readable.
         return object.__repr__(value)
 
 
@@ -176,7 +176,7 @@ def clean(value: Any) -> Any:
 def clean_text(text: str) -> str:
     if text.isascii() and "\0" not in text:
         return str.__str__(text)  # `str()` of an enum would be its name.
-    # By UTF-16, which joins two surrogates of one character.
+    # Through UTF-16, which joins the two surrogates of a character.
     whole = text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return whole.replace("\0", REPLACEMENT)
 

@@ -1,6 +1,6 @@
 """An asyncio loop in a separate thread, with a Postgres pool, which runs graphs.
 
-Django's side of Spool is synchronous, graphs are asynchronous. Synchronous code
+Spool's Django code is synchronous, but graphs are asynchronous. Synchronous code
 submits a coroutine to the process's loop and waits for it.
 """
 
@@ -37,10 +37,10 @@ def conninfo() -> str:
 
 
 def new_pool(size: int, *, checks: bool) -> Pool:
-    """A closed pool of autocommit connections; open it on the loop that uses it.
+    """A closed pool of autocommit connections. Open it on the loop that uses it.
 
-    `checks`: check that a connection is alive before it is used. Without, the first
-    statement on a dead connection fails, for callers that retry anyway.
+    `checks`: check that a connection is alive before it is used. Without checks, the
+    first statement on a dead connection fails, so callers have to retry.
     """
 
     async def check(conn: AsyncConnection[DictRow]) -> None:
@@ -115,12 +115,12 @@ class Loop:
         return asyncio.run_coroutine_threadsafe(coroutine, self.asyncio_loop).result()
 
     def start(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start `coroutine` on the loop, from another thread, which does not wait."""
+        """Start `coroutine` on the loop from another thread, without waiting for it."""
         self.asyncio_loop.call_soon_threadsafe(self._begin, coroutine)
 
     def _begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
         task = self.asyncio_loop.create_task(coroutine)
-        # A loop refers to its tasks weakly.
+        # Keep a reference, since a loop refers to its tasks only weakly.
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 

@@ -1,10 +1,10 @@
-"""The pool of connections of an event loop, some of which are held for the hot path.
+"""The connection pool of an event loop. Some connections are held for the hot path.
 
 psycopg's pool checks a connection out and in for each statement, and psycopg's cursor
-waits with a timeout and an event of its own for each answer: together three times what a
-prepared statement costs here. `Pool.fetch_one` keeps the connections that it has used,
-and reads their answers by a callback of the loop. Others get one of these whenever the
-pool has none left, so that holding takes nothing from them.
+waits for each answer with a separate timeout and event. Together this costs three times
+as much as a prepared statement here. `Pool.fetch_one` keeps the connections that it has
+used, and reads answers in a callback of the loop. If the pool has no other connection
+left, its other users get a held one, so that holding does not reduce their number.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from psycopg_pool import AsyncConnectionPool
 from spool.database.direct import Loaders, checked, column_names, parsed
 from spool.database.json import from_jsonb
 
-# How long a connection is held. Then the pool may close it, for its age, for instance.
+# How long a connection is held. Then the pool may close it, because of its age, for
+# example.
 HOLD_SECS = 60.0
 
 
@@ -42,7 +43,7 @@ class JSONLoader(Loader):
 LOADERS = (("json", JSONLoader), ("jsonb", JSONLoader))
 
 
-# What is prepared on connections, also while psycopg uses them.
+# The names of prepared statements by connection. They stay while psycopg uses it.
 _names: WeakKeyDictionary[AsyncConnection[DictRow], dict[bytes, bytes]]
 _names = WeakKeyDictionary()
 _numbers = count()
@@ -51,7 +52,7 @@ _numbers = count()
 class HeldConnection:
     """An open connection of an event loop, for one statement at a time.
 
-    `on_loss` is called if the connection is lost without a statement that waits.
+    `on_loss` is called if the connection is lost while no statement waits for a result.
     """
 
     def __init__(
@@ -66,11 +67,11 @@ class HeldConnection:
         self._socket = self._pgconn.socket
         self._loaders = Loaders(connection, LOADERS)
         self._names = _names.setdefault(connection, {})
-        # The results of the statement that is being executed, and who waits for them.
+        # The results of the statement that is being executed, and the future for them.
         self._results: list[PGresult] = []
         self._waiting: asyncio.Future[PGresult] | None = None
         self._on_end: Callable[[], None] | None = None
-        # Whether the loop tells when the socket takes more.
+        # Whether the loop calls `_flush` when the socket is writable.
         self._is_writing = False
         self.held_since = 0.0
 
@@ -80,7 +81,7 @@ class HeldConnection:
         Context().run(self._loop.add_reader, self._socket, self._read)
 
     def close(self) -> None:
-        """Leave the connection to psycopg."""
+        """Stop using the connection, so that psycopg can use it."""
         self._loop.remove_reader(self._socket)
         self._loop.remove_writer(self._socket)
 
@@ -126,7 +127,7 @@ class HeldConnection:
         raise OperationalError("a prepared statement is deallocated again and again")
 
     def _result(self) -> asyncio.Future[PGresult]:
-        """The result of what was just sent."""
+        """Flush what was sent. Returns a future for its result."""
         self._waiting = waiting = self._loop.create_future()
         self._flush()
         return waiting
@@ -137,7 +138,7 @@ class HeldConnection:
         except Error as exc:
             self._fail(exc)
             return
-        if is_left:  # More than the socket takes at once.
+        if is_left:  # The socket does not accept everything at once.
             self._loop.add_writer(self._socket, self._flush)
             self._is_writing = True
         elif self._is_writing:
@@ -161,7 +162,7 @@ class HeldConnection:
     def _end(self, exc: Exception | None = None) -> None:
         waiting, self._waiting = self._waiting, None
         results, self._results = self._results, []
-        if waiting and not waiting.done():  # Else its caller was cancelled.
+        if waiting and not waiting.done():  # If done, its caller was cancelled.
             if exc or not results:
                 waiting.set_exception(exc or OperationalError("there is no result"))
             else:
@@ -171,7 +172,7 @@ class HeldConnection:
             on_end()
 
     def _fail(self, exc: Exception) -> None:
-        """The connection is lost."""
+        """Pass on an error that has made the connection unusable."""
         self.close()
         if self._waiting:
             self._end(exc)
@@ -184,7 +185,7 @@ class Held:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
-        # Those without a statement; the last one used is the next.
+        # Connections without a statement. The last one used is used next.
         self._idle: list[HeldConnection] = []
         self._returning: set[asyncio.Task[None]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -217,7 +218,7 @@ class Held:
             )
 
     def lend(self) -> AsyncConnection[DictRow] | None:
-        """A connection for others, if one is idle."""
+        """A connection for other users of the pool; None if none is idle."""
         if not self._idle:
             return None
         held = self._idle.pop(0)
@@ -225,7 +226,7 @@ class Held:
         return held.connection
 
     async def release(self) -> None:
-        """Return all connections to the pool: idle ones now, others after their use."""
+        """Return connections to the pool: idle ones now, others once they are idle."""
         self._released_at = asyncio.get_running_loop().time()
         while connection := self.lend():
             await self._pool.putconn(connection)
@@ -239,7 +240,7 @@ class Held:
             self.put_back(held)
 
     def _lose(self, held: HeldConnection) -> None:
-        if held in self._idle:  # Else its statement fails, and it is put back.
+        if held in self._idle:  # Otherwise its statement fails and returns it.
             self._idle.remove(held)
             self._start_to_return(held)
 
@@ -251,7 +252,7 @@ class Held:
 
 
 class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
-    """A pool of connections, and a shorter way for statements of the hot path."""
+    """A connection pool with a faster method for statements of the hot path."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
@@ -262,7 +263,7 @@ class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
     ) -> DictRow | None:
         """The first row of a statement outside of a transaction; None if there is none.
 
-        A statement whose caller is cancelled goes on.
+        If the caller is cancelled, the statement is still executed.
         """
         held = await self.held.take()
         try:
@@ -272,7 +273,7 @@ class Pool(AsyncConnectionPool[AsyncConnection[DictRow]]):
 
     @property
     def is_needed(self) -> bool:
-        """Whether others wait for a connection."""
+        """Whether other users of the pool wait for a connection."""
         return self.closed or self.get_stats()["requests_waiting"] > 0
 
     async def getconn(self, timeout: float | None = None) -> AsyncConnection[DictRow]:

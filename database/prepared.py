@@ -1,11 +1,11 @@
 """Prepared statements of the hot path, on Django's connection but without the ORM.
 
-Django sends parameters as literals, so Postgres plans each statement again. These are
-prepared once per connection. Parameters are bound on the server, so a statement has to
-cast them if their type is not clear.
+Django sends parameters as literals, so Postgres plans each statement again. The
+statements here are prepared once per connection. Parameters are bound on the server, so
+a statement has to cast those whose types are not clear.
 
 Stored JSON is returned as `orjson.Fragment`: text that is passed on without parsing.
-Times can be returned as text in the wire's form, too.
+Times can be returned as text in the wire's form.
 """
 
 from __future__ import annotations
@@ -63,10 +63,10 @@ def fetch_all(
     for_wire: bool = False,
     is_constant: bool = True,
 ) -> list[Row]:
-    """The rows of a statement, run in the thread's transaction if there is one.
+    """Execute a statement, in the thread's transaction if there is one.
 
-    `for_wire` returns times as text. A statement that is not constant is not prepared:
-    it depends on the client's filters, and so does its plan.
+    `for_wire` returns times as text. A statement is only prepared if `is_constant`:
+    others, and their plans, depend on the client's filters.
     """
     kinds = WIRE_LOADERS if for_wire else LOADERS
     with _database() as database:
@@ -87,7 +87,7 @@ def fetch_one(
 def fetch_dicts(
     statement: str, params: Mapping[str, Any], *, is_constant: bool
 ) -> list[dict[str, Any]]:
-    """As `fetch_all`, with the names of the columns."""
+    """As `fetch_all`, with rows as dicts, keyed by the names of the columns."""
     if not is_constant:
         return _fetched_by_cursor(statement, params)
     with _database() as database:

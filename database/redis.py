@@ -1,10 +1,10 @@
-"""How to live with Redis and its client.
+"""Handles failures of Redis and flaws of its client.
 
-A circuit breaker for a Redis that hangs: after a timeout, requests fail at once. It is
-for requests in threads that are shared. Without it, each request would wait for the
-whole `REDIS_TIMEOUT_SECS`, one after another.
+A circuit breaker, in case Redis hangs: after a timeout, requests fail at once for some
+seconds. It is for requests in shared threads: without it, one after another would wait
+for the whole `REDIS_TIMEOUT_SECS`.
 
-And how to cancel tasks that use the asynchronous client.
+Functions to cancel tasks that use the asynchronous client.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from redis.exceptions import RedisError
 
 T = TypeVar("T")
 
-# How long requests fail at once after a timeout, in seconds.
+# For how long requests fail at once after a timeout, in seconds.
 SILENCE = 5.0
 # Failures after less than this are not timeouts. Some callers have shorter timeouts.
 MIN_WAIT_SECS = 0.5
@@ -37,7 +37,7 @@ class RedisHangs(RedisError):
 
 @contextmanager
 def circuit_breaker() -> Iterator[None]:
-    """Guards requests to Redis. Raises `RedisHangs` for a while after a timeout."""
+    """Guard requests to Redis. Raises `RedisHangs` for a while after a timeout."""
     global _silent_until
     begun = time.monotonic()
     if begun < _silent_until:
@@ -57,7 +57,7 @@ def forget() -> None:
 
 
 async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
-    """Cancel these tasks until they have ended.
+    """Cancel these tasks repeatedly, until they have ended.
 
     The Redis client sometimes swallows a cancellation, and the task would continue.
     """
@@ -71,9 +71,9 @@ async def cancel(tasks: Iterable[asyncio.Task[None]]) -> None:
 async def undisturbed(calling: Awaitable[T]) -> T:
     """Finish a call to Redis even if the caller's task is cancelled.
 
-    The Redis client sometimes swallows a cancellation, so that the task would go on; or
-    it closes a connection that others share. If the call fails when its caller has
-    gone, nothing is logged: `asyncio.shield` alone would log a traceback then.
+    Otherwise the Redis client might swallow the cancellation, so that the task would
+    continue, or close a connection that others share. If the call fails after its
+    caller was cancelled, nothing is logged; `asyncio.shield` would log a traceback.
     """
     call = asyncio.ensure_future(calling)
     call.add_done_callback(lambda done: done.cancelled() or done.exception())

@@ -1,4 +1,4 @@
-"""Retries while Postgres is away: which errors are retried, and for how long."""
+"""Retries while Postgres is unavailable: which errors are retried, and for how long."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 # Errors of a broken connection, as opposed to a statement that Postgres refuses.
 CONNECTION_FAULTS = (OperationalError, InterfaceError, PoolTimeout)
-# Subclasses of these that a retry can't fix: the written value is too large.
+# Subclasses of these that a retry can't fix, since the written value is too large.
 NO_ROOM = (errors.ProgramLimitExceeded, errors.StatementTooComplex)
 
 # Delays between retries while Postgres restarts, in seconds.
@@ -28,7 +28,7 @@ RETRY_PAUSE_SECS = 1.0
 
 
 async def retry(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Retry while Postgres restarts (`RETRY_DELAYS`), then raise what it raised.
+    """Retry `attempt` while Postgres restarts (`RETRY_DELAYS`), then raise its error.
 
     Only for idempotent operations.
     """
@@ -45,7 +45,7 @@ async def retry(pool: Pool, attempt: Callable[[], Awaitable[T]]) -> T:
 
 
 async def retry_until_available(move: Callable[[], Awaitable[T]]) -> T:
-    """Retry for as long as Postgres is away. Raises errors of the statement itself."""
+    """Retry while Postgres is unavailable. Raises errors of the statement itself."""
     while True:
         try:
             return await move()

@@ -14,7 +14,8 @@ from django.db.backends.postgresql import base
 from spool.database import buffers
 from spool.database.direct import Session
 
-# A connection may be dropped silently (by a firewall): query it after this long.
+# A firewall may drop an idle connection silently, so the check is a query after this
+# time without traffic.
 ASK_AFTER_SECS = 30.0
 
 
@@ -58,8 +59,8 @@ class DatabaseWrapper(base.DatabaseWrapper):
             return False
         pgconn = self.connection.pgconn
         try:
-            # These don't wait, and keep the interpreter's lock. The first one may read
-            # the server's last message, and only the second one the end.
+            # These calls don't wait, and keep the interpreter's lock. The first one may
+            # read only the server's last message, and the second one the end.
             pgconn.consume_input()
             pgconn.consume_input()
         except psycopg.OperationalError:
