@@ -1,4 +1,4 @@
-if __name__ == "config":  # The module's name in older versions.
+if __name__ == "config":  # The package's name in older versions.
     raise SystemExit(
         "spool: `config` is now `spool.config`: use `spool web` instead of uvicorn "
         "config.asgi, `spool worker` and `spool beat` instead of celery -A config, and "

@@ -1,4 +1,4 @@
-"""Whether callers have to log in, and whether an open server may be reached.
+"""Whether callers have to log in, and whether other machines can reach an open server.
 
 Both depend only on settings and `langgraph.json`.
 """
@@ -26,7 +26,7 @@ def has_handlers() -> bool:
 
 
 def is_exposed(server: Sequence[Any] | None) -> bool:
-    """Whether a request reached an open server by an address that is not loopback.
+    """Whether a request reached an open server at an address that is not loopback.
 
     `server` is the local address of the connection, since a program that serves
     Spool (`uvicorn --host`) may listen on other addresses than `HOST`.
@@ -43,7 +43,7 @@ def is_loopback(host: str) -> bool:
 
 @lru_cache(maxsize=64)
 def _is_loopback_address(text: str) -> bool | None:
-    """None: it is not an address."""
+    """Whether an address is loopback; None if the text is not an address."""
     try:
         address = ipaddress.ip_address(text)
     except ValueError:

@@ -23,9 +23,9 @@ os.environ.setdefault("CELERY_SKIP_CHECKS", "true")
 
 
 class EagerConnection(Connection):
-    """A connection that retries every second while Redis is away.
+    """A connection that retries every second while Redis is unavailable.
 
-    Kombu would back off to half a minute, and runs would wait for as long.
+    Kombu's delays would grow to half a minute, and runs would wait as long.
     """
 
     def ensure_connection(self, *args: Any, **kwargs: Any) -> Any:
@@ -42,7 +42,8 @@ _import_path = list(sys.path)
 app = Celery("spool", amqp=Broker)
 sys.path[:] = _import_path
 app.config_from_object("django.conf:settings", namespace="CELERY")
-# Celery's Django fixup reads this name; it would reconnect to Postgres for each task.
+# Read by Celery's Django fixup, which would otherwise reconnect to Postgres for each
+# task.
 app.conf.CELERY_DB_REUSE_MAX = 10**9
 
 

@@ -82,7 +82,7 @@ def env_float(name: str, *, default: float, minimum: float = 0.0) -> float:
 
 
 def env_list(name: str, *, default: list[str]) -> list[str]:
-    """Comma-separated; empty entries are dropped."""
+    """A comma-separated list. Empty entries are dropped."""
     if not env_str(name):
         return default
     return [part.strip() for part in os.environ[name].split(",") if part.strip()]
@@ -137,7 +137,7 @@ def check_webhook_secret(secret: str) -> None:
 
 
 def running_url(home: Path, name: str) -> str:
-    """The URL that a server running in this home has published, for other commands."""
+    """The URL that a server running in this home has published, or an empty string."""
     try:
         urls: dict[str, str] = json.loads((home / "urls.json").read_text())
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""Typed hooks, by which a lower part of Spool calls a higher one.
+"""Typed hooks: a lower part of Spool calls a higher one through them.
 
 The lower part declares the hook and calls it; `spool/hooks.py` fills it.
 """

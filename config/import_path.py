@@ -1,4 +1,4 @@
-"""The import path: users' modules and Spool's must not hide each other."""
+"""The import path, on which users' modules and Spool's must not hide each other."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ def keep_users_names_free() -> None:
 def add_users_folder(folder: Path) -> None:
     """Add the folder of a user's modules to `sys.path`.
 
-    Last, so that a user's `redis.py` or `calendar.py` does not hide a library.
+    It is added last, so that a user's `redis.py` or `calendar.py` does not hide a
+    library.
     """
     if str(folder) not in sys.path:
         sys.path.append(str(folder))

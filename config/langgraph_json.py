@@ -37,7 +37,7 @@ SECTION_VARIABLES = {
     "http": "LANGGRAPH_HTTP",
     "webhooks": "LANGGRAPH_WEBHOOKS",
 }
-# Only used for building images; a server ignores them.
+# Keys that are only used for building images. A server ignores them.
 FOR_IMAGES = {
     "$schema",
     "python_version",
@@ -163,7 +163,7 @@ def _parse(text: str, where: str) -> Any:
 
 
 def _apply_environment(env: dict[str, Any] | str) -> None:
-    """Set the variables that are not set: the process's environment has precedence."""
+    """Set variables, except those that the process's environment already has."""
     variables = env if isinstance(env, dict) else _dotenv(env)
     for name, value in variables.items():
         # As JSON: a boolean is `true`, not `True`.
@@ -176,7 +176,8 @@ def _dotenv(name: str) -> dict[str, str]:
     try:
         text = path.read_text(encoding=UTF_8)
     except FileNotFoundError:
-        return {}  # As in a fresh clone of a template; see `warn_of_ignored_keys`.
+        # Common in a fresh clone of a template; see `warn_of_ignored_keys`.
+        return {}
     except OSError as exc:
         stop(f"{settings.LANGGRAPH_CONFIG}: env: cannot read {path}: {exc.strerror}")
     except UnicodeDecodeError:

@@ -1,6 +1,6 @@
-"""What `langgraph.json` may say: a Pydantic model for each section of it.
+"""The schema of `langgraph.json`: a Pydantic model for each section.
 
-The errors are worded for the one line that a server stops with; see
+The errors are worded for the line with which a server stops; see
 `spool.config.langgraph_json`, which reads the file.
 """
 
@@ -19,12 +19,12 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-# A century: much longer ones exceed Postgres's range of dates.
+# The maximum TTL, a century: much longer ones exceed Postgres's range of dates.
 MAX_MINUTES = 100 * 365 * 24 * 60
 
 
 def _wrong(problem: str) -> PydanticCustomError:
-    """An error of a value, or of an entry of it if `problem` begins with a dot."""
+    """An error of a value, or of one of its entries if `problem` begins with a dot."""
     return PydanticCustomError("spool", problem)
 
 

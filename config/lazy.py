@@ -1,8 +1,8 @@
 """Optional parts, imported on first use, since not every process needs them.
 
-Each is a module of Spool's that imports a large library. Its name is a string here,
-which type checkers and import-linter don't follow, so a test imports all of them. A
-module that holds resources of the event loop has a coroutine `close`.
+Each is a Spool module that imports a large library. Here its name is a string, which
+type checkers and import-linter don't follow, so a test imports all of them. A module
+that holds resources of the event loop has a coroutine `close`.
 """
 
 from __future__ import annotations

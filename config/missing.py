@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from importlib.util import find_spec
 
-# Packages whose name differs from their module's in more than dashes.
+# Packages whose names differ from those of their modules in more than dashes.
 PACKAGES = {
     "attr": "attrs",
     "bs4": "beautifulsoup4",
@@ -26,7 +26,7 @@ PACKAGES = {
 
 
 def install_hint(exc: BaseException) -> str:
-    """What to do if a package is missing, or a relative import can't work."""
+    """A hint for an error by a missing package, or by a relative import; or ""."""
     if isinstance(exc, ImportError) and "relative import" in str(exc):
         return (
             "; a file that is named by its path is in no package: import absolutely "

@@ -43,7 +43,7 @@ def _rows(model: type[Section], prefix: str) -> Iterator[tuple[str, str, str]]:
 
 
 def _section_in(annotation: Any) -> type[Section] | None:
-    """The model of a section, of an optional one, or of a mapping's values."""
+    """The `Section` of an annotation: plain, optional, or a mapping's values."""
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return annotation
     found = (_section_in(argument) for argument in get_args(annotation))

@@ -1,4 +1,4 @@
-"""Every setting of Spool, each from the environment. See docs/configuration.md."""
+"""Spool's settings, each read from the environment. See docs/configuration.md."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ RATE_LIMIT = env_int("SPOOL_RATE_LIMIT", default=0)
 # Pending and running runs that one owner may have at once; 0 is no limit.
 MAX_RUNS_PER_OWNER = env_int("SPOOL_MAX_RUNS_PER_OWNER", default=0)
 # Runs of one owner, and of one graph, that workers execute at once; 0 is no limit. Runs
-# above the limit wait. If a backend calls for all of its users, `metadata.<key>` names
-# the key of a run's metadata that counts as the owner here.
+# above the limit wait. If one backend makes the calls of all of its users,
+# `metadata.<key>` names a key of the run's metadata that counts as the owner here.
 FAIRNESS_KEY = env_str("SPOOL_FAIRNESS_KEY")
 if FAIRNESS_KEY and not FAIRNESS_KEY.startswith("metadata."):
     stop(f"SPOOL_FAIRNESS_KEY must be metadata.<key>, not {FAIRNESS_KEY!r}")
@@ -100,8 +100,8 @@ def _conninfo(url: str) -> dict[str, Any]:
         stop(f"DATABASE_URL is not a Postgres URL{reason}")
 
 
-# Without these, TCP notices a vanished host only after a quarter of an hour, and a
-# heartbeat would wait for as long. Parameters of the URL override them.
+# Without these, TCP notices only after a quarter of an hour that a host has vanished,
+# and a heartbeat would wait as long. Parameters of the URL override them.
 _KEEPALIVES = {
     "connect_timeout": "10",
     "keepalives_idle": "10",
@@ -123,7 +123,7 @@ CHECKPOINT_POOL_SIZE = env_int("LANGGRAPH_POSTGRES_POOL_MAX_SIZE", default=5, mi
 # Prepared statements save planning; PgBouncer in transaction mode can't use them.
 DATABASE_PREPARED_STATEMENTS = env_bool("DATABASE_PREPARED_STATEMENTS", default=True)
 WEB_THREADS = env_int("WEB_THREADS", default=8, minimum=1, maximum=256)
-# Viewers of streams in one web process, which sets its limit of open files.
+# Viewers of streams in one web process. Its limit of open files is set accordingly.
 WEB_MAX_VIEWERS = env_int("WEB_MAX_VIEWERS", default=1000, maximum=1_000_000)
 
 _options = {
@@ -139,11 +139,11 @@ DATABASES = {
         "PASSWORD": DATABASE_CONNINFO.get("password", ""),
         "HOST": DATABASE_CONNINFO.get("host", ""),
         "PORT": DATABASE_CONNINFO.get("port", ""),
-        # One persistent connection a thread: the web's thread pool limits their number.
+        # One persistent connection per thread: web's thread pool limits their number.
         "CONN_MAX_AGE": None,
         "CONN_HEALTH_CHECKS": True,
-        # Only `database.direct` prepares statements. After a rollback psycopg would
-        # deallocate all, if it had prepared any itself.
+        # Only `database.direct` prepares statements. If psycopg prepared any itself, it
+        # would deallocate all of them after a rollback.
         "OPTIONS": _options | {"prepare_threshold": None},
     }
 }
@@ -183,7 +183,7 @@ CELERY_TASK_DEFAULT_QUEUE = "spool"
 # Runs have a separate queue, so that the tick never waits behind them.
 RUNS_QUEUE = "spool.runs"
 # Workers of the first version don't know tasks that were added later. During an upgrade
-# they would take them from their queues, and drop them.
+# they would take such tasks from their queues, and drop them.
 NEW_TASKS_QUEUE = "spool.2"
 FIRST_TASKS = {
     *("crons.tasks.tick", "crons.tasks.sweep", "store.tasks.sweep"),
@@ -217,11 +217,11 @@ CELERY_BEAT_SCHEDULER = "spool.beat_scheduler.RetryingScheduler"
 CELERY_BEAT_MAX_LOOP_INTERVAL = 1
 
 # --- Runs -----------------------------------------------------------------------
-# The deployed revision, recorded with runs; default: a hash of each graph's files.
+# The deployed revision, recorded with runs. Default: a hash of each graph's files.
 REVISION = env_str("SPOOL_REVISION")
 # A custom price list, instead of genai-prices; see `usage.prices`.
 PRICES_FILE = env_str("SPOOL_PRICES_FILE")
-# How long the record of a run's events is kept.
+# How long the record of a run is kept.
 RUN_RECORD_TTL_DAYS = env_float("RUN_RECORD_TTL_DAYS", default=7, minimum=0.01)
 N_JOBS_PER_WORKER = env_int("N_JOBS_PER_WORKER", default=10, maximum=1000)
 # How many runs of a worker may wait for other runs, which get their slots meanwhile.
@@ -241,7 +241,7 @@ WORKER_LEASE_SECS = env_float("WORKER_LEASE_SECS", default=8, minimum=0.5)
 if WORKER_LEASE_SECS < 2 * WORKER_HEARTBEAT_SECS:
     stop("WORKER_LEASE_SECS must be at least twice WORKER_HEARTBEAT_SECS")
 RESUMABLE_STREAM_TTL_SECONDS = env_int("RESUMABLE_STREAM_TTL_SECONDS", default=120)
-# Events, and their bytes, that Redis keeps for one thread, for viewers who reconnect.
+# The events, and their bytes, that Redis keeps per thread for viewers that reconnect.
 STREAM_MAX_EVENTS = env_int("STREAM_MAX_EVENTS", default=20_000, minimum=100)
 STREAM_MAX_BYTES = env_int("STREAM_MAX_BYTES", default=32 * 2**20, minimum=2**16)
 # Bytes of one run's events that a worker buffers, in case Redis loses them.
@@ -404,7 +404,7 @@ MIDDLEWARE_OF_API = [
 ]
 MIDDLEWARE = [
     *MIDDLEWARE_OF_API,
-    # Of pages for browsers and their files. `web.handler` leaves it out for the API.
+    # The middleware of pages for browsers. `web.handler` leaves it out for the API.
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "spool.access.limits.LimitLogins",
     "spool.web.middleware.SessionMiddleware",
@@ -463,7 +463,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
 }
-# The icon of the admin's pages, and of /favicon.ico, which browsers request elsewhere.
+# The icon of the admin's pages. Browsers request it as /favicon.ico on other pages.
 ICON = (
     "<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16' fill='rebeccapurple'>"
     "<path d='M2 1h12v3H2zm2 4h8v1H4zm0 2h8v1H4zm0 2h8v1H4zm-2 3h12v3H2z'/></svg>"
@@ -486,7 +486,7 @@ UNFOLD = {
     ],
     "DASHBOARD_CALLBACK": "spool.console.overview.add_range",
 }
-# Django's own formats of a language would override a setting.
+# A setting would be overridden by Django's formats of the language.
 FORMAT_MODULE_PATH = "spool.config.formats"
 
 LOG_LEVEL = env_str("LOG_LEVEL", default="INFO").upper()

@@ -13,7 +13,7 @@ from typing import Any
 
 from django.conf import settings
 
-# A module is in `sys.modules` before it has run, so other threads have to wait for it.
+# A module is in `sys.modules` before its code has run, so other threads have to wait.
 # Reentrant, since a module may load another one.
 _loading = threading.RLock()
 
@@ -48,7 +48,7 @@ def _load_file(place: str) -> ModuleType:
     home = settings.LANGGRAPH_CONFIG.parent.resolve()
     digest = hashlib.sha256(os.path.relpath(path, home).encode()).hexdigest()[:12]
     name = f"{path.stem}_{digest}"
-    # A file that is named in several references is one module.
+    # Several references to one file share one module.
     known = sys.modules.get(name)
     if known is not None and known.__file__ == str(path):
         return known
