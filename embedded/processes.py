@@ -27,12 +27,12 @@ PreExec = Callable[[], None]
 
 
 class CannotStart(Exception):
-    """A start that can't succeed; the message is one line that says what to do."""
+    """The server can't start. The message is one line that says what to do."""
 
 
 @dataclass(frozen=True)
 class Mark:
-    """Identifies a process, since a pid may be reused by another one."""
+    """Identifies a process also after its end, since another one may reuse its pid."""
 
     name: str
     pid: int
@@ -47,7 +47,7 @@ class Mark:
 
 
 def start_time(pid: int) -> float | None:
-    """When a process started, in clock ticks since boot; None if it does not run.
+    """The start time of a process, in clock ticks since boot; None if it does not run.
 
     A zombie counts as ended, since in a container it may never be reaped.
     """
@@ -93,7 +93,8 @@ def spawn(
 ) -> subprocess.Popen[bytes]:
     """Start a child in a new session, which gets `death_signal` if its parent dies.
 
-    Only from the main thread: the kernel sends it when the forking thread ends.
+    Call it only in the main thread: the kernel sends the signal when the forking thread
+    ends.
     """
     parent = os.getpid()
 
@@ -186,7 +187,7 @@ def fork(
 
 
 def die_with(parent: int, death_signal: int) -> None:
-    """Get this signal when the parent ends, in a child that was just forked."""
+    """Request this signal for the end of the parent, in a child just after the fork."""
     if sys.platform.startswith("linux"):
         LIBC.prctl(PR_SET_PDEATHSIG, death_signal, 0, 0, 0)
         if os.getppid() != parent:
@@ -221,10 +222,10 @@ def end_leftover(mark: Mark, timeout: float = 5.0) -> None:
 
 # --- Postgres does not run as root ----------------------------------------------
 def give_up_root() -> PreExec | None:
-    """A function by which a child gives up root; None if this process is not root.
+    """A function with which a child gives up root; None if this process is not root.
 
-    In a user namespace files stay root's and need no other permissions. If namespaces
-    are not allowed (as in many containers), the child becomes the user `nobody`.
+    The child enters a user namespace, in which root's files need no other permissions.
+    If namespaces are not allowed, as in many containers, it becomes the user `nobody`.
     """
     if os.geteuid() != 0:
         return None

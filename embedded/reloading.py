@@ -1,9 +1,9 @@
 """The supervisor of `spool dev`: starts new processes when a user's file changes.
 
-New web and worker processes are started beside the old ones. When all of them have
-imported the new code, the old ones finish their work and stop; if a new one can't be
-started, the old ones continue. The web processes share one listening socket, so that no
-connection is refused in the meantime.
+New web and worker processes are started beside the old ones. When all new processes
+have imported the code, the old ones finish their work and stop; if a new one fails to
+start, the old ones continue. The web processes share one listening socket, so that no
+connection is refused meanwhile.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ from spool.embedded.draining import Old
 from spool.embedded.processes import Process
 from spool.embedded.supervisor import Child, Supervisor
 
-# Interval of checking files, and time for an editor to save several, in seconds.
+# How often files are checked, and how long an editor may take to save several files, in
+# seconds.
 WATCH_INTERVAL = 0.5
 # How long streams of an old web process may continue, in seconds.
 DRAIN_SECS = 60
@@ -91,7 +92,7 @@ class ReloadingSupervisor(Supervisor):
         print(f"Changed: {names}. Starting new processes", flush=True)
         self._reload = Reload(time.monotonic())
         for child in self.programs:
-            if child.name != "beat":  # It imports no user code.
+            if child.name != "beat":  # Beat imports no user code.
                 self._reload.new.append(_start_beside(child))
         return found
 
@@ -145,7 +146,7 @@ def _start_beside(child: Child) -> New:
 
 
 def snapshot(files: Iterable[Path]) -> dict[Path, int]:
-    """The modification time of each file, without files that are gone."""
+    """The modification time of each file that still exists."""
     found = {}
     for path in files:
         try:

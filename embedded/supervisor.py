@@ -1,8 +1,9 @@
-"""`make serve`: Postgres and Valkey unless configured, then web, worker and beat.
+"""`spool serve`: Postgres and Valkey unless configured, then web, worker and beat.
 
-Everything runs in the foreground and ends together. Django is only imported when the
-servers run, since settings contain their URLs. The modules that the programs share are
-imported once, here, and the programs are forked from this process (docs/adr/0006).
+Everything runs in the foreground and ends together. Django is imported only after the
+servers are started, since settings contain their URLs. The modules that the programs
+share are imported once, in this process, from which the programs are forked
+(docs/adr/0006).
 """
 
 from __future__ import annotations
@@ -40,17 +41,18 @@ DATABASE_VARIABLES = (
 )
 REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 
-# Timeouts of children, in seconds: to be ready, to be probed, and to end.
+# Timeouts and intervals of children, in seconds.
 READY_WITHIN = 600.0
 READY_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
 WEB_STOP_TIMEOUT_SECS = 5.0
 SERVER_STOP_TIMEOUT_SECS = 10.0
-# The time in which a stopping worker may finish its runs, and its default. A worker
-# gets `GRACE_SECS` more to release the others; if killed before, it counts as lost.
+# The setting for how long a stopping worker may continue its runs, and its default. A
+# worker gets `GRACE_SECS` more to hand back the rest. If it is killed before that, its
+# runs count as lost.
 GRACE = "BG_JOB_SHUTDOWN_GRACE_PERIOD_SECS"
 GRACE_SECS = 5
-# A child that ends this often within a minute is not restarted.
+# A child that has been restarted this often within a minute is not restarted again.
 MAX_RESTARTS = 5
 
 
@@ -72,7 +74,7 @@ class Programs:
     web: list[str]
     worker: list[str]
     beat: list[str]
-    # Imports the shared modules, when settings can be read.
+    # Imports the shared modules. Called when settings can be read.
     preload: Callable[[], object]
     # For reloading: the user's files, and a function that clears cached values of the
     # supervisor in a new process.
@@ -122,7 +124,7 @@ class Supervisor:
         self._old: list[Old] = []
 
     def serve(self) -> int:
-        """Run until a signal to stop. Returns the exit status."""
+        """Run until a signal to stop is received. Returns the exit status."""
         for number in processes.OUR_SIGNALS:
             is_ignored = signal.getsignal(number) == signal.SIG_IGN
             # `nohup` ignores SIGHUP. (Shells ignore SIGINT for `&` too.)
@@ -160,7 +162,7 @@ class Supervisor:
                 ) from None
 
     def _start_servers(self) -> None:
-        """Start servers that are not configured; `prepare` checks those that are."""
+        """Start servers that are not configured; `prepare` checks configured ones."""
         database, broker = given(DATABASE_VARIABLES), given(REDIS_VARIABLES)
         if not database:
             database = self._start_server(Postgres(self.home.path))
@@ -199,17 +201,17 @@ class Supervisor:
                 self.parts.prepare,
                 output=said,
                 errors=complained,
-                # It must not migrate without its supervisor.
+                # Must not continue to migrate without its supervisor.
                 death_signal=signal.SIGKILL,
             )
             try:
                 process.wait()
-            finally:  # Also if stopped by a signal.
+            finally:  # Also after a signal to stop.
                 process.kill()
             out, err = _text(said), _text(complained)
         out, _, rest = out.partition(PASSWORD_PREFIX)
         self._password = rest.partition("\n")[0]
-        with self.home.log("prepare") as log:  # Without passwords.
+        with self.home.log("prepare") as log:  # Without the password.
             for text in filter(None, map(str.strip, (out, err))):
                 log.write(f"{as_lines(text)}\n".encode())
         if process.returncode != 0:
@@ -239,7 +241,8 @@ class Supervisor:
                     self.parts.module,
                     [*arguments, *more],
                     output=log,
-                    # A worker would first finish its runs, without its database.
+                    # On other signals a worker would first finish its runs, even though
+                    # its database is gone.
                     death_signal=signal.SIGKILL,
                     before=self.parts.forget,
                 )
@@ -254,7 +257,7 @@ class Supervisor:
         return [c for c in self.children if c.name not in ("postgres", "valkey")]
 
     def _wait_ready(self) -> None:
-        """Wait until runs are executed. Importing the graphs may take a while."""
+        """Wait until runs can be executed. Importing the graphs may take a while."""
         deadline = time.monotonic() + READY_WITHIN
         while not self._serves():
             for child in self.programs:
@@ -309,13 +312,13 @@ class Supervisor:
 
     @property
     def _has_places(self) -> bool:
-        """Whether the workers execute any runs."""
+        """Whether there are workers with slots for runs."""
         # `prepare` has checked that it is a number or empty.
         jobs = os.environ.get("N_JOBS_PER_WORKER", "").strip()
         return self.options.workers > 0 and int(jobs or 1) > 0
 
     def _get(self, path: str) -> bytes:
-        # The standard library's client keeps this process small. No proxy is used.
+        # The standard library's client, to keep this process small. No proxy is used.
         request = build_opener(ProxyHandler({})).open(self.url + path, timeout=5)
         with request as answer:
             return bytes(answer.read())
@@ -354,7 +357,7 @@ class Supervisor:
             code = child.process.returncode
             self._count_restart(child, f"keeps exiting (status {code})")
             say(f"{child.name} exited with status {code}; restarting it")
-            # At once the first time, then with growing delays.
+            # The first restart is immediate, later ones have growing delays.
             child.start_at = now + 0.5 * (len(child.restarts) - 1)
         elif child.process and self._notices.has(child.process):
             self._old.append(Old(child.process))
@@ -374,12 +377,12 @@ class Supervisor:
         child.process = None
 
     def _remember(self) -> None:
-        # A child may end at any time, so each is looked at once.
+        # A child may end at any time, so read each mark only once.
         marks = [child.mark for child in self.children]
         try:
             self.home.remember(filter(None, marks))
         except OSError as exc:
-            # Only a start after a crash reads it, so this is no reason to stop.
+            # Only a start after a crash reads the list, so continue without it.
             say(f"cannot write the list of processes: {exc}", level="WARNING")
 
     # --- Stopping -------------------------------------------------------------------
@@ -395,7 +398,7 @@ class Supervisor:
         for child in self.programs:
             if child.process and child.process.poll() is None:
                 child.process.send_signal(child.stop_signal)
-        for old in self._old:  # Workers, which are stopping since before.
+        for old in self._old:  # Workers that were already stopping.
             processes.stop(old.process, signal.SIGTERM, worker_stop_timeout())
         for child in [*self.programs, *reversed(self.children)]:
             if child.process:
@@ -413,7 +416,7 @@ class Stopped(Exception):
 
 
 def worker_stop_timeout() -> int:
-    """How many seconds a worker has to stop."""
+    """How long a worker may take to stop, in seconds."""
     return int(os.environ[GRACE]) + GRACE_SECS
 
 
@@ -430,14 +433,14 @@ def reason(errors: str) -> str:
 
 
 def show_warnings(log: str) -> None:
-    """Print the warnings of a log to stderr, where they are seen."""
+    """Print the warnings in a log to stderr, so that users see them."""
     for line in log.splitlines():
         if "WARNING" in line:
             say(line, level="WARNING")
 
 
 def tells_of_workers(answer: bytes) -> bool:
-    """Whether the metrics report a live worker. True if they are not Spool's.
+    """Whether Spool's metrics report a live worker. True for any other response.
 
     An operator's app (`http.app`) may have a route of the same name.
     """

