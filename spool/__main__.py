@@ -2,8 +2,8 @@
 
 import sys
 
-# `python -m` puts the working directory first, where a user's `calendar.py` would hide
-# Python's own. The supervisor's forked children have removed it already.
+# `python -m` puts the working directory first on the path, where a user's `calendar.py`
+# would hide Python's own. In forked children of the supervisor it is already removed.
 if (
     __name__ == "__main__"
     and not sys.flags.safe_path

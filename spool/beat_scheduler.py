@@ -55,8 +55,8 @@ class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no t
 
 
 def _note_time() -> None:
-    """Update the file that `spool health beat` reads; errors show there."""
+    """Update the file that `spool health beat` checks, which reports failures."""
     with suppress(OSError):
-        # Nothing else may have made it on a machine that only has a beat.
+        # On a machine that only runs beat, nothing else creates the directory.
         settings.SPOOL_HOME.mkdir(mode=0o700, parents=True, exist_ok=True)
         beat_file(settings.SPOOL_HOME).touch(mode=0o600)

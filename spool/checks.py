@@ -1,4 +1,4 @@
-"""`manage.py check`: Spool's servers are available, and every graph can be loaded."""
+"""Checks of `manage.py check`: servers are available, and every graph can be loaded."""
 
 from __future__ import annotations
 

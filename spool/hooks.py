@@ -1,4 +1,4 @@
-"""Fills the hooks by which lower parts of Spool call higher ones."""
+"""Fills the hooks through which lower parts of Spool call higher ones."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ LARGE_TABLES = (
 
 
 def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
-    """The notification for an A2A client. The first call loads its library."""
+    """The notification for an A2A client. The first call imports A2A's library."""
     render: Callable[[UUID, UUID], Rendered | None] = lazy.load(
         "spool.protocols.a2a.notifications", "render"
     )
@@ -60,7 +60,7 @@ def render_notification(push_config_id: UUID, run_id: UUID) -> Rendered | None:
 
 
 def fill() -> None:
-    """Fill all hooks. Called by every program that serves, executes or writes."""
+    """Fill all hooks. Every program that serves, executes or writes calls this."""
     web_hooks.authenticate.fill(authenticated_user)
     assistants_hooks.delete_threads_of.fill(delete_threads_of_assistant)
     assistants_hooks.deleted.fill(stop_runs_of_assistant)

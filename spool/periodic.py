@@ -33,8 +33,8 @@ TASKS = (
         "Deletes store items that have expired.",
     ),
 )
-# Messages older than this are dropped, so that a worker that was away doesn't get
-# hours of ticks. Generous, since the clocks of two machines are compared.
+# Messages older than this are dropped, so that a worker doesn't get hours of ticks
+# after an outage. The value is generous, since clocks of two machines are compared.
 EXPIRE_SECONDS = 60
 # An arbitrary number that is used for no other advisory lock.
 LOCK = 7_310_579_628
@@ -66,7 +66,7 @@ def ensure_periodic_tasks() -> None:
 
 
 def _follow_configuration() -> None:
-    """An interval of a sweep in langgraph.json overrides the row's."""
+    """Set the intervals of sweeps that langgraph.json has. They override the rows'."""
     configured = {
         "threads.tasks.sweep": ttl_config().sweep_interval,
         "store.tasks.sweep": sweep_interval(),
@@ -78,13 +78,13 @@ def _follow_configuration() -> None:
         rows = PeriodicTask.objects.filter(task=task).exclude(interval=interval)
         for row in rows:
             row.interval = interval
-            # A row with two schedules can't be saved.
+            # Only one schedule is allowed per row.
             row.crontab = row.solar = row.clocked = None
             row.save()  # Notifies beat, unlike `update`.
 
 
 def _interval(every: timedelta) -> IntervalSchedule:
-    # These rows are not unique, so `get_or_create` would fail on a duplicate.
+    # Intervals are not unique, so `get_or_create` would fail if there are duplicates.
     wanted = {
         "every": max(int(every.total_seconds()), 1),
         "period": IntervalSchedule.SECONDS,

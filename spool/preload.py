@@ -1,7 +1,7 @@
 """The modules that web, worker and beat share, for the process that forks them.
 
-None of them may start a thread or open a connection, since neither survives a fork. The
-user's graphs and routes are not imported: their import may do so.
+No module here may start a thread or open a connection, since neither survives a fork.
+The user's graphs and routes are not imported, since importing them might do so.
 """
 
 import sys
@@ -17,8 +17,8 @@ from spool.telemetry import traces
 
 choose_settings()
 
-# Parts of libraries that are not used here, but take 12 MB: metrics of redis-py itself,
-# the command line of httpx, and the shell of `celery amqp`.
+# Leave out parts of libraries that are not used, but take 12 MB: the metrics of
+# redis-py, the command line of httpx, and the shell of `celery amqp`.
 _no_shell = ModuleType("click_repl")
 vars(_no_shell)["register_repl"] = lambda group: None
 for _name, _left_out, _instead in (

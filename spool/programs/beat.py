@@ -23,10 +23,10 @@ def _prepare_schedule(**_: Any) -> None:
 
 
 class StoppableBeat(Beat):
-    """Saves the schedule after its loop has ended, and not in the signal's handler.
+    """Saves the schedule after the loop has ended, not in the handler of the signal.
 
-    Celery's own handler does. If the signal arrives while the loop waits for Postgres,
-    the handler waits for the lock of the connection, and beat never stops.
+    Celery saves it in the handler. If the signal arrives while the loop waits for
+    Postgres, that handler waits for the connection's lock, and beat never stops.
     """
 
     def install_sync_handler(self, service: Service) -> None:
@@ -35,7 +35,8 @@ class StoppableBeat(Beat):
         def end(*_: object) -> NoReturn:
             for number in numbers:
                 signal.signal(number, signal.SIG_IGN)
-            # The loop ends even if it is interrupted where Python ignores exceptions.
+            # Python may ignore an exception that is raised at this point of the loop,
+            # so stop the service, too.
             service.stop()
             raise SystemExit
 

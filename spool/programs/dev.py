@@ -17,7 +17,7 @@ SKIPPED = {"__pycache__", "node_modules", "site-packages"}
 
 
 def main(given: argparse.Namespace) -> int:
-    # The environment before langgraph.json has added variables.
+    # The environment before langgraph.json adds variables.
     environment: dict[str, str] = {}
 
     def preload() -> None:
@@ -36,7 +36,7 @@ def main(given: argparse.Namespace) -> int:
 
 
 def watched() -> Iterator[Path]:
-    """langgraph.json, its `env` file, and all code beside them."""
+    """langgraph.json, its `env` file, and all Python files in the import folders."""
     module = _module()
     parsed = module.langgraph_json()
     config = Path(os.environ["LANGGRAPH_CONFIG"])

@@ -1,7 +1,7 @@
 """`spool doctor`: shows the configuration, the state of servers, and problems.
 
-Prints text, or JSON with `--json`. The exit status is 1 if there is an error, and 0 if
-there are only warnings or no problems.
+Prints text, or JSON with `--json`. The exit status is 1 if there is an error, otherwise
+0, even if there are warnings.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The limit of open files: each viewer of a stream is one."""
+"""The limit of open files: each viewer of a stream needs one."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def needed_files() -> int:
 
 
 def allowed_files() -> int:
-    """The maximum to which a process can raise its limit."""
+    """The maximum to which a process may raise its limit."""
     return resource.getrlimit(resource.RLIMIT_NOFILE)[1]
 
 

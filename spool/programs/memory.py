@@ -1,9 +1,9 @@
 """Return memory to the system after a burst of large requests, runs or events.
 
-Python frees what it no longer needs, but glibc keeps it: in one arena for each of many
-threads, and below the blocks that are still used. And each connection to Postgres keeps
-buffers for the largest values that it has carried. Without this, a process would stay
-nearly as large as at its peak.
+Python frees memory that it no longer needs, but glibc keeps it: in separate arenas of
+many threads, and below blocks that are still used. Each connection to Postgres also
+keeps buffers for the largest values that it has carried. Without this module, a process
+would stay nearly as large as at its peak.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ from typing import Any
 from spool.database import buffers, loop
 from spool.web.thread_pool import database_threads
 
-# How often the size is checked, and after how long at most it is trimmed again while it
-# stays large, in seconds. What a long burst leaves is given back within a minute.
+# How often the size is checked, and the maximum pause between two trims of a process
+# that stays large, in seconds. Memory of a long burst is given back within a minute.
 CHECK_SECS, MAX_PAUSE_SECS = 5.0, 40.0
-# Until idle connections are replaced, in seconds.
+# How long to wait until idle connections are replaced, in seconds.
 REPLACE_SECS = 0.5
-# Smaller growth is kept.
+# Growth by less than this is ignored.
 SLACK_BYTES = 32 * 2**20
 MAX_ARENAS = 2
 # When garbage is collected: among new objects after 5000 instead of 700, among older ones
@@ -38,7 +38,7 @@ _STATM = Path("/proc/self/statm")
 
 
 def bound() -> None:
-    """Let threads share arenas, and trim them. Call before other threads start."""
+    """Let threads share arenas, and trim memory. Call before other threads start."""
     mallopt, trim = _function("mallopt"), _function("malloc_trim")
     if not (mallopt and trim and _STATM.exists()):
         return  # Another C library, which returns memory in its own ways.
@@ -48,10 +48,11 @@ def bound() -> None:
 
 
 def collect_less() -> None:
-    """Make collections of garbage cheaper and less frequent. Call once graphs are loaded.
+    """Make garbage collections cheaper and less frequent.
 
-    Modules are hundreds of thousands of objects, which are never garbage: a collection
-    that visits all of them stops the process for more than 100 ms.
+    Call it after the graphs are loaded. Modules consist of hundreds of thousands of
+    objects, which are never garbage: visiting all of them would stop the process for
+    more than 100 ms.
     """
     gc.collect()
     gc.freeze()
@@ -67,17 +68,18 @@ def give_back(trim: Callable[[int], Any]) -> None:
     loop.replace_connections()
     database_threads.replace_connections()
     time.sleep(REPLACE_SECS)
-    # Requests and views refer to each other, and to their bodies.
+    # Requests and views refer to each other, and keep their bodies until a collection.
     gc.collect()
     trim(0)
 
 
 @dataclass
 class Trimmer:
-    """Decides when memory is given back: `size` is the process's, in bytes.
+    """Decides when to give back memory. `size` returns that of the process, in bytes.
 
-    A process that is larger than at its start may use that memory, or have freed it, and
-    only trimming it tells: at once if it has grown, then more seldom, up to a limit.
+    A process that is larger than at its start may use the memory or have freed it. Only
+    trimming shows which: it is done at once if the process has grown, and then at
+    growing intervals, up to a limit.
     """
 
     size: Callable[[], int]
@@ -85,7 +87,7 @@ class Trimmer:
 
     def __post_init__(self) -> None:
         self._low = self._last = self.size()
-        # Seconds between two trims, and until the next one.
+        # The time between two trims, and until the next one, in seconds.
         self._pause = self._left = CHECK_SECS
 
     def run(self) -> None:
@@ -94,7 +96,7 @@ class Trimmer:
             self.check()
 
     def check(self) -> None:
-        """Trim if it is time to; called every `CHECK_SECS`."""
+        """Trim if it is due. Called every `CHECK_SECS`."""
         size = self.size()
         if size - self._last >= SLACK_BYTES:
             self._pause = self._left = CHECK_SECS

@@ -23,7 +23,7 @@ def main(
     try:
         options = parse(given)
         return supervisor(options, programs(options, **parts)).serve()
-    except (CannotStart, OSError) as exc:  # Or no space, no permission, no file.
+    except (CannotStart, OSError) as exc:  # OSError: no space, no permission, no file.
         say(f"spool: {exc}", level="ERROR")
         return 1
 

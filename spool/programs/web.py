@@ -44,7 +44,7 @@ from spool.web.websocket_protocol import LeanWebSocket  # noqa: E402
 
 # When the process stops, open streams are closed after this many seconds.
 SHUTDOWN_TIMEOUT_SECS = 2
-# How often a server that stops looks for requests, in seconds.
+# How often a stopping server checks for unfinished requests, in seconds.
 DRAIN_INTERVAL = 0.05
 # uvicorn's exit status for a failed start.
 STARTUP_FAILURE = 3
@@ -85,7 +85,7 @@ def application() -> App:
     hooks.fill()
     # Otherwise tasks would go to Celery's default application, which has no broker.
     celery_app.set_default()
-    # It may set variables.
+    # langgraph.json may set variables.
     langgraph_json()
     metric_export.start("web", claim_export)
     # Before the operator's own routes and graphs are loaded.
@@ -97,8 +97,8 @@ def application() -> App:
 class Server(uvicorn.Server):
     """Answers probes while it starts and while it stops.
 
-    It does not for an inherited socket, on which another process serves meanwhile.
-    Reports through a pipe, if one is given, that it accepts requests.
+    On an inherited socket it does not, since another process serves there meanwhile. If
+    a pipe is given, it reports through the pipe that it accepts requests.
     """
 
     ready_fd: int | None = None
@@ -150,7 +150,7 @@ def main(given: argparse.Namespace) -> int:
             port=_port(given.port),
             http=BoundedHead,
             ws=LeanWebSocket,
-            # Compression costs tens of KB for each connection, and CPU for each event.
+            # Compression costs tens of KB per connection, and CPU time per event.
             ws_per_message_deflate=False,
             log_level="warning",
             access_log=False,

@@ -1,4 +1,4 @@
-"""`spool worker`: one worker process, Celery's with the threads pool."""
+"""`spool worker`: one worker process, which is a Celery worker with a thread pool."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _complain(text: str, *_: Any) -> None:
 def main(given: argparse.Namespace) -> NoReturn:
     memory.bound()
     hooks.fill()
-    langgraph_json()  # It may set variables.
+    langgraph_json()  # May set variables.
     metric_export.start("worker", claim_export)
     worker_shutdown.connect(lambda **_: metric_export.stop(), weak=False)
     if settings.METRICS_PORT:
@@ -49,13 +49,14 @@ def main(given: argparse.Namespace) -> NoReturn:
 
         @worker_shutting_down.connect(weak=False)
         def _say_that_it_stops(**_: Any) -> None:
-            with suppress(OSError):  # Its supervisor is gone, or knows it already.
+            with suppress(OSError):  # The supervisor is gone, or knows it already.
                 os.write(given.stopping_fd, b"stopping")
 
     if logs.is_json():
-        # Celery prints that it stops.
+        # Celery prints messages when it stops, which must be JSON, too.
         celery_worker.safe_say = _complain  # type: ignore[attr-defined]
-    # Before Celery starts, which takes the end of the process for a stop, and hides why.
+    # Load graphs before Celery starts: it would treat an error that ends the process as
+    # a normal stop, and hide the reason.
     registry()
     memory.collect_less()
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])

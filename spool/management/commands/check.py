@@ -1,6 +1,7 @@
 """`manage.py check`: Django's own checks, and those of Spool's servers and graphs.
 
-Other commands run only Django's: a key can be created while Redis is away.
+Other commands run only Django's checks, so that a key can be created while Redis is
+unavailable.
 """
 
 from __future__ import annotations

@@ -34,13 +34,13 @@ ADMIN = "admin"
 # An arbitrary number that is used for no other advisory lock.
 LOCK = 7_310_579_630
 WAIT_SECS = 0.2
-# Building an index of a big table may take a while.
+# How long to wait for another `prepare`, which may be indexing a big table.
 TIMEOUT_SECS = 600.0
 
 
 class Command(BaseCommand):
     help = "Migrate, check, register the graphs, and create an admin if there is none."
-    # It runs checks itself, in an order in which the first error is the cause.
+    # `handle` runs checks in an order in which the first error is the cause.
     requires_system_checks: list[str] = []
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -51,7 +51,7 @@ class Command(BaseCommand):
         )
 
     def handle(self, *args: Any, without_graphs: bool, **options: Any) -> None:
-        # Before an admin exists whose password would be lost with a start that fails.
+        # Check before creating the admin, whose password a failed start would lose.
         _stop_at(find_mistakes())
         if not without_graphs:
             check_access()
@@ -70,16 +70,16 @@ class Command(BaseCommand):
             prepare_groups()
             password = _first_admin()
         if password:
-            # The last line, and the only time that the password is shown.
+            # In the last line. The password is not shown again.
             self.stdout.write(f"admin password: {password}")
 
 
 @contextmanager
 def _one_at_a_time() -> Iterator[None]:
-    """Wait for another `prepare` of the same database, since migrations don't.
+    """Wait for another `prepare` of the same database. Django's migrations don't wait.
 
-    The lock is polled outside of a transaction: a waiting statement, or an open
-    transaction, would block the other one's CREATE INDEX CONCURRENTLY.
+    The lock is polled outside of a transaction: a statement that waits for it, or an
+    open transaction, would block a CREATE INDEX CONCURRENTLY of the other `prepare`.
     """
     with psycopg.connect(conninfo(), autocommit=True, prepare_threshold=None) as conn:
         deadline = time.monotonic() + TIMEOUT_SECS
@@ -117,7 +117,7 @@ def _stop_at(messages: Iterable[CheckMessage]) -> None:
 
 
 def _first_admin() -> str | None:
-    """The password of a new superuser; None if there is a superuser already."""
+    """Create a superuser. Returns its password; None if a superuser exists already."""
     users = get_user_model().objects
     if users.filter(is_superuser=True).exists():
         return None
