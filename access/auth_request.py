@@ -36,7 +36,7 @@ class Url(str):
 
 
 class AuthRequest:
-    """The request, with the attributes of Starlette's, which handlers expect."""
+    """The request, with the attributes of Starlette's `Request`, as handlers expect."""
 
     def __init__(self, request: Request | HttpRequest) -> None:
         self._request = request._request if isinstance(request, Request) else request

@@ -54,7 +54,8 @@ def authenticate(request: Request | HttpRequest) -> Caller | None:
         return None
     bearer, key = _bearer(request), request.META.get("HTTP_X_API_KEY", "").strip()
     takes_keys = "api_key" in settings.AUTH
-    # SDKs send `x-api-key` if their environment has a key: `Authorization` wins.
+    # `Authorization` takes precedence: SDKs also send `x-api-key` if their environment
+    # has a key.
     if bearer and (bearer.count(".") == 2 or not takes_keys):
         return _of_token(bearer)
     if takes_keys and (bearer or key):
@@ -79,7 +80,7 @@ def _of_token(text: str) -> Caller:
 
 
 def caller_of(request: Request | HttpRequest) -> Caller | None:
-    """As `authenticate`, but called once per request."""
+    """As `authenticate`, which is called only once per request."""
     if isinstance(request, Request):
         # Typed as Django's user, but `Authentication` sets a `Caller` or None.
         found: Any = request.user

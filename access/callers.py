@@ -10,15 +10,15 @@ from spool.access.owner import MAX_OWNER_LENGTH
 
 
 class BadIdentity(ValueError):
-    """A text that can't be an owner's name."""
+    """A value that can't be an owner's name."""
 
 
 @dataclass(frozen=True)
 class Caller:
-    """`user` is what graphs get as `langgraph_auth_user`.
+    """An authenticated caller. `user` is what graphs get as `langgraph_auth_user`.
 
-    `scopes` limit what the caller may do, see `access.scopes`; None is no limit.
-    `key` identifies the caller to the rate limit, `api_key_id` the API key used.
+    `scopes` limit what the caller may do, see `access.scopes`; None means no limit.
+    `key` identifies the caller for the rate limit; `api_key_id` is the API key used.
     """
 
     identity: str
@@ -40,7 +40,7 @@ def new_caller(
     api_key_id: UUID | None = None,
     **more: Any,
 ) -> Caller:
-    """Raises `BadIdentity` for a name that is invalid or can't be stored."""
+    """Build a caller. Raises `BadIdentity` for an invalid or unstorable identity."""
     name = checked_identity(identity)
     user = {
         "display_name": name,

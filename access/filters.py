@@ -5,8 +5,9 @@
     {"members": {"$contains": "alice"}}     a list with this member; or with all of several
     {"$or": [filter, …]}, {"$and": […]}
 
-Several keys mean all of them. UUIDs, datetimes and enums compare as the JSON that they
-are stored as. Anything else raises an error: an unknown filter must not match any row.
+If there are several keys, all must match. UUIDs, datetimes and enums are compared in
+their stored JSON form. Anything else raises an error: an unknown filter must not match
+any row.
 The conditions are plain lookups with JSON values, since crons store them
 (`crons.creator`).
 """
@@ -37,7 +38,7 @@ class BadFilter(Exception):
 
 
 def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
-    """Raises `BadFilter`."""
+    """Convert a filter to a condition on rows. Raises `BadFilter`."""
     rows = Q()
     for key, wanted in given.items():
         if not isinstance(key, str):
@@ -52,7 +53,7 @@ def rows_matching(given: Mapping[str, Any], depth: int = 0) -> Q:
 
 
 def pinned(given: Mapping[str, Any]) -> dict[str, Scalar]:
-    """The keys that have one fixed value in all rows of a filter."""
+    """The keys that have the same value in all rows of a filter, with these values."""
     found = {}
     for key, wanted in given.items():
         value = wanted.get("$eq") if isinstance(wanted, Mapping) else wanted

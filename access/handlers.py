@@ -59,13 +59,13 @@ class Handlers:
         assert auth._authenticate_handler  # noqa: S101 - see `handlers`
         self._authenticate: Any = auth._authenticate_handler
         self._parameters = _parameters(self._authenticate)
-        # A store handler decides how items are shared. Without one, each caller has a
-        # store of their own.
+        # A store handler decides how items are shared. Without one, each caller has
+        # their own store.
         self._shares_store = any(resource == "store" for resource, _ in auth._handlers)
 
     # --- Authentication ---------------------------------------------------------------
     def authenticate(self, request: Request | HttpRequest) -> Caller:
-        """The caller. Raises what the handler raises, and 401 for an anonymous user."""
+        """The caller. Raises what the handler raises, or 401 for an anonymous user."""
         digest = self._digest(request)
         if digest and (known := self._remembered.get(digest)):
             return known
@@ -78,7 +78,7 @@ class Handlers:
         return caller
 
     def _digest(self, request: Request | HttpRequest) -> str:
-        """A digest of the headers that identify a caller; "" if nothing is cached."""
+        """A digest of the headers that identify a caller; "" to skip the cache."""
         if not self._cache_secs:
             return ""
         shown = [(name, request.headers.get(name)) for name in self._cache_headers]
@@ -130,7 +130,7 @@ class Handlers:
         if handler is None:
             return Allowed(Scope(partition, Q(), caller.user), value)
         context = Auth.types.AuthContext(
-            # A copy, as in `User`: the caller may be cached for other requests.
+            # A copy, as in `User`, since the caller may be cached for other requests.
             permissions=list(caller.user["permissions"]),
             user=cast("Any", User(caller.user)),
             resource=cast("Any", resource),
@@ -192,7 +192,7 @@ def _parameters(function: Any) -> list[str]:
 
 def _call(function: Any, arguments: dict[str, Any]) -> Any:
     try:
-        # Handlers may use `get_client()`, and must not be asked about that again.
+        # Handlers may use `get_client()`. Its requests must not call handlers again.
         with inside.acting(inside.SYSTEM):
             if not inspect.iscoroutinefunction(function):
                 return function(**arguments)
@@ -239,8 +239,8 @@ def _rows(answer: Any) -> Q:
 def _none_of_store(rows: Q, partition: str) -> Q:
     """Ignore a filter for the store, since items have no metadata to filter by.
 
-    A global handler may return one, and each caller has a store of their own. In a
-    shared store the filter would protect nothing, so `BadFilter` is raised.
+    A global handler may return one, which is not needed if each caller has their own
+    store. In a shared store it would protect nothing, so `BadFilter` is raised.
     """
     if rows and not partition:
         raise BadFilter("a handler for a shared store must change value['namespace']")
@@ -248,7 +248,7 @@ def _none_of_store(rows: Q, partition: str) -> Q:
 
 
 def _copy(value: Any) -> Any:
-    """A copy of JSON. Other values are not copied: handlers can't change UUIDs."""
+    """A copy of JSON. Other values, such as UUIDs, are immutable and not copied."""
     if isinstance(value, Mapping):
         return {key: _copy(item) for key, item in value.items()}
     if isinstance(value, list):

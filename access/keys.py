@@ -1,7 +1,7 @@
 """Create, verify and revoke API keys.
 
 A verified key is cached for `REMEMBERED_SECS`, so that most requests need no query. A
-revoked key may keep working for as long.
+revoked key may keep working for that time.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ START = "spool_"
 SHOWN = len(START) + 6
 REMEMBERED_SECS = 3.0
 MAX_REMEMBERED = 10_000
-# `last_used_at` is only shown to people: to the minute is enough.
+# `last_used_at` is only displayed, so it need not be exact.
 USE_NOTED_EVERY = timedelta(minutes=1)
 
 
@@ -37,7 +37,7 @@ def create_key(
     scopes: Iterable[str] = (),
     expires_at: datetime | None = None,
 ) -> tuple[ApiKey, str]:
-    """The stored key, and its text, which can't be recovered later.
+    """Create a key. Returns it and its text, which can't be recovered later.
 
     Raises `BadIdentity` and `BadScope`.
     """
@@ -58,8 +58,8 @@ def revoke(keys: Iterable[ApiKey]) -> int:
     ids = [key.pk for key in keys]
     unrevoked = ApiKey.objects.filter(pk__in=ids, revoked_at=None)
     changed = unrevoked.update(revoked_at=Now())
-    # Other processes do so within `REMEMBERED_SECS`. This one might read the key again
-    # before the change is visible.
+    # Other processes forget the key within `REMEMBERED_SECS`. This one forgets it
+    # twice, since it might cache the key again before the change is committed.
     remembered.forget()
     transaction.on_commit(remembered.forget)
     return changed

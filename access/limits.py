@@ -1,7 +1,7 @@
 """Rate limits for each caller.
 
 Requests are counted in Redis, by the minute, for all web processes together. While
-Redis is away requests are not counted: a rate limit is no reason to fail them.
+Redis is unavailable, requests are not counted: they must not fail because of a limit.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 WINDOW_SECS = 60
 COUNT_TIMEOUT_SECS = 0.5
 LOGIN = "/admin/login/"
-# For each address, independent of `RATE_LIMIT`.
+# The limit for each address, independent of `RATE_LIMIT`.
 LOGINS_A_MINUTE = 20
 
 

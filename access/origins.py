@@ -24,7 +24,7 @@ class KeyIsGone(NotAuthenticated):
 def caller_of(
     origin: Origin, authenticate: Callable[[HttpRequest], Caller | None]
 ) -> Caller | None:
-    """The caller; None if the request's own headers have to authenticate it."""
+    """The caller; None if the headers of the request have to authenticate it."""
     if isinstance(origin, OfRun):
         return _of_run(origin)
     if isinstance(origin, OfRequest):
@@ -33,7 +33,7 @@ def caller_of(
 
 
 def _of_run(origin: OfRun) -> Caller | None:
-    """The user of a run, with the scopes of its credentials."""
+    """The user of a run, with the scopes of the credentials that created it."""
     user = origin.user
     if user is None or is_open():
         return None
@@ -45,7 +45,7 @@ def _of_run(origin: OfRun) -> Caller | None:
         if caller is None:
             raise KeyIsGone
         return caller
-    # A token without scopes can't create a run: none means that it is not limited.
+    # A token with an empty list of scopes can't create a run: no list means no limit.
     scopes = tuple(user.get("permissions") or ()) or None
     return Caller(identity, scopes, user, identity)
 

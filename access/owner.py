@@ -7,15 +7,15 @@ from django.db.models import F, Value
 from django.db.models.fields.json import KeyTextTransform
 from django.db.models.functions import Coalesce, Left
 
-# Longer identities are refused, so that cutting them can't merge two callers.
+# Longer identities are refused, since two of them might be equal when truncated.
 MAX_OWNER_LENGTH = 255
 
 
 def owner_column() -> models.GeneratedField:
     """A stored column generated from `metadata`, so that the two can't disagree.
 
-    It is cut to fit into an index entry: without authentication, clients can write
-    any `metadata.owner`.
+    The value is truncated to fit into an index entry: without authentication, clients
+    can write any `metadata.owner`.
     """
     return models.GeneratedField(
         expression=Left(

@@ -1,8 +1,8 @@
 """The access policy: decides for every request what the caller may do and see.
 
-A view calls `authorize` with its event (`"threads.read"`) and the event's values. The
-result has a `Scope`, and the values as the policy allows them; every queryset of a view
-is `visible_to(scope)`.
+A view calls `authorize` with its event (`"threads.read"`) and the event's value. The
+result has a `Scope`, and the value as the policy allows it. Every queryset of a view is
+`visible_to(scope)`.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def authorize(
 ) -> Allowed:
     """Check that the caller may do `event`. Raises 403, for example.
 
-    `value` holds the event's values, with the keys of the official `Auth` contract. It
-    is not changed: use the returned one, which has the caller's stamp, afterwards.
+    `value` has the keys of the official `Auth` contract for this event. It is not
+    changed: use the returned value, which has the caller's stamp, afterwards.
     """
     value = value or {}
     caller = caller_of(request)

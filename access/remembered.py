@@ -1,4 +1,4 @@
-"""A cache of authenticated callers, so that not every request is checked again."""
+"""A cache of authenticated callers, so that not every request checks credentials."""
 
 from __future__ import annotations
 

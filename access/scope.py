@@ -1,4 +1,4 @@
-"""What one caller may see."""
+"""The rows that a caller may see."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ OWNED = "(%(scope_owner)s::text IS NULL OR owner = %(scope_owner)s::text)"
 
 @dataclass(frozen=True)
 class Scope:
-    """`owner` is the caller's partition of the store ("" where they have none of their
-    own). `rows` filters any model that has the columns `metadata` and `owner`. `user` is
-    what graphs get as `langgraph_auth_user`, or None.
+    """The rows that a caller may see.
+
+    `owner` is the caller's partition of the store; "" is the shared one. `rows` filters
+    any model that has the columns `metadata` and `owner`. `user` is what graphs get as
+    `langgraph_auth_user`, or None.
     """
 
     owner: str = ""
@@ -26,8 +28,8 @@ class Scope:
     user: dict[str, Any] | None = None
     # The API key of the request, if it has one.
     api_key_id: UUID | None = None
-    # Whether `rows` is everything, or what has the owner `owner` (of assistants also the
-    # system's). Then a statement can say so itself; see `OWNED` and `params`.
+    # Whether `rows` means all rows, or those of `owner` (and the system's assistants).
+    # Then plain SQL can have the same condition; see `OWNED` and `params`.
     is_plain: bool = False
 
     @property
@@ -47,15 +49,15 @@ class Scope:
 class Allowed:
     """What the policy allows a caller to do.
 
-    `value` is that of the event, with the caller's stamp in its `metadata`, and with
-    the changes of the operator's handler, if there is one.
+    `value` is the event's value, with the caller's stamp in its `metadata`, and with
+    the changes that the operator's handler made, if there is one.
     """
 
     scope: Scope
     value: Mapping[str, Any]
 
 
-# Everything: for Spool's own work (the tick, sweeps, the admin), never for a request.
+# All rows: for Spool's own work (the tick, sweeps, the admin), never for a request.
 EVERYTHING = Scope(is_plain=True)
 
 # Actions that create or change a row get the owner's stamp.

@@ -17,11 +17,11 @@ LOOKING = ("read", "search", "get", "list_namespaces")
 
 
 class BadScope(ValueError):
-    """A scope that would allow nothing."""
+    """An invalid scope, which would allow nothing."""
 
 
 def allow(scopes: Iterable[str] | None, resource: str, action: str) -> bool:
-    """Whether any of these does; None allows everything, an empty list nothing."""
+    """Whether any scope allows the action. None allows all, an empty list nothing."""
     if scopes is None:
         return True
     return any(_covers(scope, resource, action) for scope in scopes)

@@ -26,7 +26,7 @@ AUTHENTICATION_IS_OFF = (
 
 
 def check_access() -> None:
-    """Stop where a server would be open by mistake, and say so loudly where it is."""
+    """Stop a server that would be open by mistake. Warn if it is open deliberately."""
     if handlers() and settings.AUTH:
         stop("SPOOL_AUTH and auth.path in langgraph.json can't both be set")
     for message in find_mistakes():
@@ -36,7 +36,7 @@ def check_access() -> None:
 
 
 def find_mistakes(**kwargs: Any) -> list[CheckMessage]:
-    """The same for `manage.py check`."""
+    """Find a server that would be open by mistake, also for `manage.py check`."""
     if is_open() and not settings.ALLOW_OPEN and not is_loopback(settings.HOST):
         return [Error(OPEN_TO_ALL.format(host=settings.HOST), id="access.E001")]
     return []

@@ -1,8 +1,8 @@
-"""JSON Web Tokens of another issuer, signed with a shared secret or a key of a set.
+"""JSON Web Tokens of an external issuer, signed with a shared secret or a key of a set.
 
-A key set (JWKS) is fetched on first use, again when it is old, and again when a token
-names an unknown key, since keys are rotated. Tokens with made-up key names can't cause
-more than one fetch every `RETRY_SECS`. If a fetch fails, the last set stays in use.
+A key set (JWKS) is fetched on first use, when it is old, and when a token names an
+unknown key, since keys are rotated. Tokens with invented key names can't cause more
+than one fetch every `RETRY_SECS`. If a fetch fails, the last set stays in use.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 FRESH_SECS = 600.0
 RETRY_SECS = 10.0
 FETCH_TIMEOUT_SECS = 5.0
-# Claims about the token itself, of no use to a graph.
+# Claims about the token itself, which are of no use to a graph.
 NOT_KEPT = ("exp", "iat", "nbf", "jti")
 
 
@@ -34,7 +34,7 @@ class BadToken(Exception):
 
 
 def find_caller(token: str) -> Caller:
-    """Raises `BadToken`."""
+    """The caller of this token. Raises `BadToken`."""
     claims = _verified(token)
     identity = claims.get(settings.JWT_IDENTITY_CLAIM)
     scopes = _scopes(claims)
@@ -64,7 +64,7 @@ def _verified(token: str) -> dict[str, Any]:
             options={
                 "require": ["exp"],
                 "verify_aud": bool(settings.JWT_AUDIENCE),
-                # The identity may be in another claim than `sub`.
+                # The identity may be in a claim other than `sub`.
                 "verify_sub": False,
             },
         )
@@ -113,13 +113,13 @@ class KeySet:
         return found
 
     def _known(self, kid: Any) -> jwt.PyJWK | None:
-        if kid is None:  # Optional in a set of one key.
+        if kid is None:  # Optional if the set has only one key.
             return self._keys[0] if len(self._keys) == 1 else None
         return next((key for key in self._keys if key.key_id == kid), None)
 
     def _fetch(self, now: float) -> None:
         with self._lock:
-            # Another thread has just fetched it, or has failed to.
+            # Another thread has just fetched the set, or has failed to.
             if now - self._tried_at <= RETRY_SECS:
                 return
             self._tried_at = time.monotonic()

@@ -52,7 +52,10 @@ class User(Mapping[str, Any]):
 
 
 def user_dict(given: Any) -> dict[str, Any] | None:
-    """A string, a dictionary or an object as one dictionary; None for no user."""
+    """Convert a user (a string, a dictionary or an object) to a dictionary.
+
+    Returns None for no user.
+    """
     if given is None:
         return None
     if isinstance(given, str):

@@ -32,7 +32,7 @@ class ScopedViewSet(ViewSet):
     """
 
     events: ClassVar[dict[str, str]]
-    # The parameters of its paths that are UUIDs, for `/openapi.json`.
+    # The path parameters that are UUIDs, for `/openapi.json`.
     uuids_in_path: ClassVar[tuple[str, ...]] = ()
 
     def authorize(self, value: Mapping[str, Any] | None = None) -> Allowed:
@@ -63,7 +63,10 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
         return allowed
 
     def get_scope(self) -> Scope:
-        """The policy's latest answer. An action with more to say calls `authorize`."""
+        """The scope that the policy allowed last. Authorizes the request if needed.
+
+        An action whose event has another value calls `authorize` before.
+        """
         if self._scope is None:
             return self.authorize(self.get_policy_value()).scope
         return self._scope
@@ -79,7 +82,7 @@ class OwnedViewSet(ScopedViewSet, GenericViewSet[M]):
         return path_uuid(self.kwargs[name], name.removesuffix("_id"))
 
     def get_object(self) -> M:
-        """Raises 404 if there is no such row, or if the caller can't see it."""
+        """Find the row. Raises 404 if it is missing, or the caller can't see it."""
         found = self.get_queryset().filter(pk=self.path_id).first()
         if found is None:
             raise self.not_found()
