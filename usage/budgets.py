@@ -46,7 +46,7 @@ class Standing:
 
     @property
     def part(self) -> float:
-        """The part of the limit that is used; 1 or more if it is used up."""
+        """The used fraction of the limit; 1 or more if it is used up."""
         return float(self.used / self.budget.limit) if self.budget.limit else 1.0
 
     def __str__(self) -> str:
@@ -112,12 +112,12 @@ def standings(payer: Payer) -> list[Standing]:
     ]
 
 
-# More budgets than this are not compared.
+# At most this many budgets are compared.
 MAX_COMPARED = 500
 
 
 def nearest_to_limit(count: int) -> list[Standing]:
-    """The budgets of which the largest parts are used, in three statements at most."""
+    """The budgets with the largest used fractions, in at most three statements."""
     budgets = list(Budget.objects.order_by("created_at")[:MAX_COMPARED])
     if not budgets:
         return []
@@ -139,7 +139,7 @@ def nearest_to_limit(count: int) -> list[Standing]:
 
 
 def payers_with_budgets(payers: Iterable[Payer]) -> list[Payer]:
-    """Those among `payers` that have budgets."""
+    """Filter `payers`: return only those that have budgets."""
     given = set(payers)
     limited = Budget.objects.filter(
         Q(owner__in=[p.owner for p in given if p.owner])
@@ -164,7 +164,7 @@ def _used(budget: Budget) -> Decimal:
 
 
 def _sum(budget: Budget, usage: Iterable[Priced]) -> Decimal:
-    """What is used of the budget, in its unit; `usage` may begin before its period."""
+    """The used amount, in the budget's unit. `usage` may begin before its period."""
     first = _first_day(budget.period)
     parts = [part for part in usage if part.day >= first]
     if budget.unit == Budget.Unit.TOKENS:

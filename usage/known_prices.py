@@ -1,4 +1,4 @@
-"""The prices of genai-prices, which has the prices of providers, with their dates.
+"""The prices of genai-prices, which knows the prices of providers on each day.
 
 Loaded lazily (see `config.lazy`): its list is large, and most processes don't need it.
 """

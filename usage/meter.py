@@ -1,4 +1,4 @@
-"""Counts the usage of this process, in counters that only it writes.
+"""Counts the usage of this process, in counters that only this process writes.
 
 A counter is a row of `usage_totals` with its own id, and each write sets its whole
 value: repeating a write changes nothing, processes never wait for each other's rows,
@@ -22,7 +22,7 @@ from spool.usage.tokens import NO_TOKENS, Tokens
 CLOSE_AFTER_SECS = 60.0
 # How often idle counters are closed.
 CLOSE_EVERY_SECS = 10.0
-# Counters of earlier days are not written any more, since a sweep may have merged them.
+# Older counters are no longer written, since a sweep may have merged them.
 MAX_AGE = timedelta(days=1)
 
 
@@ -109,7 +109,7 @@ class Meter:
             self._close_idle()
 
     def forget(self) -> None:
-        """Reset all counters, and discard what was not written."""
+        """Reset all counters, and discard unwritten usage."""
         with self._lock:
             self._counters.clear()
 

@@ -59,7 +59,7 @@ class UsageRunsQuerySet(models.QuerySet["UsageRuns"]):
 
 
 class UsageRuns(models.Model):
-    """How the runs of an owner ended in a day; written when they are counted."""
+    """How the runs of an owner ended in a day. Written when they are counted."""
 
     owner = models.TextField(default="", blank=True)
     assistant_id = models.UUIDField(null=True, blank=True)
@@ -72,7 +72,7 @@ class UsageRuns(models.Model):
     timed_out = models.BigIntegerField(db_default=0)
     interrupted = models.BigIntegerField(db_default=0)
     rolled_back = models.BigIntegerField(db_default=0)
-    # From their starts to their ends.
+    # The sum of their durations, from start to end.
     seconds = models.FloatField(db_default=0)
 
     objects = UsageRunsQuerySet.as_manager()

@@ -1,6 +1,6 @@
 """Prices of tokens, from the operator's price list or from genai-prices.
 
-A model that is in neither has no price, and none is guessed: a self-hosted model may
+A model that is in neither has no price. Prices are not guessed: a self-hosted model may
 have the name of a commercial one.
 """
 
@@ -52,7 +52,7 @@ class PriceList(Protocol):
     def rates(
         self, provider: str, model: str, day: date, input_of_a_call: int
     ) -> Rates | None:
-        """The rates on that day for a call with so many tokens. None if not known."""
+        """The rates on that day for a call with this much input. None if unknown."""
 
 
 class _Price(BaseModel):

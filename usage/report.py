@@ -30,7 +30,7 @@ SUMS = {
     name: Sum(name)
     for name in ("calls", "input", "output", "cached", "cache_written", "reasoning")
 }
-# The groups of `UsageRuns`, and its numbers by their names on the wire.
+# The groups that `UsageRuns` has, and its numbers by their names on the wire.
 GROUPS_OF_RUNS = {"owner", "assistant", "graph", "revision", "day"}
 RUNS = {
     "successful_runs": "successful",
@@ -40,7 +40,7 @@ RUNS = {
     "rolled_back_runs": "rolled_back",
     "run_seconds": "seconds",
 }
-# The columns that a price depends on, for any grouping.
+# The columns that a price depends on, which are added to any grouping.
 PRICED_BY = ("provider", "model", "day")
 CENT = Decimal("0.000001")
 NO_RUNS: Mapping[str, float | None] = dict.fromkeys(RUNS)
@@ -52,7 +52,7 @@ class Group:
     cost: Decimal = Decimal(0)
     # Models without a price, which `cost` leaves out.
     unpriced: set[str] = field(default_factory=set)
-    # By the names in `RUNS`; None if these are not told apart by the group.
+    # Keyed by the names in `RUNS`; None if runs can't be grouped in this way.
     runs: Mapping[str, float | None] = field(default_factory=lambda: NO_RUNS)
 
     def add(self, tokens: Tokens, cost: Decimal | None, model: str) -> None:
@@ -113,7 +113,7 @@ def report(
 ) -> dict[str, Any]:
     """Report usage by `groups`, names of `GROUPS`; without any, in one row.
 
-    Without `runs`, or by a group that runs don't have, their numbers are None.
+    The numbers of runs are None without `runs`, or for a group that runs don't have.
     """
     found: dict[tuple[Any, ...], Group] = {}
     whole = Group()

@@ -17,7 +17,7 @@ DEFAULT_DAYS = 30
 
 
 class UsageQuery(serializers.Serializer[Any]):
-    """Days are those of UTC, the first and the last one included."""
+    """Days are in UTC. The first and the last one are included."""
 
     group_by = serializers.CharField(
         default="model", allow_blank=True, help_text=f"Of {', '.join(GROUPS)}"
@@ -62,7 +62,7 @@ class UsageRow(serializers.Serializer[Any]):
         child=serializers.CharField(),
         help_text="Models that are not included in `cost`",
     )
-    # Null where the runs can't be told apart: by node, model, provider or API key.
+    # Null if runs can't be grouped in this way: by node, model, provider or API key.
     successful_runs = serializers.IntegerField(allow_null=True)
     failed_runs = serializers.IntegerField(allow_null=True)
     timed_out_runs = serializers.IntegerField(allow_null=True)

@@ -1,4 +1,4 @@
-"""Use cases that change what is stored of usage."""
+"""Use cases that change stored usage."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from spool.access.models import ApiKey
 from spool.usage.models import Budget, UsageRuns, UsageTotal
 from spool.usage.statements import MERGE
 
-# How far back counters are merged. Those of a server that was off for longer stay.
+# How far back counters are merged. If a server was off for longer, older ones stay.
 MERGED_DAYS = 40
 BATCH = 500
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# Writes the list of `Reading.as_json` in `%(usage)s`, as a part of a `WITH`. GREATEST:
-# two writes of a counter may arrive out of order.
+# Writes the list of `Reading.as_json` in `%(usage)s`, as a part of a `WITH`. GREATEST
+# is needed since two writes of a counter may arrive out of order.
 WRITE = """
     INSERT INTO usage_totals AS total (
         id, owner, api_key_id, assistant_id, graph_id, revision, node, provider, model,
@@ -51,8 +51,8 @@ ADD_RUNS = """
         seconds = total.seconds + excluded.seconds
 """
 
-# Merges counters of past days that differ only in the process. Those of the last two
-# days may still be written.
+# Merges counters of past days that differ only in their process. Counters of the last
+# two days are left out, since they may still be written.
 MERGE = """
 WITH same AS (
     SELECT array_agg(id) AS ids FROM usage_totals

@@ -28,7 +28,8 @@ FILTERS_OF_RUNS = {"day__range", "assistant_id", "graph_id", "owner"}
 
 
 class UsageViewSet(OwnedViewSet[UsageTotal]):
-    # Policy filters apply to threads, which may be deleted. Usage has an owner.
+    # A policy's filters are for threads, which may be deleted, so usage is filtered by
+    # its owner.
     events = {"list": "threads.search"}
 
     @extend_schema(
@@ -52,7 +53,7 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         return totals.all() if owner is None else totals.of_owner(owner)
 
     def get_policy_value(self) -> dict[str, Any]:
-        """That of a search of threads that reads none."""
+        """The value of a search of threads, although no threads are read."""
         value: dict[str, Any] = {"metadata": {}, "values": {}, "status": None}
         return {**value, "limit": 1, "offset": 0, "ids": None}
 
@@ -60,7 +61,7 @@ class UsageViewSet(OwnedViewSet[UsageTotal]):
         return self.get_queryset().filter(**_filters(query))
 
     def _runs(self, query: dict[str, Any]) -> UsageRunsQuerySet | None:
-        """The runs of the request; None if it is for a node or a model."""
+        """The requested runs; None if a filter names something that runs don't have."""
         filters = _filters(query)
         if not filters.keys() <= FILTERS_OF_RUNS:
             return None
