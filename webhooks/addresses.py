@@ -1,9 +1,9 @@
 """Restricts the URLs that webhooks may call, to prevent server-side request forgery.
 
-A URL comes from a client, but the call from inside the operator's network. So addresses
-are checked, not names: when a run is created, to answer 422, and again on connecting.
-The connection is made to the checked address, so a name that resolves to something else
-the second time gains nothing.
+A client sends the URL, but the call is made from inside the operator's network. So
+addresses are checked, not names: when a run is created, to respond with 422, and again
+on connecting. The connection is made to the address that was checked, so a name that
+resolves to another address later is of no use to an attacker.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ Network = IPv4Network | IPv6Network
 MAX_URL_LENGTH = 65536
 PORTS = {"http": 80, "https": 443}
 MAX_PORT = 65535
-# The prefix with which networks without IPv4 embed IPv4 addresses.
+# The prefix of IPv6 addresses that embed IPv4 addresses, in networks without IPv4.
 NAT64 = ip_network("64:ff9b::/96")
 _VARIABLE = re.compile(r"\$\{\{\s*env\.(\w+)\s*\}\}")
 # The valid header names in HTTP.
 _NAME = re.compile(r"[\w!#$%&'*+.^`|~-]+", re.ASCII)
-# How many seconds a request to create a run waits for name servers.
+# How long a request to create a run waits for name servers, in seconds.
 RESOLVE_TIMEOUT_SECS = 3.0
-# A pool, since a name server may be slow: requests that time out don't wait for it.
+# Name servers may be slow, so names are resolved in a pool, and requests can time out.
 RESOLVERS = ThreadPoolExecutor(16, thread_name_prefix="resolve")
 
 
@@ -74,7 +74,7 @@ class Policy:
     allowed_networks: tuple[Network, ...] = ()
 
     def check_url(self, text: str) -> httpx.URL:
-        """Parse a URL and check all but its addresses. Raises `Refused`."""
+        """Parse a URL and check all of it except its addresses. Raises `Refused`."""
         if len(text) > self.max_url_length:
             raise Refused(f"must not be longer than {self.max_url_length} characters")
         try:
@@ -141,7 +141,7 @@ def policy() -> Policy:
 
 
 def check_settings() -> None:
-    """Stop the process if the policy is invalid, at start instead of the first run."""
+    """Stop the process at start if the policy is invalid, not at the first run."""
     try:
         rules = policy()
     except BadSettings as exc:
@@ -154,7 +154,7 @@ def check_settings() -> None:
 
 
 def check(text: str) -> None:
-    """Refuse a request whose webhook would be refused later."""
+    """Raise 422 for a webhook that would be refused later. Skips its addresses."""
     if langgraph_json().http.disable_webhooks:
         raise Unprocessable("webhook: webhooks are disabled on this server")
     try:
@@ -164,7 +164,7 @@ def check(text: str) -> None:
 
 
 def check_hosts(texts: Iterable[str]) -> None:
-    """Do the same for the addresses of these URLs' hosts, concurrently.
+    """Raise 422 if an address of these URLs' hosts is refused. Resolves concurrently.
 
     A URL is not refused if the name server times out: it is checked again on
     connecting.

@@ -1,4 +1,4 @@
-"""What is kept of each attempt to send a webhook, for operators."""
+"""The record of attempts to send a webhook, for operators."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from typing import Any
 from spool.database.json import clean_text
 from spool.webhooks.models import WebhookDelivery
 
-# The last attempts of a delivery, and the beginning of each response, are kept.
+# How many of the last attempts of a delivery are kept, and how much of each response.
 MAX_ATTEMPTS = 30
 MAX_RESPONSE_BYTES = 2_048
-# Of what was sent, if the row has no payload.
+# How much of the request's body is kept, if the row has no payload.
 MAX_BODY_BYTES = 4_096
 MAX_ERROR_LENGTH = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One attempt. `number` also counts those before the delivery was sent again."""
+    """One attempt. `number` includes those before the delivery was sent again."""
 
     number: int
     started_at: str
@@ -29,7 +29,7 @@ class Attempt:
     status: int | None = None
     response: str = ""
     error: str = ""
-    # The beginning of what was sent, if it was made for this attempt.
+    # The beginning of the request's body, if it was rendered for this attempt.
     body: str = ""
 
     @property
@@ -41,7 +41,7 @@ KEYS = frozenset(one.name for one in fields(Attempt))
 
 
 def as_stored(delivery: WebhookDelivery, newest: Attempt) -> dict[str, Any]:
-    """The columns of a delivery with another attempt."""
+    """The columns of a delivery, with the newest attempt added."""
     stored = asdict(newest)
     del stored["body"]
     columns: dict[str, Any] = {
@@ -58,8 +58,8 @@ def as_stored(delivery: WebhookDelivery, newest: Attempt) -> dict[str, Any]:
 def attempts_of(delivery: WebhookDelivery) -> Iterator[tuple[int, Attempt | None]]:
     """The last attempts by number, the newest first.
 
-    None: no result was recorded, since it is being sent, its process has died, or an
-    older version sent it.
+    An attempt is None if no result was recorded: it is being sent, its process has
+    died, or an older version sent it.
     """
     known = {one["number"]: _read(delivery, one) for one in delivery.recorded}
     last = delivery.total_attempts
@@ -75,7 +75,7 @@ def _read(delivery: WebhookDelivery, stored: dict[str, Any]) -> Attempt:
 
 
 def readable(body: bytes, max_bytes: int = MAX_RESPONSE_BYTES) -> str:
-    """The beginning of a body as text; other bytes become replacement signs."""
+    """The beginning of a body as text. Bytes that aren't text become U+FFFD."""
     text = clean_text(body[:max_bytes].decode("utf-8", "replace"))
     kept = (c if c.isprintable() or c in "\n\t" else "\ufffd" for c in text)
     return "".join(kept)

@@ -1,4 +1,4 @@
-"""The connections of webhooks, which are only made to addresses that may be called."""
+"""The connections of webhooks, which are made only to allowed addresses."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Sends the outbox of webhooks: at least once, with retries for a day.
 
-A process claims a delivery by moving its next attempt into the future, in one
-statement. If the process dies, another one retries at that time. Only the process with
-the latest attempt records its result.
+A process claims a delivery by moving the time of its next attempt into the future, in
+one statement. If the process dies, another one retries at that time. Only the process
+that made the latest attempt records its result.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ SENDERS = threading.Semaphore(2)
 PAUSES = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 28800, 28800)
 # Keys of a run's `kwargs` that the wire does not show.
 INTERNAL = ("reply_to",)
-# The random part of a pause, so that a receiver that was down gets no burst of
-# requests.
+# The maximum random addition to a pause, as a fraction, so that a receiver that was
+# down does not get a burst of requests.
 JITTER = 0.2
 # How long an attempt waits for the beginning of a response's body, which only operators
 # read.
@@ -86,7 +86,7 @@ RETURNING *
 class Outgoing:
     """A delivery with its request.
 
-    `refusal` says why it can't be sent, and `is_void` that no retry will help.
+    `refusal` says why it can't be sent; `is_void` is true if no retry will help.
     """
 
     delivery: WebhookDelivery
@@ -109,7 +109,7 @@ class Answer:
     error: str = ""
     is_final: bool = False
     response: bytes = b""
-    # What was sent, if it was made for this attempt.
+    # The request's body, if it was rendered for this attempt.
     body: bytes = b""
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     duration_ms: int = 0
@@ -138,7 +138,7 @@ def any_due() -> bool:
 def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
     """Send all due deliveries. Returns how many, or 0 if other threads already do it.
 
-    It stops after a batch if `may_go_on` is false: a backlog may be endless.
+    Stops after a batch if `may_go_on` returns false, since the backlog may be endless.
     """
     if not SENDERS.acquire(blocking=False):
         return 0
@@ -155,7 +155,7 @@ def deliver_due(*, may_go_on: Callable[[], bool] = lambda: True) -> int:
 
 
 def resend(wanted: QuerySet[WebhookDelivery]) -> int:
-    """Send these now, even if delivered before, with all retries again."""
+    """Send these deliveries now, even if already delivered, with all retries again."""
     return wanted.update(
         next_attempt_at=Now(),
         earlier_attempts=F("earlier_attempts") + F("attempts"),
@@ -172,7 +172,7 @@ def delete_owned_by(owner: str) -> int:
 
 
 def sweep_deliveries() -> int:
-    """Delete old deliveries that were delivered or given up."""
+    """Delete old deliveries that were delivered or given up. Returns their number."""
     age = timedelta(days=settings.WEBHOOK_DELIVERIES_TTL_DAYS)
     old = WebhookDelivery.objects.filter(
         next_attempt_at=None, created_at__lt=Now() - age
@@ -194,7 +194,7 @@ def _note(answer: Answer) -> None:
     changes: dict[str, Any] = {
         "last_status": attempt.status,
         "last_error": attempt.error,
-        # No other process has recorded one since this one has claimed it.
+        # No other process has recorded an attempt since this one claimed the delivery.
         **as_stored(delivery, attempt),
     }
     if answer.is_delivered:
@@ -217,12 +217,12 @@ def _note(answer: Answer) -> None:
 
 
 def _outgoing(delivery: WebhookDelivery) -> Outgoing:
-    """Add the body: the run as it ended, or that of a push configuration."""
+    """Add the body: the run as it ended, or the body of a push configuration."""
     if delivery.push_config_id is None:
         return Outgoing(delivery, dumps(_payload(delivery)))
     try:
         rendered = hooks.render(delivery.push_config_id, delivery.run_id)
-    except Exception as exc:  # It reads the state through the graph: user code.
+    except Exception as exc:  # Reads the state through the graph, which is user code.
         logger.exception("webhook %s could not be rendered", delivery.id)
         return Outgoing(
             delivery, refusal=f"could not be rendered: {type(exc).__name__}: {exc}"
@@ -322,13 +322,13 @@ async def _post(
         asyncio.timeout(limit) as deadline,
         pool.stream("POST", target, headers=encoded, content=body) as response,
     ):
-        # The status decides: a body that never comes must not make it a failure.
+        # The status decides: a body that never comes must not make the attempt fail.
         deadline.reschedule(asyncio.get_running_loop().time() + limit)
         return response.status, await _beginning(response, limit / 2)
 
 
 async def _beginning(response: httpcore.Response, limit: float) -> bytes:
-    """The beginning of a response's body, as far as it comes in time."""
+    """The beginning of a response's body, as much as is received in time."""
     found = b""
     try:
         async with asyncio.timeout(min(BODY_TIMEOUT_SECS, limit)):

@@ -9,7 +9,7 @@ from prometheus_client import Metric
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-# How many rows are read at most, each by a partial index.
+# The maximum number of rows that each count reads, by a partial index.
 MAX_ROWS = 100_000
 
 _QUERY = """

@@ -24,10 +24,10 @@ class WebhookDelivery(models.Model):
     payload = JSONField()
     push_config_id = models.UUIDField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())
-    # Null once delivered or given up.
+    # Null when the delivery was delivered or given up.
     next_attempt_at = models.DateTimeField(null=True, blank=True, db_default=Now())
     attempts = models.IntegerField(default=0)
-    # Those before an operator had it sent again.
+    # The number of attempts before an operator sent the delivery again.
     earlier_attempts = models.IntegerField(db_default=0)
     delivered_at = models.DateTimeField(null=True, blank=True)
     last_status = models.IntegerField(null=True, blank=True)
@@ -36,10 +36,10 @@ class WebhookDelivery(models.Model):
     recorded = JSONField(
         default=list, db_default=Value([], JSONField()), blank=True, editable=False
     )
-    # The beginning of what was sent, by the number of an attempt, without a payload.
-    # Not in `recorded`: processes of the version before know its keys only.
+    # If there is no payload: the beginning of each sent body, by the attempt's number.
+    # Not in `recorded`, since processes of the version before don't accept other keys.
     sent_bodies = JSONField(null=True, blank=True, editable=False)
-    # That of the run, see `telemetry.traces`.
+    # The trace context of the run, see `telemetry.traces`.
     trace_context = JSONField(null=True, blank=True, editable=False)
 
     class Meta:
@@ -65,7 +65,7 @@ class WebhookDelivery(models.Model):
 
     @property
     def total_attempts(self) -> int:
-        """Those before it was sent again count, too."""
+        """The number of attempts, including those before it was sent again."""
         return self.earlier_attempts + self.attempts
 
 
@@ -83,7 +83,7 @@ class PushConfig(models.Model):
     # No foreign keys: this app does not depend on threads and runs.
     thread_id = models.UUIDField(db_index=True)
     first_run_id = models.UUIDField()
-    # The client's id for it.
+    # The id that the client uses for the configuration.
     config_id = models.TextField()
     url = models.TextField()
     protocol = models.TextField(choices=Protocol.choices)

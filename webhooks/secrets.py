@@ -1,7 +1,7 @@
 """Encrypts secrets of clients, to store them in Postgres.
 
-The key is derived from `DJANGO_SECRET_KEY`. Secrets that an earlier key encrypted can
-be read as long as it is in `SECRET_KEY_FALLBACKS`.
+The key is derived from `DJANGO_SECRET_KEY`. Secrets that were encrypted with an earlier
+key can be read as long as that key is in `SECRET_KEY_FALLBACKS`.
 """
 
 from __future__ import annotations
