@@ -42,7 +42,11 @@ def test_stream_mode_says_what_is_streamed(
 
 
 @pytest.mark.e2e
-@proves("stream_mode", "`messages`, `messages-tuple`", "streams messages as they come")
+@proves(
+    "stream_mode",
+    "`messages`, `messages-tuple`",
+    "streams messages while they are generated",
+)
 @pytest.mark.parametrize(
     ("given", "expected"),
     [
@@ -70,7 +74,7 @@ def test_stream_subgraphs_streams_them(runs: Runs, given: bool) -> None:
 
 
 @pytest.mark.e2e
-@proves("stream_resumable", "`true`", "events have ids, and can be had again")
+@proves("stream_resumable", "`true`", "events have ids, and can be read again")
 @pytest.mark.parametrize("given", [True, False])
 def test_stream_resumable_gives_ids(runs: Runs, given: bool) -> None:
     events = runs.stream("echo", input=HI, stream_resumable=given)
@@ -108,7 +112,7 @@ def hook() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
 
 
 @pytest.mark.e2e
-@proves("webhook", "an http URL", "is sent the run and its values; a bad one: 422")
+@proves("webhook", "an http URL", "receives the run and its values; a bad URL: 422")
 def test_webhook_is_called(
     runs: Runs, hook: tuple[str, Callable[[], dict[str, Any]]]
 ) -> None:
@@ -125,7 +129,7 @@ def test_webhook_is_called(
 
 
 @pytest.mark.e2e
-@proves("webhook", "of a run that fails", "is sent the error")
+@proves("webhook", "of a run that fails", "receives the error")
 def test_webhook_is_told_of_errors(
     runs: Runs, hook: tuple[str, Callable[[], dict[str, Any]]]
 ) -> None:
@@ -158,7 +162,7 @@ def test_langsmith_tracer_names_the_project(runs: Runs) -> None:
 @proves(
     "feedback_keys",
     "a list",
-    "kept in `kwargs`; no `feedback` event, as from the official server without LangSmith",
+    "kept in `kwargs`; no `feedback` event is sent, as on the official server without LangSmith",
 )
 def test_feedback_keys_are_kept(runs: Runs) -> None:
     events = runs.stream("echo", input=HI, feedback_keys=["thumbs"])

@@ -98,7 +98,7 @@ def test_a_command_wins_over_input(runs: Runs) -> None:
 
 
 @pytest.mark.e2e
-@proves("command", "one that says nothing (`{}`, nulls)", "the same as none")
+@proves("command", "an empty one (`{}`, nulls)", "the same as no command")
 @pytest.mark.parametrize(
     "command", [{}, {"resume": None}, {"goto": []}, {"update": None, "goto": ""}]
 )
@@ -109,7 +109,7 @@ def test_a_command_that_says_nothing_is_none(runs: Runs, command: Any) -> None:
 
 
 @pytest.mark.e2e
-@proves("strict_resume", "`true`", "a resume that answers nothing that waits fails")
+@proves("strict_resume", "`true`", "a resume that answers no open interrupt fails")
 def test_strict_resume_refuses_unknown_interrupts(runs: Runs) -> None:
     runs.wait("human", input={"topic": "x"})
     wrong = {"resume": {"0" * 32: "yes"}}
@@ -190,7 +190,11 @@ def test_context_reaches_the_nodes(runs: Runs) -> None:
 
 
 @pytest.mark.e2e
-@proves("metadata", "an object", "the run's metadata, and part of what nodes see")
+@proves(
+    "metadata",
+    "an object",
+    "the run's metadata, and part of the metadata that nodes see",
+)
 def test_metadata_is_the_runs_and_the_nodes(runs: Runs) -> None:
     run = runs.create("reveal", input={}, metadata={"purpose": "test"})
 

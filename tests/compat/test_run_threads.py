@@ -20,8 +20,8 @@ from spool.tests.live import wait_until
 @pytest.mark.e2e
 @proves(
     "checkpoint_id",
-    "of the thread's history",
-    "goes on from there, as a fork; unknown ones: 404",
+    "one of the thread's history",
+    "continues from there, as a fork; unknown ones: 404",
 )
 def test_checkpoint_id_forks(runs: Runs) -> None:
     runs.wait("slow", input={"delay": 0})
@@ -38,7 +38,11 @@ def test_checkpoint_id_forks(runs: Runs) -> None:
 
 
 @pytest.mark.e2e
-@proves("checkpoint", "as in a state", "the same; of another thread: 422")
+@proves(
+    "checkpoint",
+    "as in a thread's state",
+    "continues from there, as a fork; one of another thread: 422",
+)
 def test_checkpoint_forks(runs: Runs) -> None:
     runs.wait("slow", input={"delay": 0})
     checkpoint = state_with(runs, ["step1", "step2"])["checkpoint"]
@@ -78,7 +82,11 @@ def test_interrupt_after_stops_there(runs: Runs, given: Any, log: int) -> None:
 
 
 @pytest.mark.e2e
-@proves("durability", "`sync`, `async`, `exit`", "7 checkpoints of 5 steps, or 1")
+@proves(
+    "durability",
+    "`sync`, `async`, `exit`",
+    "7 checkpoints for 5 steps, or 1 with `exit`",
+)
 @pytest.mark.parametrize(("given", "count"), [("sync", 7), ("async", 7), ("exit", 1)])
 def test_durability_says_how_often_state_is_saved(
     runs: Runs, given: str, count: int
@@ -89,7 +97,7 @@ def test_durability_says_how_often_state_is_saved(
 
 
 @pytest.mark.e2e
-@proves("checkpoint_during", "`false`", "the same as `durability` of `exit`")
+@proves("checkpoint_during", "`false`", "the same as a `durability` of `exit`")
 @pytest.mark.parametrize(("given", "count"), [(False, 1), (True, 7)])
 def test_checkpoint_during_is_an_older_durability(
     runs: Runs, given: bool, count: int
@@ -133,7 +141,9 @@ def test_multitask_enqueue(runs: Runs) -> None:
 
 
 @pytest.mark.e2e
-@proves("multitask_strategy", "`interrupt`", "stops the active run, goes on from there")
+@proves(
+    "multitask_strategy", "`interrupt`", "stops the active run and continues from there"
+)
 def test_multitask_interrupt(runs: Runs, file: Path) -> None:
     first = held(runs, file)
 
@@ -144,7 +154,7 @@ def test_multitask_interrupt(runs: Runs, file: Path) -> None:
 
 
 @pytest.mark.e2e
-@proves("multitask_strategy", "`rollback`", "takes the active run back first")
+@proves("multitask_strategy", "`rollback`", "undoes the active run first")
 def test_multitask_rollback(runs: Runs, file: Path) -> None:
     first = held(runs, file)
 
@@ -155,7 +165,9 @@ def test_multitask_rollback(runs: Runs, file: Path) -> None:
 
 
 @pytest.mark.e2e
-@proves("if_not_exists", "`create`, `reject`", "makes a missing thread, or 404")
+@proves(
+    "if_not_exists", "`create`, `reject`", "creates a missing thread, or answers 404"
+)
 def test_if_not_exists_makes_the_thread(sync_http: httpx.Client) -> None:
     runs = Runs(sync_http, str(uuid4()))
     refused = runs.refused("echo", input=HI, if_not_exists="reject")
@@ -167,7 +179,7 @@ def test_if_not_exists_makes_the_thread(sync_http: httpx.Client) -> None:
 
 
 @pytest.mark.e2e
-@proves("on_completion", "`delete`, `keep`", "what becomes of a stateless run's thread")
+@proves("on_completion", "`delete`, `keep`", "whether a stateless run's thread is kept")
 @pytest.mark.parametrize(("given", "status"), [("delete", 404), ("keep", 200)])
 def test_on_completion_keeps_or_deletes_the_thread(
     stateless: Runs, sync_http: httpx.Client, given: str, status: int
@@ -182,7 +194,9 @@ def test_on_completion_keeps_or_deletes_the_thread(
 
 
 @pytest.mark.e2e
-@proves("on_disconnect", "`cancel`", "the run is interrupted when its client leaves")
+@proves(
+    "on_disconnect", "`cancel`", "the run is interrupted when its client disconnects"
+)
 @pytest.mark.parametrize(
     ("given", "status", "delay"),
     [("cancel", "interrupted", 30), ("continue", "success", 0.1)],
@@ -206,7 +220,11 @@ def test_on_disconnect_cancels_or_goes_on(
 
 
 @pytest.mark.e2e
-@proves("after_seconds", "a number", "the run waits so long, its thread is `busy`")
+@proves(
+    "after_seconds",
+    "a number",
+    "the run starts after that time; until then its thread is `busy`",
+)
 def test_after_seconds_waits(runs: Runs) -> None:
     later = runs.create("echo", input=HI, after_seconds=3600)
     waiting = (runs.status(later), runs.thread()["status"])
