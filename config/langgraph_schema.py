@@ -91,7 +91,7 @@ class Section(BaseModel):
 # --- Sections -------------------------------------------------------------------------
 class GraphEntry(Section):
     path: str = Field(description="`path.py:name` or `package.module:name`")
-    description: str | None = Field(None, description="shown by its assistant")
+    description: str | None = Field(None, description="description of its assistant")
 
 
 class StoreIndex(Section):
@@ -105,7 +105,7 @@ class StoreTTL(Section):
     refresh_on_read: bool = Field(True, description="a read restarts the time to live")
     default_ttl: Minutes | None = Field(None, description="minutes to live")
     sweep_interval_minutes: Minutes | None = Field(
-        None, description="how often expired items are deleted"
+        None, description="how often expired items are deleted, in minutes"
     )
 
 
@@ -122,10 +122,10 @@ class CheckpointerTTL(Section):
     )
     default_ttl: Positive | None = Field(None, description="minutes to live")
     sweep_interval_minutes: Positive | None = Field(
-        None, description="how often expired threads are removed"
+        None, description="how often expired threads are removed, in minutes"
     )
     sweep_limit: Positive | None = Field(
-        None, description="maximum of threads in one sweep"
+        None, description="maximum number of threads in one sweep"
     )
 
 
@@ -149,7 +149,7 @@ class Checkpointer(Section):
 class AuthCache(Section):
     cache_keys: Strings = Field([], description="headers that identify a caller")
     ttl_seconds: NotNegative = Field(60, description="how long a caller is cached")
-    max_size: NotNegative = Field(1000, description="maximum of cached callers")
+    max_size: NotNegative = Field(1000, description="maximum number of cached callers")
 
 
 class Auth(Section):
@@ -194,7 +194,7 @@ class ConfigurableHeaders(Section):
 class Http(Section):
     app: str | None = Field(None, description="an ASGI application of your own")
     enable_custom_route_auth: bool = Field(
-        False, description="its routes need authentication, too"
+        False, description="its routes require authentication, too"
     )
     mount_prefix: str | None = Field(None, description="a prefix for all routes")
     cors: Cors | None = Field(None, description="which pages may call the API")
@@ -231,7 +231,7 @@ class WebhookURLs(Section):
     require_https: bool = Field(True, description="refuse plain http")
     allowed_domains: Strings = Field([], description="hosts, or `*.example.com`")
     allowed_ports: list[int] = Field([], description="ports that may be called")
-    max_url_length: int = Field(65536, description="characters")
+    max_url_length: int = Field(65536, description="maximum length in characters")
     disable_loopback: bool = Field(True, description="refuse loopback addresses")
 
 
