@@ -1,7 +1,7 @@
 """A chat that streams its answer token by token.
 
-With SPOOL_MODEL set (say `openai:gpt-4.1-mini`, and that provider's key and package) a
-real model answers; without it a fake one does, and says so.
+If SPOOL_MODEL is set (such as `openai:gpt-4.1-mini`, with that provider's key and
+package), a real model answers; otherwise a fake model answers, and says so.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Fails: what a client, the admin and the logs show of an exception in a graph."""
+"""Always fails, to show how clients, the admin and the logs report an exception."""
 
 from langgraph.graph import END, START, StateGraph
 from typing_extensions import TypedDict

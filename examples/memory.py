@@ -1,4 +1,4 @@
-"""Remembers what its user says, in every thread.
+"""Remembers facts about its user across threads.
 
 "remember: I like tea" stores a fact; anything else is answered with all facts so far.
 """

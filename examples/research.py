@@ -1,4 +1,4 @@
-"""Searches several sources at once, and has a subgraph write the report.
+"""Searches several sources in parallel; a subgraph writes the report.
 
 Shows parallel branches (`Send`), a subgraph, and progress as custom events.
 """

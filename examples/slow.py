@@ -1,4 +1,4 @@
-"""Takes `steps` steps of `delay` seconds each: for cancelling, killing and watching."""
+"""Takes `steps` steps of `delay` seconds each, to cancel, kill or watch the run."""
 
 import asyncio
 import operator
