@@ -229,12 +229,21 @@ class Feed:
     async def _replay(
         self, subscription: Subscription, after: tuple[int, int]
     ) -> AsyncGenerator[list[Envelope], None]:
-        """Replay events after `after`, up to the last one that the others have got."""
+        """Replay events after `after`, up to the last one that the others have got.
+
+        If Redis stays unavailable, a snapshot replaces those that are left.
+        """
         last, has_more = self._last or NEVER, True
+        clock = asyncio.get_running_loop().time
+        deadline = clock() + SUBSCRIBE_TIMEOUT
         while has_more and after < last:
             page = await fanout().read_back(self.thread_id, after)
-            if page is None:  # Redis is unavailable, and this replay ends early.
-                return
+            if page is None:
+                if clock() > deadline:
+                    yield await self._snapshot(self.last_seq + 1, [subscription])
+                    return
+                await asyncio.sleep(RETRY)
+                continue
             kept, has_more = page
             past = [event for event in kept if event.id <= last]
             if not past:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import count
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from spool.protocols.event_streaming.tests.test_websockets import opened
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import METADATA, generation
+from spool.runs.streaming.fanout import Fanout
 from spool.runs.streaming.writer import publish_end
 from spool.threads.models import Thread
 from spool.web.tests.serving import Server
@@ -189,3 +191,31 @@ def test_the_end_of_a_run_that_is_kept_no_more_comes_before_the_next_run(
     ]
     assert str(run.id) in seen[5][1]["event_id"]
     assert list(map(shown, seen[10])) == [("lifecycle", "running")]
+
+
+@pytest.mark.parametrize(
+    ("failures", "replayed"), [(2, {"messages": []}), (1000, VALUES)]
+)
+def test_a_later_subscription_gets_past_events_despite_an_outage(
+    web: Server,
+    run: Run,
+    alice: Person,
+    loop: Loop,
+    monkeypatch: pytest.MonkeyPatch,
+    failures: int,
+    replayed: dict[str, Any],
+) -> None:
+    begin(run)
+    publish(loop, run, 1, (METADATA, {}), ("@values", {"messages": []}))
+    read_back, left = Fanout.read_back, count(failures, -1)
+
+    async def unavailable(*args: Any) -> Any:
+        return None if next(left) > 0 else await read_back(*args)
+
+    with opened(web, run.thread_id, alice) as socket:
+        socket.command("subscription.subscribe", channels=["lifecycle"])
+        monkeypatch.setattr(Fanout, "read_back", unavailable)
+        answer = socket.command("subscription.subscribe", channels=["values"])
+
+    assert answer["result"]["replayed_events"] == 1
+    assert socket.events[-1]["params"]["data"] == replayed
