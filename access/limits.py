@@ -100,7 +100,7 @@ class LimitLogins:
         return response
 
 
-class TellLimits:
+class ClientLimits:
     """Middleware that adds the `RateLimit-*` headers to responses."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:

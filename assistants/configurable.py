@@ -13,6 +13,8 @@ from typing_extensions import is_typeddict
 RESERVED = {"thread_id", "run_id", "graph_id", "assistant_id"}
 # LangGraph's internal keys, and the authenticated user.
 RESERVED_PREFIXES = ("__", "langgraph_auth_")
+# The keys that name the checkpoint to continue from.
+FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 
 
 def of_client(given: Mapping[str, Any] | None) -> dict[str, Any]:

@@ -38,7 +38,7 @@ class UnknownParameter(TypeError):
 
 
 @dataclass(frozen=True)
-class Wish:
+class BuildRequest:
     """The purpose of a build. `context` is that of the run, if a run is executed."""
 
     config: RunnableConfig
@@ -59,13 +59,13 @@ class Factory:
         self._context_type = _context_type(function)
 
     @property
-    def looks_at_config(self) -> bool:
+    def takes_config(self) -> bool:
         """Whether the function may build a different graph for each config."""
         return bool(self._kinds)
 
-    async def make(self, wish: Wish, stack: AsyncExitStack) -> Any:
+    async def make(self, request: BuildRequest, stack: AsyncExitStack) -> Any:
         """Call the function. If it returns a context manager, enter that on `stack`."""
-        given = {"config": wish.config, "runtime": self._runtime(wish)}
+        given = {"config": request.config, "runtime": self._runtime(request)}
         arguments = [(place, given[kind]) for place, kind in self._kinds.items()]
         made = self._function(
             *[value for place, value in arguments if isinstance(place, int)],
@@ -81,16 +81,16 @@ class Factory:
             return stack.enter_context(made)
         return await made if inspect.isawaitable(made) else made
 
-    def _runtime(self, wish: Wish) -> ServerRuntime[Any]:
-        user = (wish.config.get("configurable") or {}).get("langgraph_auth_user")
+    def _runtime(self, request: BuildRequest) -> ServerRuntime[Any]:
+        user = (request.config.get("configurable") or {}).get("langgraph_auth_user")
         common: Any = {
-            "access_context": wish.access,
+            "access_context": request.access,
             "user": User(user) if user else None,
-            "store": wish.store,
+            "store": request.store,
         }
         # The SDK makes both types private: only servers create them.
-        if wish.access == EXECUTION:
-            context = _typed(self._context_type, wish.context)
+        if request.access == EXECUTION:
+            context = _typed(self._context_type, request.context)
             return runtime._ExecutionRuntime(**common, context=context)
         return runtime._ReadRuntime(**common)
 

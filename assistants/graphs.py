@@ -26,7 +26,7 @@ from langgraph.store.base import BaseStore
 from langgraph_sdk.runtime import AccessContext
 
 from spool.assistants import factories
-from spool.assistants.factories import EXECUTION, Factory, Wish
+from spool.assistants.factories import EXECUTION, BuildRequest, Factory
 from spool.config.env import stop
 from spool.config.langgraph_json import langgraph_json
 from spool.config.langgraph_schema import GraphEntry
@@ -131,7 +131,7 @@ class Registry:
     def takes_config(self, graph_id: str) -> bool:
         """Whether the graph has a factory that may build another for each config."""
         source = self._sources[graph_id]
-        return isinstance(source, Factory) and source.looks_at_config
+        return isinstance(source, Factory) and source.takes_config
 
     @asynccontextmanager
     async def open(
@@ -154,8 +154,8 @@ class Registry:
         async with Resources(graph_id) as stack:
             graph = source
             if isinstance(graph, Factory):
-                wish = Wish(config, access, store, context)
-                graph = _as_graph(await graph.make(wish, stack))
+                request = BuildRequest(config, access, store, context)
+                graph = _as_graph(await graph.make(request, stack))
             bound = {"checkpointer": checkpointer, "store": store}
             yield graph.copy(update=bound)
 

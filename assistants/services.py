@@ -59,12 +59,12 @@ def register_system_assistants() -> None:
         for assistant in assistants
     ]
     AssistantVersion.objects.bulk_create(versions, ignore_conflicts=True)
-    _describe_anew({one.id: (one.name, one.description) for one in assistants})
-    _name_the_taken([one.id for one in assistants])
+    _update_descriptions({one.id: (one.name, one.description) for one in assistants})
+    _log_taken_ids([one.id for one in assistants])
     hooks.changed()
 
 
-def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
+def _update_descriptions(described: dict[UUID, tuple[str, str | None]]) -> None:
     """Update names and descriptions that changed in a graph or in langgraph.json.
 
     Assistants that were edited since they were created keep theirs.
@@ -79,7 +79,7 @@ def _describe_anew(described: dict[UUID, tuple[str, str | None]]) -> None:
             versions.update(**changes)
 
 
-def _name_the_taken(ids: list[UUID]) -> None:
+def _log_taken_ids(ids: list[UUID]) -> None:
     """Log ids that clients have taken: ids can be computed before a graph is served."""
     for assistant in Assistant.objects.filter(pk__in=ids, is_system=False):
         logger.error(

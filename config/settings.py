@@ -393,7 +393,7 @@ INSTALLED_APPS = [
 MIDDLEWARE_OF_API = [
     "spool.web.request_ids.NameRequests",
     "spool.web.caching.PrivateAnswers",
-    "spool.access.limits.TellLimits",
+    "spool.access.limits.ClientLimits",
     "spool.web.metrics.CountRequests",
     "spool.web.cors.CORSMiddleware",
     "spool.web.middleware.BoundBodies",

@@ -23,7 +23,7 @@ from spool.crons.models import Cron, CronFiring, CronQuerySet
 from spool.crons.schedule import BadSchedule, BadTimezone
 from spool.crons.services import allowed_run, database_now
 from spool.crons.slots import move_on, set_first_slot
-from spool.runs.batches import Alone, Batch
+from spool.runs.batches import Batch, NotForBatch
 from spool.runs.models import Run
 from spool.telemetry import traces
 from spool.web.errors import NotFound
@@ -99,14 +99,14 @@ def _fire(cron_ids: list[UUID], now: datetime) -> set[UUID]:
     for cron in Cron.objects.filter(pk__in=cron_ids).order_by("next_run_date", "pk"):
         try:
             firing = _add(batch, cron, now)
-        except (Alone, NotFound, BadSchedule, BadTimezone):
+        except (NotForBatch, NotFound, BadSchedule, BadTimezone):
             continue
         moved[cron.id] = cron
         firings += [firing] if firing else []
     results = batch.create()
     for firing in firings:
         result = results.get(firing.run_id) if firing.run_id else None
-        if isinstance(result, (Alone, NotFound)):
+        if isinstance(result, (NotForBatch, NotFound)):
             del moved[firing.cron_id]
         elif isinstance(result, APIException):
             firing.run_id, firing.error = None, str(result.detail)

@@ -22,7 +22,7 @@ from redis.exceptions import RedisError
 T = TypeVar("T")
 
 # For how long requests fail at once after a timeout, in seconds.
-SILENCE = 5.0
+BREAKER_OPEN_SECS = 5.0
 # Failures after less than this are not timeouts. Some callers have shorter timeouts.
 MIN_WAIT_SECS = 0.5
 # After how long a task that does not end is cancelled again, in seconds.
@@ -46,7 +46,7 @@ def circuit_breaker() -> Iterator[None]:
         yield
     except (RedisError, KombuError, OSError):
         if time.monotonic() - begun >= min(settings.REDIS_TIMEOUT_SECS, MIN_WAIT_SECS):
-            _silent_until = time.monotonic() + SILENCE
+            _silent_until = time.monotonic() + BREAKER_OPEN_SECS
         raise
 
 

@@ -30,9 +30,9 @@ OPTIONS = {
     # Gives new tables statistics within seconds. Without them searches have bad plans.
     "autovacuum_naptime": "10s",
 }
-READY_WITHIN = 60.0
+READY_TIMEOUT_SECS = 60.0
 # The kernel limits the length of socket paths.
-LONGEST_SOCKET_PATH = 100
+MAX_SOCKET_PATH_BYTES = 100
 
 
 def binaries() -> Path:
@@ -93,7 +93,7 @@ class Postgres:
 
     def wait_ready(self, process: Process) -> None:
         """Wait until the database `spool` answers. Raises `CannotStart`."""
-        wait_until(self._has_database, process, self.name, READY_WITHIN)
+        wait_until(self._has_database, process, self.name, READY_TIMEOUT_SECS)
 
     def _has_database(self) -> bool:
         exists = self._psql("SELECT 1 FROM pg_database WHERE datname = 'spool'")
@@ -173,7 +173,7 @@ def check_reach(*places: Path) -> None:
 def socket_directory(home: Path) -> Path:
     """A private directory whose path is short enough for a socket."""
     sockets = home / "sockets"
-    if len(str(sockets)) > LONGEST_SOCKET_PATH:
+    if len(str(sockets)) > MAX_SOCKET_PATH_BYTES:
         # The same name for all processes of this home, and for no other home.
         digest = hashlib.sha256(str(home).encode()).hexdigest()[:12]
         sockets = Path(tempfile.gettempdir()) / f"spool-{os.geteuid()}-{digest}"

@@ -111,7 +111,7 @@ class ReloadingSupervisor(Supervisor):
         self._reload = None
         for new in reload.new:
             os.close(new.pipe)
-            processes.stop(new.process, failed.child.stop_signal, failed.child.timeout)
+            processes.stop(new.process, new.child.stop_signal, new.child.timeout)
 
     def _replace(self, reload: Reload) -> None:
         now = time.monotonic()

@@ -42,7 +42,7 @@ DATABASE_VARIABLES = (
 REDIS_VARIABLES = ("REDIS_URL", "REDIS_URI", "REDIS_URI_CUSTOM")
 
 # Timeouts and intervals of children, in seconds.
-READY_WITHIN = 600.0
+READY_TIMEOUT_SECS = 600.0
 READY_INTERVAL = 0.05
 WATCH_INTERVAL = 0.2
 WEB_STOP_TIMEOUT_SECS = 5.0
@@ -144,7 +144,7 @@ class Supervisor:
             pass
         finally:
             self._stop()
-            self._tell_password()
+            self._print_password()
         return 0
 
     # --- Starting -------------------------------------------------------------------
@@ -258,7 +258,7 @@ class Supervisor:
 
     def _wait_ready(self) -> None:
         """Wait until runs can be executed. Importing the graphs may take a while."""
-        deadline = time.monotonic() + READY_WITHIN
+        deadline = time.monotonic() + READY_TIMEOUT_SECS
         while not self._serves():
             for child in self.programs:
                 if child.process and child.process.poll() is not None:
@@ -266,7 +266,8 @@ class Supervisor:
             if time.monotonic() > deadline:
                 log = self.home.logs / "web.log"
                 raise CannotStart(
-                    f"web was not ready within {READY_WITHIN:.0f} seconds; see {log}"
+                    f"web was not ready within {READY_TIMEOUT_SECS:.0f} seconds; "
+                    f"see {log}"
                 )
             time.sleep(READY_INTERVAL)
         for child in self.programs:
@@ -308,7 +309,7 @@ class Supervisor:
             return exc.code < 500
         except (OSError, HTTPException):
             return False
-        return not self._has_places or tells_of_workers(answer)
+        return not self._has_places or reports_workers(answer)
 
     @property
     def _has_places(self) -> bool:
@@ -338,7 +339,7 @@ class Supervisor:
         say(f"  Admin     {self.url}/admin/{shown}")
         say(f"  Logs      {self.home.logs}")
 
-    def _tell_password(self) -> None:
+    def _print_password(self) -> None:
         """Print the password after a failed start, since it can't be shown later."""
         if self._password:
             say(f"The admin is ready (user admin, password {self._password})")
@@ -439,7 +440,7 @@ def show_warnings(log: str) -> None:
             say(line, level="WARNING")
 
 
-def tells_of_workers(answer: bytes) -> bool:
+def reports_workers(answer: bytes) -> bool:
     """Whether Spool's metrics report a live worker. True for any other response.
 
     An operator's app (`http.app`) may have a route of the same name.

@@ -12,7 +12,7 @@ from spool.embedded import processes
 from spool.embedded.postgres import package, socket_directory, wait_until
 from spool.embedded.processes import CannotStart, Process
 
-READY_WITHIN = 30.0
+READY_TIMEOUT_SECS = 30.0
 
 
 def binary() -> Path:
@@ -53,7 +53,7 @@ class Valkey:
         return processes.spawn(command, output=log, death_signal=self.stop_signal)
 
     def wait_ready(self, process: Process) -> None:
-        wait_until(self._answers, process, self.name, READY_WITHIN)
+        wait_until(self._answers, process, self.name, READY_TIMEOUT_SECS)
 
     def _answers(self) -> bool:
         """Whether PING returns PONG. A server that loads its data returns an error."""

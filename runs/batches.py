@@ -34,7 +34,7 @@ from spool.usage import budgets
 from spool.usage.budgets import BudgetExceeded
 
 
-class Alone(Exception):
+class NotForBatch(Exception):
     """The run can't be created in a batch: use `create_run`."""
 
 
@@ -54,12 +54,12 @@ class Batch:
         self._used_up = cache(budgets.used_up)
 
     def add(self, run: AllowedRun) -> None:
-        """Add a run. Raises what `create_run` would raise, or `Alone`."""
+        """Add a run. Raises what `create_run` would raise, or `NotForBatch`."""
         request, scope = run.request, run.scope
         if request.multitask_strategy in INTERRUPTING or request.creates_thread:
-            raise Alone
+            raise NotForBatch
         if run.thread_id and not (scope.is_plain and self._is_new(run.thread_id)):
-            raise Alone
+            raise NotForBatch
         check_request(run)
         if standing := self._used_up(payer_of(run)):
             raise BudgetExceeded(standing)
@@ -68,7 +68,7 @@ class Batch:
         )
         kwargs = run_kwargs(run, assistant)
         if kwargs.checkpoint_id:
-            raise Alone
+            raise NotForBatch
         priority = thread_priority(run, assistant)
         new = new_run(run, assistant, kwargs, priority)
         creating = Creating(
@@ -80,8 +80,8 @@ class Batch:
     def create(self) -> dict[UUID, Run | Exception]:
         """Create the runs. Returns each run, or why it was refused, by the run's id.
 
-        The reason is `Alone` if `create_run` has to create the run. Raises a database
-        error if a thread is locked, for example; no run is created then.
+        The reason is `NotForBatch` if `create_run` has to create the run. Raises a
+        database error if a thread is locked, for example; no run is created then.
         """
         results: dict[UUID, Run | Exception] = {
             one.creating.new.id: TooManyRuns() for one in self._added
@@ -119,7 +119,7 @@ def _result(created: Creation) -> Run | Exception:
     if created.run is None:
         why = why_refused(created)
         # The assistant has changed since it was read.
-        return Alone() if isinstance(why, AssistantChanged) else why
+        return NotForBatch() if isinstance(why, AssistantChanged) else why
     if created.run.dispatched_at:
         transaction.on_commit(partial(tasks.dispatch, created.run.id))
     return created.run

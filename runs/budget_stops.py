@@ -83,7 +83,7 @@ def _stop(run: Run) -> Ended | None:
             transaction.on_commit(publish)
             return ended
     reason = Run.BUDGET_ERROR["message"]
-    if lifecycle.ask_to_stop(fresh, Run.OVER_BUDGET, reason):
+    if lifecycle.request_stop(fresh, Run.OVER_BUDGET, reason):
         signal = partial(events.signal_stop, fresh.id, Run.OVER_BUDGET)
         transaction.on_commit(signal)
     return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from spool.assistants.configurable import FORK_POINT
 from spool.assistants.models import Assistant
 from spool.assistants.services import mirror_context
 from spool.database.ids import uuid7
@@ -18,7 +19,6 @@ from spool.web import request_ids
 
 # The parts of a run's config that its thread keeps.
 KEPT_IN_THREAD = ("tags", "recursion_limit", "metadata")
-FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 
 
 def run_kwargs(run: AllowedRun, assistant: Assistant) -> RunKwargs:

@@ -55,7 +55,7 @@ class Presence:
         self._file = self._path = None
 
 
-def bury(expire: Callable[[Sequence[UUID]], object]) -> None:
+def remove_dead(expire: Callable[[Sequence[UUID]], object]) -> None:
     """Call `expire` with the dead workers of this machine, if there are any."""
     dead: dict[UUID, Path] = {}
     with suppress(OSError):

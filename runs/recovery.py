@@ -54,13 +54,13 @@ def recover_lost_runs(*, can_tell: bool = True) -> list[Ended]:
     Returns the ends to announce. `can_tell` is false if silent workers may be alive:
     while Postgres is unavailable, all workers are silent.
     """
-    presence.bury(expire_dead)
+    presence.remove_dead(expire_dead)
     if can_tell:
         expire_workers()
     recovered = lifecycle.take_back(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
     _log_lost(recovered)
     record_lost(recovered)
-    ends = [Ended(run_id, next_run_id=run_id) for run_id in recovered]
+    ends = [Ended(next_run_id=run_id) for run_id in recovered]
     too_often = lifecycle.lost_too_often(max_attempts=settings.BG_JOB_MAX_ATTEMPTS)
     if not too_often:
         return ends

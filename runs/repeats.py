@@ -10,6 +10,7 @@ from typing import Any
 from django.db import transaction
 
 from spool.access.policy import EVERYTHING
+from spool.assistants.configurable import FORK_POINT
 from spool.database.ids import uuid7
 from spool.runs import lifecycle, tasks
 from spool.runs.lifecycle import NewRun
@@ -22,8 +23,6 @@ from spool.threads.services import create_thread
 from spool.threads.thread_request import NewThread
 from spool.web.errors import Conflict
 
-# The keys of `configurable` that name the checkpoint to continue from.
-FORK_POINT = ("checkpoint_id", "checkpoint_ns", "checkpoint_map")
 # Keys of a thread's metadata that its next run sets.
 OF_ITS_RUNS = ("graph_id", "assistant_id")
 

@@ -305,7 +305,7 @@ def _stop(run: Run, action: str, reason: str) -> None:
             transaction.on_commit(partial(tasks.announce, ended))
             return
         run.refresh_from_db()  # A worker has claimed the run in between.
-    if lifecycle.ask_to_stop(run, action, reason):
+    if lifecycle.request_stop(run, action, reason):
         transaction.on_commit(partial(events.signal_stop, run.id, action))
 
 

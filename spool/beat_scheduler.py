@@ -18,7 +18,7 @@ logger = logging.getLogger(__name__)
 
 AWAY = (OperationalError, InterfaceError)
 # Pause between retries while Postgres is away, in seconds.
-RETRY = 1.0
+RETRY_SECS = 1.0
 
 
 class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no types.
@@ -38,7 +38,7 @@ class RetryingScheduler(DatabaseScheduler):  # type: ignore[misc]  # It has no t
                 return
             except AWAY as exc:
                 logger.warning("Postgres is away, retrying: %s", exc)
-            time.sleep(RETRY)
+            time.sleep(RETRY_SECS)
             close_old_connections()
             self._initial_read = True
 

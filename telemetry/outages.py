@@ -28,7 +28,7 @@ LOGGERS = (
 # Logs errors of graphs, which may come from other servers.
 OF_GRAPHS = "spool.runs.worker.executor"
 # Loggers of libraries that report an outage without an exception.
-SPEAKERS = {
+OUTAGE_LOGGERS = {
     "psycopg.pool": "Postgres",
     "celery.worker.consumer.consumer": "Redis",
     "celery.beat": "Redis",
@@ -137,12 +137,12 @@ def _outage_of(record: logging.LogRecord) -> Outage | None:
                 outage = _BY_NAME[name]
                 # asyncio also logs tasks of graphs.
                 return outage if record.name != "asyncio" or outage.is_recent else None
-    return _spoken_of(record) if not found else None
+    return _reported_by_logger(record) if not found else None
 
 
-def _spoken_of(record: logging.LogRecord) -> Outage | None:
+def _reported_by_logger(record: logging.LogRecord) -> Outage | None:
     """The outage of a record without an exception."""
-    if server := SPEAKERS.get(record.name):
+    if server := OUTAGE_LOGGERS.get(record.name):
         return _BY_NAME[server] if "connect" in record.getMessage().lower() else None
     if is_aftermath(record):
         return next((outage for outage in _BY_NAME.values() if outage.is_on), None)

@@ -180,7 +180,7 @@ class CustomRoutes:
         self.app = app
         self.inner = inner
         self.needs_login = needs_login
-        self._is_around = _has_middleware(app)
+        self._is_around = _is_starlette_app(app)
         if self._is_around:
             _put_inside(app, self)
 
@@ -215,7 +215,7 @@ class CustomRoutes:
     async def _ask(self, scope: Scope, receive: Receive, send: Send) -> None:
         theirs = _with_our_headers(scope, send)
         if self._is_around:
-            router: Inside = self.app.router  # type: ignore[attr-defined]
+            router: InnerRouter = self.app.router  # type: ignore[attr-defined]
             await router.inner(scope, receive, theirs)
             return
         if hasattr(self.app, "routes"):
@@ -258,7 +258,7 @@ class CustomRoutes:
         await self.inner(scope, receive, send_last)
 
 
-class Inside:
+class InnerRouter:
     """Replaces an app's router, inside its middleware: it serves all routes."""
 
     def __init__(self, inner: Any, routes: CustomRoutes) -> None:
@@ -275,14 +275,16 @@ class Inside:
             await self._routes.route(scope, receive, send)
 
 
-def _has_middleware(app: Any) -> bool:
+def _is_starlette_app(app: Any) -> bool:
     """Whether an app has Starlette's middleware, as Starlette and FastAPI apps do."""
     return hasattr(app, "router") and hasattr(app, "build_middleware_stack")
 
 
 def _put_inside(app: Any, routes: CustomRoutes) -> None:
     router = app.router
-    app.router = Inside(router.inner if isinstance(router, Inside) else router, routes)
+    app.router = InnerRouter(
+        router.inner if isinstance(router, InnerRouter) else router, routes
+    )
     app.middleware_stack = None  # It is rebuilt around the new router.
 
 

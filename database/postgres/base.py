@@ -16,7 +16,7 @@ from spool.database.direct import Session
 
 # A firewall may drop an idle connection silently, so the check is a query after this
 # time without traffic.
-ASK_AFTER_SECS = 30.0
+CHECK_AFTER_SECS = 30.0
 
 
 class DatabaseWrapper(base.DatabaseWrapper):
@@ -48,7 +48,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         not, and there was traffic recently, the connection is usable.
         """
         now = time.monotonic()
-        used_lately = now - self._used_at < ASK_AFTER_SECS
+        used_lately = now - self._used_at < CHECK_AFTER_SECS
         self._used_at = now
         if used_lately and not self.errors_occurred and self._is_open():
             return True

@@ -11,7 +11,7 @@ from google.protobuf.json_format import MessageToDict
 
 from spool.database.json import dumps
 from spool.protocols.a2a.pushes import Secrets
-from spool.protocols.a2a.tasks import TaskRef, build_task, edges_for, task_left_by
+from spool.protocols.a2a.tasks import TaskRef, build_task, edges_for, task_after
 from spool.webhooks.hooks import Rendered
 from spool.webhooks.models import PushConfig
 
@@ -22,7 +22,7 @@ def render(push_config_id: UUID, run_id: UUID) -> Rendered | None:
     if config is None:
         return None
     try:
-        left = task_left_by(TaskRef(config.thread_id, config.first_run_id), run_id)
+        left = task_after(TaskRef(config.thread_id, config.first_run_id), run_id)
     except TaskNotFoundError:
         return None
     task = build_task(left, edges_for(left))

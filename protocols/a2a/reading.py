@@ -19,7 +19,7 @@ from spool.protocols.a2a.tasks import (
     edges_of,
     find_task,
     of_agent,
-    task_left_by,
+    task_after,
 )
 from spool.runs.models import Run
 from spool.runs.services import cancel_run
@@ -45,7 +45,7 @@ def read_left(
     call: Call, ref: TaskRef, run_id: UUID, history_length: int | None = None
 ) -> Task:
     """The task as left by the run that the caller has just created or cancelled."""
-    task = task_left_by(ref, run_id)
+    task = task_after(ref, run_id)
     return build_task(task, edges_for(task), history_length=history_length)
 
 

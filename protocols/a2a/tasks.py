@@ -164,7 +164,7 @@ def find_task(runs: RunQuerySet, ref: TaskRef) -> TaskRuns:
     return task_of(found)
 
 
-def task_left_by(ref: TaskRef, run_id: UUID) -> TaskRuns:
+def task_after(ref: TaskRef, run_id: UUID) -> TaskRuns:
     """The task as one of its runs left it, even if it has been answered since.
 
     Doesn't check access: only for callers who have just created or cancelled the run,

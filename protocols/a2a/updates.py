@@ -33,7 +33,7 @@ from spool.protocols.a2a.tasks import (
     output_artifact,
     shows_messages,
     status_of,
-    task_left_by,
+    task_after,
 )
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event
@@ -68,7 +68,7 @@ async def until_end(stream: RunStream) -> None:
 def _ending(
     call: Call, run_id: UUID, edges: EdgeSchemas, translator: Translator
 ) -> list[Update]:
-    return list(translator.ending(task_left_by(translator.ref, run_id), edges))
+    return list(translator.ending(task_after(translator.ref, run_id), edges))
 
 
 @dataclass
@@ -94,7 +94,7 @@ class Translator:
         """The newest run's artifacts that were not streamed, then the task's state."""
         entries = [one for one in conversation(task, edges) if one.run is task.newest]
         for artifact in [one.artifact for one in entries if one.artifact]:
-            if not self._has_said(artifact):
+            if not self._is_streamed(artifact):
                 yield self._update(artifact, last_chunk=True)
         if output := output_artifact(task, edges):
             yield self._update(output, last_chunk=True)
@@ -115,7 +115,7 @@ class Translator:
     def _piece(self, message: dict[str, Any]) -> Iterator[Update]:
         if message.get("type") == "ai":
             artifact = artifact_of(message)
-            if artifact and not self._has_said(artifact):
+            if artifact and not self._is_streamed(artifact):
                 self._texts[artifact.artifact_id] = [text_of(message["content"])]
                 self._whole.add(artifact.artifact_id)
                 yield self._update(artifact, last_chunk=True)
@@ -133,7 +133,7 @@ class Translator:
             artifact = _artifact(artifact_id, text)
             yield self._update(artifact, append=begun, last_chunk=is_last)
 
-    def _has_said(self, artifact: Artifact) -> bool:
+    def _is_streamed(self, artifact: Artifact) -> bool:
         """Whether exactly this artifact has been streamed."""
         said = "".join(self._texts.get(artifact.artifact_id, []))
         texts = [part.text for part in artifact.parts]

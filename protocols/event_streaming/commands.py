@@ -300,7 +300,7 @@ def state_fork(conversation: Conversation, params: Any) -> Any:
     return {"run_id": str(run.id), "thread_id": str(thread.id)}
 
 
-def of_a_connection(conversation: Conversation, params: Any) -> Any:
+def only_on_a_connection(conversation: Conversation, params: Any) -> Any:
     """Refuse it: over HTTP, a subscription is a request of its own."""
     message = "Subscription commands need a WebSocket: use POST …/stream/events"
     raise Refusal("not_supported", message)
@@ -314,7 +314,7 @@ METHODS: dict[str, Callable[[Conversation, Any], Any]] = {
     "state.get": state_get,
     "state.listCheckpoints": state_list_checkpoints,
     "state.fork": state_fork,
-    "subscription.subscribe": of_a_connection,
-    "subscription.unsubscribe": of_a_connection,
-    "subscription.reconnect": of_a_connection,
+    "subscription.subscribe": only_on_a_connection,
+    "subscription.unsubscribe": only_on_a_connection,
+    "subscription.reconnect": only_on_a_connection,
 }

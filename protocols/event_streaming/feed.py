@@ -27,8 +27,8 @@ from spool.protocols.event_streaming.subscriptions import Filter
 from spool.runs.models import Run
 from spool.runs.streaming import events
 from spool.runs.streaming.events import Event, Place, find_place, generation
-from spool.runs.streaming.fanout import SUBSCRIBE_TIMEOUT, fanout
-from spool.runs.streaming.run_stream import NEVER, RETRY, next_events, with_gaps
+from spool.runs.streaming.fanout import SUBSCRIBE_TIMEOUT_SECS, fanout
+from spool.runs.streaming.run_stream import NEVER, RETRY_SECS, next_events, with_gaps
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import publish_end
 from spool.web.thread_pool import database_threads
@@ -179,7 +179,7 @@ class Feed:
         if not since and thread.is_busy:
             return Place(NEVER)
         clock = asyncio.get_running_loop().time
-        deadline = clock() + SUBSCRIBE_TIMEOUT
+        deadline = clock() + SUBSCRIBE_TIMEOUT_SECS
         while True:
             try:
                 finding = find_place(fanout().redis, self.thread_id, since)
@@ -187,7 +187,7 @@ class Feed:
             except (RedisError, OSError):
                 if clock() > deadline:
                     return None
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_SECS)
 
     async def _missed(
         self, subscription: Subscription, thread: Standing, place: Place
@@ -235,14 +235,14 @@ class Feed:
         """
         last, has_more = self._last or NEVER, True
         clock = asyncio.get_running_loop().time
-        deadline = clock() + SUBSCRIBE_TIMEOUT
+        deadline = clock() + SUBSCRIBE_TIMEOUT_SECS
         while has_more and after < last:
             page = await fanout().read_back(self.thread_id, after)
             if page is None:
                 if clock() > deadline:
                     yield await self._snapshot(self.last_seq + 1, [subscription])
                     return
-                await asyncio.sleep(RETRY)
+                await asyncio.sleep(RETRY_SECS)
                 continue
             kept, has_more = page
             past = [event for event in kept if event.id <= last]

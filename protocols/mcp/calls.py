@@ -50,7 +50,7 @@ PROGRESS_MODES = ["updates", "custom"]
 QUIET_MODES = ["custom"]
 
 
-class NothingAsked(Conflict):
+class NothingOpen(Conflict):
     default_detail = "The interrupt is no longer open: it was answered, or has expired."
 
 
@@ -257,7 +257,7 @@ def _start_alone(call: Call, graph_input: Any) -> Started:
 def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> Started:
     """Create a run with the answers to a thread's interrupts.
 
-    Raises `NothingAsked` unless all of `interrupt_ids` are open. Locks the thread, so
+    Raises `NothingOpen` unless all of `interrupt_ids` are open. Locks the thread, so
     that a second answer at the same time finds the thread busy, and a later one finds
     no open interrupt.
     """
@@ -272,7 +272,7 @@ def _resume(call: Call, resume: Resume, interrupt_ids: tuple[str, ...] = ()) -> 
             thread.resting_status != Thread.Status.INTERRUPTED
             or not set(interrupt_ids) <= is_open
         ):
-            raise NothingAsked
+            raise NothingOpen
         run = create_run(allowed)
     owns = _goes_with_its_call(thread)
     return Started(run.id, run.thread_id, owns_thread=owns, after=after)
@@ -295,7 +295,7 @@ def _thread_of(call: Call, state: RequestState) -> Thread:
     scope = authorize(call.request, "threads.read", value).scope
     thread = Thread.objects.visible_to(scope).filter(pk=state.thread_id).first()
     if thread is None:
-        raise NothingAsked
+        raise NothingOpen
     return thread
 
 

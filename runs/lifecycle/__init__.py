@@ -34,11 +34,11 @@ from spool.runs.lifecycle.creating import (
 from spool.runs.lifecycle.ending import (
     Ended,
     Outcome,
-    ask_to_stop,
     end,
     end_here,
     note_reason,
     note_reason_of,
+    request_stop,
 )
 from spool.runs.lifecycle.locks import lock_thread
 from spool.runs.lifecycle.requeueing import (
@@ -63,7 +63,6 @@ __all__ = [
     "Outcome",
     "Searched",
     "any_waits",
-    "ask_to_stop",
     "claim",
     "create",
     "create_many",
@@ -80,5 +79,6 @@ __all__ = [
     "missed",
     "note_reason",
     "note_reason_of",
+    "request_stop",
     "take_back",
 ]

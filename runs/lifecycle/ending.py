@@ -79,8 +79,7 @@ class Outcome:
 class Ended:
     """What to do once the end of a run is committed."""
 
-    thread_id: UUID
-    # The next run on this thread.
+    # The next run on the thread.
     next_run_id: UUID | None = None
     delivery_id: UUID | None = None
     # The highest event number of the thread that is known to be used.
@@ -97,8 +96,8 @@ class Ended:
     @classmethod
     def of(cls, row: dict[str, Any], *, has_asked: bool = False) -> Ended:
         """The end that `spool_end_1` returned as a row."""
+        del row["ended_thread_id"]
         return cls(
-            row.pop("ended_thread_id"),
             row.pop("next_run_id"),
             row.pop("delivery_id"),
             row.pop("ended_event_seq"),
@@ -169,7 +168,7 @@ def end_here(run: Run, outcome: Outcome) -> Ended | None:
     return Ended.of(dict(zip(names, row, strict=True))) if row else None
 
 
-def ask_to_stop(run: Run, action: str, reason: str) -> bool:
+def request_stop(run: Run, action: str, reason: str) -> bool:
     """Write to a run's row that its worker must stop it, how (`action`) and why.
 
     An earlier request to roll back is kept: it takes precedence.

@@ -57,12 +57,12 @@ RECONNECT_DELAY = 0.5
 # unsubscribes from all channels that have lost their viewers.
 UNSUBSCRIBE_DELAY = 1.0
 # How long a viewer waits for its subscription before it starts without it, in seconds.
-SUBSCRIBE_TIMEOUT = 2.0
+SUBSCRIBE_TIMEOUT_SECS = 2.0
 # How long a viewer waits for events on the channel of its process before it also watches
 # the thread, in seconds: a worker of the version before does not know that channel.
 REPLY_TIMEOUT_SECS = 1.0
 # How long after the end of a run its `end` event may still arrive, in seconds.
-LAST_WORDS = 3.0
+LAST_ENDS_SECS = 3.0
 # The maximum and the initial number of batches per read: even a few may be large.
 PAGE = 200
 FIRST = 8
@@ -187,7 +187,7 @@ class Fanout:
         if not self._tasks:
             self._tasks = [
                 asyncio.create_task(self._listen()),
-                asyncio.create_task(self._ask_postgres()),
+                asyncio.create_task(self._poll_postgres()),
             ]
 
     async def _subscribe(self, name: str) -> None:
@@ -196,7 +196,7 @@ class Fanout:
                 self._confirmed[name] = LightEvent()
                 await self._send(self._pubsub.subscribe, name)
         with suppress(TimeoutError):
-            async with asyncio.timeout(SUBSCRIBE_TIMEOUT):
+            async with asyncio.timeout(SUBSCRIBE_TIMEOUT_SECS):
                 await self._confirmed[name].wait()
 
     def _leave(self, name: str) -> None:
@@ -285,7 +285,7 @@ class Fanout:
             elif name in self._own_channels:
                 self._pass_on(message["data"])
             else:
-                self._hand_out(message["data"], self._viewers.get(name, set()))
+                self._deliver(message["data"], self._viewers.get(name, set()))
 
     def _viewers_of(self, name: str) -> list[Viewer]:
         if name in self._own_channels:
@@ -305,7 +305,7 @@ class Fanout:
         else:
             viewer.push(decode_published(data), len(data))
 
-    def _hand_out(self, data: bytes, viewers: set[Viewer]) -> None:
+    def _deliver(self, data: bytes, viewers: set[Viewer]) -> None:
         if data == GONE:
             for viewer in viewers:
                 # Postgres can't tell: it may have a new thread with that id by now.
@@ -338,7 +338,7 @@ class Fanout:
         # An expected run may not be stored yet, which must not count as its end.
         return watching | {one for one in self._expected if one.has_begun}
 
-    async def _ask_postgres(self) -> None:
+    async def _poll_postgres(self) -> None:
         while True:
             await asyncio.sleep(settings.STREAM_HEARTBEAT_SECS)
             self._expected.forget_abandoned()
@@ -368,7 +368,7 @@ def active_runs(run_ids: set[UUID]) -> set[UUID]:
     """The ids of those runs that are active, or whose `end` event may still arrive."""
     if not run_ids:
         return set()
-    of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_WORDS))
+    of_late = Q(ended_at__gt=Now() - timedelta(seconds=LAST_ENDS_SECS))
     active = Run.objects.filter(Q(status__in=Run.ACTIVE) | of_late, pk__in=run_ids)
     return set(active.values_list("pk", flat=True))
 

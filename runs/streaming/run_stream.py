@@ -33,7 +33,7 @@ from spool.web.thread_pool import database_threads
 HEARTBEAT = b": heartbeat\r\n\r\n"
 NEVER = (0, 0)
 # Pause before a failed read from Redis is tried again, in seconds.
-RETRY = 0.2
+RETRY_SECS = 0.2
 # How long after the end of a run a viewer waits for its last events, in seconds.
 LAST_EVENTS_SECS = 0.3
 # Shown with any stream modes.
@@ -271,7 +271,7 @@ async def next_events(
             # that could not be read.
             viewer.has_gap, viewer.is_behind = True, was_behind
             viewer.failures += 1
-            await asyncio.sleep(RETRY)
+            await asyncio.sleep(RETRY_SECS)
             return []
         viewer.failures = 0
         kept, viewer.is_behind = page

@@ -430,7 +430,7 @@ def test_one_who_waits_for_a_redis_that_hangs_spares_the_others(
         client = events.redis_client.__wrapped__()
         settings.REDIS_URL = url
         monkeypatch.setattr(events, "redis_client", lambda: client)
-        monkeypatch.setattr("spool.database.redis.SILENCE", 600.0)
+        monkeypatch.setattr("spool.database.redis.BREAKER_OPEN_SECS", 600.0)
         found = [events.newest_id(uuid7()) for _ in range(5)]
         events.signal_stop(uuid7(), "interrupt")
         publish_success(uuid7(), uuid7())

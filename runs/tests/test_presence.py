@@ -14,7 +14,7 @@ import pytest
 from django.conf import LazySettings
 
 from spool.database.ids import uuid7
-from spool.runs.presence import Presence, bury
+from spool.runs.presence import Presence, remove_dead
 
 HOLD = """
 import fcntl, os, sys
@@ -33,7 +33,7 @@ def home(settings: LazySettings, tmp_path: Path) -> Path:
 
 def dead() -> list[UUID]:
     found: list[UUID] = []
-    bury(found.extend)
+    remove_dead(found.extend)
     return found
 
 
@@ -75,7 +75,7 @@ def test_one_whose_end_could_not_be_noted_is_found_again(home: Path) -> None:
         raise ConnectionError
 
     with pytest.raises(ConnectionError):
-        bury(fail)
+        remove_dead(fail)
 
     assert dead() == [worker_id]
 

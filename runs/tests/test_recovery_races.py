@@ -87,14 +87,18 @@ def test_a_run_that_goes_on_meanwhile_is_not_taken_from_its_new_worker(
 def test_a_thread_that_is_held_holds_up_no_other_lost_run(
     lose: Callable[..., Run], tick: Callable[[], list[Ended]]
 ) -> None:
-    held, given_up, lost = lose(losses=2), lose(losses=2), lose()
+    runs = [lose(losses=2), lose(losses=2), lose()]
+
+    def statuses() -> list[str]:
+        for run in runs:
+            run.refresh_from_db()
+        return [run.status for run in runs]
 
     with transaction.atomic():
-        Thread.objects.select_for_update().get(pk=held.thread_id)
+        Thread.objects.select_for_update().get(pk=runs[0].thread_id)
         found = tick()
 
-    assert {one.next_run_id or one.thread_id for one in found} == {
-        given_up.thread_id,
-        lost.id,
-    }
-    assert [one.thread_id for one in tick()] == [held.thread_id]
+    assert runs[2].id in [one.next_run_id for one in found]
+    assert statuses() == ["running", "error", "pending"]
+    tick()
+    assert statuses() == ["error", "error", "pending"]

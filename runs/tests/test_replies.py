@@ -240,7 +240,7 @@ async def test_an_end_that_is_never_published_is_found_in_postgres(
     settings.STREAM_HEARTBEAT_SECS = 0.05
     run_id = uuid7()
     viewer = expect(own, run_id)
-    asking = asyncio.create_task(own._ask_postgres())
+    asking = asyncio.create_task(own._poll_postgres())
     async with own.watch(uuid7(), run_id, viewer), asyncio.timeout(WAIT_SECS):
         while run_id not in viewer.over:
             await asyncio.sleep(0.01)

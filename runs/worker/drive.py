@@ -15,7 +15,7 @@ from langgraph.graph.state import CompiledStateGraph
 from langgraph.pregel import Pregel
 from psycopg import DatabaseError
 
-from spool.assistants.configurable import context_for
+from spool.assistants.configurable import FORK_POINT, context_for
 from spool.runs.lifecycle import Claim, Outcome
 from spool.runs.models import Run
 from spool.runs.streaming.modes import Translator, WireEvent, stream_graph
@@ -191,6 +191,6 @@ class Drive:
     def _newest(self) -> RunnableConfig:
         """The run's config without the checkpoint that it was forked from."""
         configurable = dict(self.config["configurable"])
-        for key in ("checkpoint_id", "checkpoint_ns", "checkpoint_map"):
+        for key in FORK_POINT:
             configurable.pop(key, None)
         return {**self.config, "configurable": configurable}

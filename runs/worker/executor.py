@@ -204,7 +204,7 @@ class Executor:
     async def _hand_over(self, held: Claim) -> Ended:
         """Hand back a run that was claimed just before the worker was stopped."""
         await retry_until_available(lambda: lifecycle.hand_back(self.pool, held))
-        return Ended(held.thread_id, next_run_id=held.id, has_asked=True)
+        return Ended(next_run_id=held.id, has_asked=True)
 
     def _writer(self, held: Claim) -> EventWriter:
         return EventWriter(
@@ -272,7 +272,7 @@ class Executor:
                 await attempt.saver.flush()
         await self._write(attempt, partial(lifecycle.hand_back, self.pool, held))
         log_end(held, attempt.recorder, "handed back")
-        return Ended(held.thread_id, next_run_id=held.id)
+        return Ended(next_run_id=held.id)
 
     async def _is_held(self, held: Claim, claimed_as: UUID) -> bool:
         """Whether this worker still holds a run. Queries Postgres only if in doubt."""
@@ -374,7 +374,7 @@ class Executor:
         except LostRun:
             raise
         except NotBuilt:
-            return await self._unmade(attempt)
+            return await self._outcome_without_graph(attempt)
         except (Exception, SystemExit, asyncio.CancelledError) as exc:
             if is_cancelled():  # From outside, not by the graph's own code.
                 raise
@@ -395,7 +395,7 @@ class Executor:
     def _asked_of(self, held: Claim) -> str | None:
         return self.held_runs.asked(held.id) or held.cancel_action
 
-    async def _unmade(self, attempt: Attempt) -> Outcome | None:
+    async def _outcome_without_graph(self, attempt: Attempt) -> Outcome | None:
         """How a run ends if its graph was not built in time. None to hand it back."""
         action = self._asked_of(attempt.held)
         if action == HAND_BACK:

@@ -25,7 +25,7 @@ class HeldRuns:
         self._asked: dict[UUID, str] = {}
         # The number of running claims, and requests to stop runs that they may return.
         self._claims = 0
-        self._asked_while_claiming: dict[UUID, str] = {}
+        self._requested_while_claiming: dict[UUID, str] = {}
 
     def __contains__(self, run_id: UUID) -> bool:
         return run_id in self._ids
@@ -55,13 +55,13 @@ class HeldRuns:
         finally:
             self._claims -= 1
             if not self._claims:
-                self._asked_while_claiming.clear()
+                self._requested_while_claiming.clear()
 
     def _claimed(self, held: Claim | None) -> Claim | None:
         if held is not None:
             # In this order: see `stop`.
             self.add(held.id)
-            if reason := self._asked_while_claiming.pop(held.id, None):
+            if reason := self._requested_while_claiming.pop(held.id, None):
                 self._asked[held.id] = reason
         return held
 
@@ -76,7 +76,7 @@ class HeldRuns:
         # A running claim may return this run. Keep the request first: then either the
         # claim finds the request, or the check below finds that the run is held.
         if self._claims:
-            self._asked_while_claiming[run_id] = reason
+            self._requested_while_claiming[run_id] = reason
         if run_id not in self:
             return False
         self._asked[run_id] = reason

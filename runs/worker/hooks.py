@@ -16,7 +16,7 @@ from spool.runs.streaming.modes import Translator, WireEvent
 normalised_events: Hook[
     [Pregel[Any, Any, Any, Any], Any, RunnableConfig, Translator, dict[str, Any]],
     AsyncIterator[WireEvent],
-] = Hook("spool.runs.worker.worker.normalised_events")
+] = Hook("spool.runs.worker.hooks.normalised_events")
 
 # Sends the message that wakes a worker, with the id of any run.
 wake: Hook[[UUID], None] = Hook("spool.runs.worker.hooks.wake")

@@ -41,7 +41,7 @@ Announce = Callable[[Ended, UUID | None], object]
 logger = logging.getLogger(__name__)
 
 # Pause after a failed heartbeat, in seconds.
-RETRY = 0.5
+RETRY_SECS = 0.5
 # How long graphs get to stop after the grace period, in seconds.
 HAND_BACK_TIMEOUT_SECS = 5.0
 
@@ -131,7 +131,9 @@ class Worker:
         self._announcer = ThreadPoolExecutor(1, thread_name_prefix="announcer")
         self._threads = [
             threading.Thread(target=self._keep_alive, name="heartbeat", daemon=True),
-            threading.Thread(target=self._hear_signals, name="signals", daemon=True),
+            threading.Thread(
+                target=self._listen_for_stop_requests, name="signals", daemon=True
+            ),
         ]
 
     # --- Life of the process ------------------------------------------------------
@@ -290,7 +292,7 @@ class Worker:
                         time.sleep(settings.WORKER_HEARTBEAT_SECS)
             except psycopg.Error as exc:
                 logger.warning("heartbeat failed, retrying: %s", exc)
-                time.sleep(RETRY)
+                time.sleep(RETRY_SECS)
 
     def _connect(self) -> psycopg.Connection:
         conn = psycopg.connect(conninfo(), autocommit=True)
@@ -346,14 +348,14 @@ class Worker:
         return any(run_id in executor.held_runs for executor in self._executors)
 
     # --- Signals --------------------------------------------------------------------
-    def _hear_signals(self) -> None:
+    def _listen_for_stop_requests(self) -> None:
         while True:
             try:
                 for run_id, action in events.stop_signals():
                     self._stop_run(run_id, action)
             except (RedisError, OSError) as exc:
                 logger.warning("signals: %s; subscribing again", exc)
-                time.sleep(RETRY)
+                time.sleep(RETRY_SECS)
 
     def _stop_run(self, run_id: UUID, action: str) -> None:
         for executor in self._executors:

@@ -22,7 +22,7 @@ Away = Callable[[int], None]
 @pytest.fixture
 def away(monkeypatch: pytest.MonkeyPatch) -> Away:
     """Make Postgres unavailable for the given number of times that beat reads it."""
-    monkeypatch.setattr("spool.beat_scheduler.RETRY", 0)
+    monkeypatch.setattr("spool.beat_scheduler.RETRY_SECS", 0)
     ensure_periodic_tasks()
     read = DatabaseScheduler.all_as_schedule
     left = [0]

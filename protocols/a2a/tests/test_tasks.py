@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from spool.protocols.a2a.tasks import TaskRef, build_task, edges_for, task_left_by
+from spool.protocols.a2a.tasks import TaskRef, build_task, edges_for, task_after
 from spool.protocols.a2a.tests.calling import Caller, Failed, execute_all, newest_run
 from spool.runs.models import Run
 from spool.runs.services import cancel_run, delete_run
@@ -159,11 +159,11 @@ def test_a_task_that_was_answered_still_shows_what_it_asked(
     ref = TaskRef.parse(alice_calls.send("please")["id"])
     execute_all(here)
     alice_calls.send("yes", taskId=str(ref))
-    answered = task_left_by(ref, ref.first_run_id)
+    answered = task_after(ref, ref.first_run_id)
     execute_all(here)
-    completed = task_left_by(ref, ref.first_run_id)
+    completed = task_after(ref, ref.first_run_id)
 
     for left in (answered, completed):
         message = build_task(left, edges_for(left)).status.message
         assert message.parts[0].text == "Are you sure?"
-    assert not task_left_by(ref, newest_run(str(ref)).id).needs_input
+    assert not task_after(ref, newest_run(str(ref)).id).needs_input

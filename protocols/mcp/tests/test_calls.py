@@ -18,7 +18,7 @@ from spool.protocols.mcp.calls import (
     Call,
     Failed,
     Finished,
-    NothingAsked,
+    NothingOpen,
     Outcome,
     Resume,
     Started,
@@ -99,9 +99,9 @@ def test_a_thread_of_another_owner_looks_missing(
         with pytest.raises(APIException, match=r"not found") as raised:
             attempt()
         assert raised.value.status_code == 404
-    with pytest.raises(NothingAsked):
+    with pytest.raises(NothingOpen):
         calls.find_open(calling(bob), state)
-    with pytest.raises(NothingAsked):
+    with pytest.raises(NothingOpen):
         calls.give_up(calling(bob), state)
     assert Run.objects.count() == 1
 
@@ -114,7 +114,7 @@ def test_of_many_answers_at_once_one_is_taken(alice: Person, calling: Calling) -
     def attempt() -> Started | None:
         try:
             return calls.answer(calling(alice), state, YES)
-        except (ThreadBusy, NothingAsked):
+        except (ThreadBusy, NothingOpen):
             return None
 
     taken = [one for one in at_once([attempt] * 8) if one]
@@ -125,14 +125,14 @@ def test_of_many_answers_at_once_one_is_taken(alice: Person, calling: Calling) -
     assert command == {"resume": {ID: "yes"}}
     assert taken[0].owns_thread
     end(taken[0], interrupts={})
-    with pytest.raises(NothingAsked):
+    with pytest.raises(NothingOpen):
         calls.answer(call, state, YES)
 
 
 @pytest.mark.parametrize(
     ("ids", "contents", "error"),
     [
-        ((ID, "f" * 32), {**YES, "f" * 32: {}}, NothingAsked),
+        ((ID, "f" * 32), {**YES, "f" * 32: {}}, NothingOpen),
         ((ID, "f" * 32), YES, Unprocessable),
         ((ID,), {}, Unprocessable),
     ],
