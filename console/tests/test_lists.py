@@ -50,7 +50,7 @@ def test_a_refusal_is_a_page_with_a_way_back(
     assert refused.status_code == 403
     assert "Your groups don't allow this page" in unescape(refused.content.decode())
     assert missing.status_code == 404
-    assert "may be deleted" in missing.content.decode()
+    assert "may have been deleted" in missing.content.decode()
     part = {**browser, "hx-request": "true"}
     assert viewer.get("/admin/access/apikey/", headers=part).json() == {
         "detail": "Forbidden"

@@ -212,7 +212,7 @@ def test_every_field_has_a_test() -> None:
 def test_the_page_has_the_table_of_these_tests() -> None:
     page = PAGE.read_text(encoding="utf-8")
 
-    assert page == with_table(page), "run `python -m tests.compat`"
+    assert page == with_table(page), "run `python -m spool.tests.compat`"
 
 
 @pytest.mark.e2e
