@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.module_loading import import_string
 
 from spool.config.env import choose_settings
+from spool.libraries import LIBRARIES
 from spool.telemetry import traces
 
 choose_settings()
@@ -46,30 +47,8 @@ for _name in (
     "spool.runs.tasks",
     "spool.store.tasks",
     "spool.threads.tasks",
-    "celery.app.control",
-    "celery.app.log",
-    "celery.apps.beat",
-    "celery.apps.worker",
-    "celery.backends.base",
-    "celery.bin.celery",
-    "celery.concurrency.thread",
-    "celery.contrib.django.task",
-    "celery.events.receiver",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "celery.worker.strategy",
     "django_celery_beat.schedulers",
-    "kombu.transport.redis",
-    # Most graphs import it.
-    "langchain_core.language_models.chat_models",
-    "langgraph.func",
-    "langgraph.graph",
-    "langgraph.pregel.remote",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.uvloop",
-    "uvicorn.main",
-    "uvicorn.protocols.websockets.auto",
-    "uvloop",
+    *LIBRARIES,
 ):
     import_module(_name)
 

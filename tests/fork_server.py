@@ -26,21 +26,11 @@ from typing import Any
 from setproctitle import setproctitle
 
 from spool.embedded import processes
+from spool.libraries import LIBRARIES
 
-# These import nearly all that web, worker and beat do. None reads settings of Django,
-# starts a thread or opens a connection.
-LIBRARIES = (
+# What tests' programs import, too. None of these needs settings of Django, either.
+MORE_LIBRARIES = (
     "aiohttp",
-    "celery.apps.beat",
-    "celery.apps.worker",
-    "celery.backends.base",
-    "celery.bin.celery",
-    "celery.concurrency.thread",
-    "celery.contrib.django.task",
-    "celery.events.receiver",
-    "celery.worker.components",
-    "celery.worker.consumer",
-    "celery.worker.strategy",
     "cron_descriptor",
     "django.contrib.admin.sites",
     "django.core.management.commands.migrate",
@@ -50,18 +40,12 @@ LIBRARIES = (
     "httpcore",
     "jsonschema",
     "jwt",
-    "kombu.transport.redis",
     "langchain.agents",
     "langchain_core.language_models.fake_chat_models",
     "langgraph.checkpoint.postgres.aio",
-    "langgraph.func",
-    "langgraph.pregel.remote",
     "markdown_it",
     "mcp_types",
     "prometheus_client",
-    "uvicorn.lifespan.on",
-    "uvicorn.loops.uvloop",
-    "uvicorn.protocols.websockets.auto",
 )
 
 
@@ -102,7 +86,7 @@ def send(connection: socket.socket, **message: Any) -> None:
 def main() -> None:
     # The title is written over the environment, which must still be where it was.
     setproctitle(shlex.join(sys.orig_argv))
-    for name in LIBRARIES:
+    for name in LIBRARIES + MORE_LIBRARIES:
         import_module(name)
     gc.collect()
     # A garbage collection in a program would write to all shared pages.
