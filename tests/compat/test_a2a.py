@@ -102,8 +102,10 @@ async def test_a_task_is_returned_before_it_is_done(agent: Open, file: Path) -> 
     task = await steps.send({"file": str(file), "delay": 0}, configuration=now)
 
     assert task.status.state in (SUBMITTED, WORKING)
-    let_go()
-    received = await _followed(steps, task.id)
+    received = Received()
+    async for event in steps.subscribe(task.id):
+        let_go()  # It can only be followed until it ends.
+        received.add(event)
     assert received.states[-1] == COMPLETED
     assert (await steps.get(task.id)).status.state == COMPLETED
 
@@ -447,13 +449,6 @@ async def test_which_card_is_meant_has_to_be_said(http: Any) -> None:
     assert "eb6db400-e3c8-5d06-a834-015cb89efe69 (chat)" in answer.json()["detail"]
     unknown = await http.get("/.well-known/agent-card.json?assistant_id=nope")
     assert unknown.status_code == 404
-
-
-async def _followed(agent: Agent, task_id: str) -> Received:
-    received = Received()
-    async for event in agent.subscribe(task_id):
-        received.add(event)
-    return received
 
 
 def _data(part: Part) -> Any:
