@@ -48,14 +48,7 @@ def bound() -> None:
 
 
 def collect_less() -> None:
-    """Make garbage collections cheaper and less frequent.
-
-    Call it after the graphs are loaded. Modules consist of hundreds of thousands of
-    objects, which are never garbage: visiting all of them would stop the process for
-    more than 100 ms.
-    """
-    gc.collect()
-    gc.freeze()
+    """Look for garbage among new objects less often, and among older ones as before."""
     gc.set_threshold(*GC_THRESHOLDS)
 
 

@@ -58,7 +58,6 @@ ON_START = (
     # Loads the graphs, so that a broken one stops the start.
     register_system_assistants,
     warn_of_replaced_parts,
-    memory.collect_less,
 )
 
 
@@ -140,6 +139,7 @@ class Server(uvicorn.Server):
 def main(given: argparse.Namespace) -> int:
     limits.raise_open_files()
     memory.bound()
+    memory.collect_less()
     if given.host:
         settings.HOST = given.host
     grace = SHUTDOWN_TIMEOUT_SECS if given.grace is None else given.grace

@@ -32,6 +32,7 @@ def _complain(text: str, *_: Any) -> None:
 
 def main(given: argparse.Namespace) -> NoReturn:
     memory.bound()
+    memory.collect_less()
     hooks.fill()
     langgraph_json()  # May set variables.
     metric_export.start("worker", claim_export)
@@ -58,5 +59,4 @@ def main(given: argparse.Namespace) -> NoReturn:
     # Load graphs before Celery starts: it would treat an error that ends the process as
     # a normal stop, and hide the reason.
     registry()
-    memory.collect_less()
     app.start(["-q", "worker", "-P", "threads", *QUIET, "-n", f"{given.name}@%h"])
