@@ -89,6 +89,8 @@ class Fanout:
         self._confirmed: defaultdict[str, LightEvent] = defaultdict(LightEvent)
         self._tasks: list[asyncio.Task[None]] = []
         self._subscriptions: set[asyncio.Task[None]] = set()
+        # Watched threads that the last lookup in Postgres did not find.
+        self._missing: set[UUID] = set()
         # Channels without viewers that are still subscribed.
         self._left: set[str] = set()
         self._leaving: asyncio.TimerHandle | None = None
@@ -357,9 +359,13 @@ class Fanout:
         followed = {viewer: set(viewer.watched) for viewer in viewers}
         active = await database_threads.query(active_runs, watched)
         threads = await database_threads.query(_known_threads, thread_ids)
+        # The last events of a deleted thread are published after its deletion, so wait
+        # for them until the next lookup.
+        missing = thread_ids - threads
+        deleted, self._missing = missing & self._missing, missing
         for viewer in viewers:
             over = followed[viewer] - active
-            gone = viewer.all_runs and viewer.thread_id not in threads
+            gone = viewer.all_runs and viewer.thread_id in deleted
             if over - viewer.over or gone:
                 viewer.tell(over, is_gone=gone)
 

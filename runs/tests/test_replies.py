@@ -250,6 +250,17 @@ async def test_an_end_that_is_never_published_is_found_in_postgres(
     assert viewer.has_gap
 
 
+@pytest.mark.django_db(transaction=True)
+async def test_the_last_events_of_a_deleted_thread_are_waited_for(own: Fanout) -> None:
+    async with own.watch(uuid7()) as viewer:
+        await own._look_up({viewer})
+        gone_at_first = viewer.is_gone
+        await own._look_up({viewer})
+
+    assert not gone_at_first
+    assert viewer.is_gone
+
+
 async def test_nothing_is_expected_without_a_connection(own: Fanout) -> None:
     own._is_connected = False
 
