@@ -263,9 +263,11 @@ def delete_runs_of(thread_ids: Sequence[UUID]) -> None:
     active = Run.objects.active().filter(thread__in=thread_ids)
     for run in active.select_related("thread"):
         logger.info(STOPPED, run.id, "deleted", "its thread was deleted")
+        # First its end: the worker removes the run's events when it stops. No run
+        # follows, since the thread is deleted.
+        _announce_end(run, None)
         rollback = Run.CancelAction.ROLLBACK
         transaction.on_commit(partial(events.signal_stop, run.id, rollback))
-        _announce_end(run, None)  # No run follows: the thread is deleted.
     # After the ends are published, which must be the last events.
     transaction.on_commit(partial(events.forget, thread_ids))
     Run.objects.filter(thread__in=thread_ids).delete()

@@ -262,6 +262,7 @@ async def next_events(
     viewer: Viewer, last: tuple[int, int] | None, beat: float
 ) -> list[Event]:
     """The next events later than `last`, from the stream where some may be missing."""
+    is_deleted = False
     if viewer.has_gap or viewer.is_behind:
         was_behind, viewer.has_gap, viewer.is_behind = viewer.is_behind, False, False
         read = fanout().read_back(viewer.thread_id, last) if last else None
@@ -275,26 +276,32 @@ async def next_events(
             return []
         viewer.failures = 0
         kept, viewer.is_behind = page
+        had_later, viewer.has_put_back = viewer.has_put_back, False
         if kept:
             return list(with_gaps(kept, last or NEVER))
+        # It does not even have the later events.
+        is_deleted = had_later
     timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
     if last is None:
         return batch
-    following = list(_following(batch, last))
-    # If events are missing in between, read these and the later ones from the stream.
-    viewer.has_gap |= len(following) < sum(event.id > last for event in batch)
+    later = [event for event in batch if event.id > last]
+    following = list(_following(later, last))
+    if len(following) < len(later):
+        # Events are missing in between: read these from the stream.
+        if is_deleted:
+            return list(with_gaps(later, last))
+        viewer.put_back(later[len(following) :])
     return following
 
 
 def _following(batch: list[Event], last: tuple[int, int]) -> Iterator[Event]:
-    """The events after `last`, up to the first that follows a missing one."""
+    """The events up to the first that follows a missing one; all are after `last`."""
     for event in batch:
-        if event.id > last:
-            if event.previous and event.previous > last:
-                return
-            yield event
-            last = event.id
+        if event.previous and event.previous > last:
+            return
+        yield event
+        last = event.id
 
 
 def with_gaps(kept: list[Event], last: tuple[int, int]) -> Iterator[Event]:

@@ -29,6 +29,8 @@ class Viewer:
         self.all_runs = run_id is None
         # Events may have been missed: the viewer must read the stream first.
         self.has_gap = True
+        # Since the last read of the stream, events were queued again.
+        self.has_put_back = False
         # The stream has more events to read.
         self.is_behind = False
         # How many reads from Redis have failed in a row.
@@ -55,6 +57,12 @@ class Viewer:
         else:
             self._overflows = True
         self._news.set()
+
+    def put_back(self, events: list[Event]) -> None:
+        """Queue events again, in front of the others: some before them are missing."""
+        self._batches.insert(0, events)
+        self.has_put_back = True
+        self.wake()
 
     def wake(self) -> None:
         """Make the viewer read the stream, since it may have missed events."""

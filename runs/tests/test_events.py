@@ -144,7 +144,7 @@ def append(thread_id: UUID, run_id: UUID, *batches: bytes) -> None:
 
 
 def publish_success(thread_id: UUID, run_id: UUID) -> None:
-    publish_end(thread_id, run_id, "success", generation=0)
+    publish_end(thread_id, run_id, "success", generation=0, has_begun=True)
 
 
 async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]:
@@ -255,6 +255,25 @@ async def test_a_read_back_that_failed_is_tried_again(
         second = await run_stream.next_events(viewer, (0, 0), clock() + 0.2)
 
     assert [event.data for event in first + second] == [b"1"]
+
+
+async def test_events_after_missing_ones_are_kept_if_the_stream_is_deleted(
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
+    thread_id, run_id = uuid7(), uuid7()
+    async with fanout.watch(thread_id, run_id) as viewer:
+        append(thread_id, run_id, b"1")
+        before = await seen(viewer, run_stream.NEVER, 1)
+        events.remove(thread_id, run_id)
+        publish_success(thread_id, run_id)
+        async with asyncio.timeout(WAIT_SECS):
+            while not viewer._batches:
+                await asyncio.sleep(0.01)
+        events.redis_client().delete(events.stream_key(thread_id))
+        after = await seen(viewer, before[-1].id, 2)
+
+    assert [event.name for event in after] == [events.GAP, events.END]
 
 
 async def test_a_redis_that_hangs_is_not_waited_for_one_by_one(settings: Any) -> None:
@@ -388,8 +407,9 @@ async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
     assert told == [b"values", b"end"]
 
 
+@pytest.mark.parametrize("worker_was_first", [False, True])
 async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
-    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+    fanout: Fanout, monkeypatch: pytest.MonkeyPatch, worker_was_first: bool
 ) -> None:
     monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     monkeypatch.setattr("spool.runs.streaming.thread_stream.fanout", lambda: fanout)
@@ -399,6 +419,8 @@ async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
     first = await anext(seen)
     [viewer] = fanout._viewers[events.channel(thread_id)]
 
+    if worker_was_first:  # It removes the events of its deleted run.
+        await asyncio.to_thread(events.remove, thread_id, run_id)
     await asyncio.to_thread(publish_success, thread_id, run_id)
     await asyncio.to_thread(events.forget, [thread_id])
     async with asyncio.timeout(WAIT_SECS):
