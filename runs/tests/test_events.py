@@ -34,11 +34,15 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
-async def fanout(settings: LazySettings) -> AsyncIterator[Fanout]:
+async def fanout(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Fanout]:
+    """The fan-out whose viewers `run_stream` reads."""
     # A check of Postgres would find that the runs, mostly not stored, have ended.
     settings.STREAM_HEARTBEAT_SECS = 600
     before = asyncio.all_tasks()
     fanout = Fanout()
+    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     yield fanout
     left = asyncio.all_tasks() - before - {asyncio.current_task()}
     for task in left:
@@ -161,7 +165,6 @@ async def seen(viewer: Viewer, last: tuple[int, int], count: int) -> list[Event]
 async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     monkeypatch.setattr("spool.runs.streaming.viewer.MAX_WAITING", 300)
     monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
@@ -184,7 +187,6 @@ async def test_a_viewer_that_takes_nothing_holds_little_and_misses_nothing(
 async def test_what_is_kept_of_a_run_that_is_over_is_read_to_its_end(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     monkeypatch.setattr("spool.runs.streaming.fanout.PAGE", 3)
     thread_id, run_id = uuid7(), uuid7()
     append(thread_id, run_id, *[b"%d" % number for number in range(10)])
@@ -199,7 +201,6 @@ async def test_what_is_kept_of_a_run_that_is_over_is_read_to_its_end(
 async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
     is_over = run_stream._is_over
 
@@ -218,9 +219,8 @@ async def test_what_comes_while_a_joiner_asks_whether_the_run_is_over_is_told(
 
 
 async def test_a_viewer_misses_nothing_while_redis_is_connected_again(
-    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+    fanout: Fanout,
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
 
     async with fanout.watch(thread_id, run_id) as viewer:
@@ -240,7 +240,6 @@ async def test_a_read_back_that_failed_is_tried_again(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     thread_id, run_id = uuid7(), uuid7()
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     append(thread_id, run_id, b"1")
     read_back = fanout.read_back
     answers: list[Any] = [None]
@@ -258,9 +257,8 @@ async def test_a_read_back_that_failed_is_tried_again(
 
 
 async def test_events_after_missing_ones_are_kept_if_the_stream_is_deleted(
-    fanout: Fanout, monkeypatch: pytest.MonkeyPatch
+    fanout: Fanout,
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
     async with fanout.watch(thread_id, run_id) as viewer:
         append(thread_id, run_id, b"1")
@@ -306,10 +304,7 @@ async def test_a_redis_that_hangs_is_not_waited_for_one_by_one(settings: Any) ->
 
 
 @pytest.mark.parametrize("others", [0, 1])
-async def test_a_viewer_may_leave_at_any_moment(
-    fanout: Fanout, monkeypatch: pytest.MonkeyPatch, others: int
-) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
+async def test_a_viewer_may_leave_at_any_moment(fanout: Fanout, others: int) -> None:
     left: list[int] = []
 
     def view(steps: int) -> asyncio.Task[None]:
@@ -411,7 +406,6 @@ async def test_a_slow_write_is_not_cut_off_by_the_end(thread: Any) -> None:
 async def test_a_deleted_threads_viewer_hears_the_end_of_its_run(
     fanout: Fanout, monkeypatch: pytest.MonkeyPatch, worker_was_first: bool
 ) -> None:
-    monkeypatch.setattr(run_stream, "fanout", lambda: fanout)
     monkeypatch.setattr("spool.runs.streaming.thread_stream.fanout", lambda: fanout)
     thread_id, run_id = uuid7(), uuid7()
     append(thread_id, run_id, b"1")
