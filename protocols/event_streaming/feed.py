@@ -8,8 +8,10 @@ missed. If Redis has lost events, a snapshot of the thread replaces them.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Collection
+from collections.abc import AsyncGenerator, Awaitable, Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
+from typing import TypeVar
 from uuid import UUID
 
 from django.conf import settings
@@ -32,6 +34,8 @@ from spool.runs.streaming.run_stream import NEVER, RETRY_SECS, next_events, with
 from spool.runs.streaming.viewer import Viewer
 from spool.runs.streaming.writer import publish_end
 from spool.web.thread_pool import database_threads
+
+T = TypeVar("T")
 
 
 @dataclass(eq=False)
@@ -178,16 +182,16 @@ class Feed:
         """Where to begin after the number `since`; None if Redis stays unavailable."""
         if not since and thread.is_busy:
             return Place(NEVER)
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + SUBSCRIBE_TIMEOUT_SECS
-        while True:
+
+        async def find() -> Place | None:
             try:
-                finding = find_place(fanout().redis, self.thread_id, since)
-                return await undisturbed(finding)
+                return await undisturbed(
+                    find_place(fanout().redis, self.thread_id, since)
+                )
             except (RedisError, OSError):
-                if clock() > deadline:
-                    return None
-            await asyncio.sleep(RETRY_SECS)
+                return None
+
+        return await _retried(find)
 
     async def _missed(
         self, subscription: Subscription, thread: Standing, place: Place
@@ -234,16 +238,11 @@ class Feed:
         If Redis stays unavailable, a snapshot replaces those that are left.
         """
         last, has_more = self._last or NEVER, True
-        clock = asyncio.get_running_loop().time
-        deadline = clock() + SUBSCRIBE_TIMEOUT_SECS
         while has_more and after < last:
-            page = await fanout().read_back(self.thread_id, after)
+            page = await _retried(partial(fanout().read_back, self.thread_id, after))
             if page is None:
-                if clock() > deadline:
-                    yield await self._snapshot(self.last_seq + 1, [subscription])
-                    return
-                await asyncio.sleep(RETRY_SECS)
-                continue
+                yield await self._snapshot(self.last_seq + 1, [subscription])
+                return
             kept, has_more = page
             past = [event for event in kept if event.id <= last]
             if not past:
@@ -312,6 +311,15 @@ class Feed:
             graph_id = self._begun[run_id]
             await database_threads.query(_publish, self.thread_id, run_id, graph_id)
         self._viewer.over -= over
+
+
+async def _retried(read: Callable[[], Awaitable[T | None]]) -> T | None:
+    """Read from Redis until it is available. None if it stays unavailable."""
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + SUBSCRIBE_TIMEOUT_SECS
+    while (found := await read()) is None and clock() <= deadline:
+        await asyncio.sleep(RETRY_SECS)
+    return found
 
 
 def _max_seq(thread: Standing, place: Place | None) -> int | None:

@@ -276,11 +276,10 @@ async def next_events(
             return []
         viewer.failures = 0
         kept, viewer.is_behind = page
-        had_later, viewer.has_put_back = viewer.has_put_back, False
+        # If nothing is kept: the stream lacks even the events that were put back.
+        is_deleted, viewer.has_put_back = viewer.has_put_back, False
         if kept:
             return list(with_gaps(kept, last or NEVER))
-        # It does not even have the later events.
-        is_deleted = had_later
     timeout = 0 if viewer.over else max(beat - asyncio.get_running_loop().time(), 0)
     batch = await viewer.batches(timeout)
     if last is None:
