@@ -353,6 +353,8 @@ async def test_the_first_events_are_sent_before_a_graph_can_hold_up_the_loop(
 ) -> None:
     client = events.new_async_redis()
     writer = EventWriter(ScriptCalls(client), thread_id=thread.id, run_id=uuid7())
+    # Otherwise Redis, if it has just started, asks for the script.
+    events.redis_client().script_load(scripts.APPEND)
 
     await writer.begin((events.METADATA, {"attempt": 1}))
     # This blocks the loop, as a graph does that computes.
